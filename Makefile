@@ -1,0 +1,98 @@
+# Makefile - build, test, install quern. `make help` lists what there is.
+
+MAKEFLAGS += --no-builtin-rules
+
+PREFIX ?= /usr/local
+CC ?= cc
+# Set by the sanitizer and debug jobs; never -ffast-math, never -march=native.
+OPT ?= -O2 -g
+SAN ?=
+B ?= build
+
+VERSION := $(shell sed -n 's/^\#define QUERN_VERSION "\(.*\)"/\1/p' include/quern.h)
+SOVERSION := 0
+ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
+
+WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
+        -Wundef -Wwrite-strings -Wvla -Wconversion -Werror
+# The bytes quern writes depend on -ffp-contract=off.
+CFLAGS_ALL := -std=gnu11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -ffp-contract=off \
+              -fno-math-errno -pthread -D_GNU_SOURCE -Iinclude -I. $(SAN) $(CFLAGS)
+PKGS := libcjson yaml-0.1 libpcre2-8
+PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null || echo -lcjson -lyaml -lpcre2-8)
+LIBS = $(PKG_LIBS) -lm -fopenmp -pthread $(SAN) $(LDFLAGS)
+
+LIB_SRC := $(wildcard core/*.c formats/*.c quant/*.c pipeline/*.c merge/*.c)
+CLI_SRC := $(wildcard cli/*.c)
+TEST_SRC := $(wildcard tests/test_*.c)
+
+ifneq ($(filter x86_64,$(ARCH)),)
+ISAS := portable avx2 avx512
+else
+ISAS := portable
+endif
+ISA_FLAGS_portable :=
+ISA_FLAGS_avx2 := -mavx2 -mf16c
+ISA_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mf16c -mprefer-vector-width=512
+KERNEL_OBJ := $(ISAS:%=$(B)/quant/kernels/kernels_%.o)
+
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(KERNEL_OBJ)
+CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
+TEST_OBJ := $(TEST_SRC:%.c=$(B)/%.o)
+
+# `make V=1` shows the commands.
+Q := $(if $(V),,@)
+
+all: $(B)/quern $(B)/libquern.a $(B)/libquern.so
+
+help:
+	@echo "make            build/quern, build/libquern.a, build/libquern.so"
+	@echo "make demo       install what is missing, build, merge and quantize a small real model"
+	@echo "make test       install what is missing, build, run all tests"
+	@echo "make install    to PREFIX=$(PREFIX) under DESTDIR"
+
+# ---- objects
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	$(Q)$(CC) $(CFLAGS_ALL) $(OBJ_FLAGS) -MMD -MP -c $< -o $@
+
+# Only run.c knows OpenMP.
+$(B)/pipeline/run.o: OBJ_FLAGS := -fopenmp
+
+# Kernels: one source, one object and one symbol per instruction set.
+$(KERNEL_OBJ): $(B)/quant/kernels/kernels_%.o: quant/kernels/kernels.c
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	$(Q)$(CC) $(CFLAGS_ALL) -O3 $(ISA_FLAGS_$*) -DKERNELS_ISA=$* -MMD -MP -c $< -o $@
+
+# ---- library: internal names stay inside
+$(B)/libquern.o: $(LIB_OBJ)
+	$(Q)$(CC) -r -nostdlib $^ -o $@.tmp
+	$(Q)objcopy --wildcard --keep-global-symbol='quern_*' $@.tmp $@
+	@rm -f $@.tmp
+
+$(B)/libquern.a: $(B)/libquern.o
+	@rm -f $@
+	@echo "  AR   $@"
+	$(Q)ar rcs $@ $<
+
+$(B)/libquern.so: $(LIB_OBJ)
+	@echo "  LINK $@"
+	$(Q)$(CC) -shared -Wl,-soname,libquern.so.$(SOVERSION) -Wl,-z,defs $^ -o $@ $(LIBS)
+
+# The command and the tests use the internal objects, not the sealed library.
+$(B)/quern: $(CLI_OBJ) $(LIB_OBJ)
+	@echo "  LINK $@"
+	$(Q)$(CC) $^ -o $@ $(LIBS)
+
+$(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ)
+	@echo "  LINK $@"
+	$(Q)$(CC) $^ -o $@ -lcriterion $(LIBS)
+
+clean:
+	rm -rf $(B)
+
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
+
+.PHONY: all help clean

@@ -1,0 +1,43 @@
+/* output.h - files and directories that appear under their name only when complete. */
+#ifndef QUERN_OUTPUT_H
+#define QUERN_OUTPUT_H
+
+#include "error.h"
+
+/* May path be made? QUERN_EEXIST when it is there (an empty directory does not count when as_dir)
+ * and replace is false or it holds what quern must not delete; EIO when its directory is missing.
+ */
+enum quern_status output_check(const char *path, bool as_dir, bool replace,
+                               struct quern_error *err);
+/* Bytes a user may still write on the file system that will hold path. */
+enum quern_status output_free_space(const char *path, uint64_t *nbytes, struct quern_error *err);
+
+/* A file that is being made: .NAME.quern-part beside its final place, locked, with all its disk
+ * space reserved. All zero is valid for output_abort(). */
+struct output {
+    char *final_path; /* malloc'ed, both */
+    char *part_path;
+    int fd;
+    bool open;
+};
+/* EEXIST "locked" when another run is making the same file; EIO "disk-full" before any work. */
+enum quern_status output_begin(struct output *o, const char *path, uint64_t nbytes,
+                               struct quern_error *err);
+/* Sync it, give it its name, sync the directory. replace: an existing file may go. */
+enum quern_status output_commit(struct output *o, bool replace, struct quern_error *err);
+/* Close and remove the part file; nothing happens once it is committed. */
+void output_abort(struct output *o);
+
+/* A directory that is being made: .NAME.quern-part/ filled with files, then renamed or, when it
+ * replaces another, exchanged with it. */
+struct output_dir {
+    char *final_path;
+    char *part_path;
+    int fd;
+    bool open;
+};
+enum quern_status output_dir_begin(struct output_dir *d, const char *path, struct quern_error *err);
+enum quern_status output_dir_commit(struct output_dir *d, bool replace, struct quern_error *err);
+void output_dir_abort(struct output_dir *d);
+
+#endif

@@ -1,0 +1,66 @@
+/* pattern.c - the one file that knows PCRE2. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "pattern.h"
+
+#include <pcre2.h>
+#include <stdlib.h>
+
+/* Tensor names are short: a search that needs more than this is an accident or an attack. */
+#define MATCH_LIMIT 100000u
+
+struct pattern {
+    pcre2_code *code;
+    pcre2_match_data *match;
+    pcre2_match_context *context;
+};
+
+enum quern_status pattern_new(struct str text, struct pattern **out, struct quern_error *err)
+{
+    int code;
+    PCRE2_SIZE at;
+    struct pattern *p = calloc(1, sizeof *p);
+    if (!p)
+        return fail_memory(err, sizeof *p);
+    p->code = pcre2_compile((PCRE2_SPTR)text.p, text.n,
+                            PCRE2_ALT_BSUX | PCRE2_ALLOW_EMPTY_CLASS | PCRE2_MATCH_UNSET_BACKREF |
+                                PCRE2_DOLLAR_ENDONLY,
+                            &code, &at, NULL);
+    if (!p->code) {
+        char why[128] = "";
+        pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
+        pattern_free(p);
+        return fail(err, QUERN_EUSAGE, "pattern", "pattern '%s': %s at character %zu",
+                    quoted(text).text, why, at + 1);
+    }
+    p->match = pcre2_match_data_create_from_pattern(p->code, NULL);
+    p->context = pcre2_match_context_create(NULL);
+    if (!p->match || !p->context) {
+        pattern_free(p);
+        return fail_memory(err, 0);
+    }
+    pcre2_set_match_limit(p->context, MATCH_LIMIT);
+    *out = p;
+    return QUERN_OK;
+}
+
+enum quern_status pattern_search(const struct pattern *p, struct str s, bool *found,
+                                 struct quern_error *err)
+{
+    const int n = pcre2_match(p->code, (PCRE2_SPTR)s.p, s.n, 0, 0, p->match, p->context);
+    if (n < 0 && n != PCRE2_ERROR_NOMATCH)
+        return fail(err, QUERN_EUSAGE, "pattern",
+                    "a pattern takes too long on the name '%s'" WANT "use a simpler pattern",
+                    quoted(s).text);
+    *found = n >= 0;
+    return QUERN_OK;
+}
+
+void pattern_free(struct pattern *p)
+{
+    if (!p)
+        return;
+    pcre2_match_context_free(p->context);
+    pcre2_match_data_free(p->match);
+    pcre2_code_free(p->code);
+    free(p);
+}

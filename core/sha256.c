@@ -1,0 +1,124 @@
+/* sha256.c - SHA-256 as FIPS 180-4 states it. */
+#include "sha256.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "io.h"
+
+static const uint32_t k[64] = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+};
+
+static uint32_t rotate(uint32_t x, unsigned n)
+{
+    return x >> n | x << (32 - n);
+}
+
+static uint32_t load_be32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static void compress(uint32_t h[8], const uint8_t *block)
+{
+    uint32_t w[64], v[8];
+    for (unsigned t = 0; t < 16; t++)
+        w[t] = load_be32(block + 4 * t);
+    for (unsigned t = 16; t < 64; t++) {
+        const uint32_t a = w[t - 15], b = w[t - 2];
+        w[t] = w[t - 16] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) + w[t - 7] +
+               (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
+    }
+    memcpy(v, h, sizeof v);
+    for (unsigned t = 0; t < 64; t++) {
+        const uint32_t e = v[4], a = v[0];
+        const uint32_t t1 = v[7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) +
+                            ((e & v[5]) ^ (~e & v[6])) + k[t] + w[t];
+        const uint32_t t2 = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) +
+                            ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
+        memmove(v + 1, v, 7 * sizeof *v);
+        v[4] += t1;
+        v[0] = t1 + t2;
+    }
+    for (unsigned i = 0; i < 8; i++)
+        h[i] += v[i];
+}
+
+void sha256_start(struct sha256 *s)
+{
+    *s = (struct sha256){
+        .h = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab,
+              0x5be0cd19}
+    };
+}
+
+void sha256_add(struct sha256 *s, const void *data, size_t n)
+{
+    const uint8_t *p = data;
+    size_t used = s->nbytes % 64;
+    s->nbytes += n;
+    while (n > 0) {
+        if (used == 0 && n >= 64) {
+            compress(s->h, p);
+            p += 64;
+            n -= 64;
+            continue;
+        }
+        const size_t take = n < 64 - used ? n : 64 - used;
+        memcpy(s->block + used, p, take);
+        used += take;
+        p += take;
+        n -= take;
+        if (used == 64) {
+            compress(s->h, s->block);
+            used = 0;
+        }
+    }
+}
+
+void sha256_end(struct sha256 *s, uint8_t digest[32])
+{
+    const uint64_t nbits = s->nbytes * 8;
+    uint8_t tail[72] = {0x80};
+    const size_t zeros = (119 - s->nbytes % 64) % 64;
+    for (unsigned i = 0; i < 8; i++)
+        tail[1 + zeros + i] = (uint8_t)(nbits >> (56 - 8 * i));
+    sha256_add(s, tail, 1 + zeros + 8);
+    for (unsigned i = 0; i < 32; i++)
+        digest[i] = (uint8_t)(s->h[i / 4] >> (24 - 8 * (i % 4)));
+}
+
+enum quern_status sha256_file(const char *path, char hex[65], struct quern_error *err)
+{
+    enum { BUFFER = 1 << 20 };
+    int fd;
+    struct file_id id;
+    TRY(input_open(path, &fd, &id, err));
+    uint8_t *buf = malloc(BUFFER);
+    enum quern_status status = buf ? QUERN_OK : fail_memory(err, BUFFER);
+    struct sha256 s;
+    sha256_start(&s);
+    for (uint64_t at = 0; status == QUERN_OK && at < id.nbytes;) {
+        const size_t n = id.nbytes - at < BUFFER ? (size_t)(id.nbytes - at) : BUFFER;
+        status = pread_full(fd, buf, n, at, path, err);
+        if (status == QUERN_OK)
+            sha256_add(&s, buf, n);
+        at += n;
+    }
+    uint8_t digest[32];
+    sha256_end(&s, digest);
+    for (unsigned i = 0; i < 32; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    free(buf);
+    close(fd);
+    return status;
+}

@@ -1,0 +1,150 @@
+/* smath.c - sine, cosine and arc cosine in double-double arithmetic. */
+#include "smath.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The unevaluated sum hi + lo, |lo| <= ulp(hi) / 2. */
+struct dd {
+    double hi, lo;
+};
+
+/* Exact when |a| >= |b|. */
+static struct dd quick_sum(double a, double b)
+{
+    const double s = a + b;
+    return (struct dd){s, b - (s - a)};
+}
+
+static struct dd exact_sum(double a, double b)
+{
+    const double s = a + b;
+    const double bb = s - a;
+    return (struct dd){s, (a - (s - bb)) + (b - bb)};
+}
+
+/* Exact: both factors are split into halves whose products fit. fma() would do, but it is a library
+ * call where the CPU has none. */
+static struct dd exact_product(double a, double b)
+{
+    const double splitter = 134217729.0; /* 2^27 + 1 */
+    const double as = splitter * a, bs = splitter * b;
+    const double ah = as - (as - a), bh = bs - (bs - b);
+    const double al = a - ah, bl = b - bh;
+    const double p = a * b;
+    return (struct dd){p, ((ah * bh - p) + ah * bl + al * bh) + al * bl};
+}
+
+static struct dd add(struct dd a, struct dd b)
+{
+    struct dd s = exact_sum(a.hi, b.hi);
+    const struct dd t = exact_sum(a.lo, b.lo);
+    s = quick_sum(s.hi, s.lo + t.hi);
+    return quick_sum(s.hi, s.lo + t.lo);
+}
+
+static struct dd negate(struct dd a)
+{
+    return (struct dd){-a.hi, -a.lo};
+}
+
+static struct dd multiply(struct dd a, struct dd b)
+{
+    const struct dd p = exact_product(a.hi, b.hi);
+    return quick_sum(p.hi, p.lo + (a.hi * b.lo + a.lo * b.hi));
+}
+
+static struct dd divide(struct dd a, struct dd b)
+{
+    const double q1 = a.hi / b.hi;
+    const struct dd r = add(a, negate(multiply(b, (struct dd){q1, 0})));
+    return quick_sum(q1, r.hi / b.hi);
+}
+
+/* pi/2 as the sum of three doubles. */
+static const double half_pi[3] = {0x1.921fb54442d18p+0, 0x1.1a62633145c07p-54,
+                                  -0x1.f1976b7ed8fbcp-110};
+
+/* x = r + quadrant * pi/2 with |r| <= pi/4 (and a trace more). */
+static struct dd reduce(double x, unsigned *quadrant)
+{
+    const double two_over_pi = 0x1.45f306dc9c883p-1;
+    const int64_t n = (int64_t)(x * two_over_pi + (x < 0 ? -0.5 : 0.5));
+    struct dd r = {x, 0};
+    for (unsigned i = 0; i < 3; i++)
+        r = add(r, negate(exact_product((double)n, half_pi[i])));
+    *quadrant = (unsigned)(n & 3);
+    return r;
+}
+
+/* The Taylor series of sine or cosine. For |r| <= pi/4 the first term left out, r^30 / 30!, is
+ * below 2^-117. */
+static struct dd series(struct dd r, bool sine)
+{
+    const struct dd square = multiply(r, r);
+    struct dd term = sine ? r : (struct dd){1, 0};
+    struct dd sum = term;
+    for (unsigned k = sine ? 1 : 0; k < 28; k += 2) {
+        term = multiply(term, square);
+        term = negate(divide(term, (struct dd){(double)((k + 1) * (k + 2)), 0}));
+        sum = add(sum, term);
+    }
+    return sum;
+}
+
+/* The sine of x + shift * pi/2. */
+static double shifted_sine(double x, unsigned shift)
+{
+    if (!(fabs(x) <= SMATH_MAX_ANGLE))
+        return NAN;
+    unsigned quadrant;
+    const struct dd r = reduce(x, &quadrant);
+    quadrant += shift;
+    const struct dd s = series(r, quadrant % 2 == 0);
+    return quadrant & 2 ? -s.hi : s.hi;
+}
+
+double strict_sin(double x)
+{
+    return x == 0 ? x : shifted_sine(x, 0);
+}
+
+double strict_cos(double x)
+{
+    return shifted_sine(x, 1);
+}
+
+/* The angle in [-pi/6, pi/6] whose sine is s: Newton's iteration on the series above doubles the
+ * good bits each time, from 11 at the start. */
+static struct dd arc_sine(struct dd s)
+{
+    const double x = s.hi, xx = x * x;
+    struct dd angle = {x * (1 + xx * (1.0 / 6 + xx * (3.0 / 40 + xx * (15.0 / 336)))), 0};
+    for (unsigned i = 0; i < 4; i++) {
+        const struct dd error = add(s, negate(series(angle, true)));
+        angle = add(angle, divide(error, series(angle, false)));
+    }
+    return angle;
+}
+
+double strict_acos(double x)
+{
+    if (!(fabs(x) <= 1))
+        return NAN;
+    const struct dd right_angle = {half_pi[0], half_pi[1]};
+    if (fabs(x) <= 0.5)
+        return add(right_angle, negate(arc_sine((struct dd){x, 0}))).hi;
+    /* acos x = 2 asin sqrt((1 - x) / 2) keeps its relative precision where acos nears 0. */
+    const double half = (1 - fabs(x)) / 2;
+    if (half == 0)
+        return x > 0 ? 0 : 2 * half_pi[0];
+    const double root = sqrt(half);
+    const struct dd left = exact_sum(half, -exact_product(root, root).hi);
+    const double rest = (left.hi - exact_product(root, root).lo) / (2 * root);
+    const struct dd a = arc_sine(quick_sum(root, rest));
+    const struct dd angle = {2 * a.hi, 2 * a.lo};
+    if (x > 0)
+        return angle.hi;
+    return add((struct dd){2 * half_pi[0], 2 * half_pi[1]}, negate(angle)).hi;
+}

@@ -1,0 +1,408 @@
+/* yaml.c - libyaml's events as a bounded tree. The only file that includes <yaml.h>. */
+#include "yaml.h"
+
+#include <locale.h>
+#include <math.h>
+#include <stdlib.h>
+#include <yaml.h>
+
+#include "hash.h"
+
+struct anchor {
+    struct str name;
+    const struct yaml_node *node; /* NULL while the node is still open */
+    struct anchor *next;
+};
+
+struct builder {
+    yaml_parser_t parser;
+    yaml_event_t event; /* the current one */
+    struct arena *arena;
+    struct anchor *anchors; /* newest first: an anchor may be set again */
+    uint32_t naliased;      /* nodes that aliases have repeated so far */
+    const char *path;
+    struct quern_error *err;
+};
+
+static struct str event_text(const yaml_char_t *p, size_t n)
+{
+    return (struct str){(const char *)p, n};
+}
+
+/* A mistake at a mark of the text. */
+static enum quern_status refuse(struct builder *b, yaml_mark_t mark, const char *kind,
+                                const char *what)
+{
+    return in_file(b->err, b->path,
+                   fail(b->err, QUERN_EUSAGE, kind, "line %zu, column %zu: %s", mark.line + 1,
+                        mark.column + 1, what));
+}
+
+static enum quern_status no_memory(struct builder *b)
+{
+    return fail_memory(b->err, sizeof(struct yaml_node));
+}
+
+static enum quern_status next_event(struct builder *b)
+{
+    yaml_event_delete(&b->event);
+    if (yaml_parser_parse(&b->parser, &b->event))
+        return QUERN_OK;
+    if (b->parser.error == YAML_MEMORY_ERROR)
+        return no_memory(b);
+    /* libyaml's texts are its own literals. */
+    const char *problem = b->parser.problem ? b->parser.problem : "not YAML";
+    return refuse(b, b->parser.problem_mark, "yaml", problem);
+}
+
+static enum quern_status new_node(struct builder *b, enum yaml_kind kind, struct yaml_node **out)
+{
+    struct yaml_node *n = ARENA_NEW(b->arena, struct yaml_node, 1);
+    if (!n)
+        return no_memory(b);
+    n->kind = kind;
+    n->line = (uint32_t)b->event.start_mark.line + 1;
+    n->column = (uint32_t)b->event.start_mark.column + 1;
+    n->nnodes = 1;
+    *out = n;
+    return QUERN_OK;
+}
+
+/* Registers the anchor of the node that is being built; NULL when it has none. */
+static enum quern_status open_anchor(struct builder *b, const yaml_char_t *name,
+                                     struct anchor **out)
+{
+    *out = NULL;
+    if (!name)
+        return QUERN_OK;
+    struct anchor *a = ARENA_NEW(b->arena, struct anchor, 1);
+    if (!a)
+        return no_memory(b);
+    a->name = arena_str(b->arena, str_from((const char *)name));
+    if (!a->name.p)
+        return no_memory(b);
+    a->next = b->anchors;
+    b->anchors = a;
+    *out = a;
+    return QUERN_OK;
+}
+
+/* Repeats an anchored node: its items are shared, only the head is copied. */
+static enum quern_status alias_node(struct builder *b, struct yaml_node **out)
+{
+    const yaml_mark_t mark = b->event.start_mark;
+    const struct str name = str_from((const char *)b->event.data.alias.anchor);
+    const struct anchor *a = b->anchors;
+    while (a && !str_eq(a->name, name))
+        a = a->next;
+    if (!a)
+        return refuse(b, mark, "alias", "an alias without its anchor");
+    if (!a->node)
+        return refuse(b, mark, "alias", "an alias inside the node it stands for");
+    if (a->node->nnodes > YAML_MAX_ALIASED - b->naliased)
+        return refuse(b, mark, "alias", "aliases repeat more than 1000 nodes");
+    b->naliased += a->node->nnodes;
+    TRY(new_node(b, a->node->kind, out));
+    **out = *a->node;
+    (*out)->next = NULL;
+    (*out)->key = (struct str){NULL, 0};
+    return QUERN_OK;
+}
+
+static enum quern_status scalar_node(struct builder *b, struct yaml_node **out)
+{
+    if (b->event.data.scalar.tag)
+        return refuse(b, b->event.start_mark, "tag", "tags are not supported");
+    struct yaml_node *n;
+    TRY(new_node(b, YAML_IS_SCALAR, &n));
+    n->plain = b->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    n->text =
+        arena_str(b->arena, event_text(b->event.data.scalar.value, b->event.data.scalar.length));
+    if (!n->text.p)
+        return no_memory(b);
+    /* "\0" in quotes makes one; nothing in a recipe may hold it. */
+    if (memchr(n->text.p, 0, n->text.n))
+        return refuse(b, b->event.start_mark, "yaml", "a NUL byte in a string");
+    struct anchor *a;
+    TRY(open_anchor(b, b->event.data.scalar.anchor, &a));
+    if (a)
+        a->node = n;
+    *out = n;
+    return QUERN_OK;
+}
+
+struct keys {
+    struct name_table table;
+    const struct yaml_node **items; /* malloc'ed */
+    uint32_t capacity;
+};
+
+static struct str key_of(const void *owner, uint32_t i)
+{
+    return ((const struct keys *)owner)->items[i]->key;
+}
+
+/* Takes note of a key; a second one of the same name is a mistake at mark. */
+static enum quern_status add_key(struct builder *b, struct keys *k, const struct yaml_node *item,
+                                 yaml_mark_t mark)
+{
+    const uint32_t count = k->table.count;
+    if (count == k->capacity) {
+        const uint32_t capacity = count ? 2 * count : 8;
+        void *items = realloc(k->items, capacity * sizeof *k->items);
+        if (!items)
+            return no_memory(b);
+        k->items = items;
+        k->capacity = capacity;
+    }
+    k->items[count] = item;
+    bool fresh;
+    if (!name_table_add(&k->table, item->key, count, key_of, k, &fresh, NULL))
+        return no_memory(b);
+    if (fresh)
+        return QUERN_OK;
+    return in_file(b->err, b->path,
+                   fail(b->err, QUERN_EUSAGE, "duplicate", "line %zu: key '%s' is there twice",
+                        mark.line + 1, quoted(item->key).text));
+}
+
+static enum quern_status any_node(struct builder *b, unsigned depth, struct yaml_node **out);
+
+/* Reads the current event as a key. */
+static enum quern_status read_key(struct builder *b, struct str *key)
+{
+    if (b->event.type != YAML_SCALAR_EVENT)
+        return refuse(b, b->event.start_mark, "yaml", "a key that is no plain word");
+    struct yaml_node *n;
+    TRY(scalar_node(b, &n));
+    if (n->plain && str_is(n->text, "<<"))
+        return refuse(b, b->event.start_mark, "yaml", "merge keys (<<) are not supported");
+    *key = n->text;
+    return QUERN_OK;
+}
+
+/* The items of the list or map that has just begun, up to its end event. */
+static enum quern_status read_items(struct builder *b, unsigned depth, struct yaml_node *parent,
+                                    struct keys *keys)
+{
+    const bool map = parent->kind == YAML_IS_MAP;
+    const yaml_event_type_t end = map ? YAML_MAPPING_END_EVENT : YAML_SEQUENCE_END_EVENT;
+    const struct yaml_node **tail = &parent->first;
+    for (;;) {
+        TRY(next_event(b));
+        if (b->event.type == end)
+            return QUERN_OK;
+        struct str key = {NULL, 0};
+        const yaml_mark_t mark = b->event.start_mark;
+        if (map) {
+            TRY(read_key(b, &key));
+            TRY(next_event(b));
+        }
+        struct yaml_node *item;
+        TRY(any_node(b, depth + 1, &item));
+        item->key = key;
+        if (map)
+            TRY(add_key(b, keys, item, mark));
+        *tail = item;
+        tail = &item->next;
+        parent->count++;
+        parent->nnodes += item->nnodes;
+    }
+}
+
+static enum quern_status collection_node(struct builder *b, unsigned depth, struct yaml_node **out)
+{
+    const bool map = b->event.type == YAML_MAPPING_START_EVENT;
+    if (depth > YAML_MAX_DEPTH)
+        return refuse(b, b->event.start_mark, "depth", "nested deeper than 32 levels");
+    if (map ? b->event.data.mapping_start.tag != NULL : b->event.data.sequence_start.tag != NULL)
+        return refuse(b, b->event.start_mark, "tag", "tags are not supported");
+    struct yaml_node *n;
+    TRY(new_node(b, map ? YAML_IS_MAP : YAML_IS_LIST, &n));
+    struct anchor *a;
+    TRY(open_anchor(
+        b, map ? b->event.data.mapping_start.anchor : b->event.data.sequence_start.anchor, &a));
+    struct keys keys = {0};
+    const enum quern_status status = read_items(b, depth, n, &keys);
+    name_table_free(&keys.table);
+    free(keys.items);
+    TRY(status);
+    if (a)
+        a->node = n;
+    *out = n;
+    return QUERN_OK;
+}
+
+/* The node that starts with the current event. */
+static enum quern_status any_node(struct builder *b, unsigned depth, struct yaml_node **out)
+{
+    switch (b->event.type) {
+    case YAML_SCALAR_EVENT:
+        return scalar_node(b, out);
+    case YAML_ALIAS_EVENT:
+        return alias_node(b, out);
+    case YAML_SEQUENCE_START_EVENT:
+    case YAML_MAPPING_START_EVENT:
+        return collection_node(b, depth, out);
+    default:
+        return refuse(b, b->event.start_mark, "yaml", "a value is missing");
+    }
+}
+
+static enum quern_status read_document(struct builder *b, const struct yaml_node **root)
+{
+    TRY(next_event(b)); /* stream start */
+    TRY(next_event(b));
+    struct yaml_node *n;
+    if (b->event.type == YAML_STREAM_END_EVENT) {
+        TRY(new_node(b, YAML_IS_SCALAR, &n));
+        n->plain = true;
+        n->text = STR("");
+        *root = n;
+        return QUERN_OK;
+    }
+    TRY(next_event(b));
+    TRY(any_node(b, 1, &n));
+    TRY(next_event(b)); /* document end */
+    TRY(next_event(b));
+    if (b->event.type != YAML_STREAM_END_EVENT)
+        return in_file(b->err, b->path,
+                       fail(b->err, QUERN_EUNSUPPORTED, "yaml",
+                            "line %zu: a second document; recipes of several stages are not "
+                            "supported yet",
+                            b->event.start_mark.line + 1));
+    *root = n;
+    return QUERN_OK;
+}
+
+/* What libyaml would guess at or pass on: other encodings, NUL, broken UTF-8. */
+static enum quern_status check_text(struct str text, const char *path, struct quern_error *err)
+{
+    if (text.n > YAML_MAX_TEXT)
+        return in_file(err, path,
+                       fail(err, QUERN_EUSAGE, "too-large",
+                            "%zu bytes of YAML" WANT "expected at most 1 MiB", text.n));
+    if (text.n >= 2 && (!memcmp(text.p, "\xff\xfe", 2) || !memcmp(text.p, "\xfe\xff", 2)))
+        return in_file(err, path,
+                       fail(err, QUERN_EUSAGE, "encoding", "UTF-16 text" WANT "expected UTF-8"));
+    const char *nul = text.n ? memchr(text.p, 0, text.n) : NULL;
+    size_t bad;
+    if (nul)
+        bad = (size_t)(nul - text.p);
+    else if (utf8_valid(text, &bad))
+        return QUERN_OK;
+    fail(err, QUERN_EUSAGE, "encoding",
+         nul ? "a NUL byte" WANT "expected UTF-8 text"
+             : "text that is not UTF-8" WANT "expected UTF-8");
+    return in_file(err, path, at_offset(err, bad, QUERN_EUSAGE));
+}
+
+enum quern_status yaml_parse(struct str text, const char *path, struct arena *arena,
+                             const struct yaml_node **root, struct quern_error *err)
+{
+    TRY(check_text(text, path, err));
+    struct builder b = {.arena = arena, .path = path, .err = err};
+    if (!yaml_parser_initialize(&b.parser))
+        return no_memory(&b);
+    yaml_parser_set_encoding(&b.parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&b.parser, (const unsigned char *)text.p, text.n);
+    const enum quern_status status = read_document(&b, root);
+    yaml_event_delete(&b.event);
+    yaml_parser_delete(&b.parser);
+    return status;
+}
+
+const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key)
+{
+    if (map->kind != YAML_IS_MAP)
+        return NULL;
+    for (const struct yaml_node *n = map->first; n; n = n->next)
+        if (str_is(n->key, key))
+            return n;
+    return NULL;
+}
+
+static bool one_of(struct str s, const char *const *words, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_is(s, words[i]))
+            return true;
+    return false;
+}
+
+static bool is_plain(const struct yaml_node *n)
+{
+    return n->kind == YAML_IS_SCALAR && n->plain;
+}
+
+bool yaml_is_null(const struct yaml_node *n)
+{
+    static const char *const words[] = {"", "~", "null", "Null", "NULL"};
+    return is_plain(n) && one_of(n->text, words, sizeof words / sizeof *words);
+}
+
+bool yaml_bool(const struct yaml_node *n, bool *out)
+{
+    static const char *const yes[] = {"true", "True", "TRUE", "yes", "Yes",
+                                      "YES",  "on",   "On",   "ON"};
+    static const char *const no[] = {"false", "False", "FALSE", "no", "No",
+                                     "NO",    "off",   "Off",   "OFF"};
+    if (!is_plain(n))
+        return false;
+    *out = one_of(n->text, yes, sizeof yes / sizeof *yes);
+    return *out || one_of(n->text, no, sizeof no / sizeof *no);
+}
+
+static size_t skip_digits(struct str s, size_t *at)
+{
+    const size_t from = *at;
+    while (*at < s.n && s.p[*at] >= '0' && s.p[*at] <= '9')
+        ++*at;
+    return *at - from;
+}
+
+/* [+-] digits [. digits] [e [+-] digits], a digit before or after the point. No octal-looking 010.
+ */
+static bool decimal_form(struct str s)
+{
+    size_t i = s.n > 0 && (s.p[0] == '+' || s.p[0] == '-');
+    const size_t start = i;
+    const size_t whole = skip_digits(s, &i);
+    if (whole > 1 && s.p[start] == '0')
+        return false;
+    size_t fraction = 0;
+    if (i < s.n && s.p[i] == '.') {
+        i++;
+        fraction = skip_digits(s, &i);
+    }
+    if (whole + fraction == 0)
+        return false;
+    if (i < s.n && (s.p[i] == 'e' || s.p[i] == 'E')) {
+        i++;
+        i += i < s.n && (s.p[i] == '+' || s.p[i] == '-');
+        if (skip_digits(s, &i) == 0)
+            return false;
+    }
+    return i == s.n;
+}
+
+bool decimal_number(struct str s, double *out)
+{
+    char text[64];
+    if (s.n >= sizeof text || !decimal_form(s))
+        return false;
+    memcpy(text, s.p, s.n);
+    text[s.n] = '\0';
+    /* A program that links us may have set a locale with decimal commas. */
+    const locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (!c)
+        return false;
+    *out = strtod_l(text, NULL, c);
+    freelocale(c);
+    return isfinite(*out);
+}
+
+bool yaml_number(const struct yaml_node *n, double *out)
+{
+    return is_plain(n) && decimal_number(n->text, out);
+}

@@ -1,0 +1,247 @@
+/* quern.h - shrink and fuse model checkpoints: the public interface of libquern.
+ *
+ * Open models, make a plan, run it. Opening and planning read headers only; all tensor data moves
+ * in quern_run(), in bounded memory and with the same output bytes for any number of threads.
+ *
+ *     struct quern_error err;
+ *     struct quern_model *model;
+ *     struct quern_plan *plan;
+ *     if (quern_open("model-f16.gguf", &model, &err) == QUERN_OK &&
+ *         quern_plan_quantize(model, "model-q8_0.gguf",
+ *                             &(struct quern_quantize){.type = "Q8_0"}, &plan, &err) == QUERN_OK)
+ *         quern_run(plan, NULL, NULL, &err);
+ *
+ * Rules that hold for every function:
+ * - Nothing here prints, exits, aborts on input or changes global state, except quern_set_cpu().
+ * - Errors are values: a status is returned and, when err is not NULL, *err says what was found
+ *   where. err is owned by the caller and need not be initialised; on QUERN_OK it is left alone.
+ * - Strings given to a function are copied; strings returned belong to the object they come from
+ * and live until it is freed.
+ * - Objects may be used from one thread at a time; different objects from different threads.
+ * - Text that comes from files (names, keys) is returned as it is: quote it before printing. */
+#ifndef QUERN_H
+#define QUERN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define QUERN_VERSION_MAJOR 0
+#define QUERN_VERSION_MINOR 1
+#define QUERN_VERSION_PATCH 0
+#define QUERN_VERSION       "0.1.0"
+
+#if defined(__GNUC__)
+#define QUERN_API __attribute__((visibility("default")))
+#else
+#define QUERN_API
+#endif
+
+/* Version of the library that is linked, e.g. "0.1.0". */
+QUERN_API const char *quern_version(void);
+
+/* ---- errors ------------------------------------------------------------------------------- */
+
+/* The numbers are the exit codes of the quern command. */
+enum quern_status {
+    QUERN_OK = 0,
+    QUERN_EDIFF = 1,        /* files differ, a check found bad values */
+    QUERN_EUSAGE = 2,       /* bad option, recipe, pattern; models that do not fit together */
+    QUERN_EFORMAT = 3,      /* malformed input; NaN or Inf where weights are needed */
+    QUERN_EUNSUPPORTED = 4, /* a sound input that quern cannot handle */
+    QUERN_EIO = 5,          /* disk full, permission, input vanished or changed */
+    QUERN_EMEMORY = 6,      /* out of memory, or over the mem limit */
+    QUERN_EEXIST = 7,       /* output exists or is locked */
+    QUERN_EINTERNAL = 70,   /* a bug in quern */
+    QUERN_ECANCELLED = 128  /* stopped through quern_run_options.cancel */
+};
+
+/* What went wrong. All strings are NUL-terminated, safe to print (foreign text is quoted) and cut
+ * when too long. Fields without a meaning for the error are empty; offset is then UINT64_MAX. */
+struct quern_error {
+    enum quern_status status;
+    char kind[24];      /* short machine-readable word: "truncated", "duplicate", "shape" ... */
+    char file[512];     /* path of the file at fault */
+    char tensor[256];   /* quoted tensor name */
+    uint64_t offset;    /* byte position in file, or UINT64_MAX */
+    char found[512];    /* what was found */
+    char expected[512]; /* what was expected, or what to do next */
+    char text[2048];    /* one line of all of it: "FILE: tensor 'NAME': found, expected ..." */
+};
+
+/* ---- models ------------------------------------------------------------------------------- */
+
+/* A checkpoint opened for reading: one .safetensors or .gguf file, a GGUF split set (named by any
+ * of its files), a model.safetensors.index.json, or a Hugging Face directory with one of these in
+ * it (hub caches with symlinks to blobs included). */
+struct quern_model;
+
+struct quern_tensor {
+    const char *name; /* NUL-terminated; see name_bytes, since a file may hold odd names */
+    size_t name_bytes;
+    const char *type;     /* "F32", "BF16", "Q4_K" ...: the names of quern_type_name() */
+    unsigned ndims;       /* 0 for a scalar */
+    const uint64_t *dims; /* outermost first, as in safetensors; GGUF shapes are reversed */
+    uint64_t nbytes;      /* stored bytes */
+    const char *file;     /* path of the file it lies in */
+    uint64_t offset;      /* absolute byte offset in that file */
+};
+
+/* Reads and checks the headers at path; no tensor data. On QUERN_OK *out is owned by the caller and
+ * freed with quern_close(). Errors: EFORMAT, EUNSUPPORTED (a pickle, for example), EIO, EMEMORY. */
+QUERN_API enum quern_status quern_open(const char *path, struct quern_model **out,
+                                       struct quern_error *err);
+/* Frees the model and all strings that came from it; NULL is allowed. */
+QUERN_API void quern_close(struct quern_model *model);
+
+QUERN_API size_t quern_ntensors(const struct quern_model *model);
+/* Tensor i in file order, 0 <= i < quern_ntensors(). *out points into the model. */
+QUERN_API void quern_get_tensor(const struct quern_model *model, size_t i,
+                                struct quern_tensor *out);
+/* Index of the tensor with this name, or -1. */
+QUERN_API int64_t quern_find_tensor(const struct quern_model *model, const char *name);
+/* "safetensors" or "gguf". */
+QUERN_API const char *quern_model_format(const struct quern_model *model);
+/* A metadata string (GGUF key of type string, or safetensors __metadata__ entry); NULL when the key
+ * is absent, of another type or holds a NUL byte, or when memory ran out. */
+QUERN_API const char *quern_model_string(struct quern_model *model, const char *key);
+
+/* ---- element types ------------------------------------------------------------------------ */
+
+struct quern_type {
+    const char *name;     /* "Q4_0" */
+    const char *about;    /* a few words */
+    unsigned block_elems; /* weights that share a block; 1 for plain types */
+    unsigned block_bytes;
+    bool gguf, safetensors; /* formats that can store it */
+    bool can_read;          /* quern can turn it into f32 */
+    bool can_write;         /* quern can make it from f32 */
+};
+/* Type number i, or false when there are no more. */
+QUERN_API bool quern_get_type(size_t i, struct quern_type *out);
+
+/* ---- plans -------------------------------------------------------------------------------- */
+
+/* Everything a run will do, decided from headers alone. */
+struct quern_plan;
+
+/* Options of quern_plan_quantize(); all zero is valid but for type. Arrays end with the count next
+ * to them. Names and patterns are those of llama-quantize. */
+struct quern_quantize {
+    const char *type;                 /* file type: "Q8_0", "F16", "COPY" ... or its number */
+    const char *output_tensor_type;   /* element type for output.weight, or NULL */
+    const char *token_embedding_type; /* element type for token_embd.weight, or NULL */
+    const char *const *tensor_types;  /* "REGEX=TYPE"; first match wins */
+    size_t ntensor_types;
+    const char *const *override_kvs; /* "KEY=int|float|bool|str:VALUE" */
+    size_t noverride_kvs;
+    bool pure;                /* every quantizable tensor gets the base type */
+    bool leave_output_tensor; /* keep output.weight as it is */
+    bool allow_requantize;    /* permit block-quantized sources */
+    bool keep_split;          /* output files mirror the input's; output is a prefix */
+    bool no_fallback;         /* a row that does not fit the type is an error */
+    bool keep_names;          /* safetensors to GGUF as a plain container; needs arch */
+    const char *arch;         /* general.architecture for keep_names */
+    uint64_t shard_bytes;     /* safetensors output: largest file, 0 = no limit */
+    bool force;               /* replace an existing output */
+};
+
+/* Plans output from model: GGUF when output ends in .gguf (or keep_split), safetensors when it ends
+ * in .safetensors, else a directory. The model must stay open until the plan is freed.
+ * Source of the rules: llama.cpp's llama-quantize; docs/compatibility.md lists the differences.
+ * Errors: EUSAGE, EUNSUPPORTED, EFORMAT, EMEMORY, EEXIST. */
+QUERN_API enum quern_status quern_plan_quantize(struct quern_model *model, const char *output,
+                                                const struct quern_quantize *options,
+                                                struct quern_plan **out, struct quern_error *err);
+
+/* Options of quern_plan_merge(); all zero is valid. */
+struct quern_merge {
+    const char *recipe_path;        /* mergekit-style YAML; or NULL with recipe_text set */
+    const char *recipe_text;        /* the YAML itself */
+    const char *const *model_paths; /* "ID=PATH": where a model named in the recipe lies */
+    size_t nmodel_paths;
+    const char *hub_cache; /* Hugging Face hub cache to look ids up in, or NULL */
+    const char *type;      /* GGUF output: file type to quantize to in the same pass, or NULL */
+    uint64_t shard_bytes;  /* directory output: largest file; 0 = 5 GB, as mergekit */
+    bool force;            /* replace an existing output */
+    bool no_model_card;    /* directory output: no README.md and mergekit_config.yml */
+};
+
+/* Opens the models of a recipe and plans their merge into output (a directory, a *.safetensors or,
+ * for GGUF inputs, a *.gguf). The plan owns the models it opened.
+ * Methods and recipe schema: mergekit; docs/merging.md has the formulas and papers.
+ * Errors: EUSAGE, EUNSUPPORTED, EFORMAT, EIO, EMEMORY, EEXIST. */
+QUERN_API enum quern_status quern_plan_merge(const char *output, const struct quern_merge *options,
+                                             struct quern_plan **out, struct quern_error *err);
+
+/* Frees the plan; NULL is allowed. An unfinished run's part files are gone by then. */
+QUERN_API void quern_plan_free(struct quern_plan *plan);
+
+/* What a plan amounts to. */
+struct quern_plan_summary {
+    size_t nsteps;         /* output tensors */
+    uint64_t nelems;       /* weights written */
+    uint64_t input_bytes;  /* tensor data of the inputs that are used, once each */
+    uint64_t output_bytes; /* size of all output files together */
+    size_t nfiles;         /* output files with tensors */
+    size_t nfallbacks;     /* tensors whose row length did not fit the wanted type */
+    uint64_t fallback_elems;
+    double bits_per_weight; /* tensor data of the output */
+};
+QUERN_API void quern_plan_summarize(const struct quern_plan *plan, struct quern_plan_summary *out);
+
+/* Notes made while planning (fallbacks, options without effect ...): note i, or NULL. */
+QUERN_API const char *quern_plan_note(const struct quern_plan *plan, size_t i);
+
+/* ---- running ------------------------------------------------------------------------------ */
+
+struct quern_progress {
+    uint64_t done_bytes; /* work done and to do, in bytes read and written */
+    uint64_t total_bytes;
+    const char *tensor; /* quoted name of a tensor being worked on */
+};
+
+struct quern_run_options {
+    unsigned threads;   /* 0 = all cores this process may use */
+    uint64_t mem_bytes; /* ceiling on what quern allocates; 0 = 256 MiB */
+    /* Called from the thread that called quern_run(), a few times per second. */
+    void (*progress)(const struct quern_progress *progress, void *user);
+    void *user;
+    /* Measure what encoding loses: quern_result.relative_error. Costs a decode of all blocks. */
+    bool stats;
+    /* Polled by every worker: set it (also from a signal handler) to stop with QUERN_ECANCELLED. */
+    const volatile int *cancel;
+};
+
+struct quern_result {
+    double seconds;
+    uint64_t read_bytes, written_bytes;
+    uint64_t peak_rss_bytes; /* of the process */
+    unsigned threads;        /* workers used */
+    /* With options.stats: root mean square of (weight - stored weight) over that of the weights, of
+     * all tensors whose stored type is a block type; negative when there is none. */
+    double relative_error;
+};
+
+/* Runs the plan once: reads, computes, writes part files, syncs and renames. The output appears
+ * under its final name only when complete. options and result may be NULL. On any error the old
+ * output, if there was one, is untouched and no part file is left. The bytes written do not depend
+ * on threads, mem_bytes or the CPU. Errors: EFORMAT (NaN/Inf), EIO, EMEMORY, EEXIST, ECANCELLED. */
+QUERN_API enum quern_status quern_run(struct quern_plan *plan,
+                                      const struct quern_run_options *options,
+                                      struct quern_result *result, struct quern_error *err);
+
+/* Use the kernels of one instruction set: "portable", "avx2", "avx512" or NULL for the best this
+ * CPU has. Call it before other threads use the library. False when this CPU cannot run them. */
+QUERN_API bool quern_set_cpu(const char *name);
+/* Name of the kernels in use. */
+QUERN_API const char *quern_cpu(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
