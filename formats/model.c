@@ -1,0 +1,361 @@
+/* model.c - the list of tensors: growing it, looking things up, reading bytes of its files. */
+#include "formats/model.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/checked.h"
+
+/* A model of 200 shards must work under a limit of 256 descriptors with other models open too. */
+#define MAX_OPEN 16u
+
+struct cached_fd {
+    int fd; /* -1 when closed */
+    uint32_t nusers;
+    uint64_t last_use;
+};
+
+struct fd_cache {
+    pthread_mutex_t lock;
+    uint32_t nopen;
+    uint64_t clock;
+    struct cached_fd files[];
+};
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static struct fd_cache *fd_cache_new(uint32_t nfiles)
+{
+    struct fd_cache *c = calloc(1, sizeof *c + nfiles * sizeof c->files[0]);
+    if (!c)
+        return NULL;
+    pthread_mutex_init(&c->lock, NULL);
+    for (uint32_t i = 0; i < nfiles; i++)
+        c->files[i].fd = -1;
+    return c;
+}
+
+enum quern_status model_new(const char *path, uint32_t nfiles, struct model **out,
+                            struct quern_error *err)
+{
+    struct model *m = calloc(1, sizeof *m);
+    if (!m)
+        return fail_memory(err, sizeof *m);
+    m->files = ARENA_NEW(&m->arena, struct model_file, nfiles);
+    m->path = arena_printf(&m->arena, "%s", path);
+    m->fds = fd_cache_new(nfiles);
+    if (!m->files || !m->path || !m->fds) {
+        model_close(m);
+        return fail_memory(err, nfiles * sizeof *m->files);
+    }
+    *out = m;
+    return QUERN_OK;
+}
+
+void model_close(struct model *m)
+{
+    if (!m)
+        return;
+    for (uint32_t i = 0; i < m->nfiles; i++) {
+        if (m->fds->files[i].fd >= 0)
+            close(m->fds->files[i].fd);
+        free(m->files[i].header);
+    }
+    if (m->fds)
+        pthread_mutex_destroy(&m->fds->lock);
+    free(m->fds);
+    free(m->tensors);
+    free(m->metas);
+    free(m->notes);
+    name_table_free(&m->index);
+    name_table_free(&m->meta_index);
+    arena_free(&m->arena);
+    free(m);
+}
+
+size_t model_bytes(const struct model *m)
+{
+    size_t n = sizeof *m + m->arena.nbytes + name_table_bytes(&m->index) +
+               name_table_bytes(&m->meta_index) + m->tensor_capacity * sizeof *m->tensors +
+               m->meta_capacity * sizeof *m->metas + m->note_capacity * sizeof *m->notes +
+               sizeof *m->fds + m->nfiles * sizeof m->fds->files[0];
+    for (uint32_t i = 0; i < m->nfiles; i++)
+        n += m->files[i].header_bytes;
+    return n;
+}
+
+/* ---- growing -------------------------------------------------------------------------------- */
+
+/* Room for one more item in a malloc'ed array; memory stays within twice what was filled. */
+static bool grow(void **items, uint32_t count, uint32_t *capacity, size_t item_bytes)
+{
+    if (count < *capacity)
+        return true;
+    if (*capacity > UINT32_MAX / 2)
+        return false;
+    const uint32_t bigger = *capacity ? *capacity * 2 : 16;
+    void *p = realloc(*items, bigger * item_bytes);
+    if (!p)
+        return false;
+    *items = p;
+    *capacity = bigger;
+    return true;
+}
+
+struct tensor *model_new_tensor(struct model *m)
+{
+    void *items = m->tensors;
+    const bool ok = grow(&items, m->ntensors, &m->tensor_capacity, sizeof *m->tensors);
+    m->tensors = items;
+    if (!ok)
+        return NULL;
+    struct tensor *t = &m->tensors[m->ntensors++];
+    *t = (struct tensor){0};
+    return t;
+}
+
+struct meta *model_new_meta(struct model *m)
+{
+    void *items = m->metas;
+    const bool ok = grow(&items, m->nmetas, &m->meta_capacity, sizeof *m->metas);
+    m->metas = items;
+    if (!ok)
+        return NULL;
+    struct meta *k = &m->metas[m->nmetas++];
+    *k = (struct meta){0};
+    return k;
+}
+
+enum quern_status model_note(struct model *m, const char *text, struct quern_error *err)
+{
+    void *items = m->notes;
+    const bool ok = text && grow(&items, m->nnotes, &m->note_capacity, sizeof *m->notes);
+    m->notes = items;
+    if (!ok)
+        return fail_memory(err, sizeof *m->notes);
+    m->notes[m->nnotes++] = text;
+    return QUERN_OK;
+}
+
+enum quern_status model_add_file(struct model *m, const char *path, const char *name,
+                                 struct quern_error *err)
+{
+    struct model_file *f = &m->files[m->nfiles];
+    struct cached_fd *c = &m->fds->files[m->nfiles];
+    TRY(input_open(path, &c->fd, &f->id, err));
+    f->path = path;
+    f->name = name;
+    f->first_tensor = m->ntensors;
+    m->nfiles++;
+    c->last_use = ++m->fds->clock;
+    m->fds->nopen++;
+    return QUERN_OK;
+}
+
+/* ---- names ---------------------------------------------------------------------------------- */
+
+struct str model_tensor_name(const void *owner, uint32_t i)
+{
+    return ((const struct model *)owner)->tensors[i].name;
+}
+
+struct str model_meta_key(const void *owner, uint32_t i)
+{
+    return ((const struct model *)owner)->metas[i].key;
+}
+
+enum quern_status model_index_tensors(struct model *m, uint32_t file, struct quern_error *err)
+{
+    const struct model_file *f = &m->files[file];
+    for (uint32_t i = f->first_tensor; i < f->first_tensor + f->ntensors; i++) {
+        const struct tensor *t = &m->tensors[i];
+        bool fresh;
+        uint32_t other;
+        if (!name_table_add(&m->index, t->name, i, model_tensor_name, m, &fresh, &other))
+            return fail_memory(err, name_table_bytes(&m->index) * 2);
+        if (fresh)
+            continue;
+        const uint32_t home = m->tensors[other].file;
+        /* Shards of safetensors are told by an index, which gives each tensor one home. */
+        const bool two_homes = home != file && m->format == MODEL_SAFETENSORS;
+        return in_tensor(err, t->name,
+                         fail(err, QUERN_EFORMAT, two_homes ? "index-mismatch" : "duplicate",
+                              "this name is there twice%s%s" WANT "expected different names",
+                              home == file ? "" : ", the other is in ",
+                              home == file ? "" : quoted(str_from(m->files[home].name)).text));
+    }
+    return QUERN_OK;
+}
+
+const struct tensor *model_find(const struct model *m, struct str name)
+{
+    uint32_t i;
+    return name_table_find(&m->index, name, model_tensor_name, m, &i) ? &m->tensors[i] : NULL;
+}
+
+const struct meta *model_meta(const struct model *m, const char *key)
+{
+    uint32_t i;
+    return name_table_find(&m->meta_index, str_from(key), model_meta_key, m, &i) ? &m->metas[i]
+                                                                                 : NULL;
+}
+
+bool dims_product(const uint64_t *dims, uint32_t ndims, uint64_t *nelems)
+{
+    *nelems = 1;
+    for (uint32_t i = 0; i < ndims; i++)
+        if (!checked_mul(*nelems, dims[i], nelems))
+            return false;
+    return true;
+}
+
+/* ---- metadata ------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    uint8_t nbytes;
+    bool is_integer, is_signed;
+} meta_types[META_COUNT] = {
+    [META_U8] = {"u8",     1, true,  false},
+      [META_I8] = {"i8",     1, true,  true },
+    [META_U16] = {"u16",    2, true,  false},
+      [META_I16] = {"i16",    2, true,  true },
+    [META_U32] = {"u32",    4, true,  false},
+      [META_I32] = {"i32",    4, true,  true },
+    [META_U64] = {"u64",    8, true,  false},
+      [META_I64] = {"i64",    8, true,  true },
+    [META_F32] = {"f32",    4, false, false},
+      [META_F64] = {"f64",    8, false, false},
+    [META_BOOL] = {"bool",   1, false, false},
+      [META_STRING] = {"string", 0, false, false},
+    [META_ARRAY] = {"array",  0, false, false},
+};
+
+size_t meta_item_bytes(enum meta_type type)
+{
+    return meta_types[type].nbytes;
+}
+
+const char *meta_type_name(enum meta_type type)
+{
+    return meta_types[type].name;
+}
+
+bool meta_u64(const struct meta *k, uint64_t *out)
+{
+    if (!k || !meta_types[k->type].is_integer)
+        return false;
+    const size_t n = meta_types[k->type].nbytes;
+    uint64_t v = 0;
+    for (size_t i = 0; i < n; i++)
+        v |= (uint64_t)(uint8_t)k->value.p[i] << (8 * i);
+    if (meta_types[k->type].is_signed && v >> (8 * n - 1) != 0)
+        return false;
+    *out = v;
+    return true;
+}
+
+bool meta_string(const struct meta *k, struct str *out)
+{
+    if (!k || k->type != META_STRING)
+        return false;
+    *out = k->value;
+    return true;
+}
+
+/* ---- bytes ---------------------------------------------------------------------------------- */
+
+static enum quern_status changed(const char *path, struct quern_error *err)
+{
+    return in_file(err, path,
+                   fail(err, QUERN_EIO, "changed",
+                        "the file is not what it was when its header was read" WANT
+                        "expected inputs to stay untouched during a run"));
+}
+
+static bool same_file(const struct file_id *a, const struct file_id *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->nbytes == b->nbytes &&
+           a->mtime_ns == b->mtime_ns;
+}
+
+static void close_cached(struct fd_cache *c, struct cached_fd *f)
+{
+    close(f->fd);
+    f->fd = -1;
+    c->nopen--;
+}
+
+/* Makes room for one more, unless every open file is being read: then the limit gives way until
+ * one of its readers is done. */
+static void close_oldest(struct fd_cache *c, uint32_t nfiles)
+{
+    struct cached_fd *oldest = NULL;
+    for (uint32_t i = 0; i < nfiles; i++) {
+        struct cached_fd *f = &c->files[i];
+        if (f->fd >= 0 && f->nusers == 0 && (!oldest || f->last_use < oldest->last_use))
+            oldest = f;
+    }
+    if (oldest)
+        close_cached(c, oldest);
+}
+
+static enum quern_status take_fd(struct model *m, uint32_t file, int *fd, struct quern_error *err)
+{
+    struct fd_cache *c = m->fds;
+    struct cached_fd *f = &c->files[file];
+    enum quern_status s = QUERN_OK;
+    pthread_mutex_lock(&c->lock);
+    if (f->fd < 0) {
+        if (c->nopen >= MAX_OPEN)
+            close_oldest(c, m->nfiles);
+        struct file_id now;
+        s = input_open(m->files[file].path, &f->fd, &now, err);
+        c->nopen += s == QUERN_OK;
+        if (s == QUERN_OK && !same_file(&now, &m->files[file].id)) {
+            close_cached(c, f);
+            s = changed(m->files[file].path, err);
+        }
+    }
+    if (s == QUERN_OK) {
+        f->nusers++;
+        f->last_use = ++c->clock;
+        *fd = f->fd;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return s;
+}
+
+static void give_fd(struct model *m, uint32_t file)
+{
+    struct fd_cache *c = m->fds;
+    struct cached_fd *f = &c->files[file];
+    pthread_mutex_lock(&c->lock);
+    if (--f->nusers == 0 && c->nopen > MAX_OPEN)
+        close_cached(c, f);
+    pthread_mutex_unlock(&c->lock);
+}
+
+enum quern_status model_pread(struct model *m, uint32_t file, void *buf, size_t n, uint64_t offset,
+                              struct quern_error *err)
+{
+    int fd;
+    TRY(take_fd(m, file, &fd, err));
+    const enum quern_status s = pread_full(fd, buf, n, offset, m->files[file].path, err);
+    give_fd(m, file);
+    return s;
+}
+
+enum quern_status model_unchanged(const struct model *m, struct quern_error *err)
+{
+    for (uint32_t i = 0; i < m->nfiles; i++) {
+        int fd;
+        struct file_id now;
+        TRY(input_open(m->files[i].path, &fd, &now, err));
+        close(fd);
+        if (!same_file(&now, &m->files[i].id))
+            return changed(m->files[i].path, err);
+    }
+    return QUERN_OK;
+}

@@ -1,0 +1,145 @@
+/* model.h - a checkpoint as one list of tensors, however many files it lies in.
+ *
+ * model_open() takes a .safetensors or .gguf file, one file of a GGUF split set, an
+ * model.safetensors.index.json, or a directory with one of these. It reads headers only and checks
+ * everything a header can promise against the real size of its file. */
+#ifndef QUERN_MODEL_H
+#define QUERN_MODEL_H
+
+#include "core/arena.h"
+#include "core/dtype.h"
+#include "core/error.h"
+#include "core/hash.h"
+#include "core/io.h"
+
+#define MAX_DIMS    32
+#define MAX_TENSORS 1000000u
+#define MAX_KEYS    1000000u
+#define MAX_SHARDS  10000u
+
+/* A view of stored elements: owns nothing, already checked against its file. */
+struct tensor {
+    struct str name;      /* NUL-terminated in memory */
+    const uint64_t *dims; /* outermost first; GGUF flips at its border */
+    uint64_t offset;      /* absolute, in its file */
+    uint64_t nbytes;
+    uint64_t nelems;
+    uint32_t file; /* index into model.files */
+    uint8_t dtype; /* enum dtype */
+    uint8_t ndims;
+};
+
+struct model_file {
+    const char *path;
+    const char *name; /* base name inside the model */
+    struct file_id id;
+    uint64_t data_start;             /* where tensor data begins */
+    uint32_t first_tensor, ntensors; /* its tensors are consecutive in model.tensors */
+    void *header;                    /* its header as read, malloc'ed: names point into it */
+    uint64_t header_bytes;
+    uint32_t split_no, split_count; /* of a GGUF file; split_count 0 when it is not split */
+    uint64_t split_ntensors;        /* in all files together; 0 when not told */
+};
+
+/* GGUF value types; safetensors metadata are strings. */
+enum meta_type {
+    META_U8,
+    META_I8,
+    META_U16,
+    META_I16,
+    META_U32,
+    META_I32,
+    META_F32,
+    META_BOOL,
+    META_STRING,
+    META_ARRAY,
+    META_U64,
+    META_I64,
+    META_F64,
+    META_COUNT
+};
+
+/* One key with its value as it is encoded in GGUF: for a string the bytes only (without length),
+ * for an array the items back to back (strings with their u64 lengths). */
+struct meta {
+    struct str key; /* NUL-terminated in memory */
+    struct str value;
+    uint64_t count;    /* array items */
+    uint8_t type;      /* enum meta_type */
+    uint8_t item_type; /* of an array */
+};
+
+enum model_format { MODEL_SAFETENSORS, MODEL_GGUF };
+
+struct model {
+    struct arena arena;
+    enum model_format format;
+    const char *path; /* as given */
+    const char *dir;  /* the Hugging Face directory, or NULL for plain files */
+    struct model_file *files;
+    uint32_t nfiles;
+    struct tensor *tensors; /* in file order: by file, then by offset */
+    uint32_t ntensors;
+    struct name_table index;
+    struct meta *metas; /* GGUF keys of the first file, or __metadata__ of the first file */
+    uint32_t nmetas;
+    struct name_table meta_index;
+    uint32_t gguf_version;
+    uint64_t alignment; /* of GGUF data */
+    const char **notes; /* harmless oddities: trailing bytes, wrong total_size ... */
+    uint32_t nnotes;
+    struct fd_cache *fds;
+    uint32_t tensor_capacity, meta_capacity, note_capacity; /* of the malloc'ed arrays above */
+};
+
+enum quern_status model_open(const char *path, struct model **out, struct quern_error *err);
+void model_close(struct model *m);
+
+const struct tensor *model_find(const struct model *m, struct str name);
+const struct meta *model_meta(const struct model *m, const char *key);
+
+/* Bytes [offset, offset+n) of file i. Safe from many threads; keeps at most 16 descriptors open.
+ * A file that is no longer the one whose header was read is EIO "changed". */
+enum quern_status model_pread(struct model *m, uint32_t file, void *buf, size_t n, uint64_t offset,
+                              struct quern_error *err);
+/* Every input file is still what it was when its header was read; else EIO "changed". */
+enum quern_status model_unchanged(const struct model *m, struct quern_error *err);
+
+/* Typed access. Each returns false when the key is absent; a key of another type is an error only
+ * through meta_expect_*. */
+bool meta_u64(const struct meta *k, uint64_t *out); /* any integer type that is >= 0, bool not */
+bool meta_string(const struct meta *k, struct str *out);
+size_t meta_item_bytes(enum meta_type type); /* 0 for strings and arrays */
+const char *meta_type_name(enum meta_type type);
+
+/* Memory held by an open model: what --mem counts. */
+size_t model_bytes(const struct model *m);
+
+/* ---- for the readers in formats/ only ------------------------------------------------------- */
+
+/* An empty model with room for nfiles files; freed with model_close() whatever happens to it. */
+enum quern_status model_new(const char *path, uint32_t nfiles, struct model **out,
+                            struct quern_error *err);
+/* Opens path as the next file. path and name are not copied. */
+enum quern_status model_add_file(struct model *m, const char *path, const char *name,
+                                 struct quern_error *err);
+/* The next free slot, cleared, in tensors or metas; NULL when memory ran out. */
+struct tensor *model_new_tensor(struct model *m);
+struct meta *model_new_meta(struct model *m);
+/* The names of file's tensors go into the index; EFORMAT "duplicate" when one is there already. */
+enum quern_status model_index_tensors(struct model *m, uint32_t file, struct quern_error *err);
+/* Product of the dimensions, checked in their order. */
+bool dims_product(const uint64_t *dims, uint32_t ndims, uint64_t *nelems);
+/* text is the arena's; NULL stands for memory that ran out. */
+enum quern_status model_note(struct model *m, const char *text, struct quern_error *err);
+
+/* name_of functions for m->index and m->meta_index: owner is the model. */
+struct str model_tensor_name(const void *owner, uint32_t i);
+struct str model_meta_key(const void *owner, uint32_t i);
+
+/* What the first bytes of a file say it is: a kind ("is-pickle", "lfs-pointer", "html", "is-gguf",
+ * "is-safetensors" ...) and a sentence; NULL when nothing is recognised. */
+const char *sniff(const uint8_t *head, size_t n, const char **sentence);
+#define SNIFF_BYTES 64
+
+#endif

@@ -1,0 +1,463 @@
+/* kernels.c - the inner loops, written once and compiled for each instruction set.
+ *
+ * Every function here has a scalar twin in quant/reference*.c that says what it does, and must give
+ * the same bits for finite input: float operations may run side by side, never in another order.
+ * Plain types and merging work on neighbouring elements. So do blocks of 32, whose only reductions
+ * are minima and maxima. Q6_K needs ordered sums and gives each lane a sub-block of its own.
+ *
+ * NaN and Inf are refused elsewhere; here they may give any bits, but nothing else. */
+#include "kernels.h"
+
+#include "quant/blocks.h"
+#include "simd.h"
+
+#define BIG_NUMBER \
+    12582912.0f /* 1.5 * 2^23: whole numbers next to it are one mantissa step apart */
+
+/* ---- plain types: the last, short vector goes through a padded copy ------------------------- */
+
+typedef vf load_fn(const uint8_t *p);
+typedef void store_fn(uint8_t *p, vf x);
+
+INLINE void decode_with(load_fn *load, size_t width, const uint8_t *p, float *out, size_t n)
+{
+    for (; n >= LANES; n -= LANES, p += LANES * width, out += LANES)
+        vf_store(out, load(p));
+    if (n > 0) {
+        uint8_t rest[LANES * sizeof(uint16_t)] = {0};
+        memcpy(rest, p, n * width);
+        vf_store_some(out, load(rest), n);
+    }
+}
+
+INLINE void encode_with(store_fn *store, size_t width, const float *x, uint8_t *p, size_t n)
+{
+    for (; n >= LANES; n -= LANES, p += LANES * width, x += LANES)
+        store(p, vf_load(x));
+    if (n > 0) {
+        uint8_t rest[LANES * sizeof(uint16_t)];
+        store(rest, vf_load_some(x, n));
+        memcpy(p, rest, n * width);
+    }
+}
+
+static void decode_f32(const void *stored, float *out, size_t n)
+{
+    memcpy(out, stored, n * sizeof(float));
+}
+
+static void encode_f32(const float *x, void *stored, size_t n)
+{
+    memcpy(stored, x, n * sizeof(float));
+}
+
+static void decode_f16(const void *stored, float *out, size_t n)
+{
+    decode_with(vf_load_f16, 2, stored, out, n);
+}
+
+static void encode_f16(const float *x, void *stored, size_t n)
+{
+    encode_with(store_f16, 2, x, stored, n);
+}
+
+INLINE vf load_bf16(const uint8_t *p)
+{
+    return (vf)(vu_load_u16(p) << 16);
+}
+
+INLINE void store_bf16(uint8_t *p, vf x)
+{
+    const vu bits = (vu)x;
+    const vu rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    const vu nan = bits >> 16 | 0x40;
+    store_u16(p, (vu)vi_select(vf_ne(x, x), (vi)nan, (vi)rounded));
+}
+
+static void decode_bf16(const void *stored, float *out, size_t n)
+{
+    decode_with(load_bf16, 2, stored, out, n);
+}
+
+static void encode_bf16(const float *x, void *stored, size_t n)
+{
+    encode_with(store_bf16, 2, x, stored, n);
+}
+
+INLINE vf load_e4m3(const uint8_t *p)
+{
+    const vu byte = (vu)vi_load_u8(p), code = byte & 0x7f;
+    const vu finite = vu_magnitude_from_small(code, 3, 7);
+    const vm is_nan = vi_eq((vi)code, vi_set(0x7f));
+    return (vf)((byte & 0x80) << 24 | (vu)vi_select(is_nan, vi_set(F32_QNAN), (vi)finite));
+}
+
+INLINE void store_e4m3(uint8_t *p, vf x)
+{
+    const vu sign = (vu)x >> 24 & 0x80, magnitude = (vu)x & ~F32_SIGN;
+    store_u8(p, (vi)(sign | vu_min(vu_small_from_magnitude(magnitude, 3, 7), 0x7f)));
+}
+
+/* Up to Inf the bits are those of an F16's upper half. */
+INLINE vf load_e5m2(const uint8_t *p)
+{
+    const vu byte = (vu)vi_load_u8(p), code = byte & 0x7f;
+    const vu finite = vu_magnitude_from_small(code, 2, 15);
+    const vu nan = code << 21 | F32_QNAN;
+    const vi special = vi_select(vi_gt((vi)code, vi_set(0x7c)), (vi)nan, vi_set(F32_INF));
+    const vm is_special = vi_gt((vi)code, vi_set(0x7b));
+    return (vf)((byte & 0x80) << 24 | (vu)vi_select(is_special, special, (vi)finite));
+}
+
+INLINE void store_e5m2(uint8_t *p, vf x)
+{
+    const vu sign = (vu)x >> 24 & 0x80, magnitude = (vu)x & ~F32_SIGN;
+    const vu code = vu_min(vu_small_from_magnitude(magnitude, 2, 15), 0x7c);
+    const vm is_nan = vi_gt((vi)magnitude, vi_set(F32_INF));
+    store_u8(p, (vi)sign | vi_select(is_nan, vi_set(0x7f), (vi)code));
+}
+
+static void decode_f8_e4m3(const void *stored, float *out, size_t n)
+{
+    decode_with(load_e4m3, 1, stored, out, n);
+}
+
+static void encode_f8_e4m3(const float *x, void *stored, size_t n)
+{
+    encode_with(store_e4m3, 1, x, stored, n);
+}
+
+static void decode_f8_e5m2(const void *stored, float *out, size_t n)
+{
+    decode_with(load_e5m2, 1, stored, out, n);
+}
+
+static void encode_f8_e5m2(const float *x, void *stored, size_t n)
+{
+    encode_with(store_e5m2, 1, x, stored, n);
+}
+
+/* ---- blocks of 32 --------------------------------------------------------------------------- */
+
+#define N32 (2 * N16)
+
+INLINE float get_f16(const uint8_t *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return f16_value(h);
+}
+
+INLINE void put_f16(uint8_t *p, float x)
+{
+    const uint16_t h = f16_bits(x);
+    memcpy(p, &h, sizeof h);
+}
+
+INLINE void load32(vf v[N32], const float *x)
+{
+    for (int i = 0; i < N32; i++)
+        v[i] = vf_load(x + i * LANES);
+}
+
+/* 1/d, and 0 both for d = 0 and for a d so small that its reciprocal is infinite. */
+INLINE vf reciprocal(vf d)
+{
+    const vf id = 1.0f / d;
+    return vf_select(vf_gt(vf_set(__builtin_inff()), vf_abs(id)), id, vf_set(0.0f));
+}
+
+INLINE vf max_of_32(const vf v[N32])
+{
+    vf max = v[0];
+    for (int i = 1; i < N32; i++)
+        max = vf_max(max, v[i]);
+    return vf_max_across(max);
+}
+
+/* x[i] for the first i where v[i] is what. */
+INLINE float first_equal(const float *x, const vf v[N32], vf what)
+{
+    uint32_t found = 1u << 31; /* in case of NaN */
+    for (int i = 0; i < N32; i++)
+        found |= (uint32_t)m_bits(vf_eq(v[i], what)) << i * LANES;
+    return x[__builtin_ctz(found)];
+}
+
+/* Q4_0 and Q5_0: codes around half, such that the largest |x|, the first if there are several,
+ * becomes code 0. */
+INLINE float encode_symmetric(const float *x, float half, vi codes[N32])
+{
+    vf v[N32], magnitude[N32];
+    load32(v, x);
+    for (int i = 0; i < N32; i++)
+        magnitude[i] = vf_abs(v[i]);
+
+    /* + 0 since a block of zeros of either sign counts as +0. */
+    const float max = first_equal(x, magnitude, max_of_32(magnitude)) + 0.0f;
+    const float d = max / -half;
+    const vf id = reciprocal(vf_set(d));
+    /* With an infinite 1/d all codes are 0, see to_int() in reference_blocks.c. */
+    const float offset = d != 0.0f && id[0] == 0.0f ? 0.0f : half + 0.5f;
+    for (int i = 0; i < N32; i++)
+        codes[i] = vi_trunc(vf_min(v[i] * id + offset, vf_set(2 * half - 1)));
+    return d;
+}
+
+/* Q4_1 and Q5_1: codes 0 (the minimum) to top. */
+INLINE void encode_from_min(const float *x, float top, vi codes[N32], float *d, float *m)
+{
+    vf v[N32], minus[N32];
+    load32(v, x);
+    for (int i = 0; i < N32; i++)
+        minus[i] = -v[i];
+    /* + 0 so that the range of a block of zeros is +0 whatever their signs. */
+    const vf max = max_of_32(v) + 0.0f;
+    const vf min = -max_of_32(minus);
+    const vf scale = (max - min) / top;
+    const vf id = reciprocal(scale);
+    for (int i = 0; i < N32; i++) {
+        /* The range may be infinite, and the product NaN: max makes that 0. */
+        const vf q = vf_max((v[i] - min) * id + 0.5f, vf_set(0.0f));
+        codes[i] = vi_trunc(vf_min(q, vf_set(top)));
+    }
+    *d = scale[0];
+    /* The sign of the first zero is stored. */
+    *m = min[0] == 0.0f ? first_equal(x, v, min) : min[0];
+}
+
+/* Low nibbles are the first sixteen codes, high nibbles the others. */
+INLINE void put_nibbles(uint8_t *qs, const vi codes[N32])
+{
+    vi bytes[N16];
+    for (int i = 0; i < N16; i++)
+        bytes[i] = (codes[i] & 15) | (codes[i + N16] & 15) << 4;
+    store16_u8(qs, bytes);
+}
+
+INLINE void put_fifth_bits(uint8_t *qh, const vi codes[N32])
+{
+    uint32_t bits = 0;
+    for (int i = 0; i < N32; i++)
+        bits |= (uint32_t)m_bits(vi_gt(codes[i], vi_set(15))) << i * LANES;
+    memcpy(qh, &bits, sizeof bits);
+}
+
+static void encode_q4_0(const float *x, void *stored, size_t n)
+{
+    uint8_t *p = stored;
+    for (; n >= 32; n -= 32, x += 32, p += BYTES_Q4_0) {
+        vi codes[N32];
+        put_f16(p, encode_symmetric(x, 8.0f, codes));
+        put_nibbles(p + 2, codes);
+    }
+}
+
+static void encode_q5_0(const float *x, void *stored, size_t n)
+{
+    uint8_t *p = stored;
+    for (; n >= 32; n -= 32, x += 32, p += BYTES_Q5_0) {
+        vi codes[N32];
+        put_f16(p, encode_symmetric(x, 16.0f, codes));
+        put_fifth_bits(p + 2, codes);
+        put_nibbles(p + 6, codes);
+    }
+}
+
+static void encode_q4_1(const float *x, void *stored, size_t n)
+{
+    uint8_t *p = stored;
+    for (; n >= 32; n -= 32, x += 32, p += BYTES_Q4_1) {
+        vi codes[N32];
+        float d, m;
+        encode_from_min(x, 15.0f, codes, &d, &m);
+        put_f16(p, d);
+        put_f16(p + 2, m);
+        put_nibbles(p + 4, codes);
+    }
+}
+
+static void encode_q5_1(const float *x, void *stored, size_t n)
+{
+    uint8_t *p = stored;
+    for (; n >= 32; n -= 32, x += 32, p += BYTES_Q5_1) {
+        vi codes[N32];
+        float d, m;
+        encode_from_min(x, 31.0f, codes, &d, &m);
+        put_f16(p, d);
+        put_f16(p + 2, m);
+        put_fifth_bits(p + 4, codes);
+        put_nibbles(p + 8, codes);
+    }
+}
+
+/* Half away from zero, as roundf() does: the largest float below a half keeps what is just below.
+ */
+INLINE vi round_away(vf x)
+{
+    const vu half = ((vu)x & F32_SIGN) | f32_bits(0.49999997f);
+    return vi_trunc(x + (vf)half);
+}
+
+static void encode_q8_0(const float *x, void *stored, size_t n)
+{
+    uint8_t *p = stored;
+    for (; n >= 32; n -= 32, x += 32, p += BYTES_Q8_0) {
+        vf v[N32], magnitude[N32];
+        vi codes[N32];
+        load32(v, x);
+        for (int i = 0; i < N32; i++)
+            magnitude[i] = vf_abs(v[i]);
+        const vf d = max_of_32(magnitude) / 127.0f;
+        const vf id = reciprocal(d);
+        for (int i = 0; i < N32; i++)
+            codes[i] = round_away(v[i] * id);
+        put_f16(p, d[0]);
+        store16_i8(p + 2, codes);
+        store16_i8(p + 18, codes + N16);
+    }
+}
+
+/* ---- decoding blocks of 32: codes[i] and codes[i + N16] from the two nibbles of a byte ---------
+ */
+
+INLINE void get_nibbles(const uint8_t *qs, vi codes[N32])
+{
+    for (int i = 0; i < N16; i++) {
+        const vi byte = vi_load_u8(qs + i * LANES);
+        codes[i] = byte & 15;
+        codes[i + N16] = byte >> 4;
+    }
+}
+
+INLINE void add_fifth_bits(const uint8_t *qh, vi codes[N32])
+{
+    static const int32_t one_each[16] = {1,       1 << 1,  1 << 2,  1 << 3, 1 << 4,  1 << 5,
+                                         1 << 6,  1 << 7,  1 << 8,  1 << 9, 1 << 10, 1 << 11,
+                                         1 << 12, 1 << 13, 1 << 14, 1 << 15};
+    vi lane_bit;
+    memcpy(&lane_bit, one_each, sizeof lane_bit);
+    uint32_t bits;
+    memcpy(&bits, qh, sizeof bits);
+    for (int i = 0; i < N32; i++) {
+        const vi mine = vi_set((int32_t)(bits >> i * LANES)) & lane_bit;
+        codes[i] |= vi_select(vi_eq(mine, vi_set(0)), vi_set(0), vi_set(16));
+    }
+}
+
+INLINE void store_scaled(float *out, const vi codes[N32], int offset, float d)
+{
+    for (int i = 0; i < N32; i++)
+        vf_store(out + i * LANES, vf_from_vi(codes[i] - offset) * d);
+}
+
+INLINE void store_scaled_plus(float *out, const vi codes[N32], float d, float m)
+{
+    for (int i = 0; i < N32; i++)
+        vf_store(out + i * LANES, vf_from_vi(codes[i]) * d + m);
+}
+
+static void decode_q4_0(const void *stored, float *out, size_t n)
+{
+    const uint8_t *p = stored;
+    for (; n >= 32; n -= 32, out += 32, p += BYTES_Q4_0) {
+        vi codes[N32];
+        get_nibbles(p + 2, codes);
+        store_scaled(out, codes, 8, get_f16(p));
+    }
+}
+
+static void decode_q5_0(const void *stored, float *out, size_t n)
+{
+    const uint8_t *p = stored;
+    for (; n >= 32; n -= 32, out += 32, p += BYTES_Q5_0) {
+        vi codes[N32];
+        get_nibbles(p + 6, codes);
+        add_fifth_bits(p + 2, codes);
+        store_scaled(out, codes, 16, get_f16(p));
+    }
+}
+
+static void decode_q4_1(const void *stored, float *out, size_t n)
+{
+    const uint8_t *p = stored;
+    for (; n >= 32; n -= 32, out += 32, p += BYTES_Q4_1) {
+        vi codes[N32];
+        get_nibbles(p + 4, codes);
+        store_scaled_plus(out, codes, get_f16(p), get_f16(p + 2));
+    }
+}
+
+static void decode_q5_1(const void *stored, float *out, size_t n)
+{
+    const uint8_t *p = stored;
+    for (; n >= 32; n -= 32, out += 32, p += BYTES_Q5_1) {
+        vi codes[N32];
+        get_nibbles(p + 8, codes);
+        add_fifth_bits(p + 4, codes);
+        store_scaled_plus(out, codes, get_f16(p), get_f16(p + 2));
+    }
+}
+
+static void decode_q8_0(const void *stored, float *out, size_t n)
+{
+    const uint8_t *p = stored;
+    for (; n >= 32; n -= 32, out += 32, p += BYTES_Q8_0) {
+        vi codes[N32];
+        for (int i = 0; i < N32; i++)
+            codes[i] = vi_load_i8(p + 2 + i * LANES);
+        store_scaled(out, codes, 0, get_f16(p));
+    }
+}
+
+#include "q6_k.inc"
+
+#include "merging.inc"
+
+/* ---- the table ------------------------------------------------------------------------------ */
+
+#define TABLE(isa)       TABLE_PASTE(isa)
+#define TABLE_PASTE(isa) kernels_##isa
+#define NAME(isa)        NAME_QUOTE(isa)
+#define NAME_QUOTE(isa)  #isa
+
+extern const struct kernels TABLE(KERNELS_ISA);
+
+const struct kernels TABLE(KERNELS_ISA) = {
+    .name = NAME(KERNELS_ISA),
+    .decode =
+        {
+                 [DTYPE_F32] = decode_f32,
+                 [DTYPE_F16] = decode_f16,
+                 [DTYPE_BF16] = decode_bf16,
+                 [DTYPE_F8_E4M3] = decode_f8_e4m3,
+                 [DTYPE_F8_E5M2] = decode_f8_e5m2,
+                 [DTYPE_Q4_0] = decode_q4_0,
+                 [DTYPE_Q4_1] = decode_q4_1,
+                 [DTYPE_Q5_0] = decode_q5_0,
+                 [DTYPE_Q5_1] = decode_q5_1,
+                 [DTYPE_Q8_0] = decode_q8_0,
+                 [DTYPE_Q6_K] = decode_q6_k,
+                 },
+    .encode =
+        {
+                 [DTYPE_F32] = encode_f32,
+                 [DTYPE_F16] = encode_f16,
+                 [DTYPE_BF16] = encode_bf16,
+                 [DTYPE_F8_E4M3] = encode_f8_e4m3,
+                 [DTYPE_F8_E5M2] = encode_f8_e5m2,
+                 [DTYPE_Q4_0] = encode_q4_0,
+                 [DTYPE_Q4_1] = encode_q4_1,
+                 [DTYPE_Q5_0] = encode_q5_0,
+                 [DTYPE_Q5_1] = encode_q5_1,
+                 [DTYPE_Q8_0] = encode_q8_0,
+                 [DTYPE_Q6_K] = encode_q6_k,
+                 },
+    .first_nonfinite = first_nonfinite,
+    .weighted_sum = weighted_sum,
+    .pair_dots = pair_dots,
+    .delta_magnitude = delta_magnitude,
+    .radix_count = radix_count,
+    .count_equal = count_equal,
+    .ties = ties,
+};

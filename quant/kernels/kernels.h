@@ -1,0 +1,62 @@
+/* kernels.h - the table of inner loops, one per instruction set, all giving the same bits.
+ *
+ * kernels.c is compiled once per instruction set and exports exactly one symbol, its table. A slot
+ * that is NULL falls back to quant/reference.c. Kernels know nothing but element types: no I/O, no
+ * malloc, no errors, no alignment asked of any pointer. */
+#ifndef QUERN_KERNELS_H
+#define QUERN_KERNELS_H
+
+#include "core/dtype.h"
+
+/* Decode nelems stored elements (whole blocks) to f32, exactly; F64 and integers round to nearest
+ * even. Encode rounds to nearest even; blocks follow llama.cpp byte for byte. */
+typedef void decode_fn(const void *stored, float *out, size_t nelems);
+typedef void encode_fn(const float *x, void *stored, size_t nelems);
+
+/* Sums are kept in DOT_LANES f64 accumulators (element i goes to lane i % DOT_LANES) and folded as
+ * a tree: lanes i and i+8, then i+4, i+2, i+1. That order is part of the contract. */
+#define DOT_LANES 16
+
+struct kernels {
+    const char *name;
+    decode_fn *decode[DTYPE_COUNT];
+    encode_fn *encode[DTYPE_COUNT];
+
+    /* Index of the first NaN or Inf in x, or n. */
+    size_t (*first_nonfinite)(const float *x, size_t n);
+
+    /* y = w[0]*x[0] + w[1]*x[1] + ... element by element: products and sums in f32, in this order,
+     * each rounded once. */
+    void (*weighted_sum)(float *y, const float *const x[], const float w[], size_t nx, size_t n);
+
+    /* out[0] = a.a, out[1] = a.b, out[2] = b.b in f64 (see DOT_LANES), products exact in f64. */
+    void (*pair_dots)(const float *a, const float *b, size_t n, double out[3]);
+
+    /* Task vectors. magnitude: the bits of |x-base| as an integer, which orders like the number. */
+    void (*delta_magnitude)(uint32_t *mag, const float *x, const float *base, size_t n);
+
+    /* histogram[mag >> shift] += 1 for every mag with (mag >> high_shift) == high; high_shift 32
+     * (or more) takes all. Slots counted: (mag >> shift) & mask. */
+    void (*radix_count)(const uint32_t *mag, size_t n, unsigned high_shift, uint32_t high,
+                        unsigned shift, uint32_t mask, uint64_t *histogram);
+
+    /* Number of magnitudes equal to cut. */
+    size_t (*count_equal)(const uint32_t *mag, size_t n, uint32_t cut);
+
+    /* One TIES tile; see docs/merging.md for the formula. x[m] against base, weight w[m]; element
+     * kept when its magnitude is >= cut[m] (cut 0 keeps all). consensus: majority sign of the
+     * weighted sum, zero counts as plus. normalize: divide by the sum of the weights that took
+     * part, 1 when that is 0. out = base + lambda * mix. */
+    void (*ties)(float *y, const float *base, const float *const x[], const float w[],
+                 const uint32_t cut[], size_t nx, bool consensus, bool normalize, float lambda,
+                 size_t n);
+};
+
+extern const struct kernels kernels_reference; /* scalar, quant/reference.c: every slot set */
+extern const struct kernels kernels_portable;
+#if defined(__x86_64__)
+extern const struct kernels kernels_avx2;
+extern const struct kernels kernels_avx512;
+#endif
+
+#endif

@@ -1,0 +1,200 @@
+/* reference.c - the scalar table: what every other table must equal, written to be read. */
+#include "reference.h"
+
+#include "small_floats.h"
+
+/* ---- plain types -------------------------------------------------------------------------- */
+
+/* X(id, type in memory, its value v as f32) */
+#define PLAIN_DECODE_LIST(X)               \
+    X(F64, double, (float)v)               \
+    X(F32, float, v)                       \
+    X(F16, uint16_t, f16_to_f32(v))        \
+    X(BF16, uint16_t, bf16_to_f32(v))      \
+    X(F8_E4M3, uint8_t, f8_e4m3_to_f32(v)) \
+    X(F8_E5M2, uint8_t, f8_e5m2_to_f32(v)) \
+    X(I8, int8_t, (float)v)                \
+    X(I16, int16_t, (float)v)              \
+    X(I32, int32_t, (float)v)              \
+    X(I64, int64_t, (float)v)              \
+    X(U8, uint8_t, (float)v)               \
+    X(U16, uint16_t, (float)v)             \
+    X(U32, uint32_t, (float)v)             \
+    X(U64, uint64_t, (float)v)             \
+    X(BOOL, uint8_t, v ? 1.0f : 0.0f)
+
+#define X(id, type, value)                                                 \
+    static void decode_##id(const void *stored, float *out, size_t nelems) \
+    {                                                                      \
+        const char *p = stored;                                            \
+        for (size_t i = 0; i < nelems; i++) {                              \
+            type v;                                                        \
+            memcpy(&v, p + i * sizeof v, sizeof v);                        \
+            out[i] = (value);                                              \
+        }                                                                  \
+    }
+PLAIN_DECODE_LIST(X)
+#undef X
+
+/* X(id, type in memory, what is stored for x) */
+#define PLAIN_ENCODE_LIST(X)                 \
+    X(F64, double, (double)x)                \
+    X(F32, float, x)                         \
+    X(F16, uint16_t, f16_from_f32(x))        \
+    X(BF16, uint16_t, bf16_from_f32(x))      \
+    X(F8_E4M3, uint8_t, f8_e4m3_from_f32(x)) \
+    X(F8_E5M2, uint8_t, f8_e5m2_from_f32(x))
+
+#define X(id, type, value)                                                \
+    static void encode_##id(const float *xs, void *stored, size_t nelems) \
+    {                                                                     \
+        char *p = stored;                                                 \
+        for (size_t i = 0; i < nelems; i++) {                             \
+            const float x = xs[i];                                        \
+            const type v = (value);                                       \
+            memcpy(p + i * sizeof v, &v, sizeof v);                       \
+        }                                                                 \
+    }
+PLAIN_ENCODE_LIST(X)
+#undef X
+
+/* ---- merging ------------------------------------------------------------------------------ */
+
+static size_t first_nonfinite(const float *x, size_t n)
+{
+    size_t i = 0;
+    while (i < n && (f32_bits(x[i]) & F32_INF) != F32_INF)
+        i++;
+    return i;
+}
+
+static void weighted_sum(float *y, const float *const x[], const float w[], size_t nx, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float sum = nx > 0 ? w[0] * x[0][i] : 0.0f;
+        for (size_t m = 1; m < nx; m++)
+            sum += w[m] * x[m][i];
+        y[i] = sum;
+    }
+}
+
+static double fold_lanes(double lanes[DOT_LANES])
+{
+    for (size_t half = DOT_LANES / 2; half > 0; half /= 2)
+        for (size_t i = 0; i < half; i++)
+            lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+
+static void pair_dots(const float *a, const float *b, size_t n, double out[3])
+{
+    double lanes[3][DOT_LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        const double u = a[i], v = b[i];
+        lanes[0][i % DOT_LANES] += u * u;
+        lanes[1][i % DOT_LANES] += u * v;
+        lanes[2][i % DOT_LANES] += v * v;
+    }
+    for (size_t k = 0; k < 3; k++)
+        out[k] = fold_lanes(lanes[k]);
+}
+
+static void delta_magnitude(uint32_t *mag, const float *x, const float *base, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        mag[i] = f32_bits(x[i] - base[i]) & ~F32_SIGN;
+}
+
+static void radix_count(const uint32_t *mag, size_t n, unsigned high_shift, uint32_t high,
+                        unsigned shift, uint32_t mask, uint64_t *histogram)
+{
+    for (size_t i = 0; i < n; i++)
+        if (high_shift >= 32 || mag[i] >> high_shift == high)
+            histogram[mag[i] >> shift & mask]++;
+}
+
+static size_t count_equal(const uint32_t *mag, size_t n, uint32_t cut)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += mag[i] == cut;
+    return count;
+}
+
+/* One model's vote at one weight: its weighted difference from the base, 0 when it was cut off. */
+static float task_value(float x, float base, float w, uint32_t cut)
+{
+    const float delta = x - base;
+    return (f32_bits(delta) & ~F32_SIGN) >= cut ? delta * w : 0.0f;
+}
+
+static float sum_of_weights(const float w[], size_t nx)
+{
+    float sum = 0.0f;
+    for (size_t m = 0; m < nx; m++)
+        sum += w[m];
+    return sum;
+}
+
+static void ties(float *y, const float *base, const float *const x[], const float w[],
+                 const uint32_t cut[], size_t nx, bool consensus, bool normalize, float lambda,
+                 size_t n)
+{
+    const float total = sum_of_weights(w, nx);
+    const float total_divisor = total > -1e-8f && total < 1e-8f ? 1.0f : total;
+
+    for (size_t i = 0; i < n; i++) {
+        float sum = 0.0f;
+        for (size_t m = 0; m < nx; m++)
+            sum += task_value(x[m][i], base[i], w[m], cut[m]);
+
+        float mix = sum, divisor = total_divisor;
+        if (consensus) {
+            const bool plus = sum >= 0.0f; /* zero counts as plus */
+            float weights = 0.0f;
+            mix = 0.0f;
+            for (size_t m = 0; m < nx; m++) {
+                const float v = task_value(x[m][i], base[i], w[m], cut[m]);
+                if (plus ? v > 0.0f : v < 0.0f) {
+                    mix += v;
+                    weights += w[m];
+                }
+            }
+            divisor = weights == 0.0f ? 1.0f : weights;
+        }
+        if (normalize)
+            mix /= divisor;
+        if (lambda != 1.0f)
+            mix *= lambda;
+        y[i] = base[i] + mix;
+    }
+}
+
+const struct kernels kernels_reference = {
+    .name = "reference",
+    .decode =
+        {
+#define X(id, type, value) [DTYPE_##id] = decode_##id,
+            PLAIN_DECODE_LIST(X)
+#undef X
+#define X(id, block) [DTYPE_##id] = reference_decode_##id,
+                BLOCK_LIST(X)
+#undef X
+        },
+    .encode =
+        {
+#define X(id, type, value) [DTYPE_##id] = encode_##id,
+            PLAIN_ENCODE_LIST(X)
+#undef X
+#define X(id, block) [DTYPE_##id] = reference_encode_##id,
+                BLOCK_ENCODE_LIST(X)
+#undef X
+        },
+    .first_nonfinite = first_nonfinite,
+    .weighted_sum = weighted_sum,
+    .pair_dots = pair_dots,
+    .delta_magnitude = delta_magnitude,
+    .radix_count = radix_count,
+    .count_equal = count_equal,
+    .ties = ties,
+};

@@ -1,0 +1,631 @@
+/* reference_blocks.c - scalar codecs of the block types, byte for byte those of llama.cpp.
+ *
+ * Sums run in index order in one float and every operation rounds once: that order is the format's
+ * reference. Only the F16 form of a scale is stored, but codes are chosen with the scale before
+ * that rounding unless a comment says otherwise. */
+#include "reference.h"
+
+#include <math.h>
+
+#include "grids.h"
+#include "small_floats.h"
+
+/* Defines reference_decode_ID from decode_ID, which does one block. */
+#define X(id, block)                                                          \
+    static void decode_##id(const struct block *b, float *y);                 \
+    void reference_decode_##id(const void *stored, float *out, size_t nelems) \
+    {                                                                         \
+        const char *p = stored;                                               \
+        for (size_t i = 0; i < nelems / ELEMS_##id; i++) {                    \
+            struct block b;                                                   \
+            memcpy(&b, p + i * sizeof b, sizeof b);                           \
+            decode_##id(&b, out + i * ELEMS_##id);                            \
+        }                                                                     \
+    }
+BLOCK_LIST(X)
+#undef X
+
+#define X(id, block)                                                        \
+    static void encode_##id(const float *x, struct block *b);               \
+    void reference_encode_##id(const float *x, void *stored, size_t nelems) \
+    {                                                                       \
+        char *p = stored;                                                   \
+        for (size_t i = 0; i < nelems / ELEMS_##id; i++) {                  \
+            struct block b;                                                 \
+            encode_##id(x + i * ELEMS_##id, &b);                            \
+            memcpy(p + i * sizeof b, &b, sizeof b);                         \
+        }                                                                   \
+    }
+BLOCK_ENCODE_LIST(X)
+#undef X
+
+static uint32_t load_u32(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Nibble j of a block of 32: low halves first, then high halves. */
+static int nibble(const uint8_t *qs, int j)
+{
+    return j < 16 ? qs[j] & 15 : qs[j - 16] >> 4;
+}
+
+/* ---- decoding: 32 weights, one scale ----------------------------------------------------------
+ */
+
+static void decode_Q4_0(const struct block_q4_0 *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int j = 0; j < 32; j++)
+        y[j] = (float)(nibble(b->qs, j) - 8) * d;
+}
+
+static void decode_Q4_1(const struct block_q4_1 *b, float *y)
+{
+    const float d = f16_to_f32(b->d), m = f16_to_f32(b->m);
+    for (int j = 0; j < 32; j++)
+        y[j] = (float)nibble(b->qs, j) * d + m;
+}
+
+static int fifth_bit(const uint8_t *qh, int j)
+{
+    return (int)(load_u32(qh) >> j & 1) << 4;
+}
+
+static void decode_Q5_0(const struct block_q5_0 *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int j = 0; j < 32; j++)
+        y[j] = (float)((nibble(b->qs, j) | fifth_bit(b->qh, j)) - 16) * d;
+}
+
+static void decode_Q5_1(const struct block_q5_1 *b, float *y)
+{
+    const float d = f16_to_f32(b->d), m = f16_to_f32(b->m);
+    for (int j = 0; j < 32; j++)
+        y[j] = (float)(nibble(b->qs, j) | fifth_bit(b->qh, j)) * d + m;
+}
+
+static void decode_Q8_0(const struct block_q8_0 *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int j = 0; j < 32; j++)
+        y[j] = (float)b->qs[j] * d;
+}
+
+static void decode_Q8_1(const struct block_q8_1 *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int j = 0; j < 32; j++)
+        y[j] = (float)b->qs[j] * d;
+}
+
+static void decode_Q1_0(const struct block_q1_0 *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int j = 0; j < ELEMS_Q1_0; j++)
+        y[j] = b->qs[j / 8] >> j % 8 & 1 ? d : -d;
+}
+
+static void decode_Q2_0(const struct block_q2_0 *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int j = 0; j < ELEMS_Q2_0; j++)
+        y[j] = (float)((b->qs[j / 4] >> j % 4 * 2 & 3) - 1) * d;
+}
+
+/* ---- decoding: 4-bit levels from a table ------------------------------------------------------
+ */
+
+/* E2M1 times two. */
+static const int8_t fp4_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+static const int8_t iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                      1,    13,   25,  38,  53,  69,  89,  113};
+
+static void decode_MXFP4(const struct block_mxfp4 *b, float *y)
+{
+    /* 2^(e-128): half the scale, since the levels are doubled. e = 255 means NaN and is refused
+     * before it comes here. */
+    const float d = f32_from_bits(b->e < 2 ? 0x00200000u << b->e : (uint32_t)(b->e - 1) << 23);
+    for (int j = 0; j < 32; j++)
+        y[j] = (float)fp4_levels[nibble(b->qs, j)] * d;
+}
+
+/* An E4M3 without sign, halved since the levels are doubled. */
+static float nvfp4_scale(uint8_t code)
+{
+    if (code == 0x7f)
+        return 0.0f;
+    return f32_from_bits(magnitude_from_small(code & 0x7f, 3, 7)) * 0.5f;
+}
+
+static void decode_NVFP4(const struct block_nvfp4 *b, float *y)
+{
+    for (int s = 0; s < 4; s++) {
+        const float d = nvfp4_scale(b->d[s]);
+        const uint8_t *qs = b->qs + 8 * s;
+        for (int j = 0; j < 16; j++)
+            y[16 * s + j] = (float)fp4_levels[j < 8 ? qs[j] & 15 : qs[j - 8] >> 4] * d;
+    }
+}
+
+static void decode_IQ4_NL(const struct block_iq4_nl *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int j = 0; j < 32; j++)
+        y[j] = (float)iq4_levels[nibble(b->qs, j)] * d;
+}
+
+static void decode_IQ4_XS(const struct block_iq4_xs *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int s = 0; s < SUPER / 32; s++) {
+        const int low = b->scales_l[s / 2] >> s % 2 * 4 & 15;
+        const int high = b->scales_h >> 2 * s & 3;
+        const float scale = d * (float)((low | high << 4) - 32);
+        for (int j = 0; j < 32; j++)
+            y[32 * s + j] = scale * (float)iq4_levels[nibble(b->qs + 16 * s, j)];
+    }
+}
+
+/* ---- decoding: super-blocks of 256 --------------------------------------------------------------
+ */
+
+/* Two bits of weight e: four stretches of 32 weights share 32 bytes. */
+static int low_two_bits(const uint8_t *qs, int e)
+{
+    return qs[e / 128 * 32 + e % 32] >> e % 128 / 32 * 2 & 3;
+}
+
+static void decode_Q2_K(const struct block_q2_k *b, float *y)
+{
+    const float d = f16_to_f32(b->d), dmin = f16_to_f32(b->dmin);
+    for (int e = 0; e < SUPER; e++) {
+        const uint8_t scale = b->scales[e / 16];
+        y[e] = d * (float)(scale & 15) * (float)low_two_bits(b->qs, e) - dmin * (float)(scale >> 4);
+    }
+}
+
+static void decode_Q3_K(const struct block_q3_k *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int e = 0; e < SUPER; e++) {
+        const int s = e / 16;
+        const int low = s < 8 ? b->scales[s] & 15 : b->scales[s - 8] >> 4;
+        const int high = b->scales[8 + s % 4] >> s / 4 * 2 & 3;
+        const int minus = b->hmask[e % 32] >> e / 32 & 1 ? 0 : 4;
+        y[e] = d * (float)((low | high << 4) - 32) * (float)(low_two_bits(b->qs, e) - minus);
+    }
+}
+
+/* Scale and minimum s of the eight 6-bit pairs in 12 bytes. */
+static void scale_and_min(const uint8_t scales[12], int s, int *scale, int *min)
+{
+    if (s < 4) {
+        *scale = scales[s] & 63;
+        *min = scales[s + 4] & 63;
+    } else {
+        *scale = (scales[s + 4] & 15) | scales[s - 4] >> 6 << 4;
+        *min = scales[s + 4] >> 4 | scales[s] >> 6 << 4;
+    }
+}
+
+/* Four bits of weight e: two stretches of 32 weights share 32 bytes. */
+static int low_four_bits(const uint8_t *qs, int e)
+{
+    return qs[e / 64 * 32 + e % 32] >> e % 64 / 32 * 4 & 15;
+}
+
+static void decode_Q4_K(const struct block_q4_k *b, float *y)
+{
+    const float d = f16_to_f32(b->d), dmin = f16_to_f32(b->dmin);
+    for (int e = 0; e < SUPER; e++) {
+        int scale, min;
+        scale_and_min(b->scales, e / 32, &scale, &min);
+        y[e] = d * (float)scale * (float)low_four_bits(b->qs, e) - dmin * (float)min;
+    }
+}
+
+static void decode_Q5_K(const struct block_q5_k *b, float *y)
+{
+    const float d = f16_to_f32(b->d), dmin = f16_to_f32(b->dmin);
+    for (int e = 0; e < SUPER; e++) {
+        int scale, min;
+        scale_and_min(b->scales, e / 32, &scale, &min);
+        const int code = low_four_bits(b->qs, e) | (b->qh[e % 32] >> e / 32 & 1) << 4;
+        y[e] = d * (float)scale * (float)code - dmin * (float)min;
+    }
+}
+
+static void decode_Q6_K(const struct block_q6_k *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int e = 0; e < SUPER; e++) {
+        const int half = e / 128, quarter = e % 128 / 32, l = e % 32;
+        const int low = b->ql[64 * half + quarter % 2 * 32 + l] >> quarter / 2 * 4 & 15;
+        const int high = b->qh[32 * half + l] >> quarter * 2 & 3;
+        y[e] = d * (float)b->scales[e / 16] * (float)((low | high << 4) - 32);
+    }
+}
+
+static void decode_Q8_K(const struct block_q8_k *b, float *y)
+{
+    for (int e = 0; e < SUPER; e++)
+        y[e] = b->d * (float)b->qs[e];
+}
+
+/* ---- decoding: ternary --------------------------------------------------------------------------
+ */
+
+/* Trit n of a byte: the byte is the number 0.t0t1t2t3t4 in base 3, scaled to 256. */
+static int trit(uint8_t byte, int n)
+{
+    static const uint8_t power[5] = {1, 3, 9, 27, 81};
+    return (byte * power[n] & 255) * 3 >> 8;
+}
+
+static void decode_TQ1_0(const struct block_tq1_0 *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int e = 0; e < 160; e++)
+        y[e] = (float)(trit(b->qs[e % 32], e / 32) - 1) * d;
+    for (int e = 0; e < 80; e++)
+        y[160 + e] = (float)(trit(b->qs[32 + e % 16], e / 16) - 1) * d;
+    for (int e = 0; e < 16; e++)
+        y[240 + e] = (float)(trit(b->qh[e % 4], e / 4) - 1) * d;
+}
+
+static void decode_TQ2_0(const struct block_tq2_0 *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int e = 0; e < SUPER; e++)
+        y[e] = (float)(low_two_bits(b->qs, e) - 1) * d;
+}
+
+/* ---- decoding: grids ----------------------------------------------------------------------------
+ */
+
+static const uint8_t iq2_levels[4] = {8, 25, 43, 0};
+static const uint8_t iq3_xxs_levels[8] = {4, 12, 20, 28, 36, 44, 52, 62};
+
+/* Seven stored signs; the eighth makes their number even. */
+static int even_signs(uint32_t seven)
+{
+    return (int)(seven & 127) | __builtin_parity(seven & 127) << 7;
+}
+
+/* Eight weights of one IQ2 grid point. */
+static void decode_iq2_point(uint16_t code, int signs, float d, float *y)
+{
+    for (int j = 0; j < 8; j++)
+        y[j] = d * (float)iq2_levels[code >> 2 * j & 3] * (signs >> j & 1 ? -1.0f : 1.0f);
+}
+
+static void decode_IQ2_XXS(const struct block_iq2_xxs *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int s = 0; s < SUPER / 32; s++) {
+        const uint16_t *q = b->qs + 4 * s;
+        const uint32_t points = q[0] | (uint32_t)q[1] << 16;
+        const uint32_t signs = q[2] | (uint32_t)q[3] << 16;
+        const float scale = d * (0.5f + (float)(signs >> 28)) * 0.25f;
+        for (int g = 0; g < 4; g++)
+            decode_iq2_point(iq2xxs_codes[points >> 8 * g & 255], even_signs(signs >> 7 * g), scale,
+                             y + 32 * s + 8 * g);
+    }
+}
+
+/* Scale of group g of eight weights, a nibble per two groups. */
+static float iq2_scale(float d, const uint8_t *scales, int g)
+{
+    return d * (0.5f + (float)(scales[g / 4] >> g % 4 / 2 * 4 & 15)) * 0.25f;
+}
+
+static void decode_IQ2_XS(const struct block_iq2_xs *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int g = 0; g < SUPER / 8; g++)
+        decode_iq2_point(iq2xs_codes[b->qs[g] & 511], even_signs(b->qs[g] >> 9u),
+                         iq2_scale(d, b->scales, g), y + 8 * g);
+}
+
+static void decode_IQ2_S(const struct block_iq2_s *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int g = 0; g < SUPER / 8; g++) {
+        const int high = b->qh[g / 4] >> g % 4 * 2 & 3;
+        decode_iq2_point(iq2s_codes[b->qs[g] | high << 8], b->signs[g], iq2_scale(d, b->scales, g),
+                         y + 8 * g);
+    }
+}
+
+static void decode_IQ3_XXS(const struct block_iq3_xxs *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int e = 0; e < SUPER; e++) {
+        const uint32_t extra = load_u32(b->signs_scales + e / 32 * 4);
+        const float scale = d * (0.5f + (float)(extra >> 28)) * 0.5f;
+        const int level = iq3xxs_codes[b->qs[e / 4]] >> e % 4 * 3 & 7;
+        const int minus = even_signs(extra >> e % 32 / 8 * 7) >> e % 8 & 1;
+        y[e] = scale * (float)iq3_xxs_levels[level] * (minus ? -1.0f : 1.0f);
+    }
+}
+
+static void decode_IQ3_S(const struct block_iq3_s *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int e = 0; e < SUPER; e++) {
+        const int scale_bits = b->scales[e / 64] >> e % 64 / 32 * 4 & 15;
+        const float scale = d * (float)(1 + 2 * scale_bits);
+        const int point = b->qs[e / 4] | (b->qh[e / 32] >> e % 32 / 4 & 1) << 8;
+        const int level = iq3s_codes[point] >> e % 4 * 3 & 7;
+        const int minus = b->signs[e / 8] >> e % 8 & 1;
+        y[e] = scale * (float)(2 * level + 1) * (minus ? -1.0f : 1.0f);
+    }
+}
+
+/* Eight weights of one IQ1 grid point: levels -1, 0, 1, all moved by an eighth. */
+static void decode_iq1_point(uint16_t code, bool down, float d, float *y)
+{
+    for (int j = 0; j < 8; j++)
+        y[j] = d * ((float)((code >> 2 * j & 3) - 1) + (down ? -0.125f : 0.125f));
+}
+
+static void decode_IQ1_S(const struct block_iq1_s *b, float *y)
+{
+    const float d = f16_to_f32(b->d);
+    for (int g = 0; g < SUPER / 8; g++) {
+        const int qh = b->qh[g / 4];
+        const float scale = d * (float)(2 * (qh >> 12 & 7) + 1);
+        const int point = b->qs[g] | (qh >> g % 4 * 3 & 7) << 8;
+        decode_iq1_point(iq1s_codes[point], qh >> 15 & 1, scale, y + 8 * g);
+    }
+}
+
+static void decode_IQ1_M(const struct block_iq1_m *b, float *y)
+{
+    const float d = f16_to_f32(iq1_m_scale(b));
+    for (int g = 0; g < SUPER / 8; g++) {
+        const int i = g / 2; /* sub-block of 16 */
+        const float scale = d * (float)(2 * (b->scales[i / 4] >> i % 4 * 3 & 7) + 1);
+        const int qh = b->qh[i] >> g % 2 * 4;
+        const int point = b->qs[g] | (qh & 7) << 8;
+        decode_iq1_point(iq1s_codes[point], qh & 8, scale, y + 8 * g);
+    }
+}
+
+/* ---- encoding -----------------------------------------------------------------------------------
+ */
+
+/* A scale so small that its reciprocal is infinite sends every quotient out of range. llama.cpp
+ * then converts an impossible float to an integer, which C leaves open; its x86-64 builds get
+ * INT_MIN, and 0 in the bytes kept of it. */
+static int to_int(float x)
+{
+    return x >= -0x1p31f && x < 0x1p31f ? (int)x : INT32_MIN;
+}
+
+static int to_i8(float x)
+{
+    return (int8_t)to_int(x);
+}
+
+static int to_u8(float x)
+{
+    return (uint8_t)to_int(x);
+}
+
+static float reciprocal(float d)
+{
+    return d != 0.0f ? 1.0f / d : 0.0f;
+}
+
+/* The largest |x|, with its sign; the first one when there are several. */
+static float signed_max(const float *x, int n)
+{
+    float amax = 0.0f, max = 0.0f;
+    for (int j = 0; j < n; j++) {
+        if (amax < fabsf(x[j])) {
+            amax = fabsf(x[j]);
+            max = x[j];
+        }
+    }
+    return max;
+}
+
+static void min_and_max(const float *x, int n, float *min, float *max)
+{
+    *min = x[0];
+    *max = x[0];
+    for (int j = 1; j < n; j++) {
+        if (x[j] < *min)
+            *min = x[j];
+        if (x[j] > *max)
+            *max = x[j];
+    }
+}
+
+static int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static void encode_Q4_0(const float *x, struct block_q4_0 *b)
+{
+    const float d = signed_max(x, 32) / -8.0f; /* -0.0 for a block of zeros, and stored so */
+    const float id = reciprocal(d);
+    b->d = f16_from_f32(d);
+    for (int j = 0; j < 16; j++) {
+        const int low = min_int(15, to_i8(x[j] * id + 8.5f));
+        const int high = min_int(15, to_i8(x[j + 16] * id + 8.5f));
+        b->qs[j] = (uint8_t)(low | high << 4);
+    }
+}
+
+static void encode_Q4_1(const float *x, struct block_q4_1 *b)
+{
+    float min, max;
+    min_and_max(x, 32, &min, &max);
+    const float d = (max - min) / 15.0f;
+    const float id = reciprocal(d);
+    b->d = f16_from_f32(d);
+    b->m = f16_from_f32(min);
+    for (int j = 0; j < 16; j++) {
+        const int low = min_int(15, to_i8((x[j] - min) * id + 0.5f));
+        const int high = min_int(15, to_i8((x[j + 16] - min) * id + 0.5f));
+        b->qs[j] = (uint8_t)(low | high << 4);
+    }
+}
+
+/* Codes of 5 bits: nibbles as in Q4_0, the fifth bits together. */
+static void pack_5_bits(const int codes[32], uint8_t qs[16], uint8_t qh[4])
+{
+    uint32_t fifth = 0;
+    for (int j = 0; j < 16; j++) {
+        qs[j] = (uint8_t)((codes[j] & 15) | (codes[j + 16] & 15) << 4);
+        fifth |= (uint32_t)(codes[j] >> 4 & 1) << j;
+        fifth |= (uint32_t)(codes[j + 16] >> 4 & 1) << (j + 16);
+    }
+    memcpy(qh, &fifth, sizeof fifth);
+}
+
+static void encode_Q5_0(const float *x, struct block_q5_0 *b)
+{
+    const float d = signed_max(x, 32) / -16.0f;
+    const float id = reciprocal(d);
+    int codes[32];
+    for (int j = 0; j < 32; j++)
+        codes[j] = min_int(31, to_i8(x[j] * id + 16.5f));
+    b->d = f16_from_f32(d);
+    pack_5_bits(codes, b->qs, b->qh);
+}
+
+static void encode_Q5_1(const float *x, struct block_q5_1 *b)
+{
+    float min, max;
+    min_and_max(x, 32, &min, &max);
+    const float d = (max - min) / 31.0f;
+    const float id = reciprocal(d);
+    int codes[32];
+    for (int j = 0; j < 32; j++)
+        codes[j] = to_u8((x[j] - min) * id + 0.5f);
+    b->d = f16_from_f32(d);
+    b->m = f16_from_f32(min);
+    pack_5_bits(codes, b->qs, b->qh);
+}
+
+static void encode_Q8_0(const float *x, struct block_q8_0 *b)
+{
+    const float d = fabsf(signed_max(x, 32)) / 127.0f;
+    const float id = reciprocal(d);
+    b->d = f16_from_f32(d);
+    for (int j = 0; j < 32; j++)
+        b->qs[j] = (int8_t)to_int(roundf(x[j] * id));
+}
+
+/* ---- encoding Q6_K ------------------------------------------------------------------------------
+ */
+
+/* Blocks whose largest weight is below this count as zero. */
+#define TINY 1e-15f
+
+/* Rounds to nearest even by way of the last mantissa bit. Far out of range it wraps rather than
+ * saturates, which llama.cpp shares. */
+static int nearest(float x)
+{
+    return (int)(f32_bits(x + 12582912.0f) & 0x007fffff) - 0x00400000;
+}
+
+static int clamp_int(int x, int low, int high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* Codes -nmax..nmax-1 of a sub-block, stored with nmax added. */
+static void codes_for(float inverse, const float *x, int n, int nmax, uint8_t *codes)
+{
+    for (int i = 0; i < n; i++)
+        codes[i] = (uint8_t)(clamp_int(nearest(inverse * x[i]), -nmax, nmax - 1) + nmax);
+}
+
+/* The least-squares scale for codes made with 1/scale = inverse, and how much error it removes:
+ * sumlx^2 / suml2. */
+static void fit(float inverse, const float *x, int n, int nmax, float *sumlx, float *suml2)
+{
+    *sumlx = 0.0f;
+    *suml2 = 0.0f;
+    for (int i = 0; i < n; i++) {
+        const float l = (float)clamp_int(nearest(inverse * x[i]), -nmax, nmax - 1);
+        const float w = x[i] * x[i];
+        *sumlx += w * x[i] * l;
+        *suml2 += w * l * l;
+    }
+}
+
+/* Tries nineteen scales around the one that maps the largest weight to -nmax; keeps the best. */
+static float search_scale(const float *x, int n, int nmax, uint8_t *codes)
+{
+    const float max = signed_max(x, n);
+    if (fabsf(max) < TINY) {
+        memset(codes, 0, (size_t)n);
+        return 0.0f;
+    }
+
+    float inverse = -(float)nmax / max, sumlx, suml2;
+    fit(inverse, x, n, nmax, &sumlx, &suml2);
+    float scale = suml2 != 0.0f ? sumlx / suml2 : 0.0f;
+    float best = scale * sumlx;
+    for (int step = -9; step <= 9; step++) {
+        if (step == 0)
+            continue;
+        const float other = -((float)nmax + 0.1f * (float)step) / max;
+        fit(other, x, n, nmax, &sumlx, &suml2);
+        if (suml2 > 0.0f && sumlx * sumlx > best * suml2) {
+            inverse = other;
+            scale = sumlx / suml2;
+            best = scale * sumlx;
+        }
+    }
+    codes_for(inverse, x, n, nmax, codes);
+    return scale;
+}
+
+static void encode_Q6_K(const float *x, struct block_q6_k *b)
+{
+    uint8_t codes[SUPER];
+    float scales[SUPER / 16];
+    for (int s = 0; s < SUPER / 16; s++)
+        scales[s] = search_scale(x + 16 * s, 16, 32, codes + 16 * s);
+
+    const float max_scale = signed_max(scales, SUPER / 16);
+    if (fabsf(max_scale) < TINY) {
+        memset(b, 0, sizeof *b);
+        return;
+    }
+    const float inverse = -128.0f / max_scale;
+    b->d = f16_from_f32(1.0f / inverse);
+
+    for (int s = 0; s < SUPER / 16; s++) {
+        b->scales[s] = (int8_t)min_int(127, nearest(inverse * scales[s]));
+        /* Codes are chosen anew for the scale as it is stored. A sub-block whose stored scale is 0
+         * keeps those of the search: they decode to 0 all the same, but are what llama.cpp has. */
+        const float d = f16_to_f32(b->d) * (float)b->scales[s];
+        if (d == 0.0f)
+            continue;
+        for (int i = 16 * s; i < 16 * s + 16; i++)
+            codes[i] = (uint8_t)(clamp_int(nearest(x[i] / d), -32, 31) + 32);
+    }
+
+    for (int half = 0; half < 2; half++) {
+        const uint8_t *c = codes + 128 * half;
+        for (int l = 0; l < 32; l++) {
+            b->ql[64 * half + l] = (uint8_t)((c[l] & 15) | (c[l + 64] & 15) << 4);
+            b->ql[64 * half + l + 32] = (uint8_t)((c[l + 32] & 15) | (c[l + 96] & 15) << 4);
+            b->qh[32 * half + l] = (uint8_t)(c[l] >> 4 | c[l + 32] >> 4 << 2 | c[l + 64] >> 4 << 4 |
+                                             c[l + 96] >> 4 << 6);
+        }
+    }
+}
