@@ -1,0 +1,177 @@
+/* layout.c - give every step its place in an output file. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "core/checked.h"
+#include "formats/safetensors.h"
+#include "plan.h"
+
+static enum quern_status new_files(struct plan *p, uint32_t n, struct quern_error *err)
+{
+    p->nfiles = n;
+    p->files = ARENA_NEW(&p->arena, struct plan_file, n);
+    return p->files ? QUERN_OK : fail_memory(err, n * sizeof *p->files);
+}
+
+/* Lays out the steps of one file, which are first .. first+n in step order. */
+static enum quern_status gguf_file(struct plan *p, uint32_t file, const struct meta_list *metas,
+                                   uint64_t alignment, uint32_t first, uint32_t n,
+                                   struct quern_error *err)
+{
+    struct gguf_tensor *t = ARENA_NEW(&p->arena, struct gguf_tensor, n ? n : 1);
+    if (!t)
+        return fail_memory(err, n * sizeof *t);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct step *s = &p->steps[first + i];
+        t[i] = (struct gguf_tensor){.name = s->name,
+                                    .dims = s->dims,
+                                    .ndims = s->ndims,
+                                    .dtype = s->dtype,
+                                    .nbytes = s->nbytes};
+    }
+    struct plan_file *f = &p->files[file];
+    TRY(gguf_layout(&p->arena, metas->items, metas->count, t, n, alignment, &f->header, &f->nbytes,
+                    err));
+    for (uint32_t i = 0; i < n; i++) {
+        p->steps[first + i].file = file;
+        p->steps[first + i].offset = t[i].offset;
+    }
+    return QUERN_OK;
+}
+
+enum quern_status layout_gguf(struct plan *p, const char *path, const struct meta_list *metas,
+                              uint64_t alignment, struct quern_error *err)
+{
+    TRY(plan_size_steps(p, err));
+    TRY(new_files(p, 1, err));
+    p->files[0].path = arena_printf(&p->arena, "%s", path);
+    if (!p->files[0].path)
+        return fail_memory(err, strlen(path));
+    return in_file(err, path, gguf_file(p, 0, metas, alignment, 0, p->nsteps, err));
+}
+
+enum quern_status layout_gguf_split(struct plan *p, const char *prefix,
+                                    const struct meta_list *metas, uint64_t alignment,
+                                    const uint32_t *shard_of, uint32_t nshards,
+                                    struct quern_error *err)
+{
+    TRY(plan_size_steps(p, err));
+    TRY(new_files(p, nshards, err));
+    uint32_t first = 0;
+    for (uint32_t shard = 0; shard < nshards; shard++) {
+        uint32_t n = 0;
+        while (first + n < p->nsteps && shard_of[first + n] == shard)
+            n++;
+        struct meta_list keys = {.arena = &p->arena};
+        bool ok = shard > 0 || meta_list_copy(&keys, &p->arena, metas->items, metas->count);
+        /* llama-quantize marks a set of one as no set. */
+        ok = ok && (nshards == 1 ||
+                    (meta_list_set_u16(&keys, "split.no", (uint16_t)shard) &&
+                     meta_list_set_u16(&keys, "split.count", (uint16_t)nshards) &&
+                     meta_list_set_i32(&keys, "split.tensors.count", (int32_t)p->nsteps)));
+        char *path = arena_printf(&p->arena, "%s-%05" PRIu32 "-of-%05" PRIu32 ".gguf", prefix,
+                                  shard + 1, nshards);
+        if (!ok || !path)
+            return fail_memory(err, strlen(prefix));
+        p->files[shard].path = path;
+        TRY(in_file(err, path, gguf_file(p, shard, &keys, alignment, first, n, err)));
+        first += n;
+    }
+    return QUERN_OK;
+}
+
+static enum quern_status st_file(struct plan *p, uint32_t file, const struct meta *metadata,
+                                 uint32_t nmetadata, uint32_t first, uint32_t n,
+                                 struct quern_error *err)
+{
+    struct st_tensor *t = ARENA_NEW(&p->arena, struct st_tensor, n ? n : 1);
+    if (!t)
+        return fail_memory(err, n * sizeof *t);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct step *s = &p->steps[first + i];
+        t[i] = (struct st_tensor){.name = s->name,
+                                  .dims = s->dims,
+                                  .ndims = s->ndims,
+                                  .dtype = s->dtype,
+                                  .nbytes = s->nbytes};
+    }
+    struct plan_file *f = &p->files[file];
+    TRY(safetensors_layout(&p->arena, metadata, nmetadata, t, n, &f->header, &f->nbytes, err));
+    for (uint32_t i = 0; i < n; i++) {
+        p->steps[first + i].file = file;
+        p->steps[first + i].offset = t[i].offset;
+    }
+    return QUERN_OK;
+}
+
+enum quern_status layout_safetensors(struct plan *p, const char *path, const struct meta *metadata,
+                                     uint32_t nmetadata, struct quern_error *err)
+{
+    TRY(plan_size_steps(p, err));
+    TRY(new_files(p, 1, err));
+    p->files[0].path = arena_printf(&p->arena, "%s", path);
+    if (!p->files[0].path)
+        return fail_memory(err, strlen(path));
+    return in_file(err, path, st_file(p, 0, metadata, nmetadata, 0, p->nsteps, err));
+}
+
+/* Steps [first, returned value) go into one shard. */
+static uint32_t shard_end(const struct plan *p, uint32_t first, uint64_t shard_bytes)
+{
+    uint64_t total = 0;
+    uint32_t i = first;
+    for (; i < p->nsteps; i++) {
+        const uint64_t with = total + p->steps[i].nbytes;
+        if (i > first && shard_bytes && with > shard_bytes)
+            break;
+        total = with;
+    }
+    return i;
+}
+
+static enum quern_status add_index(struct plan *p, struct quern_error *err)
+{
+    struct str *names = ARENA_NEW(&p->arena, struct str, p->nsteps);
+    const char **files = ARENA_NEW(&p->arena, const char *, p->nsteps);
+    if (!names || !files)
+        return fail_memory(err, p->nsteps * sizeof *names);
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < p->nsteps; i++) {
+        names[i] = p->steps[i].name;
+        files[i] = p->files[p->steps[i].file].path;
+        total += p->steps[i].nbytes;
+    }
+    struct str text;
+    TRY(safetensors_index_text(&p->arena, names, files, p->nsteps, total, &text, err));
+    return plan_add_side_text(p, "model.safetensors.index.json", text, err);
+}
+
+enum quern_status layout_directory(struct plan *p, const char *dir, const struct meta *metadata,
+                                   uint32_t nmetadata, uint64_t shard_bytes,
+                                   struct quern_error *err)
+{
+    TRY(plan_size_steps(p, err));
+    p->dir = arena_printf(&p->arena, "%s", dir);
+    if (!p->dir)
+        return fail_memory(err, strlen(dir));
+    uint32_t nshards = 0;
+    for (uint32_t i = 0; i < p->nsteps; i = shard_end(p, i, shard_bytes))
+        nshards++;
+    if (nshards == 0)
+        nshards = 1;
+    TRY(new_files(p, nshards, err));
+    uint32_t first = 0;
+    for (uint32_t shard = 0; shard < nshards; shard++) {
+        const uint32_t end = shard_end(p, first, shard_bytes);
+        char *name = nshards == 1 ? arena_printf(&p->arena, "model.safetensors")
+                                  : arena_printf(&p->arena,
+                                                 "model-%05" PRIu32 "-of-%05" PRIu32 ".safetensors",
+                                                 shard + 1, nshards);
+        if (!name)
+            return fail_memory(err, 64);
+        p->files[shard].path = name;
+        TRY(in_file(err, name, st_file(p, shard, metadata, nmetadata, first, end - first, err)));
+        first = end;
+    }
+    return nshards > 1 ? add_index(p, err) : QUERN_OK;
+}

@@ -1,0 +1,179 @@
+/* plan.h - what a run will do, decided before the first byte of tensor data moves.
+ *
+ * A plan is a list of steps. A step makes one output tensor: it reads its sources, applies an op
+ * and encodes the result as the output type at a place in an output file that is known from the
+ * start. Quantizing is an op with one source, merging an op with several. Planners (quantize,
+ * merge) build plans; layout_*() give every step its place; plan_run() runs any of them. */
+#ifndef QUERN_PLAN_H
+#define QUERN_PLAN_H
+
+#include "formats/gguf.h"
+#include "formats/model.h"
+
+/* Elements are worked on in pieces, read and written in tiles, and measured in chunks. A tile is
+ * any number of chunks, so its size never shows in the bits; PIECE and CHUNK do and are fixed. */
+#define PIECE 8192u
+#define CHUNK 65536u
+
+#define MAX_SOURCES 17 /* sixteen models and a base */
+
+/* Something that yields the elements of a tensor in the shape the step wants. */
+struct source {
+    struct model *model;
+    const struct tensor *tensor;
+};
+
+struct step;
+
+/* What a measuring pass gathers. Counts are integers and are added up over workers in any order.
+ * Records belong to one chunk each and are seen again, in chunk order, by combine. */
+struct measure_need {
+    size_t ncounts;      /* uint64_t each, cleared before the pass; per worker and in total */
+    size_t record_bytes; /* per chunk, cleared before the pass; kept until the step is done */
+};
+
+/* Where a call to measure or apply stands. first is the flat index in the Hugging Face layout of
+ * the tensor. A worker does all pieces of a chunk in order, so carry may hold what runs along a
+ * chunk; it is cleared before the first piece of each. */
+struct piece {
+    const struct step *step;
+    void *state;    /* the step's, written by combine only */
+    void *carry;    /* this worker's, carry_bytes */
+    uint64_t chunk; /* index of the chunk */
+    uint64_t first; /* flat index of the first element */
+    size_t n;       /* elements, at most PIECE */
+};
+
+/* x[k] has n elements of source k: float, or double when step->wide. */
+struct op {
+    const char *name;
+    bool sees_nonfinite; /* measure looks for NaN and Inf itself; others never see any */
+    /* How to make the output from raw bytes, for types that are not numbers to us or need no
+     * arithmetic: all sources have the output's type. NULL for ops on numbers. */
+    enum quern_status (*raw)(const struct step *s, const uint8_t *const src[], uint8_t *dst,
+                             size_t nbytes, uint64_t at, struct quern_error *err);
+
+    size_t (*state_bytes)(const struct step *s); /* NULL: none */
+    size_t carry_bytes;
+    /* All four may be NULL when npasses of every step is 0. */
+    struct measure_need (*need)(const struct step *s, unsigned pass);
+    void (*measure)(const struct piece *p, unsigned pass, const void *const x[], uint64_t *counts,
+                    void *record);
+    /* Runs alone, after all pieces of the pass. records of earlier passes are gone unless combine
+     * moved them into the state; it may use records[i * record_bytes]. */
+    enum quern_status (*combine)(const struct step *s, unsigned pass, void *state,
+                                 const uint64_t *counts, void *records, uint64_t nrecords,
+                                 struct quern_error *err);
+    /* y has room for n elements of the same width as x. */
+    void (*apply)(const struct piece *p, const void *const x[], void *y);
+};
+
+/* Folds column `column` of nrecords records of ncolumns doubles each, pairwise in a fixed tree. */
+double fold_records(const double *records, uint64_t nrecords, size_t ncolumns, size_t column);
+
+struct step {
+    struct str name;      /* of the output tensor */
+    const uint64_t *dims; /* outermost first */
+    uint8_t ndims;
+    uint8_t dtype;       /* stored type of the output */
+    uint8_t round_dtype; /* values are rounded to this type first when it differs from dtype and is
+                          * not DTYPE_COUNT: one pass gives the bytes of merge, then quantize */
+    bool wide;           /* arithmetic in f64 */
+    uint8_t nsources;
+    uint8_t npasses; /* measuring reads before apply */
+    const struct source *sources;
+    const struct op *op;
+    const void *params; /* the op's, from the plan's arena */
+    uint64_t nelems, nbytes;
+    uint32_t file;   /* output file */
+    uint64_t offset; /* absolute in it */
+    bool fallback;   /* stored type is not the wanted one because of the row length */
+    uint8_t wanted;  /* that type */
+};
+
+/* What encoding lost: sums over the elements of a step with a block type. */
+struct loss {
+    double error_sq; /* of (weight - stored weight)^2 */
+    double weight_sq;
+};
+
+/* An output file with tensors. */
+struct plan_file {
+    const char *path; /* final path; inside plan.dir: the name in the directory */
+    struct str header;
+    uint64_t nbytes;
+};
+
+/* A small file that goes into an output directory as it is. */
+struct side_file {
+    const char *name;
+    struct str text;       /* its bytes, or ... */
+    const char *copy_from; /* ... the file to copy, when not NULL */
+};
+
+struct plan {
+    struct arena arena;
+    const char *verb;   /* "quantize", "merge" */
+    struct step *steps; /* in output order */
+    uint32_t nsteps;
+    struct plan_file *files;
+    uint32_t nfiles; /* 0: nothing is written, steps end with their last measuring pass */
+    const char *dir; /* output directory, or NULL */
+    struct side_file *sides;
+    uint32_t nsides;
+    bool force;
+    struct model **models; /* the inputs */
+    uint32_t nmodels;
+    bool owns_models;
+    const char **notes;
+    uint32_t nnotes;
+    struct loss *losses;  /* per step, when a run was asked for stats */
+    const char **dropped; /* ledger: input tensors left out by request, quoted, with why */
+    uint32_t ndropped;
+};
+
+struct plan *plan_new(const char *verb, struct quern_error *err);
+void plan_free(struct plan *p);
+enum quern_status plan_add_model(struct plan *p, struct model *m, struct quern_error *err);
+enum quern_status plan_note(struct plan *p, struct quern_error *err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+enum quern_status plan_add_side_text(struct plan *p, const char *name, struct str text,
+                                     struct quern_error *err);
+enum quern_status plan_add_side_copy(struct plan *p, const char *name, const char *from,
+                                     struct quern_error *err);
+
+/* Copy the source: convert its type when it differs, move raw bytes when not. */
+extern const struct op op_copy;
+
+/* ---- layout: where everything goes ---------------------------------------------------------- */
+
+/* Fill step.nelems, nbytes from dims and dtype; EUSAGE when rows are not whole blocks. */
+enum quern_status plan_size_steps(struct plan *p, struct quern_error *err);
+
+/* One GGUF file with these keys, tensors in step order. */
+enum quern_status layout_gguf(struct plan *p, const char *path, const struct meta_list *metas,
+                              uint64_t alignment, struct quern_error *err);
+/* GGUF shards: shard_of[i] is the file of step i (ascending); metas go into the first, each gets
+ * the split.* keys. prefix-00001-of-0000N.gguf. */
+enum quern_status layout_gguf_split(struct plan *p, const char *prefix,
+                                    const struct meta_list *metas, uint64_t alignment,
+                                    const uint32_t *shard_of, uint32_t nshards,
+                                    struct quern_error *err);
+/* One safetensors file. */
+enum quern_status layout_safetensors(struct plan *p, const char *path, const struct meta *metadata,
+                                     uint32_t nmetadata, struct quern_error *err);
+/* A directory: model.safetensors, or shards of at most shard_bytes of tensor data (0: no limit) and
+ * model.safetensors.index.json. A shard is closed when the next tensor would exceed the limit. */
+enum quern_status layout_directory(struct plan *p, const char *dir, const struct meta *metadata,
+                                   uint32_t nmetadata, uint64_t shard_bytes,
+                                   struct quern_error *err);
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+/* Bytes a run needs at least, metadata included; what --mem is checked against. */
+uint64_t plan_min_mem(const struct plan *p);
+
+enum quern_status plan_run(struct plan *p, const struct quern_run_options *options,
+                           struct quern_result *result, struct quern_error *err);
+
+#endif

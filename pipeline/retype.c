@@ -1,0 +1,405 @@
+/* retype.c - apply the mix rules and --tensor-type patterns to a plan. */
+#include "retype.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/pattern.h"
+#include "quant/codec.h"
+#include "quant/mix.h"
+
+struct override {
+    struct pattern *pattern;
+    const char *text;
+    enum dtype dtype;
+    bool matched;
+};
+
+struct retype {
+    struct plan *plan;
+    const struct quern_quantize *q;
+    struct mix mix;
+    struct override *overrides;
+    size_t noverrides;
+};
+
+/* ---- options ----------------------------------------------------------------------------------
+ */
+
+static const char *names_of_types(char *buf, size_t n)
+{
+    size_t used = 0;
+    buf[0] = '\0';
+    for (int d = 0; d < DTYPE_COUNT; d++)
+        if (codec_can_encode((enum dtype)d) && dtype_traits[d].gguf_id != NO_GGUF_ID && used < n)
+            used += (size_t)snprintf(buf + used, n - used, "%s%s", used ? " " : "",
+                                     dtype_traits[d].name);
+    return buf;
+}
+
+/* A type a tensor may be given by name. */
+static enum quern_status type_option(const char *option, struct str name, enum dtype *out,
+                                     struct quern_error *err)
+{
+    char names[400];
+    if (!dtype_from_name(name, out) || dtype_traits[*out].gguf_id == NO_GGUF_ID)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "%s: '%s' is no GGUF type" WANT "expected one of %s", option, quoted(name).text,
+                    names_of_types(names, sizeof names));
+    if (codec_can_encode(*out) && *out != DTYPE_F64)
+        return QUERN_OK;
+    const bool never = !dtype_is_quantized(*out) || *out == DTYPE_Q8_1 || *out == DTYPE_Q8_K;
+    return fail(err, never ? QUERN_EUSAGE : QUERN_EUNSUPPORTED, "type",
+                "%s: weights cannot be stored as %s%s" WANT "expected one of %s", option,
+                dtype_traits[*out].name, never ? "" : " yet", names_of_types(names, sizeof names));
+}
+
+static enum quern_status single_type(const char *option, const char *name, int *out,
+                                     struct quern_error *err)
+{
+    enum dtype d;
+    *out = -1;
+    if (!name)
+        return QUERN_OK;
+    TRY(type_option(option, str_from(name), &d, err));
+    *out = (int)d;
+    return QUERN_OK;
+}
+
+static enum quern_status read_override(struct retype *r, const char *text, struct override *o,
+                                       struct quern_error *err)
+{
+    const char *sep = strchr(text, '=');
+    if (!sep || sep == text || !sep[1])
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--tensor-type '%s'" WANT "expected REGEX=TYPE, for example attn_v=q8_0",
+                    quoted(str_from(text)).text);
+    /* Lower-cased like llama-quantize: \D means \d there, and upper-case names never match. */
+    struct str pattern = arena_str(&r->plan->arena, (struct str){text, (size_t)(sep - text)});
+    if (!pattern.p)
+        return fail_memory(err, strlen(text));
+    bool changed = false;
+    for (size_t i = 0; i < pattern.n; i++) {
+        char *c = (char *)&pattern.p[i];
+        if (*c >= 'A' && *c <= 'Z') {
+            *c = (char)(*c - 'A' + 'a');
+            changed = true;
+        }
+    }
+    if (changed)
+        TRY(plan_note(r->plan, err, "--tensor-type: the pattern is used in lower case: '%s'",
+                      quoted(pattern).text));
+    o->text = text;
+    TRY(type_option("--tensor-type", str_from(sep + 1), &o->dtype, err));
+    return pattern_new(pattern, &o->pattern, err);
+}
+
+static enum quern_status read_overrides(struct retype *r, struct quern_error *err)
+{
+    r->overrides = ARENA_NEW(&r->plan->arena, struct override, r->q->ntensor_types + 1);
+    if (!r->overrides)
+        return fail_memory(err, r->q->ntensor_types * sizeof *r->overrides);
+    r->noverrides = r->q->ntensor_types;
+    for (size_t i = 0; i < r->noverrides; i++)
+        TRY(read_override(r, r->q->tensor_types[i], &r->overrides[i], err));
+    if (r->noverrides && !r->mix.type->copies && !dtype_is_quantized(r->mix.type->base))
+        TRY(plan_note(r->plan, err, "--tensor-type has no effect with %s, as in llama-quantize",
+                      r->mix.type->name));
+    return QUERN_OK;
+}
+
+static uint32_t hparam(const struct model *donor, struct str arch, const char *key)
+{
+    char name[256];
+    uint64_t v = 0;
+    const int n =
+        snprintf(name, sizeof name, "%.*s.%s", (int)(arch.n < 128 ? arch.n : 128), arch.p, key);
+    const struct meta *k = n > 0 ? model_meta(donor, name) : NULL;
+    return k && meta_u64(k, &v) && v <= UINT32_MAX ? (uint32_t)v : 0;
+}
+
+static enum quern_status read_mix(struct retype *r, const struct model *donor,
+                                  struct quern_error *err)
+{
+    struct mix *m = &r->mix;
+    m->type = r->q->type ? file_type_find(str_from(r->q->type)) : NULL;
+    if (!m->type) {
+        char names[200] = "";
+        const char *all[32];
+        size_t n = 0, used = 0;
+        for (const struct file_type *t; (t = file_type_get(n)) && n < 32; n++) {
+            all[n] = t->name;
+            used +=
+                (size_t)snprintf(names + used, sizeof names - used, "%s%s", n ? " " : "", t->name);
+        }
+        const struct str given = str_from(r->q->type ? r->q->type : "");
+        const char *near = closest(given, all, n);
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "'%s' is no file type%s%s%s" WANT "expected one of %s", quoted(given).text,
+                    near ? " (did you mean " : "", near ? near : "", near ? "?)" : "", names);
+    }
+    m->pure = r->q->pure;
+    m->leave_output_tensor = r->q->leave_output_tensor;
+    TRY(single_type("--output-tensor-type", r->q->output_tensor_type, &m->output_type, err));
+    TRY(single_type("--token-embedding-type", r->q->token_embedding_type, &m->token_embedding_type,
+                    err));
+    struct str arch = {0};
+    const struct meta *k = model_meta(donor, "general.architecture");
+    if (k && meta_string(k, &arch)) {
+        m->falcon = str_is(arch, "falcon");
+        m->nexperts = hparam(donor, arch, "expert_count");
+    }
+    for (uint32_t i = 0; i < r->plan->nsteps; i++)
+        m->has_output |= str_is(r->plan->steps[i].name, "output.weight");
+    return QUERN_OK;
+}
+
+/* ---- types ------------------------------------------------------------------------------------
+ */
+
+/* Dimensions without trailing 1s in GGUF order, which are leading 1s in ours. */
+static unsigned real_dims(const struct step *s)
+{
+    unsigned n = s->ndims;
+    while (n > 1 && s->dims[s->ndims - n] == 1)
+        n--;
+    return n;
+}
+
+static enum quern_status match_override(struct retype *r, struct str name, int *dtype,
+                                        struct quern_error *err)
+{
+    *dtype = -1;
+    for (size_t i = 0; i < r->noverrides; i++) {
+        struct override *o = &r->overrides[i];
+        bool found;
+        TRY(pattern_search(o->pattern, name, &found, err));
+        o->matched |= found;
+        if (found && *dtype < 0)
+            *dtype = (int)o->dtype;
+    }
+    return QUERN_OK;
+}
+
+static enum quern_status store_kept(struct retype *r, struct step *s, struct quern_error *err)
+{
+    if (dtype_traits[s->dtype].gguf_id != NO_GGUF_ID)
+        return QUERN_OK;
+    if (s->dtype == DTYPE_F8_E4M3 || s->dtype == DTYPE_F8_E5M2) {
+        const enum dtype was = s->dtype;
+        s->dtype = DTYPE_F16;
+        return plan_note(r->plan, err, "tensor '%s': stored as F16, GGUF has no %s",
+                         quoted(s->name).text, dtype_traits[was].name);
+    }
+    return in_tensor(err, s->name,
+                     fail(err, QUERN_EUNSUPPORTED, "type",
+                          "its type is %s" WANT "GGUF cannot store that",
+                          dtype_traits[s->dtype].name));
+}
+
+static enum quern_status check_change(const struct retype *r, const struct step *s, enum dtype to,
+                                      struct quern_error *err)
+{
+    if (dtype_is_quantized(s->dtype) && !r->q->allow_requantize)
+        return in_tensor(err, s->name,
+                         fail(err, QUERN_EUSAGE, "requantize",
+                              "it is quantized already (%s)" WANT
+                              "--allow-requantize permits making %s from it, with a loss",
+                              dtype_traits[s->dtype].name, dtype_traits[to].name));
+    if ((!dtype_is_quantized(s->dtype) && !dtype_is_float(s->dtype)) || !codec_can_decode(s->dtype))
+        return in_tensor(err, s->name,
+                         fail(err, QUERN_EUNSUPPORTED, "type",
+                              "its type is %s" WANT "%s can only be made from weights",
+                              dtype_traits[s->dtype].name, dtype_traits[to].name));
+    return QUERN_OK;
+}
+
+static enum quern_status retype_step(struct retype *r, struct step *s, struct quern_error *err)
+{
+    int overridden;
+    bool fixed;
+    TRY(match_override(r, s->name, &overridden, err));
+    if (mix_keeps(&r->mix, s->name, real_dims(s)))
+        return store_kept(r, s, err);
+    const uint64_t row = s->dims[s->ndims - 1];
+    enum dtype to = mix_choose(&r->mix, s->name, row, overridden, &fixed);
+    if (row % dtype_traits[to].block_elems != 0 && !fixed) {
+        s->fallback = true;
+        s->wanted = (uint8_t)to;
+        to = mix_fallback(to, row);
+    }
+    if (to == s->dtype)
+        return QUERN_OK;
+    TRY(check_change(r, s, to, err));
+    s->dtype = (uint8_t)to;
+    return QUERN_OK;
+}
+
+static enum quern_status check_patterns(const struct retype *r, struct quern_error *err)
+{
+    for (size_t i = 0; i < r->noverrides; i++)
+        if (!r->overrides[i].matched)
+            return fail(err, QUERN_EUSAGE, "pattern", "--tensor-type '%s' matches no tensor",
+                        quoted(str_from(r->overrides[i].text)).text);
+    return QUERN_OK;
+}
+
+static enum quern_status check_fallbacks(const struct retype *r, struct quern_error *err)
+{
+    char list[480] = "";
+    size_t used = 0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < r->plan->nsteps; i++) {
+        const struct step *s = &r->plan->steps[i];
+        if (!s->fallback)
+            continue;
+        n++;
+        if (used + 64 < sizeof list)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s%.60s", used ? " " : "",
+                                     quoted(s->name).text);
+    }
+    if (n == 0 || !r->q->no_fallback)
+        return QUERN_OK;
+    return fail(err, QUERN_EUSAGE, "fallback",
+                "%" PRIu32 " tensor%s have rows that do not fit their type: %s" WANT
+                "expected none (--no-fallback)",
+                n, n == 1 ? "" : "s", list);
+}
+
+static int compare_steps(const void *a, const void *b)
+{
+    const struct step *x = a, *y = b;
+    return mix_order(x->name, y->name);
+}
+
+/* ---- keys -------------------------------------------------------------------------------------
+ */
+
+static enum quern_status override_value(struct meta_list *metas, const char *key, const char *v,
+                                        struct quern_error *err)
+{
+    char *end = NULL;
+    bool ok = true, valid = true;
+    if (strncmp(v, "int:", 4) == 0) {
+        const long long n = strtoll(v + 4, &end, 10);
+        ok = meta_list_set_u32(
+            metas, key, (uint32_t)(n < 0 ? 0 - (unsigned long long)n : (unsigned long long)n));
+    } else if (strncmp(v, "float:", 6) == 0) {
+        const double d = strtod(v + 6, &end);
+        valid = isfinite(d);
+        ok = meta_list_set_f32(metas, key, (float)d);
+    } else if (strcmp(v, "bool:true") == 0 || strcmp(v, "bool:false") == 0) {
+        ok = meta_list_set_bool(metas, key, v[5] == 't');
+    } else if (strncmp(v, "str:", 4) == 0 && strlen(v + 4) <= 127) {
+        ok = meta_list_set_string(metas, key, str_from(v + 4));
+    } else {
+        valid = false;
+    }
+    if (!valid || (end && (*end || end[-1] == ':')))
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--override-kv '%s=%s'" WANT
+                    "expected KEY=int:N, float:X, bool:true|false or str:TEXT (at most 127 bytes)",
+                    key, quoted(str_from(v)).text);
+    return ok ? QUERN_OK : fail_memory(err, strlen(v));
+}
+
+static enum quern_status override_keys(struct plan *p, const struct quern_quantize *q,
+                                       struct meta_list *metas, struct quern_error *err)
+{
+    for (size_t i = 0; i < q->noverride_kvs; i++) {
+        const char *text = q->override_kvs[i];
+        const char *sep = strchr(text, '=');
+        if (!sep || sep == text || sep - text > 127)
+            return fail(err, QUERN_EUSAGE, "usage",
+                        "--override-kv '%s'" WANT "expected KEY=int|float|bool|str:VALUE",
+                        quoted(str_from(text)).text);
+        const struct str key = arena_str(&p->arena, (struct str){text, (size_t)(sep - text)});
+        if (!key.p)
+            return fail_memory(err, strlen(text));
+        TRY(override_value(metas, key.p, sep + 1, err));
+        const long long n = strncmp(sep + 1, "int:", 4) == 0 ? strtoll(sep + 5, NULL, 10) : 0;
+        if (n < 0 || n > UINT32_MAX)
+            TRY(plan_note(p, err,
+                          "--override-kv %s: stored as a u32 of the absolute value, %" PRIu32
+                          ", as in llama-quantize",
+                          quoted(key).text,
+                          (uint32_t)(n < 0 ? 0 - (unsigned long long)n : (unsigned long long)n)));
+    }
+    return QUERN_OK;
+}
+
+/* COPY keeps the file type of the input, or guesses it from the most frequent element type. */
+static uint32_t copied_file_type(const struct plan *p, const struct model *donor)
+{
+    const struct meta *k = model_meta(donor, "general.file_type");
+    uint64_t v;
+    if (k && k->type == META_U32 && meta_u64(k, &v))
+        return (uint32_t)v;
+    uint32_t counts[DTYPE_COUNT] = {0};
+    enum dtype most = DTYPE_F32;
+    for (uint32_t i = 0; i < p->nsteps; i++) {
+        const enum dtype d = p->steps[i].dtype;
+        if (++counts[d] > counts[most])
+            most = d;
+    }
+    return file_type_guess(most) | 1024;
+}
+
+static enum quern_status edit_keys(struct retype *r, const struct model *donor,
+                                   struct meta_list *metas, struct quern_error *err)
+{
+    const struct file_type *t = r->mix.type;
+    const uint32_t number = t->copies ? copied_file_type(r->plan, donor) : t->number;
+    if (!meta_list_set_u32(metas, "general.quantization_version", 2) ||
+        !meta_list_set_u32(metas, "general.file_type", number))
+        return fail_memory(err, sizeof(struct meta));
+    meta_list_remove(metas, "split.no");
+    meta_list_remove(metas, "split.count");
+    meta_list_remove(metas, "split.tensors.count");
+    return override_keys(r->plan, r->q, metas, err);
+}
+
+enum quern_status gguf_alignment_of(const struct meta_list *metas, uint64_t *alignment,
+                                    struct quern_error *err)
+{
+    *alignment = GGUF_DEFAULT_ALIGNMENT;
+    for (uint32_t i = 0; i < metas->count; i++) {
+        const struct meta *k = &metas->items[i];
+        if (!str_is(k->key, "general.alignment"))
+            continue;
+        if (k->type != META_U32 || !meta_u64(k, alignment) || *alignment < 8 ||
+            *alignment > (1u << 20) || (*alignment & (*alignment - 1)))
+            return fail(err, QUERN_EUSAGE, "alignment",
+                        "general.alignment is %" PRIu64 WANT
+                        "expected a u32 power of two from 8 to 1048576",
+                        *alignment);
+    }
+    return QUERN_OK;
+}
+
+static enum quern_status retype(struct retype *r, const struct model *donor,
+                                struct meta_list *metas, struct quern_error *err)
+{
+    TRY(read_mix(r, donor, err));
+    TRY(read_overrides(r, err));
+    TRY(edit_keys(r, donor, metas, err));
+    if (!r->q->keep_split)
+        qsort(r->plan->steps, r->plan->nsteps, sizeof *r->plan->steps, compare_steps);
+    for (uint32_t i = 0; i < r->plan->nsteps; i++)
+        TRY(retype_step(r, &r->plan->steps[i], err));
+    TRY(check_patterns(r, err));
+    return check_fallbacks(r, err);
+}
+
+enum quern_status plan_retype_gguf(struct plan *p, const struct model *donor,
+                                   const struct quern_quantize *q, struct meta_list *metas,
+                                   struct quern_error *err)
+{
+    struct retype r = {.plan = p, .q = q};
+    const enum quern_status s = retype(&r, donor, metas, err);
+    for (size_t i = 0; r.overrides && i < r.noverrides; i++)
+        pattern_free(r.overrides[i].pattern);
+    return s;
+}

@@ -1,0 +1,582 @@
+/* run.c - run any plan: hand out tiles to workers, in bounded memory. The only file with OpenMP. */
+#include <fenv.h>
+#include <inttypes.h>
+#include <math.h>
+#include <omp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "publish.h"
+#include "tile.h"
+
+#define DEFAULT_MEM (UINT64_C(256) << 20)
+/* Enough for large reads and writes; more only pushes the data out of the caches. */
+#define WORKER_BYTES     (UINT64_C(2) << 20)
+#define MAX_WORKERS      1024u
+#define PROGRESS_SECONDS 0.1
+
+/* A step under way. */
+struct job {
+    uint32_t step;
+    unsigned pass;
+    uint64_t next_tile, done_tiles, ntiles;
+    uint64_t tile_elems;
+    void *state;
+    uint64_t *counts; /* total of all workers, of this pass */
+    size_t ncounts;
+    uint8_t *records;
+    size_t record_bytes;
+    uint64_t nchunks;
+    bool combining;
+};
+
+/* Where an error happened; the lowest place wins, whatever the timing. */
+struct place {
+    uint32_t step;
+    unsigned pass;
+    uint64_t tile;
+};
+
+struct run {
+    struct plan *plan;
+    const struct quern_run_options *options;
+    struct publication pub;
+    uint32_t nworkers, max_jobs;
+    uint64_t tile_budget; /* scratch bytes per worker */
+    size_t max_counts;
+
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t changed;
+    struct job *jobs; /* max_jobs, step == UINT32_MAX when free */
+    uint32_t next_step, njobs;
+    struct place error_at; /* UINT32_MAX: none */
+    struct quern_error error;
+    enum quern_status status;
+    bool cancelled;
+    uint64_t moved, total;
+    uint32_t current_step;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* ---- memory: decide before the start ----------------------------------------------------------
+ */
+
+static struct measure_need need_of(const struct step *s, unsigned pass)
+{
+    return s->op->need ? s->op->need(s, pass) : (struct measure_need){0};
+}
+
+static uint64_t chunks_of(const struct step *s)
+{
+    return (s->nelems + CHUNK - 1) / CHUNK;
+}
+
+/* Beside the tiles: what one job of this step keeps. */
+static uint64_t job_bytes(const struct step *s, size_t *max_counts)
+{
+    uint64_t most = 0;
+    for (unsigned pass = 0; pass < s->npasses; pass++) {
+        const struct measure_need n = need_of(s, pass);
+        const uint64_t bytes = n.ncounts * sizeof(uint64_t) + n.record_bytes * chunks_of(s);
+        if (bytes > most)
+            most = bytes;
+        if (n.ncounts > *max_counts)
+            *max_counts = n.ncounts;
+    }
+    return most + (s->op->state_bytes ? s->op->state_bytes(s) : 0);
+}
+
+/* Elements per tile that fit a budget; at least one chunk. */
+static uint64_t tile_elems(const struct step *s, uint64_t budget)
+{
+    const uint64_t all = s->nelems ? s->nelems : 1;
+    if (all <= CHUNK || tile_bytes(s, all) <= budget)
+        return (all + CHUNK - 1) / CHUNK * CHUNK;
+    const uint64_t base = tile_bytes(s, CHUNK);
+    const uint64_t per_chunk = tile_bytes(s, 2 * (uint64_t)CHUNK) - base;
+    const uint64_t extra = budget > base ? (budget - base) / per_chunk : 0;
+    return (1 + extra) * CHUNK;
+}
+
+struct memory {
+    uint64_t metadata;   /* models and plan */
+    uint64_t least_tile; /* scratch of a worker at one chunk per tile */
+    uint64_t most_tile;  /* ... that speed can use */
+    uint64_t job;        /* the largest job */
+    size_t max_counts;
+    bool measures;
+};
+
+static void survey(const struct plan *p, struct memory *m)
+{
+    *m = (struct memory){.metadata = p->arena.nbytes};
+    for (uint32_t i = 0; i < p->nmodels; i++)
+        m->metadata += model_bytes(p->models[i]);
+    for (uint32_t i = 0; i < p->nsteps; i++) {
+        const struct step *s = &p->steps[i];
+        const uint64_t all = s->nelems < CHUNK ? s->nelems : CHUNK;
+        const uint64_t least = tile_bytes(s, all);
+        const uint64_t most = tile_bytes(
+            s, s->nelems < tile_elems(s, WORKER_BYTES) ? s->nelems : tile_elems(s, WORKER_BYTES));
+        const uint64_t job = job_bytes(s, &m->max_counts);
+        m->least_tile = least > m->least_tile ? least : m->least_tile;
+        m->most_tile = most > m->most_tile ? most : m->most_tile;
+        m->job = job > m->job ? job : m->job;
+        m->measures |= s->npasses > 0;
+    }
+    if (m->most_tile < m->least_tile)
+        m->most_tile = m->least_tile;
+}
+
+static uint64_t worker_fixed(const struct memory *m)
+{
+    return m->max_counts * sizeof(uint64_t) + sizeof(struct job);
+}
+
+uint64_t plan_min_mem(const struct plan *p)
+{
+    struct memory m;
+    survey(p, &m);
+    return m.metadata + m.job + worker_fixed(&m) + m.least_tile;
+}
+
+/* Short memory takes first the spare jobs, then the tile size, then workers. */
+static enum quern_status fit_memory(struct run *r, uint32_t wanted, uint64_t limit,
+                                    struct quern_error *err)
+{
+    struct memory m;
+    survey(r->plan, &m);
+    r->max_counts = m.max_counts;
+    const uint64_t least = m.metadata + m.job + worker_fixed(&m) + m.least_tile;
+    if (least > limit)
+        return fail(err, QUERN_EMEMORY, "mem-limit",
+                    "a limit of %" PRIu64 " bytes" WANT "this run needs at least %" PRIu64
+                    " (%" PRIu64 " of them for metadata); raise --mem",
+                    limit, least, m.metadata);
+    const uint64_t room = limit - m.metadata;
+    /* While a step waits for its statistics, workers go on with the next ones. */
+    r->max_jobs = wanted + 1;
+    while (r->max_jobs > 1 &&
+           r->max_jobs * m.job + wanted * (worker_fixed(&m) + m.most_tile) > room)
+        r->max_jobs--;
+    const uint64_t after_jobs = room - r->max_jobs * m.job;
+    r->nworkers = wanted;
+    while (r->nworkers > 1 && r->nworkers * (worker_fixed(&m) + m.least_tile) > after_jobs)
+        r->nworkers--;
+    const uint64_t share = after_jobs / r->nworkers - worker_fixed(&m);
+    r->tile_budget = share < m.most_tile ? share : m.most_tile;
+    return QUERN_OK;
+}
+
+static uint32_t usable_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    const int n = CPU_COUNT(&set);
+    return n > 0 ? (uint32_t)n : 1;
+}
+
+/* ---- jobs (called with the lock held) ---------------------------------------------------------
+ */
+
+static bool before(struct place a, struct place b)
+{
+    if (a.step != b.step)
+        return a.step < b.step;
+    return a.pass != b.pass ? a.pass < b.pass : a.tile < b.tile;
+}
+
+static void record_error(struct run *r, struct place at, const struct quern_error *e,
+                         enum quern_status status)
+{
+    if (r->status != QUERN_OK && !before(at, r->error_at))
+        return;
+    r->error_at = at;
+    r->error = *e;
+    r->status = status;
+}
+
+static void job_free(struct job *j)
+{
+    free(j->state);
+    free(j->counts);
+    free(j->records);
+    *j = (struct job){.step = UINT32_MAX};
+}
+
+/* Memory for the pass the job is about to make. */
+static enum quern_status job_pass(struct run *r, struct job *j, struct quern_error *err)
+{
+    const struct step *s = &r->plan->steps[j->step];
+    free(j->counts);
+    free(j->records);
+    j->counts = NULL;
+    j->records = NULL;
+    j->ncounts = j->record_bytes = 0;
+    j->next_tile = j->done_tiles = 0;
+    if (j->pass == s->npasses)
+        return QUERN_OK;
+    const struct measure_need n = need_of(s, j->pass);
+    j->ncounts = n.ncounts;
+    j->record_bytes = n.record_bytes;
+    j->counts = calloc(n.ncounts ? n.ncounts : 1, sizeof(uint64_t));
+    j->records = n.record_bytes ? calloc(j->nchunks, n.record_bytes) : NULL;
+    if (!j->counts || (n.record_bytes && j->nchunks && !j->records))
+        return fail_memory(err, n.ncounts * sizeof(uint64_t) + n.record_bytes * j->nchunks);
+    return QUERN_OK;
+}
+
+static enum quern_status job_start(struct run *r, struct job *j, uint32_t step,
+                                   struct quern_error *err)
+{
+    const struct step *s = &r->plan->steps[step];
+    const size_t state_bytes = s->op->state_bytes ? s->op->state_bytes(s) : 0;
+    *j = (struct job){.step = step, .nchunks = chunks_of(s)};
+    j->tile_elems = tile_elems(s, r->tile_budget);
+    j->ntiles = (s->nelems + j->tile_elems - 1) / j->tile_elems;
+    j->state = state_bytes ? calloc(1, state_bytes) : NULL;
+    if (state_bytes && !j->state)
+        return fail_memory(err, state_bytes);
+    /* Nothing to apply to: an empty tensor has no tiles and skips its passes. */
+    j->pass = j->ntiles ? 0 : s->npasses;
+    return job_pass(r, j, err);
+}
+
+static bool worth_doing(const struct run *r, struct place at)
+{
+    return r->status == QUERN_OK || before(at, r->error_at);
+}
+
+/* No error in this step or below: what it has gathered may be used. */
+static bool sound_so_far(const struct run *r, const struct job *j)
+{
+    return r->status == QUERN_OK || r->error_at.step > j->step;
+}
+
+/* The next tile of the lowest step that has one. */
+static struct job *take_tile(struct run *r, uint64_t *tile)
+{
+    struct job *best = NULL;
+    for (uint32_t i = 0; i < r->max_jobs; i++) {
+        struct job *j = &r->jobs[i];
+        if (j->step == UINT32_MAX || j->combining || j->next_tile >= j->ntiles ||
+            !worth_doing(r, (struct place){j->step, j->pass, j->next_tile}))
+            continue;
+        if (!best || j->step < best->step)
+            best = j;
+    }
+    if (best)
+        *tile = best->next_tile++;
+    return best;
+}
+
+static struct job *open_job(struct run *r)
+{
+    for (uint32_t i = 0; i < r->max_jobs; i++) {
+        struct job *j = &r->jobs[i];
+        if (j->step != UINT32_MAX)
+            continue;
+        struct quern_error err;
+        const uint32_t step = r->next_step++;
+        const enum quern_status s = job_start(r, j, step, &err);
+        r->njobs++;
+        if (s == QUERN_OK && j->ntiles > 0)
+            return j;
+        if (s != QUERN_OK)
+            record_error(r, (struct place){step, 0, 0}, &err, s);
+        job_free(j);
+        r->njobs--;
+        return j;
+    }
+    return NULL;
+}
+
+/* All tiles of the pass are in: combine (without the lock) and go to the next pass or finish. */
+static void end_pass(struct run *r, struct job *j)
+{
+    const struct step *s = &r->plan->steps[j->step];
+    if (j->pass < s->npasses) {
+        struct quern_error err;
+        enum quern_status status = QUERN_OK;
+        j->combining = true;
+        pthread_mutex_unlock(&r->lock);
+        if (s->op->combine)
+            status = s->op->combine(s, j->pass, j->state, j->counts, j->records, j->nchunks, &err);
+        pthread_mutex_lock(&r->lock);
+        j->combining = false;
+        const bool last = r->plan->nfiles == 0 && j->pass + 1u == s->npasses;
+        if (status == QUERN_OK && !last) {
+            j->pass++;
+            status = job_pass(r, j, &err);
+        }
+        if (status == QUERN_OK && !last) {
+            pthread_cond_broadcast(&r->changed);
+            return;
+        }
+        if (status != QUERN_OK) {
+            in_tensor(&err, s->name, status);
+            record_error(r, (struct place){j->step, j->pass, UINT64_MAX}, &err, status);
+        }
+    }
+    job_free(j);
+    r->njobs--;
+    pthread_cond_broadcast(&r->changed);
+}
+
+/* ---- workers -----------------------------------------------------------------------------------
+ */
+
+static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch *w)
+{
+    const struct step *s = &r->plan->steps[j->step];
+    const uint64_t first = tile * j->tile_elems;
+    const struct tile t = {.step = s,
+                           .pass = j->pass,
+                           .first = first,
+                           .n = s->nelems - first < j->tile_elems ? s->nelems - first
+                                                                  : j->tile_elems,
+                           .state = j->state,
+                           .records = j->records,
+                           .record_bytes = j->record_bytes,
+                           .out = r->pub.outs ? &r->pub.outs[s->file] : NULL,
+                           .stats = r->plan->losses != NULL};
+    const struct place at = {j->step, j->pass, tile};
+    struct quern_error err;
+    struct tile_result result = {0};
+    r->current_step = j->step;
+    pthread_mutex_unlock(&r->lock);
+
+    if (j->ncounts)
+        memset(w->counts, 0, j->ncounts * sizeof(uint64_t));
+    const enum quern_status status = tile_run(&t, w, &result, &err);
+
+    pthread_mutex_lock(&r->lock);
+    r->moved += result.moved;
+    if (t.stats) {
+        r->plan->losses[j->step].error_sq += result.loss.error_sq;
+        r->plan->losses[j->step].weight_sq += result.loss.weight_sq;
+    }
+    for (size_t i = 0; status == QUERN_OK && i < j->ncounts; i++)
+        j->counts[i] += w->counts[i];
+    if (status != QUERN_OK)
+        record_error(r, at, &err, status);
+    if (++j->done_tiles == j->ntiles && sound_so_far(r, j))
+        end_pass(r, j);
+    else if (r->status != QUERN_OK)
+        pthread_cond_broadcast(&r->changed);
+}
+
+static void report_progress(struct run *r, double *last)
+{
+    if (!r->options->progress || now() - *last < PROGRESS_SECONDS)
+        return;
+    *last = now();
+    const struct quoted name = quoted(r->plan->steps[r->current_step].name);
+    const struct quern_progress progress = {
+        .done_bytes = r->moved, .total_bytes = r->total, .tensor = name.text};
+    pthread_mutex_unlock(&r->lock);
+    r->options->progress(&progress, r->options->user);
+    pthread_mutex_lock(&r->lock);
+}
+
+static bool cancel_asked(const struct run *r)
+{
+    return r->options->cancel && *r->options->cancel;
+}
+
+/* Waits for another worker's tile; wakes now and then to look at the cancel flag. */
+static void wait_for_change(struct run *r)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 50 * 1000 * 1000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    pthread_cond_timedwait(&r->changed, &r->lock, &until);
+}
+
+static bool jobs_under_way(const struct run *r)
+{
+    for (uint32_t i = 0; i < r->max_jobs; i++) {
+        const struct job *j = &r->jobs[i];
+        if (j->step != UINT32_MAX && (j->combining || j->done_tiles < j->next_tile))
+            return true;
+    }
+    return false;
+}
+
+static void work(struct run *r, struct scratch *w, bool reports)
+{
+    double last = now();
+    pthread_mutex_lock(&r->lock);
+    for (;;) {
+        uint64_t tile;
+        if (cancel_asked(r))
+            r->cancelled = true;
+        if (r->cancelled)
+            break;
+        struct job *j = take_tile(r, &tile);
+        if (j)
+            run_tile(r, j, tile, w);
+        else if (r->status == QUERN_OK && r->next_step < r->plan->nsteps && open_job(r))
+            pthread_cond_broadcast(&r->changed);
+        else if (jobs_under_way(r))
+            wait_for_change(r);
+        else
+            break;
+        if (reports)
+            report_progress(r, &last);
+    }
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+}
+
+static bool scratch_open(struct scratch *w, uint64_t nbytes, size_t ncounts)
+{
+    const uint64_t page = UINT64_C(2) << 20;
+    *w = (struct scratch){.nbytes = (nbytes + 4095) & ~UINT64_C(4095)};
+    if (w->nbytes == 0)
+        w->nbytes = 4096;
+    w->block = mmap(NULL, w->nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (w->block == MAP_FAILED)
+        w->block = NULL;
+    else if (w->nbytes >= page)
+        madvise(w->block, w->nbytes, MADV_HUGEPAGE);
+    w->counts = calloc(ncounts ? ncounts : 1, sizeof(uint64_t));
+    return w->block && w->counts;
+}
+
+static void scratch_close(struct scratch *w)
+{
+    if (w->block)
+        munmap(w->block, w->nbytes);
+    free(w->counts);
+}
+
+static void run_workers(struct run *r)
+{
+#pragma omp parallel num_threads((int)r->nworkers)
+    {
+        /* A host program may have set flush-to-zero: compute with the IEEE default. */
+        fenv_t host;
+        feholdexcept(&host);
+        fesetenv(FE_DFL_ENV);
+        struct scratch w = {0};
+        if (scratch_open(&w, r->tile_budget, r->max_counts)) {
+            work(r, &w, omp_get_thread_num() == 0);
+        } else {
+            struct quern_error err;
+            pthread_mutex_lock(&r->lock);
+            record_error(r, (struct place){0, 0, 0}, &err, fail_memory(&err, r->tile_budget));
+            pthread_mutex_unlock(&r->lock);
+        }
+        scratch_close(&w);
+        fesetenv(&host);
+    }
+}
+
+/* ---- the run -----------------------------------------------------------------------------------
+ */
+
+static uint64_t work_bytes(const struct plan *p)
+{
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < p->nsteps; i++) {
+        const struct step *s = &p->steps[i];
+        for (unsigned k = 0; k < s->nsources; k++)
+            total += s->sources[k].tensor->nbytes * (s->npasses + 1u);
+        total += p->nfiles ? s->nbytes : 0;
+    }
+    return total;
+}
+
+static enum quern_status run_steps(struct run *r, struct quern_error *err)
+{
+    r->jobs = calloc(r->max_jobs, sizeof *r->jobs);
+    if (!r->jobs)
+        return fail_memory(err, r->max_jobs * sizeof *r->jobs);
+    for (uint32_t i = 0; i < r->max_jobs; i++)
+        r->jobs[i].step = UINT32_MAX;
+    run_workers(r);
+    for (uint32_t i = 0; i < r->max_jobs; i++)
+        job_free(&r->jobs[i]);
+    free(r->jobs);
+    if (r->cancelled)
+        return fail(err, QUERN_ECANCELLED, "cancelled", "stopped on request");
+    if (r->status != QUERN_OK && err)
+        *err = r->error;
+    return r->status;
+}
+
+static enum quern_status run_published(struct run *r, struct quern_error *err)
+{
+    if (r->plan->nfiles)
+        TRY(publish_begin(r->plan, &r->pub, err));
+    TRY(run_steps(r, err));
+    for (uint32_t i = 0; i < r->plan->nmodels; i++)
+        TRY(model_unchanged(r->plan->models[i], err));
+    return r->plan->nfiles ? publish_commit(r->plan, &r->pub, &r->moved, err) : QUERN_OK;
+}
+
+static double relative_error(const struct plan *p)
+{
+    struct loss sum = {0};
+    for (uint32_t i = 0; p->losses && i < p->nsteps; i++) {
+        sum.error_sq += p->losses[i].error_sq;
+        sum.weight_sq += p->losses[i].weight_sq;
+    }
+    return sum.weight_sq > 0.0 ? sqrt(sum.error_sq / sum.weight_sq) : -1.0;
+}
+
+static void fill_result(const struct run *r, double start, struct quern_result *result)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    *result = (struct quern_result){.seconds = now() - start,
+                                    .peak_rss_bytes = (uint64_t)u.ru_maxrss * 1024,
+                                    .threads = r->nworkers,
+                                    .relative_error = relative_error(r->plan)};
+    for (uint32_t i = 0; i < r->plan->nfiles; i++)
+        result->written_bytes += r->plan->files[i].nbytes;
+    result->read_bytes = r->total;
+    for (uint32_t i = 0; i < r->plan->nsteps; i++)
+        result->read_bytes -= r->plan->steps[i].nbytes;
+}
+
+enum quern_status plan_run(struct plan *p, const struct quern_run_options *options,
+                           struct quern_result *result, struct quern_error *err)
+{
+    static const struct quern_run_options defaults;
+    const double start = now();
+    struct run r = {.plan = p, .options = options ? options : &defaults};
+    uint32_t wanted = r.options->threads ? r.options->threads : usable_cores();
+    if (wanted > MAX_WORKERS)
+        wanted = MAX_WORKERS;
+    TRY(fit_memory(&r, wanted, r.options->mem_bytes ? r.options->mem_bytes : DEFAULT_MEM, err));
+    r.total = work_bytes(p);
+    p->losses = NULL;
+    if (r.options->stats && !(p->losses = ARENA_NEW(&p->arena, struct loss, p->nsteps + 1)))
+        return fail_memory(err, p->nsteps * sizeof *p->losses);
+    pthread_mutex_init(&r.lock, NULL);
+    pthread_cond_init(&r.changed, NULL);
+    const enum quern_status s = run_published(&r, err);
+    publish_end(p, &r.pub);
+    pthread_cond_destroy(&r.changed);
+    pthread_mutex_destroy(&r.lock);
+    if (s == QUERN_OK && result)
+        fill_result(&r, start, result);
+    return s;
+}

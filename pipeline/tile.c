@@ -1,0 +1,304 @@
+/* tile.c - the work on one tile, the same for every command. */
+#include "tile.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+#include "quant/codec.h"
+
+#define ALIGN 64u
+
+static size_t width(const struct step *s)
+{
+    return s->wide ? sizeof(double) : sizeof(float);
+}
+
+static size_t stored(enum dtype d, uint64_t n)
+{
+    const struct dtype_traits *t = &dtype_traits[d];
+    return (size_t)((n + t->block_elems - 1) / t->block_elems * t->block_bytes);
+}
+
+static size_t padded(size_t n)
+{
+    return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+}
+
+static bool rounds_first(const struct step *s)
+{
+    return s->round_dtype != DTYPE_COUNT && s->round_dtype != s->dtype;
+}
+
+bool step_is_raw(const struct step *s)
+{
+    if (!s->op->raw || rounds_first(s))
+        return false;
+    for (unsigned k = 0; k < s->nsources; k++)
+        if (s->sources[k].tensor->dtype != s->dtype)
+            return false;
+    return true;
+}
+
+size_t tile_bytes(const struct step *s, uint64_t n)
+{
+    size_t total = padded(s->op->carry_bytes) + padded(stored(s->dtype, n));
+    for (unsigned k = 0; k < s->nsources; k++)
+        total += padded(stored(s->sources[k].tensor->dtype, n));
+    if (!step_is_raw(s))
+        total += (s->nsources + 2u) * padded(PIECE * width(s));
+    return total;
+}
+
+/* Pointers into the scratch for one tile. */
+struct cut {
+    const uint8_t *raw[MAX_SOURCES];
+    const void *x[MAX_SOURCES];
+    void *y;
+    uint8_t *round; /* a piece as round_dtype */
+    uint8_t *out;
+    void *carry;
+};
+
+static uint8_t *take(uint8_t **at, size_t n)
+{
+    uint8_t *p = *at;
+    *at += padded(n);
+    return p;
+}
+
+static void cut_scratch(const struct tile *t, const struct scratch *w, struct cut *c)
+{
+    const struct step *s = t->step;
+    uint8_t *at = w->block;
+    c->carry = take(&at, s->op->carry_bytes);
+    c->out = take(&at, stored(s->dtype, t->n));
+    for (unsigned k = 0; k < s->nsources; k++)
+        c->raw[k] = take(&at, stored(s->sources[k].tensor->dtype, t->n));
+    if (step_is_raw(s))
+        return;
+    for (unsigned k = 0; k < s->nsources; k++)
+        c->x[k] = take(&at, PIECE * width(s));
+    c->y = take(&at, PIECE * width(s));
+    c->round = take(&at, PIECE * width(s));
+}
+
+static enum quern_status in_source(struct quern_error *err, const struct step *s, unsigned k,
+                                   enum quern_status status)
+{
+    const struct source *src = &s->sources[k];
+    in_tensor(err, src->tensor->name, status);
+    return in_file(err, src->model->files[src->tensor->file].path, status);
+}
+
+static enum quern_status read_sources(const struct tile *t, struct cut *c, uint64_t *moved,
+                                      struct quern_error *err)
+{
+    for (unsigned k = 0; k < t->step->nsources; k++) {
+        const struct source *src = &t->step->sources[k];
+        const enum dtype d = src->tensor->dtype;
+        const size_t n = stored(d, t->n);
+        const uint64_t at = src->tensor->offset + stored(d, t->first);
+        const enum quern_status status =
+            model_pread(src->model, src->tensor->file, (void *)c->raw[k], n, at, err);
+        if (status != QUERN_OK)
+            return in_source(err, t->step, k, status);
+        *moved += n;
+    }
+    return QUERN_OK;
+}
+
+/* ---- values --------------------------------------------------------------------------------- */
+
+static size_t first_nonfinite(const struct step *s, const void *x, size_t n)
+{
+    if (!s->wide)
+        return codec_kernels()->first_nonfinite(x, n);
+    const double *v = x;
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(v[i]))
+            return i;
+    return n;
+}
+
+static double value_at(const struct step *s, const void *x, size_t i)
+{
+    return s->wide ? ((const double *)x)[i] : (double)((const float *)x)[i];
+}
+
+static const char *nonfinite_name(double v)
+{
+    return isnan(v) ? "NaN" : v > 0 ? "Inf" : "-Inf";
+}
+
+static enum quern_status fail_nonfinite(struct quern_error *err, double v, uint64_t i)
+{
+    return fail(err, QUERN_EFORMAT, "nonfinite",
+                "element %" PRIu64 " is %s" WANT "expected finite weights", i, nonfinite_name(v));
+}
+
+static enum quern_status check_sources(const struct piece *p, const struct cut *c,
+                                       struct quern_error *err)
+{
+    for (unsigned k = 0; k < p->step->nsources; k++) {
+        const size_t i = first_nonfinite(p->step, c->x[k], p->n);
+        if (i < p->n)
+            return in_source(err, p->step, k,
+                             fail_nonfinite(err, value_at(p->step, c->x[k], i), p->first + i));
+    }
+    return QUERN_OK;
+}
+
+/* The result is not finite: name the source that is to blame, or the op that overflowed. */
+static enum quern_status blame(const struct piece *p, const struct cut *c, const void *y, size_t i,
+                               struct quern_error *err)
+{
+    TRY(check_sources(p, c, err));
+    return in_tensor(err, p->step->name,
+                     fail(err, QUERN_EFORMAT, "nonfinite",
+                          "%s makes element %" PRIu64 " %s from finite weights", p->step->op->name,
+                          p->first + i, nonfinite_name(value_at(p->step, y, i))));
+}
+
+static enum quern_status fail_overflow(const struct piece *p, enum dtype d, const void *y, size_t i,
+                                       struct quern_error *err)
+{
+    /* For a block type i is the first element of the block: show its largest value. */
+    const size_t end = i + dtype_traits[d].block_elems;
+    size_t worst = i;
+    for (size_t j = i; j < end && j < p->n; j++)
+        if (fabs(value_at(p->step, y, j)) > fabs(value_at(p->step, y, worst)))
+            worst = j;
+    return in_tensor(err, p->step->name,
+                     fail(err, QUERN_EFORMAT, "value-range",
+                          "element %" PRIu64 " is %g" WANT
+                          "%s cannot store it; choose another type",
+                          p->first + worst, value_at(p->step, y, worst), dtype_traits[d].name));
+}
+
+/* ---- pieces --------------------------------------------------------------------------------- */
+
+static void decode(const struct step *s, unsigned k, const uint8_t *raw, void *x, size_t n)
+{
+    const enum dtype d = s->sources[k].tensor->dtype;
+    if (s->wide)
+        codec_decode_f64(d, raw, x, n);
+    else
+        codec_kernels()->decode[d](raw, x, n);
+}
+
+static enum quern_status encode(const struct piece *p, enum dtype d, const void *y, uint8_t *out,
+                                struct quern_error *err)
+{
+    if (p->step->wide)
+        codec_encode_f64(d, y, out, p->n);
+    else
+        codec_kernels()->encode[d](y, out, p->n);
+    const size_t bad = codec_first_nonfinite(d, out, p->n);
+    return bad < p->n ? fail_overflow(p, d, y, bad, err) : QUERN_OK;
+}
+
+static enum quern_status round_to(const struct piece *p, struct cut *c, void *y,
+                                  struct quern_error *err)
+{
+    const enum dtype d = p->step->round_dtype;
+    TRY(encode(p, d, y, c->round, err));
+    if (p->step->wide)
+        codec_decode_f64(d, c->round, y, p->n);
+    else
+        codec_kernels()->decode[d](c->round, y, p->n);
+    return QUERN_OK;
+}
+
+/* Decodes what was just encoded and compares. */
+static void add_loss(const struct piece *p, struct cut *c, const void *y, const uint8_t *out,
+                     struct loss *loss)
+{
+    float *back = (float *)c->round;
+    codec_kernels()->decode[p->step->dtype](out, back, p->n);
+    double error_sq = 0.0, weight_sq = 0.0;
+    for (size_t i = 0; i < p->n; i++) {
+        const double w = value_at(p->step, y, i), d = w - (double)back[i];
+        error_sq += d * d;
+        weight_sq += w * w;
+    }
+    loss->error_sq += error_sq;
+    loss->weight_sq += weight_sq;
+}
+
+static enum quern_status apply_piece(const struct tile *t, const struct piece *p, struct cut *c,
+                                     uint8_t *out, struct loss *loss, struct quern_error *err)
+{
+    const struct step *s = p->step;
+    const bool copies = s->op == &op_copy;
+    if (!copies)
+        s->op->apply(p, c->x, c->y);
+    void *y = copies ? (void *)c->x[0] : c->y;
+    const size_t bad = first_nonfinite(s, y, p->n);
+    if (bad < p->n)
+        return blame(p, c, y, bad, err);
+    if (rounds_first(s))
+        TRY(round_to(p, c, y, err));
+    TRY(encode(p, s->dtype, y, out, err));
+    if (t->stats && dtype_is_quantized(s->dtype))
+        add_loss(p, c, y, out, loss);
+    return QUERN_OK;
+}
+
+static enum quern_status run_piece(const struct tile *t, const struct piece *p, struct cut *c,
+                                   uint64_t *counts, struct loss *loss, struct quern_error *err)
+{
+    const struct step *s = t->step;
+    const uint64_t at = p->first - t->first;
+    for (unsigned k = 0; k < s->nsources; k++)
+        decode(s, k, c->raw[k] + stored(s->sources[k].tensor->dtype, at), (void *)c->x[k], p->n);
+    if (t->pass == s->npasses)
+        return apply_piece(t, p, c, c->out + stored(s->dtype, at), loss, err);
+    if (t->pass == 0 && !s->op->sees_nonfinite)
+        TRY(check_sources(p, c, err));
+    s->op->measure(p, t->pass, c->x, counts,
+                   t->records ? t->records + p->chunk * t->record_bytes : NULL);
+    return QUERN_OK;
+}
+
+static enum quern_status run_pieces(const struct tile *t, struct cut *c, uint64_t *counts,
+                                    struct loss *loss, struct quern_error *err)
+{
+    struct piece p = {.step = t->step, .state = t->state, .carry = c->carry};
+    for (uint64_t done = 0; done < t->n; done += p.n) {
+        p.first = t->first + done;
+        p.chunk = p.first / CHUNK;
+        p.n = t->n - done < PIECE ? (size_t)(t->n - done) : PIECE;
+        if (p.first % CHUNK == 0 && t->step->op->carry_bytes)
+            memset(c->carry, 0, t->step->op->carry_bytes);
+        TRY(run_piece(t, &p, c, counts, loss, err));
+    }
+    return QUERN_OK;
+}
+
+static enum quern_status write_tile(const struct tile *t, const uint8_t *bytes, uint64_t *moved,
+                                    struct quern_error *err)
+{
+    const size_t n = stored(t->step->dtype, t->n);
+    const uint64_t at = t->step->offset + stored(t->step->dtype, t->first);
+    *moved += n;
+    return pwrite_full(t->out->fd, bytes, n, at, t->out->final_path, err);
+}
+
+enum quern_status tile_run(const struct tile *t, struct scratch *w, struct tile_result *result,
+                           struct quern_error *err)
+{
+    struct cut c;
+    cut_scratch(t, w, &c);
+    TRY(read_sources(t, &c, &result->moved, err));
+    if (step_is_raw(t->step)) {
+        if (t->step->op == &op_copy)
+            return write_tile(t, c.raw[0], &result->moved, err);
+        TRY(t->step->op->raw(t->step, c.raw, c.out, stored(t->step->dtype, t->n),
+                             stored(t->step->dtype, t->first), err));
+        return write_tile(t, c.out, &result->moved, err);
+    }
+    TRY(run_pieces(t, &c, w->counts, &result->loss, err));
+    if (t->pass < t->step->npasses)
+        return QUERN_OK;
+    return write_tile(t, c.out, &result->moved, err);
+}

@@ -1,0 +1,42 @@
+/* tile.h - the work on one tile: read, decode, measure or apply, encode, write. */
+#ifndef QUERN_TILE_H
+#define QUERN_TILE_H
+
+#include "core/output.h"
+#include "plan.h"
+
+/* A worker's memory, cut anew for every tile; sized for the largest step. */
+struct scratch {
+    uint8_t *block;
+    size_t nbytes;
+    uint64_t *counts; /* room for the largest pass */
+};
+
+struct tile {
+    const struct step *step;
+    unsigned pass;  /* step->npasses: the applying pass */
+    uint64_t first; /* flat index, a multiple of CHUNK */
+    uint64_t n;
+    void *state;
+    uint8_t *records; /* of the whole step; record_bytes per chunk */
+    size_t record_bytes;
+    const struct output *out;
+    bool stats; /* fill loss */
+};
+
+/* The sources have the output's type and the op takes bytes as they are. */
+bool step_is_raw(const struct step *s);
+
+/* Scratch that a tile of n elements of this step needs. */
+size_t tile_bytes(const struct step *s, uint64_t n);
+
+/* What a tile adds to the totals of the run. */
+struct tile_result {
+    uint64_t moved; /* bytes read and written */
+    struct loss loss;
+};
+
+enum quern_status tile_run(const struct tile *t, struct scratch *w, struct tile_result *result,
+                           struct quern_error *err);
+
+#endif
