@@ -1,0 +1,77 @@
+/* arith.c - f32 work goes to the kernels, f64 work is plain C in the same order of operations. */
+#include "merge/arith.h"
+
+#include "pipeline/plan.h"
+#include "quant/codec.h"
+
+static void sum_weighted_f64(double *y, const void *const x[], const double w[], size_t nx,
+                             size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double sum = w[0] * ((const double *)x[0])[i];
+        for (size_t k = 1; k < nx; k++)
+            sum += w[k] * ((const double *)x[k])[i];
+        y[i] = sum;
+    }
+}
+
+void sum_weighted(bool wide, void *y, const void *const x[], const double w[], size_t nx, size_t n)
+{
+    if (wide) {
+        sum_weighted_f64(y, x, w, nx, n);
+        return;
+    }
+    const float *narrow[MAX_SOURCES];
+    float weights[MAX_SOURCES];
+    for (size_t k = 0; k < nx; k++) {
+        narrow[k] = x[k];
+        weights[k] = (float)w[k];
+    }
+    codec_kernels()->weighted_sum(y, narrow, weights, nx, n);
+}
+
+void divide_all(bool wide, void *y, double divisor, size_t n)
+{
+    if (wide) {
+        double *d = y;
+        for (size_t i = 0; i < n; i++)
+            d[i] /= divisor;
+        return;
+    }
+    /* Blocks of fixed length, so that -O2 makes vectors of them. */
+    float *f = y;
+    const float by = (float)divisor;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (size_t k = 0; k < 16; k++)
+            f[i + k] /= by;
+    for (; i < n; i++)
+        f[i] /= by;
+}
+
+static void pair_dots_f64(const double *a, const double *b, size_t n, double out[3])
+{
+    double lanes[3][DOT_LANES] = {{0}};
+    for (size_t i = 0; i < n; i++) {
+        lanes[0][i % DOT_LANES] += a[i] * a[i];
+        lanes[1][i % DOT_LANES] += a[i] * b[i];
+        lanes[2][i % DOT_LANES] += b[i] * b[i];
+    }
+    for (size_t k = 0; k < 3; k++) {
+        for (size_t half = DOT_LANES / 2; half > 0; half /= 2)
+            for (size_t i = 0; i < half; i++)
+                lanes[k][i] += lanes[k][i + half];
+        out[k] = lanes[k][0];
+    }
+}
+
+void add_pair_dots(bool wide, const void *a, const void *b, size_t n, double sums[3])
+{
+    double dots[3];
+    if (wide)
+        pair_dots_f64(a, b, n, dots);
+    else
+        codec_kernels()->pair_dots(a, b, n, dots);
+    for (size_t k = 0; k < 3; k++)
+        sums[k] += dots[k];
+}

@@ -1,0 +1,50 @@
+/* card.c - write README.md of a merged model: what it is made of, and the recipe to repeat it. */
+#include "merge/card.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Only ids of the hub mean something to a reader elsewhere. */
+static void write_base_models(FILE *f, const struct recipe *r, const bool hub[])
+{
+    bool any = false;
+    for (unsigned i = 0; i < r->nmodels; i++) {
+        if (!hub[i])
+            continue;
+        fprintf(f, "%s- %s\n", any ? "" : "base_model:\n", ref_name(&r->models[i].ref).text);
+        any = true;
+    }
+}
+
+static void write_card(FILE *f, const struct recipe *r, const bool hub[], const char *title)
+{
+    fputs("---\n", f);
+    write_base_models(f, r, hub);
+    fputs("library_name: transformers\ntags:\n- mergekit\n- merge\n- quern\n---\n", f);
+    fprintf(f, "# %s\n\nThis model was merged with quern from a mergekit recipe.\n\n",
+            quoted(str_from(title)).text);
+    fprintf(f, "## Method\n\n[%s](%s)", r->method->title, r->method->paper);
+    if (r->base >= 0 && r->method->base == BASE_ORIGIN)
+        fprintf(f, ", with `%s` as the base", ref_name(&r->models[r->base].ref).text);
+    fputs(".\n\n## Models\n\n", f);
+    for (unsigned i = 0; i < r->nmodels; i++)
+        if ((int)i != r->base || r->method->base != BASE_ORIGIN)
+            fprintf(f, "* `%s`\n", ref_name(&r->models[i].ref).text);
+    fprintf(f, "\n## Recipe\n\n```yaml\n%.*s%s```\n", STR_ARG(r->text),
+            str_ends(r->text, "\n") ? "" : "\n");
+}
+
+enum quern_status model_card(const struct recipe *r, const bool hub[], const char *title,
+                             struct arena *arena, struct str *out, struct quern_error *err)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    if (!f)
+        return fail_memory(err, 4096);
+    write_card(f, r, hub, title);
+    const bool whole = fclose(f) == 0;
+    *out = whole ? arena_str(arena, (struct str){text, n}) : (struct str){NULL, 0};
+    free(text);
+    return out->p ? QUERN_OK : fail_memory(err, n);
+}

@@ -1,0 +1,95 @@
+/* linear.c - the weighted mean (or sum) of models. */
+#include <math.h>
+
+#include "merge/arith.h"
+#include "merge/method.h"
+
+enum { WEIGHT, NORMALIZE, NPARAMS };
+
+static const struct method_param linear_params[NPARAMS] = {
+    [WEIGHT] = {.name = "weight",    .per_model = true, .required = true, .about = "share of a model"},
+    [NORMALIZE] = {.name = "normalize",
+                .fallback = 1,
+                .flag = true,
+                .about = "divide by the sum of the weights"                                          },
+};
+
+struct linear {
+    double weight[MAX_SOURCES];
+    double divisor; /* 1: none */
+};
+
+/* The weights as f32 arithmetic sees them. */
+static double narrow_sum(const double *w, unsigned n)
+{
+    float sum = 0;
+    for (unsigned i = 0; i < n; i++)
+        sum += (float)w[i];
+    return (double)sum;
+}
+
+static double wide_sum(const double *w, unsigned n)
+{
+    double sum = 0;
+    for (unsigned i = 0; i < n; i++)
+        sum += w[i];
+    return sum;
+}
+
+static enum quern_status linear_check(const struct merge_values *v, unsigned nmodels, int base,
+                                      struct quern_error *err)
+{
+    (void)base;
+    double sum = 0, size = 0;
+    for (unsigned m = 0; m < nmodels; m++) {
+        sum += v->model[m][WEIGHT];
+        size += fabs(v->model[m][WEIGHT]);
+    }
+    /* 0.1 + 0.2 - 0.3 is not 0 in binary, but meant to be. */
+    if (v->global[NORMALIZE] != 0 && fabs(sum) <= 1e-7 * size)
+        return fail(err, QUERN_EUSAGE, "weights",
+                    "the weights of the models sum to 0, so normalize would divide by 0" WANT
+                    "change a weight, or set normalize to false");
+    return QUERN_OK;
+}
+
+static void linear_apply(const struct piece *p, const void *const x[], void *y)
+{
+    const struct linear *l = p->step->params;
+    sum_weighted(p->step->wide, y, x, l->weight, p->step->nsources, p->n);
+    if (l->divisor != 1)
+        divide_all(p->step->wide, y, l->divisor, p->n);
+}
+
+static const struct op op_linear = {.name = "linear", .apply = linear_apply};
+
+static enum quern_status linear_prepare(const struct merge_job *job, struct step *s,
+                                        struct quern_error *err)
+{
+    struct linear *l = ARENA_NEW(job->arena, struct linear, 1);
+    if (!l)
+        return fail_memory(err, sizeof *l);
+    for (unsigned m = 0; m < job->nmodels; m++)
+        l->weight[m] = job->values->model[m][WEIGHT];
+    l->divisor = 1;
+    if (job->values->global[NORMALIZE] != 0)
+        l->divisor = (s->wide ? wide_sum : narrow_sum)(l->weight, job->nmodels);
+    s->op = &op_linear;
+    s->params = l;
+    s->sources = job->models;
+    s->nsources = (uint8_t)job->nmodels;
+    return QUERN_OK;
+}
+
+const struct method method_linear = {
+    .name = "linear",
+    .title = "Linear",
+    .paper = "https://arxiv.org/abs/2203.05482",
+    .base = BASE_INPUT,
+    .min_models = 1,
+    .max_models = MAX_SOURCES,
+    .params = linear_params,
+    .nparams = NPARAMS,
+    .check = linear_check,
+    .prepare = linear_prepare,
+};

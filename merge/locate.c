@@ -1,0 +1,188 @@
+/* locate.c - mappings, paths and the hub cache. */
+#include "merge/locate.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "core/io.h"
+
+/* A reference taken apart. */
+struct parts {
+    struct str path, revision; /* revision may be empty */
+    bool split;                /* it was written "path@revision" */
+};
+
+static bool is_there(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+/* The path that a mapping gives for name, or NULL. */
+static const char *mapped(const struct places *places, struct str name)
+{
+    for (size_t i = 0; i < places->nmappings; i++) {
+        const char *equals = strchr(places->mappings[i], '=');
+        if (equals &&
+            str_eq((struct str){places->mappings[i], (size_t)(equals - places->mappings[i])}, name))
+            return equals + 1;
+    }
+    return NULL;
+}
+
+/* "org/name" or "name", of letters, digits, '-', '_' and '.'. */
+static bool is_hub_id(struct str s)
+{
+    unsigned slashes = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        const char c = s.p[i];
+        const bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                          (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+        slashes += c == '/';
+        if ((!word && c != '/') || (c == '/' && (i == 0 || i + 1 == s.n)))
+            return false;
+    }
+    return s.n > 0 && slashes <= 1 && s.p[0] != '.' && !str_has(s, "..") && !str_has(s, "/.");
+}
+
+static enum quern_status take_apart(const struct model_ref *ref, struct parts *p,
+                                    struct quern_error *err)
+{
+    *p = (struct parts){.path = ref->path, .revision = ref->revision};
+    if (ref->text.n == 0)
+        return QUERN_OK;
+    if (memchr(ref->text.p, '+', ref->text.n))
+        return fail(err, QUERN_EUNSUPPORTED, "lora",
+                    "'%s': a LoRA adapter after '+' is not supported yet" WANT
+                    "merge it into its model first",
+                    ref_name(ref).text);
+    const char *at = memchr(ref->text.p, '@', ref->text.n);
+    p->path = ref->text;
+    if (!at)
+        return QUERN_OK;
+    const size_t n = (size_t)(at - ref->text.p);
+    p->path.n = n;
+    p->revision = (struct str){at + 1, ref->text.n - n - 1};
+    p->split = true;
+    if (memchr(p->revision.p, '@', p->revision.n) || p->path.n == 0 || p->revision.n == 0)
+        return fail(err, QUERN_EUSAGE, "recipe",
+                    "'%s'" WANT
+                    "expected path@revision; a path with '@' needs the form {path: ...}",
+                    ref_name(ref).text);
+    return QUERN_OK;
+}
+
+/* The revision becomes part of a path: nothing may climb out of the cache. */
+static bool is_safe_revision(struct str s)
+{
+    return s.n > 0 && s.p[0] != '/' && !str_has(s, "..") && !memchr(s.p, '\0', s.n);
+}
+
+/* The commit that a branch or tag stands for in the cache; itself when it is no branch or tag. */
+static enum quern_status read_ref(const char *repo, struct str revision, struct arena *arena,
+                                  struct str *commit, struct quern_error *err)
+{
+    const char *path = arena_printf(arena, "%s/refs/%.*s", repo, STR_ARG(revision));
+    if (!path)
+        return fail_memory(err, revision.n);
+    *commit = revision;
+    if (!is_there(path))
+        return QUERN_OK;
+    TRY(read_small_file(path, 256, arena, commit, err));
+    while (commit->n > 0 && strchr(" \r\n\t", commit->p[commit->n - 1]))
+        commit->n--;
+    if (!is_safe_revision(*commit) || memchr(commit->p, '/', commit->n))
+        return in_file(err, path,
+                       fail(err, QUERN_EFORMAT, "hub-ref", "it holds '%s'" WANT "expected a commit",
+                            quoted(*commit).text));
+    return QUERN_OK;
+}
+
+/* *path stays NULL when the cache has no such snapshot. */
+static enum quern_status look_in_cache(const char *cache, const struct parts *p,
+                                       struct arena *arena, const char **path,
+                                       struct quern_error *err)
+{
+    const struct str revision = p->revision.n ? p->revision : STR("main");
+    const char *slash = memchr(p->path.p, '/', p->path.n);
+    const size_t norg = slash ? (size_t)(slash - p->path.p) : 0;
+    const char *repo = slash ? arena_printf(arena, "%s/models--%.*s--%.*s", cache, (int)norg,
+                                            p->path.p, (int)(p->path.n - norg - 1), slash + 1)
+                             : arena_printf(arena, "%s/models--%.*s", cache, STR_ARG(p->path));
+    if (!repo)
+        return fail_memory(err, p->path.n);
+    struct str commit;
+    TRY(read_ref(repo, revision, arena, &commit, err));
+    const char *snapshot = arena_printf(arena, "%s/snapshots/%.*s", repo, STR_ARG(commit));
+    if (!snapshot)
+        return fail_memory(err, p->path.n);
+    *path = is_there(snapshot) ? snapshot : NULL;
+    return QUERN_OK;
+}
+
+static enum quern_status not_found(const struct parts *p, bool hub, struct quern_error *err)
+{
+    if (!hub)
+        return fail(err, QUERN_EIO, "not-found", "model '%s': no such file or directory",
+                    quoted(p->path).text);
+    return fail(err, QUERN_EIO, "not-found",
+                "model '%s' is neither a path nor in the Hugging Face cache" WANT
+                "get it with: hf download %.*s%s%.*s (or say where it is: %.*s=PATH)",
+                quoted(p->path).text, STR_ARG(p->path), p->revision.n ? " --revision " : "",
+                STR_ARG(p->revision), STR_ARG(p->path));
+}
+
+enum quern_status locate_model(const struct model_ref *ref, const struct places *places,
+                               struct arena *arena, const char **path, bool *hub,
+                               struct quern_error *err)
+{
+    const struct str whole = ref->text.n ? ref->text : ref->path;
+    const char *found = mapped(places, whole);
+    *hub = is_hub_id(whole);
+    *path = found ? found : whole.p;
+    if (found || is_there(*path))
+        return QUERN_OK;
+    struct parts p;
+    TRY(take_apart(ref, &p, err));
+    *hub = is_hub_id(p.path);
+    *path = p.split ? mapped(places, p.path) : NULL;
+    if (*path)
+        return QUERN_OK;
+    const char *plain = arena_str(arena, p.path).p;
+    if (!plain)
+        return fail_memory(err, p.path.n);
+    if (is_there(plain)) {
+        *path = plain;
+        return QUERN_OK;
+    }
+    if (p.revision.n > 0 && !is_safe_revision(p.revision))
+        return fail(err, QUERN_EUSAGE, "recipe", "'%s' is no revision", quoted(p.revision).text);
+    if (*hub && places->hub_cache)
+        TRY(look_in_cache(places->hub_cache, &p, arena, path, err));
+    return *path ? QUERN_OK : not_found(&p, *hub, err);
+}
+
+enum quern_status check_mappings(const struct places *places, const struct recipe *r,
+                                 struct quern_error *err)
+{
+    for (size_t i = 0; i < places->nmappings; i++) {
+        const char *text = places->mappings[i];
+        const char *equals = strchr(text, '=');
+        if (!equals || equals == text || !equals[1])
+            return fail(err, QUERN_EUSAGE, "usage", "'%s'" WANT "expected ID=PATH",
+                        quoted(str_from(text)).text);
+        const struct str id = {text, (size_t)(equals - text)};
+        bool used = false;
+        for (unsigned k = 0; k < r->nmodels; k++) {
+            const struct model_ref *ref = &r->models[k].ref;
+            const struct str whole = ref->text.n ? ref->text : ref->path;
+            const char *at = memchr(whole.p, '@', whole.n);
+            const struct str path = {whole.p, at ? (size_t)(at - whole.p) : whole.n};
+            used |= str_eq(id, whole) || str_eq(id, path);
+        }
+        if (!used)
+            return fail(err, QUERN_EUSAGE, "usage", "'%s' names no model of the recipe",
+                        quoted(id).text);
+    }
+    return QUERN_OK;
+}

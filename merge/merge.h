@@ -1,0 +1,27 @@
+/* merge.h - plan a merge: recipe in, plan out. Reads headers only. */
+#ifndef QUERN_MERGE_H
+#define QUERN_MERGE_H
+
+#include "merge/flags.h"
+#include "merge/locate.h"
+#include "pipeline/plan.h"
+
+struct merge_request {
+    /* One of the three: a file, its text, or flags.method set. */
+    const char *recipe_path;
+    const char *recipe_text;
+    struct merge_flags flags;
+    struct places places; /* where models lie */
+    const char *output;   /* *.gguf, *.safetensors, else a directory */
+    const char *type;     /* GGUF output: file type, or NULL to store what the merge rounds to */
+    uint64_t shard_bytes; /* directory output: largest file; 0 = 5 GB, UINT64_MAX = no limit */
+    bool force;
+    bool no_model_card; /* directory output: no README.md and mergekit_config.yml */
+};
+
+/* The plan owns the models it opened. Errors: EUSAGE (recipe, models that do not fit together),
+ * EUNSUPPORTED, EFORMAT, EIO, EMEMORY. */
+enum quern_status merge_plan(const struct merge_request *req, struct plan **out,
+                             struct quern_error *err);
+
+#endif

@@ -1,0 +1,23 @@
+/* merge_api.c - the public face of merging. */
+#include "merge/merge.h"
+
+enum quern_status quern_plan_merge(const char *output, const struct quern_merge *options,
+                                   struct quern_plan **out, struct quern_error *err)
+{
+    const struct merge_request request = {
+        .recipe_path = options->recipe_path,
+        .recipe_text = options->recipe_text,
+        .places = {.mappings = options->model_paths,
+                   .nmappings = options->nmodel_paths,
+                   .hub_cache = options->hub_cache},
+        .output = output,
+        .type = options->type,
+        .shard_bytes = options->shard_bytes,
+        .force = options->force,
+        .no_model_card = options->no_model_card
+    };
+    struct plan *p;
+    TRY(merge_plan(&request, &p, err));
+    *out = (struct quern_plan *)p;
+    return QUERN_OK;
+}

@@ -1,0 +1,240 @@
+/* pairing.c - compare models by their headers. */
+#include "merge/pairing.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "core/pull.h"
+#include "quant/codec.h"
+
+#define MAX_CONFIG (1u << 20)
+
+bool is_weights(const struct tensor *t)
+{
+    return dtype_is_float(t->dtype) || dtype_is_quantized(t->dtype);
+}
+
+/* ---- models --------------------------------------------------------------------------------- */
+
+static const char *format_name(const struct model *m)
+{
+    return m->format == MODEL_GGUF ? "GGUF" : "safetensors";
+}
+
+static enum quern_status check_format(const struct model *a, const struct model *b,
+                                      struct quern_error *err)
+{
+    if (a->format == b->format)
+        return QUERN_OK;
+    return in_file(err, b->path,
+                   fail(err, QUERN_EUNSUPPORTED, "mixed-formats",
+                        "it is %s and '%s' is %s" WANT
+                        "expected all safetensors or all GGUF: their tensors have other names",
+                        format_name(b), quoted(str_from(a->path)).text, format_name(a)));
+}
+
+static struct str architecture(const struct model *m)
+{
+    struct str name = {NULL, 0};
+    const struct meta *k = model_meta(m, "general.architecture");
+    if (k)
+        meta_string(k, &name);
+    return name;
+}
+
+static enum quern_status check_architecture(const struct model *a, const struct model *b,
+                                            struct quern_error *err)
+{
+    if (a->format != MODEL_GGUF || str_eq(architecture(a), architecture(b)))
+        return QUERN_OK;
+    return in_file(err, b->path,
+                   fail(err, QUERN_EUSAGE, "architecture",
+                        "its architecture is '%s' and that of '%s' is '%s'" WANT
+                        "expected models of one architecture",
+                        quoted(architecture(b)).text, quoted(str_from(a->path)).text,
+                        quoted(architecture(a)).text));
+}
+
+/* Weights that are integers with scales in another tensor cannot be averaged tensor by tensor. */
+static enum quern_status fail_scaled(const char *path, struct quern_error *err)
+{
+    return in_file(err, path,
+                   fail(err, QUERN_EUNSUPPORTED, "scaled-weights",
+                        "its weights are quantized with scales beside them" WANT
+                        "that is not supported yet; merge the unquantized model"));
+}
+
+static enum quern_status check_config(const struct model *m, struct quern_error *err)
+{
+    struct arena arena = {0};
+    struct str text;
+    char *path = m->dir ? path_join(&arena, m->dir, "config.json") : NULL;
+    enum quern_status status = QUERN_OK;
+    if (path && access(path, F_OK) == 0)
+        status = read_small_file(path, MAX_CONFIG, &arena, &text, err);
+    else
+        text = STR("");
+    bool scaled = false;
+    if (status == QUERN_OK && text.n > 0) {
+        struct pull p;
+        pull_start(&p, (char *)text.p, text.n);
+        p.nonfinite = true;
+        enum pull_token t = pull_next(&p);
+        while (t == PULL_OBJECT && (t = pull_next(&p)) == PULL_KEY) {
+            const bool ours = str_is(p.str, "quantization_config");
+            t = pull_next(&p);
+            scaled |= ours && t == PULL_OBJECT;
+            t = pull_skip(&p, t) ? PULL_OBJECT : PULL_ERROR;
+        }
+        if (t == PULL_ERROR)
+            status = in_file(err, path, pull_fail(&p, 0, err));
+    }
+    arena_free(&arena);
+    if (status == QUERN_OK && scaled)
+        return fail_scaled(m->path, err);
+    return status;
+}
+
+static enum quern_status check_no_scales(const struct model *m, struct quern_error *err)
+{
+    static const char *const suffixes[] = {
+        "_scale_inv", ".weight_scale", ".qweight", ".qzeros", ".absmax", ".SCB", ".weight_packed"};
+    if (m->format == MODEL_GGUF)
+        return QUERN_OK;
+    TRY(check_config(m, err));
+    for (uint32_t i = 0; i < m->ntensors; i++)
+        for (size_t k = 0; k < sizeof suffixes / sizeof *suffixes; k++)
+            if (str_ends(m->tensors[i].name, suffixes[k]))
+                return in_tensor(err, m->tensors[i].name, fail_scaled(m->path, err));
+    return QUERN_OK;
+}
+
+enum quern_status check_models_alike(const struct model_set *set, struct quern_error *err)
+{
+    const struct model *donor = set->models[set->donor];
+    for (unsigned i = 0; i < set->count; i++) {
+        TRY(check_format(donor, set->models[i], err));
+        TRY(check_architecture(donor, set->models[i], err));
+        TRY(check_no_scales(set->models[i], err));
+    }
+    return QUERN_OK;
+}
+
+/* ---- tensors -------------------------------------------------------------------------------- */
+
+struct shape_text {
+    char text[160];
+};
+
+static struct shape_text shape_of(const struct tensor *t)
+{
+    struct shape_text s;
+    size_t n = (size_t)snprintf(s.text, sizeof s.text, "[");
+    for (unsigned i = 0; i < t->ndims && n < sizeof s.text; i++)
+        n += (size_t)snprintf(s.text + n, sizeof s.text - n, "%s%" PRIu64, i ? ", " : "",
+                              t->dims[i]);
+    if (n < sizeof s.text)
+        snprintf(s.text + n, sizeof s.text - n, "]");
+    return s;
+}
+
+static bool same_shape(const struct tensor *a, const struct tensor *b)
+{
+    return a->ndims == b->ndims && memcmp(a->dims, b->dims, a->ndims * sizeof *a->dims) == 0;
+}
+
+/* Tensors with a row per token. */
+static bool is_vocabulary(struct str name)
+{
+    static const char *const parts[] = {"embed_tokens",    "lm_head",  "token_embd", "wte.",
+                                        "word_embeddings", "embed_in", "embed_out"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (str_has(name, parts[i]))
+            return true;
+    return str_is(name, "output.weight");
+}
+
+static void at_tensor(struct quern_error *e, const struct model *m, const struct tensor *t)
+{
+    in_tensor(e, t->name, QUERN_EUSAGE);
+    in_file(e, m->files[t->file].path, QUERN_EUSAGE);
+}
+
+static void wrong_shape(const struct model *a, const struct tensor *x, const struct model *b,
+                        const struct tensor *y, struct mistakes *m)
+{
+    struct quern_error *e = mistake(m);
+    const char *why = "models must have the same shapes to be merged";
+    if (is_vocabulary(x->name) && x->ndims == 2 && y->ndims == 2 && x->dims[1] == y->dims[1])
+        why = "the vocabularies have different sizes: merge models with the same tokenizer, or "
+              "resize the embeddings of one first (aligning them by token is not supported yet)";
+    fail(e, QUERN_EUSAGE, "shape", "its shape is %s and in '%s' it is %s" WANT "%s",
+         shape_of(y).text, quoted(str_from(a->path)).text, shape_of(x).text, why);
+    at_tensor(e, b, y);
+}
+
+static void missing(const struct model *has, const struct tensor *t, const struct model *lacks,
+                    struct mistakes *m)
+{
+    struct quern_error *e = mistake(m);
+    const bool head = str_is(t->name, "lm_head.weight") || str_is(t->name, "output.weight");
+    fail(e, QUERN_EUSAGE, "missing-tensor", "it is not in '%s'" WANT "%s",
+         quoted(str_from(lacks->path)).text,
+         head ? "expected all models to tie the output head to the embeddings, or none"
+              : "expected the same tensors in all models");
+    at_tensor(e, has, t);
+}
+
+static void wrong_type(const struct model *a, const struct tensor *x, const struct model *b,
+                       const struct tensor *y, struct mistakes *m)
+{
+    struct quern_error *e = mistake(m);
+    fail(e, QUERN_EUSAGE, "type",
+         "its type is %s and in '%s' it is %s" WANT "expected one type: these are not weights",
+         dtype_traits[y->dtype].name, quoted(str_from(a->path)).text, dtype_traits[x->dtype].name);
+    at_tensor(e, b, y);
+}
+
+static void check_readable(const struct model *model, const struct tensor *t, struct mistakes *m)
+{
+    if (!is_weights(t) || codec_can_decode(t->dtype))
+        return;
+    struct quern_error *e = mistake(m);
+    fail(e, QUERN_EUNSUPPORTED, "type", "its type is %s" WANT "quern cannot read that type yet",
+         dtype_traits[t->dtype].name);
+    at_tensor(e, model, t);
+}
+
+static void check_pair(const struct model *a, const struct tensor *x, const struct model *b,
+                       const struct tensor *y, struct mistakes *m)
+{
+    if (!same_shape(x, y))
+        wrong_shape(a, x, b, y, m);
+    else if (is_weights(x) != is_weights(y) || (!is_weights(x) && x->dtype != y->dtype))
+        wrong_type(a, x, b, y, m);
+    else
+        check_readable(b, y, m);
+}
+
+void check_tensors_alike(const struct model_set *set, struct mistakes *m)
+{
+    const struct model *donor = set->models[set->donor];
+    for (uint32_t i = 0; i < donor->ntensors; i++) {
+        const struct tensor *x = &donor->tensors[i];
+        check_readable(donor, x, m);
+        for (unsigned k = 0; k < set->count; k++) {
+            const struct tensor *y = model_find(set->models[k], x->name);
+            if (set->models[k] == donor)
+                continue;
+            if (y)
+                check_pair(donor, x, set->models[k], y, m);
+            else
+                missing(donor, x, set->models[k], m);
+        }
+    }
+    for (unsigned k = 0; k < set->count; k++)
+        for (uint32_t i = 0; i < set->models[k]->ntensors; i++)
+            if (!model_find(donor, set->models[k]->tensors[i].name))
+                missing(set->models[k], &set->models[k]->tensors[i], donor, m);
+}

@@ -1,0 +1,64 @@
+/* recipe.h - a merge as its user wrote it: models, method, parameters.
+ *
+ * The schema is mergekit's (models form). Everything that can be wrong without looking at a model
+ * is found here, and all mistakes are counted. */
+#ifndef QUERN_RECIPE_H
+#define QUERN_RECIPE_H
+
+#include "core/yaml.h"
+#include "merge/method.h"
+
+/* A model as the recipe names it. */
+struct model_ref {
+    struct str text;     /* "path-or-id" or "path-or-id@revision", all of it */
+    struct str path;     /* of the map form {path, revision}; else empty */
+    struct str revision; /* likewise, may be empty */
+    uint32_t line;
+};
+
+/* One of the values a parameter may have: for the tensors whose name contains filter. */
+struct choice {
+    struct str filter; /* empty: every tensor */
+    const double *values;
+    uint32_t nvalues; /* more than one: a gradient over the layers */
+    uint32_t line;
+};
+
+/* A parameter as it was set at one level; nchoices is 0 when it was not. The first choice whose
+ * filter fits counts. */
+struct setting {
+    const struct choice *choices;
+    uint32_t nchoices;
+};
+
+struct recipe_model {
+    struct model_ref ref;
+    struct setting settings[MAX_METHOD_PARAMS];
+};
+
+struct recipe {
+    struct arena arena;
+    const char *path; /* names the recipe in errors; NULL when it has no file */
+    struct str text;
+    const struct method *method;
+    struct recipe_model models[MAX_SOURCES]; /* an unlisted base comes last */
+    unsigned nmodels;
+    int base; /* index, or -1 */
+    struct setting settings[MAX_METHOD_PARAMS];
+    enum dtype dtype, out_dtype; /* DTYPE_COUNT: not given */
+    const char **notes;
+    uint32_t nnotes;
+};
+
+/* Parses text (which is copied) into *r. Free with recipe_free() whatever comes back. */
+enum quern_status recipe_parse(struct recipe *r, struct str text, const char *path,
+                               struct quern_error *err);
+void recipe_free(struct recipe *r);
+
+/* The type that values are rounded to: out_dtype, else dtype, else DTYPE_COUNT (the base's own). */
+enum dtype recipe_out_dtype(const struct recipe *r);
+
+/* How the model is called in messages. */
+struct quoted ref_name(const struct model_ref *ref);
+
+#endif
