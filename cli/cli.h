@@ -1,0 +1,139 @@
+/* cli.h - the command line: one table of options per command, everything else read from it. */
+#ifndef QUERN_CLI_H
+#define QUERN_CLI_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "pipeline/plan.h"
+
+#define MAX_ARGS 64
+
+/* A repeatable option's values. */
+struct values {
+    const char *items[MAX_ARGS];
+    size_t count;
+};
+
+/* Every option of every command; a command reads those that stand in its table. */
+struct cli {
+    const struct command *command;
+    struct values args; /* positional */
+    /* common */
+    unsigned threads;
+    uint64_t mem;
+    const char *output;
+    const char *progress;
+    bool dry_run, force, quiet, verbose, json, help;
+    /* quantize */
+    struct quern_quantize quantize;
+    struct values tensor_types, override_kvs;
+    bool stats;
+    uint64_t shard_bytes;
+    /* merge */
+    const char *method, *base, *dtype, *out_dtype;
+    struct values models, params, model_paths;
+    bool no_model_card;
+    /* check */
+    bool sha256;
+    /* inspect */
+    bool tensors;
+    const char *kv;
+};
+
+enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_LIST, OPTION_SIZE, OPTION_COUNT };
+
+struct option {
+    const char *name; /* without dashes */
+    char letter;      /* short form, or 0 */
+    enum option_kind kind;
+    size_t field;    /* offset in struct cli */
+    const char *arg; /* name of its value in help, or NULL for flags */
+    const char *about;
+    const char *choices; /* for completion: blank-separated values, or NULL */
+};
+
+struct command {
+    const char *name;
+    const char *usage;            /* what follows the name; lines separated by \n */
+    const char *about;            /* one line */
+    const char *text;             /* paragraphs for help and man page */
+    const struct option *options; /* ends with a NULL name */
+    unsigned common;              /* COMMON_* */
+    const char *examples;         /* lines "command\n  what it does\n" */
+    int (*run)(struct cli *c);
+};
+
+/* Which of the common options a command takes. */
+#define COMMON_RUN  1u /* -j --mem --dry-run -f -q -v --progress -o */
+#define COMMON_JSON 2u /* --json */
+
+extern const struct command commands[]; /* ends with a NULL name */
+extern const struct option run_options[], json_options[], help_options[];
+
+/* The option tables of a command, one after the other: table 0, 1, ... or NULL. */
+const struct option *command_options(const struct command *c, unsigned table);
+
+/* Fills c from the words after the command's name. Exit code 0, or 2 after a message. */
+int parse_options(struct cli *c, int argc, char **argv);
+/* "4GiB", "5G", "512": false when it is no size. mergekit's trailing B (bytes) is allowed. */
+bool parse_size(const char *text, uint64_t *out);
+
+/* ---- help.c */
+void help_overview(FILE *f);
+void help_command(FILE *f, const struct command *c);
+void help_man(FILE *f, const struct command *c); /* NULL: the page of quern itself */
+void help_completion(FILE *f);
+
+/* ---- report.c: everything printed for people or scripts */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+int usage_error(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Prints the error (and, with --json, the object on stdout) and returns the exit code. */
+int report_error(const struct cli *c, const struct quern_error *err);
+/* One member of a JSON object; then the whole text on stdout. */
+void field_text(struct json_writer *w, const char *key, const char *value);
+void field_u64(struct json_writer *w, const char *key, uint64_t value);
+void field_f64(struct json_writer *w, const char *key, double value);
+void print_json(struct json_writer *w);
+const char *human_bytes(uint64_t n, char buf[16]);
+const char *human_count(uint64_t n, char buf[16]);
+const char *bold(FILE *f), *dim(FILE *f), *plain(FILE *f); /* "" when f is no terminal */
+unsigned terminal_width(FILE *f);
+/* One bar of n cells, filled in proportion. */
+void print_bar(FILE *f, double share, unsigned cells);
+void print_notes(const struct cli *c, const struct plan *p);
+void print_steps(FILE *f, const struct plan *p);
+void print_plan(const struct cli *c, const struct plan *p);
+void print_summary(const struct cli *c, const struct plan *p, const struct quern_result *r);
+
+/* Bytes and weights by element type, largest first. */
+struct type_share {
+    uint64_t count, nelems, nbytes;
+    enum dtype dtype;
+};
+size_t types_of_plan(const struct plan *p, struct type_share shares[DTYPE_COUNT]);
+size_t types_of_model(const struct model *m, struct type_share shares[DTYPE_COUNT]);
+void print_types(FILE *f, const struct type_share *shares, size_t n);
+
+/* ---- meter.c: the progress line */
+struct meter;
+struct meter *meter_new(const struct cli *c);
+void meter_update(const struct quern_progress *p, void *meter);
+void meter_end(struct meter *m);
+
+/* ---- run_plan.c: dry run or run, with meter, signals and summary */
+int run_plan(struct cli *c, struct plan *p);
+/* The signal that asked to stop, or 0. */
+extern volatile int stop_signal;
+
+int cmd_quantize(struct cli *c);
+int cmd_merge(struct cli *c);
+int cmd_inspect(struct cli *c);
+int cmd_check(struct cli *c);
+int cmd_types(struct cli *c);
+int cmd_help(struct cli *c);
+
+#endif

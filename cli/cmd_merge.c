@@ -1,0 +1,89 @@
+/* cmd_merge.c - quern merge: a recipe or its flags, then the plan. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "merge/merge.h"
+
+/* Where huggingface_hub keeps its downloads. */
+static const char *hub_cache(struct arena *arena)
+{
+    const char *dir = getenv("HF_HUB_CACHE");
+    if (dir && *dir)
+        return dir;
+    const char *home = getenv("HF_HOME");
+    if (home && *home)
+        return path_join(arena, home, "hub");
+    home = getenv("XDG_CACHE_HOME");
+    if (home && *home)
+        return path_join(arena, home, "huggingface/hub");
+    home = getenv("HOME");
+    return home && *home ? path_join(arena, home, ".cache/huggingface/hub") : NULL;
+}
+
+static int read_words(const struct cli *c, struct merge_request *r)
+{
+    const struct values *a = &c->args;
+    size_t i = 0;
+    if (!c->method) {
+        if (a->count == 0)
+            return usage_error(c, "expected RECIPE OUTPUT, or --method NAME with --model");
+        r->recipe_path = a->items[i++];
+    }
+    r->output = c->output ? c->output : i < a->count ? a->items[i++] : NULL;
+    if (!r->output)
+        return usage_error(c, "the OUTPUT is missing");
+    r->type = i < a->count ? a->items[i++] : NULL;
+    if (i < a->count)
+        return usage_error(c, "too many arguments: '%s'", quoted(str_from(a->items[i])).text);
+    return 0;
+}
+
+/* With a recipe, --model ID=PATH tells where a model lies; with --method it is a model. */
+static int read_flags(const struct cli *c, struct merge_request *r)
+{
+    if (c->method) {
+        r->flags = (struct merge_flags){.method = c->method,
+                                        .base = c->base,
+                                        .models = c->models.items,
+                                        .nmodels = c->models.count,
+                                        .params = c->params.items,
+                                        .nparams = c->params.count,
+                                        .dtype = c->dtype,
+                                        .out_dtype = c->out_dtype};
+        return 0;
+    }
+    const char *stray = c->base           ? "--base"
+                        : c->params.count ? "--param"
+                        : c->dtype        ? "--dtype"
+                        : c->out_dtype    ? "--out-dtype"
+                                          : NULL;
+    if (stray)
+        return usage_error(c, "%s needs --method; with a recipe it stands in the recipe", stray);
+    r->places.mappings = c->models.items;
+    r->places.nmappings = c->models.count;
+    return 0;
+}
+
+int cmd_merge(struct cli *c)
+{
+    struct arena arena = {0};
+    struct quern_error err;
+    struct plan *p;
+    struct merge_request r = {
+        .shard_bytes = c->shard_bytes, .force = c->force, .no_model_card = c->no_model_card};
+    int code = read_words(c, &r);
+    if (code == 0)
+        code = read_flags(c, &r);
+    if (code != 0)
+        return code;
+    r.places.hub_cache = hub_cache(&arena);
+    if (merge_plan(&r, &p, &err) != QUERN_OK) {
+        code = report_error(c, &err);
+    } else {
+        code = run_plan(c, p);
+        plan_free(p);
+    }
+    arena_free(&arena);
+    return code;
+}

@@ -1,0 +1,105 @@
+/* cmd_quantize.c - quern quantize: llama-quantize's words, and safetensors besides. */
+#include <string.h>
+
+#include "cli.h"
+#include "pipeline/retype.h"
+#include "quant/mix.h"
+
+struct words {
+    const char *input, *output, *type, *threads;
+};
+
+/* INPUT [OUTPUT] TYPE [THREADS]: like llama-quantize, the second word is the type when it names
+ * one. With -o there is no OUTPUT word. */
+static int read_words(const struct cli *c, struct words *w)
+{
+    const struct values *a = &c->args;
+    size_t i = 0;
+    if (a->count < 2)
+        return usage_error(c, "expected INPUT [OUTPUT] TYPE, got %zu argument%s", a->count,
+                           a->count == 1 ? "" : "s");
+    w->input = a->items[i++];
+    w->output = c->output;
+    /* A word that is not the last and no type is the output. */
+    if (!w->output &&
+        !(file_type_find(str_from(a->items[1])) && (a->count == 2 || !strpbrk(a->items[1], "./"))))
+        w->output = a->items[i++];
+    if (i >= a->count)
+        return usage_error(c, "the TYPE is missing after OUTPUT '%s'",
+                           quoted(str_from(w->output)).text);
+    w->type = a->items[i++];
+    w->threads = i < a->count ? a->items[i++] : NULL;
+    if (i < a->count)
+        return usage_error(c, "too many arguments: '%s'", quoted(str_from(a->items[i])).text);
+    return 0;
+}
+
+/* llama-quantize's default name, beside the input. */
+static const char *default_output(struct arena *arena, const struct model *m, const struct words *w,
+                                  bool keep_split)
+{
+    const struct file_type *t = file_type_find(str_from(w->type));
+    const char *slash = strrchr(w->input, '/');
+    if (!t || m->format != MODEL_GGUF)
+        return NULL;
+    return arena_printf(arena, "%.*sggml-model-%s%s", slash ? (int)(slash - w->input + 1) : 0,
+                        w->input, t->name, keep_split ? "" : ".gguf");
+}
+
+static int take_threads(struct cli *c, const char *word)
+{
+    uint64_t n;
+    if (!word)
+        return 0;
+    if (!str_to_u64(str_from(word), &n) || n > 100000)
+        return usage_error(c, "THREADS '%s': expected a number up to 100000",
+                           quoted(str_from(word)).text);
+    c->threads = (unsigned)n;
+    return 0;
+}
+
+static int with_model(struct cli *c, struct model *m, const struct words *w)
+{
+    struct quern_error err;
+    struct plan *p;
+    struct arena arena = {0};
+    const char *output = w->output;
+    if (!output)
+        output = default_output(&arena, m, w, c->quantize.keep_split);
+    int code;
+    if (!output)
+        code = usage_error(c, "expected INPUT OUTPUT TYPE: only a GGUF input has a default OUTPUT");
+    else if (plan_quantize(m, output, &c->quantize, &p, &err) != QUERN_OK)
+        code = report_error(c, &err);
+    else {
+        code = run_plan(c, p);
+        plan_free(p);
+    }
+    arena_free(&arena);
+    return code;
+}
+
+int cmd_quantize(struct cli *c)
+{
+    struct words w = {0};
+    struct quern_error err;
+    struct model *m;
+    int code = read_words(c, &w);
+    if (code == 0)
+        code = take_threads(c, w.threads);
+    if (code != 0)
+        return code;
+    struct quern_quantize *q = &c->quantize;
+    q->type = w.type;
+    q->tensor_types = c->tensor_types.items;
+    q->ntensor_types = c->tensor_types.count;
+    q->override_kvs = c->override_kvs.items;
+    q->noverride_kvs = c->override_kvs.count;
+    q->shard_bytes = c->shard_bytes;
+    q->force = c->force;
+    if (model_open(w.input, &m, &err) != QUERN_OK)
+        return report_error(c, &err);
+    code = with_model(c, m, &w);
+    model_close(m);
+    return code;
+}

@@ -1,0 +1,175 @@
+/* options.c - parse a command's words by its tables. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+static const struct option no_options[] = {{.name = NULL}};
+
+const struct option *command_options(const struct command *c, unsigned table)
+{
+    switch (table) {
+    case 0:
+        return c->options ? c->options : no_options;
+    case 1:
+        return c->common & COMMON_RUN ? run_options : no_options;
+    case 2:
+        return c->common & COMMON_JSON ? json_options : no_options;
+    case 3:
+        return help_options;
+    default:
+        return NULL;
+    }
+}
+
+bool parse_size(const char *text, uint64_t *out)
+{
+    static const struct {
+        const char *suffix;
+        uint64_t factor;
+    } units[] = {
+        {"",    1                      },
+        {"b",   1                      },
+        {"k",   1000                   },
+        {"kb",  1000                   },
+        {"m",   1000000                },
+        {"mb",  1000000                },
+        {"g",   1000000000             },
+        {"gb",  1000000000             },
+        {"kib", 1u << 10               },
+        {"mib", 1u << 20               },
+        {"gib", 1u << 30               },
+        {"t",   UINT64_C(1000000000000)},
+        {"tib", UINT64_C(1) << 40      },
+    };
+    const size_t ndigits = strspn(text, "0123456789");
+    uint64_t n;
+    if (!str_to_u64((struct str){text, ndigits}, &n))
+        return false;
+    /* 1.5G: a fraction of the unit, exact to a byte. */
+    const char *rest = text + ndigits;
+    double fraction = 0.0;
+    if (*rest == '.' && rest[1] >= '0' && rest[1] <= '9') {
+        const size_t n_frac = strspn(rest + 1, "0123456789");
+        double scale = 0.1;
+        for (size_t i = 0; i < n_frac && i < 15; i++, scale /= 10.0)
+            fraction += (rest[1 + i] - '0') * scale;
+        rest += 1 + n_frac;
+    }
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (str_eq_nocase(str_from(rest), str_from(units[i].suffix)))
+            return !__builtin_mul_overflow(n, units[i].factor, &n) &&
+                   !__builtin_add_overflow(n, (uint64_t)(fraction * (double)units[i].factor), out);
+    return false;
+}
+
+static void *field(struct cli *c, const struct option *o)
+{
+    return (char *)c + o->field;
+}
+
+static int set_option(struct cli *c, const struct option *o, const char *value)
+{
+    uint64_t n;
+    switch (o->kind) {
+    case OPTION_FLAG:
+        *(bool *)field(c, o) = true;
+        return 0;
+    case OPTION_TEXT:
+        *(const char **)field(c, o) = value;
+        return 0;
+    case OPTION_LIST: {
+        struct values *v = field(c, o);
+        if (v->count == MAX_ARGS)
+            return usage_error(c, "--%s is given more than %d times", o->name, MAX_ARGS);
+        v->items[v->count++] = value;
+        return 0;
+    }
+    case OPTION_SIZE:
+        if (!parse_size(value, field(c, o)))
+            return usage_error(c, "--%s '%s': expected a size such as 512MiB or 5G", o->name,
+                               quoted(str_from(value)).text);
+        return 0;
+    case OPTION_COUNT:
+        if (!str_to_u64(str_from(value), &n) || n == 0 || n > 100000)
+            return usage_error(c, "--%s '%s': expected a number from 1 to 100000", o->name,
+                               quoted(str_from(value)).text);
+        *(unsigned *)field(c, o) = (unsigned)n;
+        return 0;
+    }
+    return 70;
+}
+
+static const struct option *find(const struct command *c, struct str name, char letter)
+{
+    const struct option *t;
+    for (unsigned i = 0; (t = command_options(c, i)); i++)
+        for (; t->name; t++)
+            if (letter ? t->letter == letter : str_is(name, t->name))
+                return t;
+    return NULL;
+}
+
+static int unknown_option(const struct cli *c, const char *word, struct str name)
+{
+    const char *names[128];
+    size_t n = 0;
+    const struct option *t;
+    for (unsigned i = 0; (t = command_options(c->command, i)); i++)
+        for (; t->name && n < 128; t++)
+            names[n++] = t->name;
+    const char *near = closest(name, names, n);
+    return usage_error(c, "unknown option '%s'%s%s%s", quoted(str_from(word)).text,
+                       near ? "; did you mean --" : "", near ? near : "", near ? "?" : "");
+}
+
+/* One "-x", "--name", "--name=value" and the word after it if it takes one. */
+static int take_option(struct cli *c, int argc, char **argv, int *i)
+{
+    const char *word = argv[*i];
+    const bool is_long = word[1] == '-';
+    struct str name = str_from(word + (is_long ? 2 : 1));
+    const char *value = NULL;
+    const char *equals = is_long ? memchr(name.p, '=', name.n) : NULL;
+    if (equals) {
+        value = equals + 1;
+        name.n = (size_t)(equals - name.p);
+    }
+    const struct option *o = find(c->command, name, is_long ? 0 : word[1]);
+    /* -j4 as well as -j 4; flags are not bundled. */
+    if (o && !is_long && word[2]) {
+        if (o->kind == OPTION_FLAG)
+            return unknown_option(c, word, name);
+        value = word + 2;
+    }
+    if (!o)
+        return unknown_option(c, word, name);
+    if (o->kind == OPTION_FLAG && value)
+        return usage_error(c, "--%s takes no value", o->name);
+    if (o->kind != OPTION_FLAG && !value) {
+        if (*i + 1 >= argc)
+            return usage_error(c, "--%s needs a value (%s)", o->name, o->arg);
+        value = argv[++*i];
+    }
+    return set_option(c, o, value);
+}
+
+int parse_options(struct cli *c, int argc, char **argv)
+{
+    bool only_args = false;
+    for (int i = 0; i < argc; i++) {
+        if (!only_args && strcmp(argv[i], "--") == 0) {
+            only_args = true;
+        } else if (!only_args && argv[i][0] == '-' && argv[i][1]) {
+            const int code = take_option(c, argc, argv, &i);
+            if (code != 0)
+                return code;
+        } else if (c->args.count == MAX_ARGS) {
+            return usage_error(c, "more than %d arguments", MAX_ARGS);
+        } else {
+            c->args.items[c->args.count++] = argv[i];
+        }
+    }
+    return 0;
+}

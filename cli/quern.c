@@ -1,0 +1,86 @@
+/* quern.c - main: find the command, read its options, run it. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+static const struct command *find_command(const char *name)
+{
+    for (const struct command *c = commands; c->name; c++)
+        if (strcmp(c->name, name) == 0)
+            return c;
+    return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+    const char *names[32];
+    size_t n = 0;
+    for (const struct command *c = commands; c->name && n < 32; c++)
+        names[n++] = c->name;
+    const char *near = closest(str_from(name), names, n);
+    say("quern: there is no command '%s'%s%s%s", quoted(str_from(name)).text,
+        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    say("'quern help' lists the commands.");
+    return 2;
+}
+
+/* QUERN_CPU forces a kernel table: for tests and for comparing speed. */
+static int choose_kernels(void)
+{
+    const char *cpu = getenv("QUERN_CPU");
+    if (!cpu || !*cpu || quern_set_cpu(cpu))
+        return 0;
+    say("quern: QUERN_CPU '%s': expected portable, avx2 or avx512, and a CPU that has it",
+        quoted(str_from(cpu)).text);
+    return 2;
+}
+
+static int run_command(const struct command *command, int argc, char **argv)
+{
+    struct cli c = {.command = command};
+    /* --json must be known before the first error is printed. */
+    for (int i = 0; i < argc && (command->common & COMMON_JSON); i++)
+        c.json |= strcmp(argv[i], "--json") == 0;
+    const int code = parse_options(&c, argc, argv);
+    if (code != 0)
+        return code;
+    if (c.help) {
+        help_command(stdout, command);
+        return 0;
+    }
+    if (c.progress && strcmp(c.progress, "auto") != 0 && strcmp(c.progress, "json") != 0 &&
+        strcmp(c.progress, "none") != 0)
+        return usage_error(&c, "--progress '%s': expected auto, json or none",
+                           quoted(str_from(c.progress)).text);
+    return command->run(&c);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        help_overview(stderr);
+        return 2;
+    }
+    const char *word = argv[1];
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
+        printf("quern %s (kernels: %s)\n", quern_version(), quern_cpu());
+        return 0;
+    }
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        word = "help";
+    const int bad_cpu = choose_kernels();
+    if (bad_cpu)
+        return bad_cpu;
+    const struct command *command = find_command(word);
+    if (!command)
+        return unknown_command(word);
+    int code = run_command(command, argc - 2, argv + 2);
+    /* What was asked for on stdout must have arrived: a full disk is an error. */
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        say("quern: cannot write to standard output");
+        code = code ? code : 5;
+    }
+    return code;
+}
