@@ -9,7 +9,7 @@ OPT ?= -O2 -g
 SAN ?=
 B ?= build
 
-VERSION := $(shell sed -n 's/^\#define QUERN_VERSION "\(.*\)"/\1/p' include/quern.h)
+VERSION := $(shell sed -n 's/.*QUERN_VERSION *"\(.*\)"/\1/p' include/quern.h)
 SOVERSION := 0
 ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 
@@ -90,9 +90,100 @@ $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ -lcriterion $(LIBS)
 
+# ---- install
+COMMANDS := quantize merge inspect check types
+MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
+
+$(B)/man/quern.1: $(B)/quern
+	@mkdir -p $(@D)
+	$(Q)$< help man > $@
+
+$(B)/man/quern-%.1: $(B)/quern
+	@mkdir -p $(@D)
+	$(Q)$< help man $* > $@
+
+$(B)/quern.bash: $(B)/quern
+	$(Q)$< help completion > $@
+
+$(B)/quern.pc: Makefile include/quern.h
+	@mkdir -p $(@D)
+	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
+	    'Name: quern' 'Description: Shrink and fuse model checkpoints' 'Version: $(VERSION)' \
+	    'Requires.private: $(PKGS)' 'Libs: -L$${libdir} -lquern' \
+	    'Libs.private: -lm -lgomp -lpthread' 'Cflags: -I$${includedir}' > $@
+
+man: $(MAN_PAGES)
+
+install: all man $(B)/quern.bash $(B)/quern.pc
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include \
+	    $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man1 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 755 $(B)/quern $(DESTDIR)$(PREFIX)/bin/quern
+	install -m 644 include/quern.h $(DESTDIR)$(PREFIX)/include/quern.h
+	install -m 644 $(B)/libquern.a $(DESTDIR)$(PREFIX)/lib/libquern.a
+	install -m 755 $(B)/libquern.so $(DESTDIR)$(PREFIX)/lib/libquern.so.$(VERSION)
+	ln -sf libquern.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libquern.so.$(SOVERSION)
+	ln -sf libquern.so.$(SOVERSION) $(DESTDIR)$(PREFIX)/lib/libquern.so
+	install -m 644 $(B)/quern.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/quern.pc
+	install -m 644 $(MAN_PAGES) $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 $(B)/quern.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/quern
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/quern $(DESTDIR)$(PREFIX)/include/quern.h \
+	    $(DESTDIR)$(PREFIX)/lib/libquern.a $(DESTDIR)$(PREFIX)/lib/libquern.so* \
+	    $(DESTDIR)$(PREFIX)/lib/pkgconfig/quern.pc \
+	    $(MAN_PAGES:$(B)/man/%=$(DESTDIR)$(PREFIX)/share/man/man1/%) \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/quern
+
 clean:
 	rm -rf $(B)
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
 
-.PHONY: all help clean
+.PHONY: all help clean man install uninstall
+
+# ---- scripts
+# Use all cores unless this make was told a number of jobs.
+SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
+deps:
+	@scripts/install-deps.sh build
+
+test-deps:
+	@scripts/install-deps.sh test
+
+# The build runs as a second make: what it needs may only just have been installed.
+demo: deps
+	@$(SUBMAKE) -s all
+	@QUERN=$(B)/quern scripts/demo.sh
+
+# Criterion last: the output ends with its verdict.
+test: test-deps
+	@$(SUBMAKE) all $(B)/unit-tests
+	@QUERN=$(B)/quern tests/cli/run-cases.sh
+	@$(B)/unit-tests
+
+lint: all
+	@B=$(B) scripts/lint.sh
+
+format:
+	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format-14 -i
+
+interop: all
+	@QUERN=$(B)/quern python3 scripts/interop.py
+
+bench: all
+	@QUERN=$(B)/quern python3 bench/bench.py
+
+valgrind: all
+	@VALGRIND=1 QUERN=$(B)/quern tests/cli/run-cases.sh
+
+# Unit and corpus tests, instrumented, in a directory of their own.
+sanitize:
+	@$(SUBMAKE) B=$(B)/asan OPT="-O1 -g" \
+	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/unit-tests
+	@UBSAN_OPTIONS=print_stacktrace=1 $(B)/asan/unit-tests
+
+check-all: lint sanitize interop valgrind test
+
+.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize check-all

@@ -44,15 +44,24 @@ struct cli {
     const char *kv;
 };
 
-enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_LIST, OPTION_SIZE, OPTION_COUNT };
+enum option_kind {
+    OPTION_FLAG,
+    OPTION_TEXT,
+    OPTION_LIST,
+    OPTION_SIZE,
+    OPTION_SHARD, /* a size as mergekit writes it: 5B is 5e9 bytes, 0 is no limit */
+    OPTION_COUNT,
+    OPTION_IGNORED,     /* taken for another program's sake, with a note */
+    OPTION_IGNORED_TEXT /* likewise, with a value */
+};
 
 struct option {
     const char *name; /* without dashes */
     char letter;      /* short form, or 0 */
     enum option_kind kind;
-    size_t field;    /* offset in struct cli */
-    const char *arg; /* name of its value in help, or NULL for flags */
-    const char *about;
+    size_t field;        /* offset in struct cli */
+    const char *arg;     /* name of its value in help, or NULL for flags */
+    const char *about;   /* NULL: not shown */
     const char *choices; /* for completion: blank-separated values, or NULL */
 };
 

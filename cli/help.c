@@ -89,7 +89,8 @@ void help_command(FILE *f, const struct command *c)
         if (t->name && (i == 0 || i == 1 || !(c->common & COMMON_RUN)))
             fprintf(f, "\n%s:\n", i == 1 ? "Common options" : "Options");
         for (; t->name; t++)
-            option_entry(f, t, width);
+            if (t->about)
+                option_entry(f, t, width);
     }
     if (c->examples)
         fprintf(f, "\nExamples:\n");
@@ -160,6 +161,8 @@ static void man_options(FILE *f, const struct command *c)
     fprintf(f, ".SH OPTIONS\n");
     for (unsigned i = 0; (t = command_options(c, i)); i++)
         for (; t->name; t++) {
+            if (!t->about)
+                continue;
             fprintf(f, ".TP\n");
             if (t->letter)
                 fprintf(f, "\\fB\\-%c\\fR, ", t->letter);
@@ -255,7 +258,8 @@ void help_completion(FILE *f)
         fprintf(f, "        %s:*) words='", c->name);
         for (unsigned i = 0; (t = command_options(c, i)); i++)
             for (; t->name; t++)
-                fprintf(f, "--%s ", t->name);
+                if (t->about)
+                    fprintf(f, "--%s ", t->name);
         if (strcmp(c->name, "quantize") == 0)
             for (size_t i = 0; i < 2; i++)
                 fprintf(f, "%s", i == 0 ? "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 " : "F16 BF16 F32 COPY ");

@@ -64,6 +64,22 @@ bool parse_size(const char *text, uint64_t *out)
     return false;
 }
 
+static bool parse_shard(const char *text, uint64_t *out)
+{
+    const size_t n = strlen(text);
+    char billions[32];
+    if (n > 1 && n < sizeof billions - 1 && strchr("bB", text[n - 1]) &&
+        strspn(text, "0123456789") == n - 1) {
+        snprintf(billions, sizeof billions, "%.*sG", (int)(n - 1), text);
+        return parse_size(billions, out);
+    }
+    if (!parse_size(text, out))
+        return false;
+    if (*out == 0)
+        *out = UINT64_MAX;
+    return true;
+}
+
 static void *field(struct cli *c, const struct option *o)
 {
     return (char *)c + o->field;
@@ -90,6 +106,15 @@ static int set_option(struct cli *c, const struct option *o, const char *value)
         if (!parse_size(value, field(c, o)))
             return usage_error(c, "--%s '%s': expected a size such as 512MiB or 5G", o->name,
                                quoted(str_from(value)).text);
+        return 0;
+    case OPTION_SHARD:
+        if (!parse_shard(value, field(c, o)))
+            return usage_error(c, "--%s '%s': expected a size such as 5B, 2GiB, or 0 for no limit",
+                               o->name, quoted(str_from(value)).text);
+        return 0;
+    case OPTION_IGNORED:
+    case OPTION_IGNORED_TEXT:
+        say("note: --%s has no effect here", o->name);
         return 0;
     case OPTION_COUNT:
         if (!str_to_u64(str_from(value), &n) || n == 0 || n > 100000)
@@ -138,18 +163,20 @@ static int take_option(struct cli *c, int argc, char **argv, int *i)
     }
     const struct option *o = find(c->command, name, is_long ? 0 : word[1]);
     /* -j4 as well as -j 4; flags are not bundled. */
+    const bool is_flag = o && (o->kind == OPTION_FLAG || o->kind == OPTION_IGNORED);
     if (o && !is_long && word[2]) {
-        if (o->kind == OPTION_FLAG)
+        if (is_flag)
             return unknown_option(c, word, name);
         value = word + 2;
     }
     if (!o)
         return unknown_option(c, word, name);
-    if (o->kind == OPTION_FLAG && value)
+    if (is_flag && value)
         return usage_error(c, "--%s takes no value", o->name);
-    if (o->kind != OPTION_FLAG && !value) {
+    if (!is_flag && !value) {
         if (*i + 1 >= argc)
-            return usage_error(c, "--%s needs a value (%s)", o->name, o->arg);
+            return usage_error(c, "--%s needs a value%s%s%s", o->name, o->arg ? " (" : "",
+                               o->arg ? o->arg : "", o->arg ? ")" : "");
         value = argv[++*i];
     }
     return set_option(c, o, value);

@@ -4,108 +4,124 @@
 
 #define FIELD(member) offsetof(struct cli, member)
 
+/* Aligned columns would tear the texts apart. */
+/* clang-format off */
+
 #define FILE_TYPES "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 F16 BF16 F32 COPY"
 
 const struct option help_options[] = {
-    {"help",       'h', OPTION_FLAG, FIELD(help), NULL, "print this text and exit", NULL},
+    {"help", 'h', OPTION_FLAG, FIELD(help), NULL, "print this text and exit", NULL},
     {.name = NULL},
 };
 
 const struct option json_options[] = {
-    {"json",       0, OPTION_FLAG, FIELD(json), NULL,
+    {"json", 0, OPTION_FLAG, FIELD(json), NULL,
      "print the result, or the error, as one JSON object on standard output", NULL},
     {.name = NULL},
 };
 
 const struct option run_options[] = {
-    {"output",      'o', OPTION_TEXT, FIELD(output), "OUTPUT",
+    {"output", 'o', OPTION_TEXT, FIELD(output), "OUTPUT",
      "where to write, instead of the OUTPUT argument", NULL},
-    {"threads",  'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)",
+    {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)",
      NULL},
-    {"mem",     0, OPTION_SIZE, FIELD(mem), "SIZE",
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE",
      "ceiling on working memory, checked before the start (default: 256MiB)", NULL},
-    {"dry-run",         0, OPTION_FLAG, FIELD(dry_run), NULL,
+    {"dry-run", 0, OPTION_FLAG, FIELD(dry_run), NULL,
      "print what would be done (tensors, types, sizes, memory) and write nothing", NULL},
-    {"force",     'f', OPTION_FLAG, FIELD(force), NULL,
+    {"force", 'f', OPTION_FLAG, FIELD(force), NULL,
      "replace an existing output; it stays as it is until the new one is complete", NULL},
     {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
      "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
-    {"quiet",          'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
-    {"verbose",          'v', OPTION_FLAG, FIELD(verbose), NULL, "also list every tensor", NULL},
-    {.name = NULL        },
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
+    {"verbose", 'v', OPTION_FLAG, FIELD(verbose), NULL, "also list every tensor", NULL},
+    {.name = NULL},
 };
 
 static const struct option quantize_options[] = {
-    {"pure",                 0, OPTION_FLAG, FIELD(quantize.pure), NULL,
+    {"pure", 0, OPTION_FLAG, FIELD(quantize.pure), NULL,
      "give every quantizable tensor the base type; fallbacks for odd rows still apply", NULL},
-    {"leave-output-tensor",           0, OPTION_FLAG, FIELD(quantize.leave_output_tensor), NULL,
+    {"leave-output-tensor", 0, OPTION_FLAG, FIELD(quantize.leave_output_tensor), NULL,
      "keep output.weight as it is", NULL},
-    {"output-tensor-type",                  0, OPTION_TEXT, FIELD(quantize.output_tensor_type), "TYPE",
+    {"output-tensor-type", 0, OPTION_TEXT, FIELD(quantize.output_tensor_type), "TYPE",
      "element type of output.weight", NULL},
-    {"token-embedding-type",                  0, OPTION_TEXT, FIELD(quantize.token_embedding_type), "TYPE",
+    {"token-embedding-type", 0, OPTION_TEXT, FIELD(quantize.token_embedding_type), "TYPE",
      "element type of token_embd.weight", NULL},
-    {"tensor-type",  0, OPTION_LIST, FIELD(tensor_types), "REGEX=TYPE",
+    {"tensor-type", 0, OPTION_LIST, FIELD(tensor_types), "REGEX=TYPE",
      "element type of the tensors whose name matches; repeatable, the first match wins", NULL},
-    {"allow-requantize",           0, OPTION_FLAG, FIELD(quantize.allow_requantize), NULL,
+    {"allow-requantize", 0, OPTION_FLAG, FIELD(quantize.allow_requantize), NULL,
      "permit quantizing tensors that are quantized already (loses quality)", NULL},
-    {"no-fallback",                  0, OPTION_FLAG, FIELD(quantize.no_fallback), NULL,
+    {"no-fallback", 0, OPTION_FLAG, FIELD(quantize.no_fallback), NULL,
      "fail when a row does not fit its type, instead of taking another type", NULL},
-    {"override-kv",                  0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
+    {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
      "set a metadata key of the output; TYPE is int, float, bool or str; repeatable", NULL},
-    {"keep-split",   0, OPTION_FLAG, FIELD(quantize.keep_split), NULL,
+    {"keep-split", 0, OPTION_FLAG, FIELD(quantize.keep_split), NULL,
      "write as many files as the input has; OUTPUT is then a prefix", NULL},
-    {"keep-names",           0, OPTION_FLAG, FIELD(quantize.keep_names), NULL,
+    {"keep-names", 0, OPTION_FLAG, FIELD(quantize.keep_names), NULL,
      "safetensors to GGUF as a plain container: names and layout stay (needs --arch)", NULL},
-    {"arch",                0, OPTION_TEXT, FIELD(quantize.arch), "NAME",
+    {"arch", 0, OPTION_TEXT, FIELD(quantize.arch), "NAME",
      "general.architecture of a --keep-names output", NULL},
-    {"shard-size",                  0, OPTION_SIZE, FIELD(shard_bytes), "SIZE",
+    {"shard-size", 0, OPTION_SIZE, FIELD(shard_bytes), "SIZE",
      "largest file of a safetensors directory output (default: one file)", NULL},
     {"stats", 0, OPTION_FLAG, FIELD(stats), NULL,
      "measure what quantizing loses and print it in the summary", NULL},
-    {.name = NULL          },
+    {.name = NULL},
 };
 
 static const struct option merge_options[] = {
-    {"method",             0, OPTION_TEXT, FIELD(method), "NAME",
+    {"method", 0, OPTION_TEXT, FIELD(method), "NAME",
      "merge without a recipe file: linear, slerp or ties", "linear slerp ties"},
-    {"base",         0, OPTION_TEXT, FIELD(base), "MODEL", "base model (with --method)", NULL},
-    {"model",              0, OPTION_LIST, FIELD(models), "MODEL",
+    {"base", 0, OPTION_TEXT, FIELD(base), "MODEL", "base model (with --method)", NULL},
+    {"model", 0, OPTION_LIST, FIELD(models), "MODEL",
      "a model to merge (with --method), or ID=PATH: where a model named in the recipe lies; "
      "repeatable", NULL},
     {"param", 0, OPTION_LIST, FIELD(params), "NAME=VALUE",
      "a parameter (with --method): t=0.4, or weight=0.3,0.7 with one value per model; repeatable", NULL},
-    {"dtype",               0, OPTION_TEXT, FIELD(dtype), "TYPE",
+    {"dtype", 0, OPTION_TEXT, FIELD(dtype), "TYPE",
      "type of the merged weights (with --method): float32, float16 or bfloat16", "float32 float16 bfloat16"},
-    {"out-dtype",         0, OPTION_TEXT, FIELD(out_dtype), "TYPE",
+    {"out-dtype", 0, OPTION_TEXT, FIELD(out_dtype), "TYPE",
      "type they are stored as (with --method)", "float32 float16 bfloat16"},
-    {"out-shard-size",             0, OPTION_SIZE, FIELD(shard_bytes), "SIZE",
-     "largest file of a directory output (default: 5B, which is 5 GB)", NULL},
-    {"no-write-model-card",                0, OPTION_FLAG, FIELD(no_model_card), NULL,
+    {"out-shard-size", 0, OPTION_SHARD, FIELD(shard_bytes), "SIZE",
+     "largest file of a directory output (default: 5B, mergekit's way to say 5 GB; 0: no limit)",
+     NULL},
+    {"shard-size", 0, OPTION_SHARD, FIELD(shard_bytes), "SIZE", "the same", NULL},
+    {"no-write-model-card", 0, OPTION_FLAG, FIELD(no_model_card), NULL,
      "write no README.md and mergekit_config.yml", NULL},
-    {"stats",              0, OPTION_FLAG, FIELD(stats), NULL,
+    /* What mergekit scripts carry and quern does anyway or has no use for. */
+    {"copy-tokenizer", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"lazy-unpickle", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"low-cpu-memory", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"cuda", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"no-cuda", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"write-model-card", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"safe-serialization", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"trust-remote-code", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"random-seed", 0, OPTION_IGNORED_TEXT, 0, NULL, NULL, NULL},
+    {"lora-merge-cache", 0, OPTION_IGNORED_TEXT, 0, NULL, NULL, NULL},
+    {"stats", 0, OPTION_FLAG, FIELD(stats), NULL,
      "measure what quantizing loses and print it in the summary", NULL},
-    {.name = NULL        },
+    {.name = NULL},
 };
 
 static const struct option inspect_options[] = {
-    {"tensors",    0, OPTION_FLAG, FIELD(tensors), NULL, "list every tensor", NULL},
+    {"tensors", 0, OPTION_FLAG, FIELD(tensors), NULL, "list every tensor", NULL},
     {"kv", 0, OPTION_TEXT, FIELD(kv), "KEY", "print the value of one metadata key, nothing else",
      NULL},
-    {.name = NULL       },
+    {.name = NULL},
 };
 
 static const struct option check_options[] = {
-    {"sha256",     0, OPTION_FLAG, FIELD(sha256), NULL, "print the SHA-256 of every file", NULL},
+    {"sha256", 0, OPTION_FLAG, FIELD(sha256), NULL, "print the SHA-256 of every file", NULL},
     {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)",
      NULL},
-    {"mem",        0, OPTION_SIZE, FIELD(mem), "SIZE", "ceiling on working memory (default: 256MiB)",
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE", "ceiling on working memory (default: 256MiB)",
      NULL},
-    {"quiet",        'q', OPTION_FLAG, FIELD(quiet), NULL, "print findings only", NULL},
-    {.name = NULL   },
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print findings only", NULL},
+    {.name = NULL},
 };
 
 const struct command commands[] = {
-    {"quantize",                                                                          "[options] INPUT [OUTPUT] TYPE [THREADS]",
+    {"quantize", "[options] INPUT [OUTPUT] TYPE [THREADS]",
      "store a model's weights in another type", "INPUT is a .gguf file or the first of a split set, a .safetensors file, a "
      "model.safetensors.index.json or a Hugging Face directory. TYPE is one of " FILE_TYPES
      " in any case, or llama.cpp's number of it. For the same arguments a GGUF output has the same "
@@ -139,18 +155,18 @@ const struct command commands[] = {
      "  run a mergekit recipe\n"
      "quern merge --method slerp --base A --model B --param t=0.4 merged/\n"
      "  SLERP of two models without a recipe\n", cmd_merge},
-    {"inspect",                                                                   "[options] INPUT", "show what is in a model",
+    {"inspect", "[options] INPUT", "show what is in a model",
      "Reads headers only: format, metadata, tensors, and bytes by element type.", inspect_options,
      COMMON_JSON, "quern inspect model.gguf\n"
      "  an overview\n"
      "quern inspect --kv general.architecture model.gguf\n"
      "  one value, for scripts\n", cmd_inspect},
-    {"check",                     "[options] INPUT...", "check that models are sound",
+    {"check", "[options] INPUT...", "check that models are sound",
      "Checks every rule of the file formats and reads all weights to look for NaN, Inf and block "
      "scales that are not finite. Exit code 0: sound; 1: bad values; 3: malformed.", check_options, COMMON_JSON, "quern check *.gguf\n  before publishing\n", cmd_check},
-    {"types",                                                                                   "", "list the element types",
+    {"types", "", "list the element types",
      "For every type: bits per weight, block, which formats can store it, and whether quern reads "
      "and writes its values.", NULL, COMMON_JSON, NULL, cmd_types},
-    {"help",               "[COMMAND]", "explain a command", NULL, NULL, 0, NULL, cmd_help},
+    {"help", "[COMMAND]", "explain a command", NULL, NULL, 0, NULL, cmd_help},
     {.name = NULL},
 };

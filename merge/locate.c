@@ -127,7 +127,7 @@ static enum quern_status not_found(const struct parts *p, bool hub, struct quern
                     quoted(p->path).text);
     return fail(err, QUERN_EIO, "not-found",
                 "model '%s' is neither a path nor in the Hugging Face cache" WANT
-                "get it with: hf download %.*s%s%.*s (or say where it is: %.*s=PATH)",
+                "get it with: hf download %.*s%s%.*s (or say where it is: --model %.*s=PATH)",
                 quoted(p->path).text, STR_ARG(p->path), p->revision.n ? " --revision " : "",
                 STR_ARG(p->revision), STR_ARG(p->path));
 }

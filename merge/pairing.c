@@ -65,35 +65,36 @@ static enum quern_status fail_scaled(const char *path, struct quern_error *err)
                         "that is not supported yet; merge the unquantized model"));
 }
 
-static enum quern_status check_config(const struct model *m, struct quern_error *err)
+/* Has this config.json a quantization_config at its top level? */
+static enum quern_status find_quantization(struct str config, bool *found, struct quern_error *err)
 {
-    struct arena arena = {0};
-    struct str text;
-    char *path = m->dir ? path_join(&arena, m->dir, "config.json") : NULL;
-    enum quern_status status = QUERN_OK;
-    if (path && access(path, F_OK) == 0)
-        status = read_small_file(path, MAX_CONFIG, &arena, &text, err);
-    else
-        text = STR("");
-    bool scaled = false;
-    if (status == QUERN_OK && text.n > 0) {
-        struct pull p;
-        pull_start(&p, (char *)text.p, text.n);
-        p.nonfinite = true;
-        enum pull_token t = pull_next(&p);
-        while (t == PULL_OBJECT && (t = pull_next(&p)) == PULL_KEY) {
-            const bool ours = str_is(p.str, "quantization_config");
-            t = pull_next(&p);
-            scaled |= ours && t == PULL_OBJECT;
-            t = pull_skip(&p, t) ? PULL_OBJECT : PULL_ERROR;
-        }
-        if (t == PULL_ERROR)
-            status = in_file(err, path, pull_fail(&p, 0, err));
+    struct pull p;
+    pull_start(&p, (char *)config.p, config.n);
+    p.nonfinite = true;
+    *found = false;
+    if (pull_next(&p) != PULL_OBJECT)
+        return QUERN_OK; /* whoever carries the file over says what is wrong with it */
+    for (enum pull_token t; (t = pull_next(&p)) == PULL_KEY;) {
+        const bool ours = str_is(p.str, "quantization_config");
+        t = pull_next(&p);
+        *found |= ours && t == PULL_OBJECT;
+        if (!pull_skip(&p, t))
+            return pull_fail(&p, 0, err);
     }
-    arena_free(&arena);
-    if (status == QUERN_OK && scaled)
-        return fail_scaled(m->path, err);
-    return status;
+    return QUERN_OK;
+}
+
+static enum quern_status check_config(const struct model *m, struct arena *arena,
+                                      struct quern_error *err)
+{
+    struct str text;
+    bool scaled;
+    char *path = m->dir ? path_join(arena, m->dir, "config.json") : NULL;
+    if (!path || access(path, F_OK) != 0)
+        return QUERN_OK;
+    TRY(read_small_file(path, MAX_CONFIG, arena, &text, err));
+    TRY(in_file(err, path, find_quantization(text, &scaled, err)));
+    return scaled ? fail_scaled(m->path, err) : QUERN_OK;
 }
 
 static enum quern_status check_no_scales(const struct model *m, struct quern_error *err)
@@ -102,7 +103,10 @@ static enum quern_status check_no_scales(const struct model *m, struct quern_err
         "_scale_inv", ".weight_scale", ".qweight", ".qzeros", ".absmax", ".SCB", ".weight_packed"};
     if (m->format == MODEL_GGUF)
         return QUERN_OK;
-    TRY(check_config(m, err));
+    struct arena arena = {0};
+    const enum quern_status status = check_config(m, &arena, err);
+    arena_free(&arena);
+    TRY(status);
     for (uint32_t i = 0; i < m->ntensors; i++)
         for (size_t k = 0; k < sizeof suffixes / sizeof *suffixes; k++)
             if (str_ends(m->tensors[i].name, suffixes[k]))

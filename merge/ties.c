@@ -177,8 +177,8 @@ static void ties_measure(const struct piece *p, unsigned pass, const void *const
     const struct cut *cuts = p->state;
     for (unsigned j = 0; j < t->ntrimmed; j++) {
         const void *model = x[t->trimmed[j] + 1];
-        double *columns = (double *)record + j * RECORD_COLUMNS;
         if (pass == radix_passes(p->step)) {
+            double *columns = (double *)record + j * RECORD_COLUMNS;
             columns[EQUALS] += (double)count_equals(p, model, x[0], cuts[j].magnitude);
             if (t->rescale)
                 add_norms(p, model, x[0], cuts[j].magnitude, columns);
@@ -311,6 +311,18 @@ static void apply_segment(const struct step *s, const void *const x[], void *y,
                           t->nmodels, true, t->normalize, (float)t->lambda, to - from);
 }
 
+/* A NaN never agrees with a sign, so it would vanish: show it in the result. The first measuring
+ * pass looks for them, but without trimming there is none. */
+static void keep_nan(const struct step *s, const void *x, void *y, size_t n)
+{
+    const size_t i = s->wide ? n : codec_kernels()->first_nonfinite(x, n);
+    if (i < n)
+        ((float *)y)[i] = NAN;
+    for (size_t k = 0; s->wide && k < n; k++)
+        if (!isfinite(((const double *)x)[k]))
+            ((double *)y)[k] = NAN;
+}
+
 static void ties_apply(const struct piece *p, const void *const x[], void *y)
 {
     const struct ties *t = p->step->params;
@@ -335,6 +347,8 @@ static void ties_apply(const struct piece *p, const void *const x[], void *y)
         apply_segment(p->step, x, y, cut, scale, from, to);
         from = to;
     }
+    for (unsigned m = 0; m < t->nmodels && t->ntrimmed == 0; m++)
+        keep_nan(p->step, x[m + 1], y, p->n);
 }
 
 static const struct op op_ties = {

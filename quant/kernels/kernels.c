@@ -21,23 +21,33 @@ typedef void store_fn(uint8_t *p, vf x);
 
 INLINE void decode_with(load_fn *load, size_t width, const uint8_t *p, float *out, size_t n)
 {
-    for (; n >= LANES; n -= LANES, p += LANES * width, out += LANES)
-        vf_store(out, load(p));
-    if (n > 0) {
+    for (; n >= 16; n -= 16, p += 16 * width, out += 16)
+        for (size_t i = 0; i < 16; i += LANES)
+            vf_store(out + i, load(p + i * width));
+    while (n > 0) {
+        const size_t some = n < LANES ? n : LANES;
         uint8_t rest[LANES * sizeof(uint16_t)] = {0};
-        memcpy(rest, p, n * width);
-        vf_store_some(out, load(rest), n);
+        memcpy(rest, p, some * width);
+        vf_store_some(out, load(rest), some);
+        n -= some;
+        p += some * width;
+        out += some;
     }
 }
 
 INLINE void encode_with(store_fn *store, size_t width, const float *x, uint8_t *p, size_t n)
 {
-    for (; n >= LANES; n -= LANES, p += LANES * width, x += LANES)
-        store(p, vf_load(x));
-    if (n > 0) {
+    for (; n >= 16; n -= 16, p += 16 * width, x += 16)
+        for (size_t i = 0; i < 16; i += LANES)
+            store(p + i * width, vf_load(x + i));
+    while (n > 0) {
+        const size_t some = n < LANES ? n : LANES;
         uint8_t rest[LANES * sizeof(uint16_t)];
-        store(rest, vf_load_some(x, n));
-        memcpy(p, rest, n * width);
+        store(rest, vf_load_some(x, some));
+        memcpy(p, rest, some * width);
+        n -= some;
+        p += some * width;
+        x += some;
     }
 }
 
@@ -148,12 +158,6 @@ INLINE float get_f16(const uint8_t *p)
     return f16_value(h);
 }
 
-INLINE void put_f16(uint8_t *p, float x)
-{
-    const uint16_t h = f16_bits(x);
-    memcpy(p, &h, sizeof h);
-}
-
 INLINE void load32(vf v[N32], const float *x)
 {
     for (int i = 0; i < N32; i++)
@@ -184,111 +188,130 @@ INLINE float first_equal(const float *x, const vf v[N32], vf what)
     return x[__builtin_ctz(found)];
 }
 
-/* Q4_0 and Q5_0: codes around half, such that the largest |x|, the first if there are several,
- * becomes code 0. */
-INLINE float encode_symmetric(const float *x, float half, vi codes[N32])
+/* Low nibbles are the first sixteen codes, high nibbles the others; fifth bits go before them. */
+INLINE void put_codes(uint8_t *p, const vi codes[N32], bool five)
 {
-    vf v[N32], magnitude[N32];
-    load32(v, x);
-    for (int i = 0; i < N32; i++)
-        magnitude[i] = vf_abs(v[i]);
-
-    /* + 0 since a block of zeros of either sign counts as +0. */
-    const float max = first_equal(x, magnitude, max_of_32(magnitude)) + 0.0f;
-    const float d = max / -half;
-    const vf id = reciprocal(vf_set(d));
-    /* With an infinite 1/d all codes are 0, see to_int() in reference_blocks.c. */
-    const float offset = d != 0.0f && id[0] == 0.0f ? 0.0f : half + 0.5f;
-    for (int i = 0; i < N32; i++)
-        codes[i] = vi_trunc(vf_min(v[i] * id + offset, vf_set(2 * half - 1)));
-    return d;
-}
-
-/* Q4_1 and Q5_1: codes 0 (the minimum) to top. */
-INLINE void encode_from_min(const float *x, float top, vi codes[N32], float *d, float *m)
-{
-    vf v[N32], minus[N32];
-    load32(v, x);
-    for (int i = 0; i < N32; i++)
-        minus[i] = -v[i];
-    /* + 0 so that the range of a block of zeros is +0 whatever their signs. */
-    const vf max = max_of_32(v) + 0.0f;
-    const vf min = -max_of_32(minus);
-    const vf scale = (max - min) / top;
-    const vf id = reciprocal(scale);
-    for (int i = 0; i < N32; i++) {
-        /* The range may be infinite, and the product NaN: max makes that 0. */
-        const vf q = vf_max((v[i] - min) * id + 0.5f, vf_set(0.0f));
-        codes[i] = vi_trunc(vf_min(q, vf_set(top)));
+    if (five) {
+        uint32_t fifth = 0;
+        for (int i = 0; i < N32; i++)
+            fifth |= (uint32_t)m_bits(vi_gt(codes[i], vi_set(15))) << i * LANES;
+        memcpy(p, &fifth, sizeof fifth);
+        p += sizeof fifth;
     }
-    *d = scale[0];
-    /* The sign of the first zero is stored. */
-    *m = min[0] == 0.0f ? first_equal(x, v, min) : min[0];
-}
-
-/* Low nibbles are the first sixteen codes, high nibbles the others. */
-INLINE void put_nibbles(uint8_t *qs, const vi codes[N32])
-{
     vi bytes[N16];
     for (int i = 0; i < N16; i++)
         bytes[i] = (codes[i] & 15) | (codes[i + N16] & 15) << 4;
-    store16_u8(qs, bytes);
+    store16_u8(p, bytes);
 }
 
-INLINE void put_fifth_bits(uint8_t *qh, const vi codes[N32])
+/* Blocks are encoded in batches, a lane for each: first what the scales follow from, then all
+ * scales at once, then the codes. One block after the other would wait for its divisions. */
+INLINE size_t batch_blocks(size_t nelems)
 {
-    uint32_t bits = 0;
-    for (int i = 0; i < N32; i++)
-        bits |= (uint32_t)m_bits(vi_gt(codes[i], vi_set(15))) << i * LANES;
-    memcpy(qh, &bits, sizeof bits);
+    return nelems / 32 < LANES ? nelems / 32 : LANES;
+}
+
+/* Q4_0 and Q5_0: codes around half, such that the largest |x|, the first if there are several,
+ * becomes code 0. */
+INLINE void encode_symmetric(const float *x, uint8_t *p, size_t n, float half, bool five)
+{
+    const size_t block_bytes = five ? BYTES_Q5_0 : BYTES_Q4_0;
+    while (n >= 32) {
+        const size_t nblocks = batch_blocks(n);
+        float max[LANES] = {0}, inverse[LANES], offset[LANES];
+        uint8_t scale[2 * LANES];
+        for (size_t k = 0; k < nblocks; k++) {
+            vf v[N32];
+            load32(v, x + 32 * k);
+            for (int i = 0; i < N32; i++)
+                v[i] = vf_abs(v[i]);
+            max[k] = first_equal(x + 32 * k, v, max_of_32(v));
+        }
+
+        /* + 0 since a block of zeros of either sign counts as +0. */
+        const vf d = (vf_load(max) + 0.0f) / -half;
+        const vf id = reciprocal(d);
+        /* With an infinite 1/d all codes are 0, see to_int() in reference_blocks.c. */
+        const vm is_zero = vf_eq(id, vf_set(0.0f)), is_odd = m_and(is_zero, vf_ne(d, id));
+        vf_store(inverse, id);
+        vf_store(offset, vf_select(is_odd, vf_set(0.0f), vf_set(half + 0.5f)));
+        store_f16(scale, d);
+
+        for (size_t k = 0; k < nblocks; k++, x += 32, p += block_bytes) {
+            vf v[N32];
+            vi codes[N32];
+            load32(v, x);
+            for (int i = 0; i < N32; i++) {
+                const vf q = v[i] * inverse[k] + offset[k];
+                codes[i] = vi_trunc(vf_min(q, vf_set(2 * half - 1)));
+            }
+            memcpy(p, scale + 2 * k, 2);
+            put_codes(p + 2, codes, five);
+        }
+        n -= 32 * nblocks;
+    }
+}
+
+/* Q4_1 and Q5_1: codes 0 (the minimum) to top. */
+INLINE void encode_from_min(const float *x, uint8_t *p, size_t n, float top, bool five)
+{
+    const size_t block_bytes = five ? BYTES_Q5_1 : BYTES_Q4_1;
+    while (n >= 32) {
+        const size_t nblocks = batch_blocks(n);
+        float max[LANES] = {0}, min[LANES] = {0}, inverse[LANES];
+        uint8_t scale[2 * LANES], minimum[2 * LANES];
+        for (size_t k = 0; k < nblocks; k++) {
+            vf v[N32], minus[N32];
+            load32(v, x + 32 * k);
+            for (int i = 0; i < N32; i++)
+                minus[i] = -v[i];
+            max[k] = max_of_32(v)[0];
+            const vf least = -max_of_32(minus);
+            /* The sign of the first zero is stored. */
+            min[k] = least[0] == 0.0f ? first_equal(x + 32 * k, v, least) : least[0];
+        }
+
+        /* + 0 so that the range of a block of zeros is +0 whatever their signs. */
+        const vf d = ((vf_load(max) + 0.0f) - vf_load(min)) / top;
+        vf_store(inverse, reciprocal(d));
+        store_f16(scale, d);
+        store_f16(minimum, vf_load(min));
+
+        for (size_t k = 0; k < nblocks; k++, x += 32, p += block_bytes) {
+            vf v[N32];
+            vi codes[N32];
+            load32(v, x);
+            for (int i = 0; i < N32; i++) {
+                /* The range may be infinite, and the product NaN: max makes that 0. */
+                const vf q = vf_max((v[i] - min[k]) * inverse[k] + 0.5f, vf_set(0.0f));
+                codes[i] = vi_trunc(vf_min(q, vf_set(top)));
+            }
+            memcpy(p, scale + 2 * k, 2);
+            memcpy(p + 2, minimum + 2 * k, 2);
+            put_codes(p + 4, codes, five);
+        }
+        n -= 32 * nblocks;
+    }
 }
 
 static void encode_q4_0(const float *x, void *stored, size_t n)
 {
-    uint8_t *p = stored;
-    for (; n >= 32; n -= 32, x += 32, p += BYTES_Q4_0) {
-        vi codes[N32];
-        put_f16(p, encode_symmetric(x, 8.0f, codes));
-        put_nibbles(p + 2, codes);
-    }
+    encode_symmetric(x, stored, n, 8.0f, false);
 }
 
 static void encode_q5_0(const float *x, void *stored, size_t n)
 {
-    uint8_t *p = stored;
-    for (; n >= 32; n -= 32, x += 32, p += BYTES_Q5_0) {
-        vi codes[N32];
-        put_f16(p, encode_symmetric(x, 16.0f, codes));
-        put_fifth_bits(p + 2, codes);
-        put_nibbles(p + 6, codes);
-    }
+    encode_symmetric(x, stored, n, 16.0f, true);
 }
 
 static void encode_q4_1(const float *x, void *stored, size_t n)
 {
-    uint8_t *p = stored;
-    for (; n >= 32; n -= 32, x += 32, p += BYTES_Q4_1) {
-        vi codes[N32];
-        float d, m;
-        encode_from_min(x, 15.0f, codes, &d, &m);
-        put_f16(p, d);
-        put_f16(p + 2, m);
-        put_nibbles(p + 4, codes);
-    }
+    encode_from_min(x, stored, n, 15.0f, false);
 }
 
 static void encode_q5_1(const float *x, void *stored, size_t n)
 {
-    uint8_t *p = stored;
-    for (; n >= 32; n -= 32, x += 32, p += BYTES_Q5_1) {
-        vi codes[N32];
-        float d, m;
-        encode_from_min(x, 31.0f, codes, &d, &m);
-        put_f16(p, d);
-        put_f16(p + 2, m);
-        put_fifth_bits(p + 4, codes);
-        put_nibbles(p + 8, codes);
-    }
+    encode_from_min(x, stored, n, 31.0f, true);
 }
 
 /* Half away from zero, as roundf() does: the largest float below a half keeps what is just below.
@@ -302,19 +325,33 @@ INLINE vi round_away(vf x)
 static void encode_q8_0(const float *x, void *stored, size_t n)
 {
     uint8_t *p = stored;
-    for (; n >= 32; n -= 32, x += 32, p += BYTES_Q8_0) {
-        vf v[N32], magnitude[N32];
-        vi codes[N32];
-        load32(v, x);
-        for (int i = 0; i < N32; i++)
-            magnitude[i] = vf_abs(v[i]);
-        const vf d = max_of_32(magnitude) / 127.0f;
-        const vf id = reciprocal(d);
-        for (int i = 0; i < N32; i++)
-            codes[i] = round_away(v[i] * id);
-        put_f16(p, d[0]);
-        store16_i8(p + 2, codes);
-        store16_i8(p + 18, codes + N16);
+    while (n >= 32) {
+        const size_t nblocks = batch_blocks(n);
+        float max[LANES] = {0}, inverse[LANES];
+        uint8_t scale[2 * LANES];
+        for (size_t k = 0; k < nblocks; k++) {
+            vf v[N32];
+            load32(v, x + 32 * k);
+            for (int i = 0; i < N32; i++)
+                v[i] = vf_abs(v[i]);
+            max[k] = max_of_32(v)[0];
+        }
+
+        const vf d = vf_load(max) / 127.0f;
+        vf_store(inverse, reciprocal(d));
+        store_f16(scale, d);
+
+        for (size_t k = 0; k < nblocks; k++, x += 32, p += BYTES_Q8_0) {
+            vf v[N32];
+            vi codes[N32];
+            load32(v, x);
+            for (int i = 0; i < N32; i++)
+                codes[i] = round_away(v[i] * inverse[k]);
+            memcpy(p, scale + 2 * k, 2);
+            store16_i8(p + 2, codes);
+            store16_i8(p + 18, codes + N16);
+        }
+        n -= 32 * nblocks;
     }
 }
 

@@ -112,20 +112,6 @@ INLINE vf vf_from_vi(vi x)
     return __builtin_convertvector(x, vf);
 }
 
-INLINE vd vd_load_f32(const float *p)
-{
-    half_vf v;
-    memcpy(&v, p, sizeof v);
-    return __builtin_convertvector(v, vd);
-}
-
-INLINE vu vu_load_u16(const uint8_t *p)
-{
-    v_u16 v;
-    memcpy(&v, p, sizeof v);
-    return __builtin_convertvector(v, vu);
-}
-
 /* Interleave: a0 b0 a1 b1 ... from the lower and upper halves. */
 #if LANES == 16
 #define ZIP_LO 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
@@ -178,6 +164,8 @@ INLINE unsigned m_bits(vm m) { return m; }
 INLINE vf vf_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 INLINE vi vi_select(vm m, vi a, vi b) { return (vi)_mm512_mask_blend_epi32(m, (__m512i)b, (__m512i)a); }
 
+INLINE vd vd_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+INLINE vu vu_load_u16(const uint8_t *p) { return (vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p)); }
 INLINE vi vi_load_u8(const uint8_t *p) { return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p)); }
 INLINE vi vi_load_i8(const uint8_t *p) { return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)); }
 INLINE void store_u16(uint8_t *p, vu v) { _mm256_storeu_si256((void *)p, _mm512_cvtepi32_epi16((__m512i)v)); }
@@ -210,6 +198,8 @@ INLINE unsigned m_bits(vm m) { return (unsigned)_mm256_movemask_ps((__m256)m); }
 INLINE vf vf_select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, (__m256)m); }
 INLINE vi vi_select(vm m, vi a, vi b) { return (vi)vf_select(m, (vf)a, (vf)b); }
 
+INLINE vd vd_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+INLINE vu vu_load_u16(const uint8_t *p) { return (vu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p)); }
 INLINE vi vi_load_u8(const uint8_t *p) { return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p)); }
 INLINE vi vi_load_i8(const uint8_t *p) { return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p)); }
 INLINE __m128i lower(__m256i v) { return _mm256_castsi256_si128(v); }
@@ -238,6 +228,8 @@ INLINE vf vf_max(vf a, vf b) { return _mm_max_ps(a, b); }
 INLINE vi vi_trunc(vf a) { return (vi)_mm_cvttps_epi32(a); }
 INLINE unsigned m_bits(vm m) { return (unsigned)_mm_movemask_ps((__m128)m); }
 
+INLINE vd vd_load_f32(const float *p) { return _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const void *)p))); }
+INLINE vu vu_load_u16(const uint8_t *p) { return (vu)_mm_unpacklo_epi16(_mm_loadl_epi64((const void *)p), _mm_setzero_si128()); }
 INLINE __m128i load_4_bytes(const uint8_t *p) { int32_t v; memcpy(&v, p, sizeof v); return _mm_cvtsi32_si128(v); }
 INLINE __m128i four_fold(__m128i v) { v = _mm_unpacklo_epi8(v, v); return _mm_unpacklo_epi16(v, v); }
 INLINE vi vi_load_u8(const uint8_t *p) { return (vi)_mm_srli_epi32(four_fold(load_4_bytes(p)), 24); }
@@ -256,6 +248,8 @@ INLINE vf vf_max(vf a, vf b) { return vf_select(vf_gt(a, b), a, b); }
 INLINE vi vi_trunc(vf a) { return __builtin_convertvector(a, vi); }
 INLINE unsigned m_bits(vm m) { unsigned b = 0; for (int i = 0; i < LANES; i++) b |= (unsigned)(m[i] & 1) << i; return b; }
 
+INLINE vd vd_load_f32(const float *p) { half_vf v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vd); }
+INLINE vu vu_load_u16(const uint8_t *p) { v_u16 v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vu); }
 INLINE vi vi_load_u8(const uint8_t *p) { v_u8 v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vi); }
 INLINE vi vi_load_i8(const uint8_t *p) { v_i8 v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vi); }
 INLINE void store_u16(uint8_t *p, vu v) { const v_u16 w = __builtin_convertvector(v, v_u16); memcpy(p, &w, sizeof w); }
