@@ -28,12 +28,18 @@ struct retype {
 /* ---- options ----------------------------------------------------------------------------------
  */
 
+/* What weights may be stored as in GGUF: F64 has no use and llama.cpp cannot compute with it. */
+static bool can_be_target(enum dtype d)
+{
+    return codec_can_encode(d) && dtype_traits[d].gguf_id != NO_GGUF_ID && d != DTYPE_F64;
+}
+
 static const char *names_of_types(char *buf, size_t n)
 {
     size_t used = 0;
     buf[0] = '\0';
     for (int d = 0; d < DTYPE_COUNT; d++)
-        if (codec_can_encode((enum dtype)d) && dtype_traits[d].gguf_id != NO_GGUF_ID && used < n)
+        if (can_be_target((enum dtype)d) && used < n)
             used += (size_t)snprintf(buf + used, n - used, "%s%s", used ? " " : "",
                                      dtype_traits[d].name);
     return buf;
@@ -48,7 +54,7 @@ static enum quern_status type_option(const char *option, struct str name, enum d
         return fail(err, QUERN_EUSAGE, "usage",
                     "%s: '%s' is no GGUF type" WANT "expected one of %s", option, quoted(name).text,
                     names_of_types(names, sizeof names));
-    if (codec_can_encode(*out) && *out != DTYPE_F64)
+    if (can_be_target(*out))
         return QUERN_OK;
     const bool never = !dtype_is_quantized(*out) || *out == DTYPE_Q8_1 || *out == DTYPE_Q8_K;
     return fail(err, never ? QUERN_EUSAGE : QUERN_EUNSUPPORTED, "type",
@@ -263,7 +269,7 @@ static enum quern_status check_fallbacks(const struct retype *r, struct quern_er
     if (n == 0 || !r->q->no_fallback)
         return QUERN_OK;
     return fail(err, QUERN_EUSAGE, "fallback",
-                "%" PRIu32 " tensor%s have rows that do not fit their type: %s" WANT
+                "rows that do not fit their type in %" PRIu32 " tensor%s: %s" WANT
                 "expected none (--no-fallback)",
                 n, n == 1 ? "" : "s", list);
 }

@@ -51,7 +51,8 @@ struct run {
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
-    struct job *jobs; /* max_jobs, step == UINT32_MAX when free */
+    struct scratch *workers; /* nworkers */
+    struct job *jobs;        /* max_jobs, step == UINT32_MAX when free */
     uint32_t next_step, njobs;
     struct place error_at; /* UINT32_MAX: none */
     struct quern_error error;
@@ -302,6 +303,27 @@ static struct job *open_job(struct run *r)
     return NULL;
 }
 
+/* A worker counts on from tile to tile of one pass, for adding up large tables after every tile
+ * would take longer than counting. Its counts join the total when it turns to another pass ... */
+static void hand_in_counts(struct scratch *w)
+{
+    struct job *j = w->counting;
+    if (!j)
+        return;
+    for (size_t i = 0; i < j->ncounts; i++)
+        j->counts[i] += w->counts[i];
+    memset(w->counts, 0, j->ncounts * sizeof(uint64_t));
+    w->counting = NULL;
+}
+
+/* ... or when the pass is over. No worker is in one of its tiles then. */
+static void collect_counts(struct run *r, const struct job *j)
+{
+    for (uint32_t i = 0; i < r->nworkers; i++)
+        if (r->workers[i].counting == j)
+            hand_in_counts(&r->workers[i]);
+}
+
 /* All tiles of the pass are in: combine (without the lock) and go to the next pass or finish. */
 static void end_pass(struct run *r, struct job *j)
 {
@@ -310,6 +332,7 @@ static void end_pass(struct run *r, struct job *j)
         struct quern_error err;
         enum quern_status status = QUERN_OK;
         j->combining = true;
+        collect_counts(r, j);
         pthread_mutex_unlock(&r->lock);
         if (s->op->combine)
             status = s->op->combine(s, j->pass, j->state, j->counts, j->records, j->nchunks, &err);
@@ -355,10 +378,12 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
     struct quern_error err;
     struct tile_result result = {0};
     r->current_step = j->step;
+    if (j->ncounts && w->counting != j) {
+        hand_in_counts(w);
+        w->counting = j;
+    }
     pthread_mutex_unlock(&r->lock);
 
-    if (j->ncounts)
-        memset(w->counts, 0, j->ncounts * sizeof(uint64_t));
     const enum quern_status status = tile_run(&t, w, &result, &err);
 
     pthread_mutex_lock(&r->lock);
@@ -367,8 +392,6 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
         r->plan->losses[j->step].error_sq += result.loss.error_sq;
         r->plan->losses[j->step].weight_sq += result.loss.weight_sq;
     }
-    for (size_t i = 0; status == QUERN_OK && i < j->ncounts; i++)
-        j->counts[i] += w->counts[i];
     if (status != QUERN_OK)
         record_error(r, at, &err, status);
     if (++j->done_tiles == j->ntiles && sound_so_far(r, j))
@@ -474,16 +497,15 @@ static void run_workers(struct run *r)
         fenv_t host;
         feholdexcept(&host);
         fesetenv(FE_DFL_ENV);
-        struct scratch w = {0};
-        if (scratch_open(&w, r->tile_budget, r->max_counts)) {
-            work(r, &w, omp_get_thread_num() == 0);
+        struct scratch *w = &r->workers[omp_get_thread_num()];
+        if (scratch_open(w, r->tile_budget, r->max_counts)) {
+            work(r, w, omp_get_thread_num() == 0);
         } else {
             struct quern_error err;
             pthread_mutex_lock(&r->lock);
             record_error(r, (struct place){0, 0, 0}, &err, fail_memory(&err, r->tile_budget));
             pthread_mutex_unlock(&r->lock);
         }
-        scratch_close(&w);
         fesetenv(&host);
     }
 }
@@ -506,13 +528,20 @@ static uint64_t work_bytes(const struct plan *p)
 static enum quern_status run_steps(struct run *r, struct quern_error *err)
 {
     r->jobs = calloc(r->max_jobs, sizeof *r->jobs);
-    if (!r->jobs)
+    r->workers = calloc(r->nworkers, sizeof *r->workers);
+    if (!r->jobs || !r->workers) {
+        free(r->jobs);
+        free(r->workers);
         return fail_memory(err, r->max_jobs * sizeof *r->jobs);
+    }
     for (uint32_t i = 0; i < r->max_jobs; i++)
         r->jobs[i].step = UINT32_MAX;
     run_workers(r);
     for (uint32_t i = 0; i < r->max_jobs; i++)
         job_free(&r->jobs[i]);
+    for (uint32_t i = 0; i < r->nworkers; i++)
+        scratch_close(&r->workers[i]);
+    free(r->workers);
     free(r->jobs);
     if (r->cancelled)
         return fail(err, QUERN_ECANCELLED, "cancelled", "stopped on request");

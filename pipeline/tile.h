@@ -9,7 +9,8 @@
 struct scratch {
     uint8_t *block;
     size_t nbytes;
-    uint64_t *counts; /* room for the largest pass */
+    uint64_t *counts;     /* room for the largest pass */
+    struct job *counting; /* whose counts they are, or NULL: all zero (run.c) */
 };
 
 struct tile {
