@@ -90,6 +90,13 @@ $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ -lcriterion $(LIBS)
 
+# The kernels' source at 16 lanes, run with whatever instructions there are.
+$(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi
+
+$(B)/bench-kernels: $(B)/bench/bench_kernels.o $(LIB_OBJ)
+	@echo "  LINK $@"
+	$(Q)$(CC) $^ -o $@ $(LIBS)
+
 # ---- install
 COMMANDS := quantize merge inspect check types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
@@ -172,7 +179,11 @@ format:
 interop: all
 	@QUERN=$(B)/quern python3 scripts/interop.py
 
-bench: all
+$(B)/bench-kernels: $(B)/bench/bench_kernels.o $(LIB_OBJ)
+	@echo "  LINK $@"
+	$(Q)$(CC) $^ -o $@ $(LIBS)
+
+bench: all $(B)/bench-kernels
 	@QUERN=$(B)/quern python3 bench/bench.py
 
 valgrind: all

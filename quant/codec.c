@@ -71,6 +71,7 @@ static void complete(struct kernels *t, const struct kernels *worse)
     for (size_t d = 0; d < DTYPE_COUNT; d++) {
         FALL_BACK(decode[d]);
         FALL_BACK(encode[d]);
+        FALL_BACK(encode_im[d]);
     }
     FALL_BACK(first_nonfinite);
     FALL_BACK(weighted_sum);

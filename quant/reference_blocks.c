@@ -52,8 +52,7 @@ static int nibble(const uint8_t *qs, int j)
     return j < 16 ? qs[j] & 15 : qs[j - 16] >> 4;
 }
 
-/* ---- decoding: 32 weights, one scale ----------------------------------------------------------
- */
+/* ---- decoding: 32 weights, one scale -------------------------------------------------------- */
 
 static void decode_Q4_0(const struct block_q4_0 *b, float *y)
 {
@@ -116,8 +115,7 @@ static void decode_Q2_0(const struct block_q2_0 *b, float *y)
         y[j] = (float)((b->qs[j / 4] >> j % 4 * 2 & 3) - 1) * d;
 }
 
-/* ---- decoding: 4-bit levels from a table ------------------------------------------------------
- */
+/* ---- decoding: 4-bit levels from a table ---------------------------------------------------- */
 
 /* E2M1 times two. */
 static const int8_t fp4_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
@@ -171,8 +169,7 @@ static void decode_IQ4_XS(const struct block_iq4_xs *b, float *y)
     }
 }
 
-/* ---- decoding: super-blocks of 256 --------------------------------------------------------------
- */
+/* ---- decoding: super-blocks of 256 ---------------------------------------------------------- */
 
 /* Two bits of weight e: four stretches of 32 weights share 32 bytes. */
 static int low_two_bits(const uint8_t *qs, int e)
@@ -202,7 +199,7 @@ static void decode_Q3_K(const struct block_q3_k *b, float *y)
 }
 
 /* Scale and minimum s of the eight 6-bit pairs in 12 bytes. */
-static void scale_and_min(const uint8_t scales[12], int s, int *scale, int *min)
+static void scale_and_min(const uint8_t *scales, int s, int *scale, int *min)
 {
     if (s < 4) {
         *scale = scales[s] & 63;
@@ -244,10 +241,10 @@ static void decode_Q6_K(const struct block_q6_k *b, float *y)
 {
     const float d = f16_to_f32(b->d);
     for (int e = 0; e < SUPER; e++) {
-        const int half = e / 128, quarter = e % 128 / 32, l = e % 32;
+        const int s = e / 16, half = e / 128, quarter = e % 128 / 32, l = e % 32;
         const int low = b->ql[64 * half + quarter % 2 * 32 + l] >> quarter / 2 * 4 & 15;
         const int high = b->qh[32 * half + l] >> quarter * 2 & 3;
-        y[e] = d * (float)b->scales[e / 16] * (float)((low | high << 4) - 32);
+        y[e] = d * (float)b->scales[s] * (float)((low | high << 4) - 32);
     }
 }
 
@@ -257,8 +254,7 @@ static void decode_Q8_K(const struct block_q8_k *b, float *y)
         y[e] = b->d * (float)b->qs[e];
 }
 
-/* ---- decoding: ternary --------------------------------------------------------------------------
- */
+/* ---- decoding: ternary ---------------------------------------------------------------------- */
 
 /* Trit n of a byte: the byte is the number 0.t0t1t2t3t4 in base 3, scaled to 256. */
 static int trit(uint8_t byte, int n)
@@ -285,8 +281,7 @@ static void decode_TQ2_0(const struct block_tq2_0 *b, float *y)
         y[e] = (float)(low_two_bits(b->qs, e) - 1) * d;
 }
 
-/* ---- decoding: grids ----------------------------------------------------------------------------
- */
+/* ---- decoding: grids ------------------------------------------------------------------------ */
 
 static const uint8_t iq2_levels[4] = {8, 25, 43, 0};
 static const uint8_t iq3_xxs_levels[8] = {4, 12, 20, 28, 36, 44, 52, 62};
@@ -397,15 +392,14 @@ static void decode_IQ1_M(const struct block_iq1_m *b, float *y)
     }
 }
 
-/* ---- encoding -----------------------------------------------------------------------------------
- */
+/* ---- encoding ------------------------------------------------------------------------------- */
 
 /* A scale so small that its reciprocal is infinite sends every quotient out of range. llama.cpp
  * then converts an impossible float to an integer, which C leaves open; its x86-64 builds get
  * INT_MIN, and 0 in the bytes kept of it. */
 static int to_int(float x)
 {
-    return x >= -0x1p31f && x < 0x1p31f ? (int)x : INT32_MIN;
+    return x >= -2147483648.0f && x < 2147483648.0f ? (int)x : INT32_MIN;
 }
 
 static int to_i8(float x)
@@ -526,8 +520,7 @@ static void encode_Q8_0(const float *x, struct block_q8_0 *b)
         b->qs[j] = (int8_t)to_int(roundf(x[j] * id));
 }
 
-/* ---- encoding Q6_K ------------------------------------------------------------------------------
- */
+/* ---- encoding Q6_K -------------------------------------------------------------------------- */
 
 /* Blocks whose largest weight is below this count as zero. */
 #define TINY 1e-15f
@@ -551,18 +544,22 @@ static void codes_for(float inverse, const float *x, int n, int nmax, uint8_t *c
         codes[i] = (uint8_t)(clamp_int(nearest(inverse * x[i]), -nmax, nmax - 1) + nmax);
 }
 
-/* The least-squares scale for codes made with 1/scale = inverse, and how much error it removes:
- * sumlx^2 / suml2. */
-static void fit(float inverse, const float *x, int n, int nmax, float *sumlx, float *suml2)
+/* Sums for codes l made with 1/scale = inverse, every weight counting as much as its square:
+ * lx / l2 is the scale with the least error, lx * lx / l2 how much error it removes. */
+struct sums {
+    float lx, l2;
+};
+
+static struct sums fit(float inverse, const float *x, int n, int nmax)
 {
-    *sumlx = 0.0f;
-    *suml2 = 0.0f;
+    struct sums sum = {0.0f, 0.0f};
     for (int i = 0; i < n; i++) {
         const float l = (float)clamp_int(nearest(inverse * x[i]), -nmax, nmax - 1);
         const float w = x[i] * x[i];
-        *sumlx += w * x[i] * l;
-        *suml2 += w * l * l;
+        sum.lx += w * x[i] * l;
+        sum.l2 += w * l * l;
     }
+    return sum;
 }
 
 /* Tries nineteen scales around the one that maps the largest weight to -nmax; keeps the best. */
@@ -574,19 +571,19 @@ static float search_scale(const float *x, int n, int nmax, uint8_t *codes)
         return 0.0f;
     }
 
-    float inverse = -(float)nmax / max, sumlx, suml2;
-    fit(inverse, x, n, nmax, &sumlx, &suml2);
-    float scale = suml2 != 0.0f ? sumlx / suml2 : 0.0f;
-    float best = scale * sumlx;
+    float inverse = -(float)nmax / max;
+    struct sums sum = fit(inverse, x, n, nmax);
+    float scale = sum.l2 != 0.0f ? sum.lx / sum.l2 : 0.0f;
+    float best = scale * sum.lx;
     for (int step = -9; step <= 9; step++) {
         if (step == 0)
             continue;
         const float other = -((float)nmax + 0.1f * (float)step) / max;
-        fit(other, x, n, nmax, &sumlx, &suml2);
-        if (suml2 > 0.0f && sumlx * sumlx > best * suml2) {
+        sum = fit(other, x, n, nmax);
+        if (sum.l2 > 0.0f && sum.lx * sum.lx > best * sum.l2) {
             inverse = other;
-            scale = sumlx / suml2;
-            best = scale * sumlx;
+            scale = sum.lx / sum.l2;
+            best = scale * sum.lx;
         }
     }
     codes_for(inverse, x, n, nmax, codes);

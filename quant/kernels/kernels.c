@@ -11,8 +11,8 @@
 #include "quant/blocks.h"
 #include "simd.h"
 
-#define BIG_NUMBER \
-    12582912.0f /* 1.5 * 2^23: whole numbers next to it are one mantissa step apart */
+/* 1.5 * 2^23: next to it, whole numbers are one mantissa step apart. */
+#define BIG_NUMBER 12582912.0f
 
 /* ---- plain types: the last, short vector goes through a padded copy ------------------------- */
 
@@ -355,9 +355,9 @@ static void encode_q8_0(const float *x, void *stored, size_t n)
     }
 }
 
-/* ---- decoding blocks of 32: codes[i] and codes[i + N16] from the two nibbles of a byte ---------
- */
+/* ---- decoding blocks of 32 ------------------------------------------------------------------ */
 
+/* Of a byte, the low nibble is in codes[i], the high one in codes[i + N16]. */
 INLINE void get_nibbles(const uint8_t *qs, vi codes[N32])
 {
     for (int i = 0; i < N16; i++) {

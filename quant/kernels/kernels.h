@@ -12,6 +12,10 @@
  * even. Encode rounds to nearest even; blocks follow llama.cpp byte for byte. */
 typedef void decode_fn(const void *stored, float *out, size_t nelems);
 typedef void encode_fn(const float *x, void *stored, size_t nelems);
+/* The same with an importance for every element (that of its column in the imatrix). row_sigma2 is the
+ * mean of x*x over the whole row, summed in f32 in order; only types of 32 elements look at it. */
+typedef void encode_im_fn(const float *x, const float *importance, float row_sigma2, void *stored,
+                          size_t nelems);
 
 /* Sums are kept in DOT_LANES f64 accumulators (element i goes to lane i % DOT_LANES) and folded as
  * a tree: lanes i and i+8, then i+4, i+2, i+1. That order is part of the contract. */
@@ -21,6 +25,7 @@ struct kernels {
     const char *name;
     decode_fn *decode[DTYPE_COUNT];
     encode_fn *encode[DTYPE_COUNT];
+    encode_im_fn *encode_im[DTYPE_COUNT]; /* NULL too where the type ignores importance */
 
     /* Index of the first NaN or Inf in x, or n. */
     size_t (*first_nonfinite)(const float *x, size_t n);

@@ -52,7 +52,7 @@ typedef uint16_t v_u16 __attribute__((vector_size(2 * LANES)));
 typedef uint8_t v_u8 __attribute__((vector_size(LANES)));
 typedef int8_t v_i8 __attribute__((vector_size(LANES)));
 
-/* ---- the same everywhere ------------------------------------------------------------------- */
+/* ---- the same everywhere -------------------------------------------------------------------- */
 
 INLINE vf vf_load(const float *p)
 {
@@ -262,8 +262,7 @@ INLINE void store16_i8(uint8_t *p, const vi v[N16]) { store16_u8(p, v); }
 #endif
 /* clang-format on */
 
-/* ---- small floats: the vector twins of small_floats.h -----------------------------------------
- */
+/* ---- small floats: the vector twins of small_floats.h --------------------------------------- */
 
 INLINE vu vu_small_from_magnitude(vu magnitude, unsigned man, unsigned bias)
 {

@@ -1,0 +1,718 @@
+/* test_kernels.c - every table against the scalar reference, and the reference against llama.cpp.
+ */
+#include <criterion/criterion.h>
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "quant/codec.h"
+#include "quant/small_floats.h"
+
+#ifndef TEST_DATA
+#define TEST_DATA "tests/data"
+#endif
+
+/* Defined in test_kernels_wide.c: what AVX-512 would run, lane for lane. */
+extern const struct kernels kernels_wide;
+
+/* All tables this CPU can run but the reference itself, and one it can always run. */
+static const struct kernels *table_under_test(size_t i)
+{
+    if (codec_table(i + 1))
+        return codec_table(i + 1);
+    return codec_table(i) ? &kernels_wide : NULL;
+}
+
+/* ---- random numbers: the same on every run -------------------------------------------------- */
+
+static uint64_t seed;
+
+static uint64_t random_u64(void)
+{
+    uint64_t z = seed += UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+    return z ^ z >> 31;
+}
+
+static float uniform(void)
+{
+    return (float)(random_u64() >> 40) * 0x1p-24f;
+}
+
+static float gauss(void)
+{
+    float sum = -6;
+    for (int i = 0; i < 12; i++)
+        sum += uniform();
+    return sum;
+}
+
+static unsigned below(unsigned n)
+{
+    return (unsigned)(random_u64() >> 33) % n;
+}
+
+/* ---- distributions -------------------------------------------------------------------------- */
+
+static float d_gauss(size_t i)
+{
+    (void)i;
+    return gauss() * 0.02f;
+}
+
+static float d_gauss_bf16(size_t i)
+{
+    return bf16_to_f32(bf16_from_f32(d_gauss(i)));
+}
+
+static float d_outliers(size_t i)
+{
+    return gauss() * (i % 97 == 5 ? 8.0f : 0.01f);
+}
+
+static float d_ties(size_t i)
+{
+    (void)i;
+    return (float)((int)below(9) - 4) * 0.125f;
+}
+
+static float d_sparse(size_t i)
+{
+    return below(8) || i % 512 < 70 ? 0.0f : gauss() * 0.05f;
+}
+
+static float d_six_decades(size_t i)
+{
+    (void)i;
+    return gauss() * powf(10, -6 * uniform());
+}
+
+static float d_block_scales(size_t i)
+{
+    return gauss() * ldexpf(1, (int)(i / 16 * 7 % 41) - 20);
+}
+
+static float d_constant(size_t i)
+{
+    return i / 256 % 2 ? -0.25f : 0.5f;
+}
+
+static float d_constant_blocks(size_t i)
+{
+    return (float)(i / 16 % 5) * 0.1f - 0.2f;
+}
+
+static float d_zeros(size_t i)
+{
+    (void)i;
+    return below(2) ? 0.0f : -0.0f;
+}
+
+static float d_zeros_and_positive(size_t i)
+{
+    return below(2) ? d_zeros(i) : uniform();
+}
+
+static float d_zeros_and_negative(size_t i)
+{
+    return below(2) ? d_zeros(i) : -uniform();
+}
+
+static float d_denormal(size_t i)
+{
+    (void)i;
+    return gauss() * 1e-39f;
+}
+
+static float d_reciprocal_overflows(size_t i)
+{
+    return i % 32 == below(32) ? 0.0f : gauss() * ldexpf(1, -120 - (int)(i / 32 % 12));
+}
+
+static float d_positive(size_t i)
+{
+    (void)i;
+    return fabsf(gauss()) * 0.02f + 0.01f;
+}
+
+static float d_negative(size_t i)
+{
+    return -d_positive(i);
+}
+
+static float d_1e17(size_t i)
+{
+    (void)i;
+    return gauss() * 1e17f;
+}
+
+static float d_huge(size_t i)
+{
+    static const float some[] = {FLT_MAX, -FLT_MAX, 1e38f, -3e38f, 1, 0};
+    return i % 7 ? gauss() * 1e37f : some[below(6)];
+}
+
+static float d_any_finite(size_t i)
+{
+    (void)i;
+    for (;;) {
+        const float x = f32_from_bits((uint32_t)random_u64());
+        if (isfinite(x))
+            return x;
+    }
+}
+
+static float d_one_spike(size_t i)
+{
+    return i % 256 == 100 ? 50.0f : gauss() * 1e-4f;
+}
+
+static float d_near_one(size_t i)
+{
+    (void)i;
+    return 1 + (float)((int)below(3) - 1) * 0x1p-23f;
+}
+
+static float d_half_codes(size_t i) /* where rounding has to choose */
+{
+    return i % 32 == 0 ? -8.0f : (float)((int)below(31) - 15) * 0.5f;
+}
+
+static float d_tiny_groups(size_t i) /* around the threshold below which Q6_K sees zeros */
+{
+    static const float scales[] = {1, 1e-12f, 1e-15f, 3e-16f, 1e-17f, 0};
+    return gauss() * scales[i / 16 % 6];
+}
+
+static const struct {
+    const char *name;
+    float (*draw)(size_t i);
+} distributions[] = {
+    {"gauss",               d_gauss               },
+    {"gauss bf16",          d_gauss_bf16          },
+    {"outliers",            d_outliers            },
+    {"ties",                d_ties                },
+    {"sparse",              d_sparse              },
+    {"six decades",         d_six_decades         },
+    {"block scales",        d_block_scales        },
+    {"constant",            d_constant            },
+    {"constant blocks",     d_constant_blocks     },
+    {"zeros",               d_zeros               },
+    {"zeros and positive",  d_zeros_and_positive  },
+    {"zeros and negative",  d_zeros_and_negative  },
+    {"denormal",            d_denormal            },
+    {"reciprocal overflow", d_reciprocal_overflows},
+    {"positive",            d_positive            },
+    {"negative",            d_negative            },
+    {"1e17",                d_1e17                },
+    {"huge",                d_huge                },
+    {"any finite",          d_any_finite          },
+    {"one spike",           d_one_spike           },
+    {"near one",            d_near_one            },
+    {"half codes",          d_half_codes          },
+    {"tiny groups",         d_tiny_groups         },
+};
+
+#define NDISTRIBUTIONS (sizeof distributions / sizeof distributions[0])
+
+static void fill(float *x, size_t n, size_t distribution)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = distributions[distribution].draw(i);
+}
+
+/* ---- codecs against the reference
+ * ----------------------------------------------------------------- */
+
+enum { N = 16384, MARGIN = 64 };
+
+static size_t stored_bytes(enum dtype d, size_t n)
+{
+    return n / dtype_traits[d].block_elems * dtype_traits[d].block_bytes;
+}
+
+static void expect_same(const void *got, const void *want, size_t nbytes, const char *table,
+                        enum dtype d, const char *what)
+{
+    const uint8_t *a = got, *b = want;
+    for (size_t i = 0; i < nbytes; i++)
+        cr_assert_eq(a[i], b[i], "%s, %s, %s: byte %zu of %zu is %02x, not %02x", table,
+                     dtype_traits[d].name, what, i, nbytes, a[i], b[i]);
+}
+
+/* Stored data has no alignment: everything happens one byte off. */
+static void check_encode(enum dtype d, const float *x, size_t n, const char *what)
+{
+    static uint8_t want[N * 8 + MARGIN], got[N * 8 + MARGIN];
+    const size_t nbytes = stored_bytes(d, n);
+    memset(want, 0x55, nbytes + MARGIN);
+    kernels_reference.encode[d](x, want + 1, n);
+    for (size_t t = 0; table_under_test(t); t++) {
+        const struct kernels *k = table_under_test(t);
+        if (!k->encode[d])
+            continue;
+        memset(got, 0xAA, nbytes + MARGIN);
+        k->encode[d](x, got + 1, n);
+        expect_same(got + 1, want + 1, nbytes, k->name, d, what);
+        cr_assert(got[0] == 0xAA && got[nbytes + 1] == 0xAA, "wrote outside");
+    }
+}
+
+static void check_decode(enum dtype d, const uint8_t *stored, size_t n, const char *what)
+{
+    static float want[N + MARGIN], got[N + MARGIN];
+    kernels_reference.decode[d](stored, want, n);
+    for (size_t t = 0; table_under_test(t); t++) {
+        const struct kernels *k = table_under_test(t);
+        if (!k->decode[d])
+            continue;
+        memset(got, 0xAA, sizeof(float) * (n + MARGIN));
+        k->decode[d](stored, got, n);
+        expect_same(got, want, n * sizeof(float), k->name, d, what);
+        cr_assert_eq(f32_bits(got[n]), 0xAAAAAAAA, "wrote outside");
+    }
+}
+
+Test(kernels, encode_equals_the_reference)
+{
+    static float x[N];
+    for (size_t i = 0; i < NDISTRIBUTIONS; i++) {
+        seed = i;
+        fill(x, N, i);
+        for (int d = 0; d < DTYPE_COUNT; d++)
+            if (kernels_reference.encode[d])
+                check_encode((enum dtype)d, x, N, distributions[i].name);
+    }
+}
+
+Test(kernels, decode_equals_the_reference)
+{
+    static float x[N];
+    static uint8_t stored[N * 8 + MARGIN];
+    for (size_t i = 0; i < NDISTRIBUTIONS; i++) {
+        seed = 100 + i;
+        fill(x, N, i);
+        for (int d = 0; d < DTYPE_COUNT; d++) {
+            if (!kernels_reference.encode[d])
+                continue;
+            kernels_reference.encode[d](x, stored + 1, N);
+            check_decode((enum dtype)d, stored + 1, N, distributions[i].name);
+        }
+    }
+}
+
+/* Any bytes at all, but for NaN and Inf, where only plain types promise the same bits. */
+Test(kernels, decode_of_random_bytes_equals_the_reference)
+{
+    static uint8_t stored[N * 8 + MARGIN];
+    for (int i = 0; i < DTYPE_COUNT; i++) {
+        const enum dtype d = (enum dtype)i;
+        const struct dtype_traits *t = &dtype_traits[d];
+        if (!kernels_reference.decode[d])
+            continue;
+        seed = 200 + (uint64_t)i;
+        for (size_t b = 0; b < N * 8; b++)
+            stored[b] = (uint8_t)below(256);
+        for (size_t at; (at = codec_first_nonfinite(d, stored + 1, N)) < N && t->block_elems > 1;)
+            memset(stored + 1 + at / t->block_elems * t->block_bytes, (int)below(100),
+                   t->block_bytes);
+        check_decode(d, stored + 1, N, "random bytes");
+    }
+}
+
+Test(kernels, plain_types_of_every_length)
+{
+    static float x[100];
+    static uint8_t stored[100 * 8];
+    seed = 300;
+    for (size_t n = 0; n < 100; n++) {
+        fill(x, n, n % NDISTRIBUTIONS);
+        for (int i = 0; i < DTYPE_COUNT; i++) {
+            const enum dtype d = (enum dtype)i;
+            if (dtype_traits[d].block_elems > 1 || !kernels_reference.encode[d])
+                continue;
+            check_encode(d, x, n, "short");
+            kernels_reference.encode[d](x, stored, n);
+            check_decode(d, stored, n, "short");
+        }
+    }
+}
+
+/* NaN and Inf are refused before they come here; should they, nothing worse than odd codes may
+ * happen. The sanitizer jobs watch. */
+Test(kernels, nonfinite_input_is_harmless)
+{
+    static const float bad[] = {NAN, INFINITY, -INFINITY, FLT_MAX, -FLT_MAX, 0};
+    static float x[1024], back[1024];
+    static uint8_t stored[1024 * 8];
+    seed = 400;
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < 1024; i++)
+            x[i] = round == 0 ? NAN : below(20) ? gauss() : bad[below(6)];
+        for (int d = 0; d < DTYPE_COUNT; d++) {
+            if (!kernels_reference.encode[d])
+                continue;
+            for (size_t t = 0; codec_table(t); t++) {
+                codec_table(t)->encode[d](x, stored, 1024);
+                codec_table(t)->decode[d](stored, back, 1024);
+            }
+        }
+    }
+}
+
+/* ---- llama.cpp's bytes
+ * -------------------------------------------------------------------------------- */
+
+enum { GOLDEN = 20 * 2048 };
+
+static size_t read_golden(const char *name, void *to, size_t room)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/quant/%s", TEST_DATA, name);
+    FILE *f = fopen(path, "rb");
+    cr_assert(f != NULL, "cannot open %s", path);
+    const size_t n = fread(to, 1, room, f);
+    fclose(f);
+    return n;
+}
+
+static void read_golden_blocks(enum dtype d, void *to)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s.bin", dtype_traits[d].name);
+    const size_t nbytes = stored_bytes(d, GOLDEN);
+    cr_assert_eq(read_golden(name, to, nbytes + 1), nbytes, "%s", name);
+}
+
+static uint64_t fnv1a(const void *p, size_t n)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ ((const uint8_t *)p)[i]) * UINT64_C(0x100000001b3);
+    return h;
+}
+
+Test(kernels, encode_gives_llama_cpp_bytes)
+{
+    static float x[GOLDEN];
+    static uint8_t want[GOLDEN * 2 + 1], got[GOLDEN * 2 + 1];
+    static const enum dtype types[] = {DTYPE_F16,  DTYPE_BF16, DTYPE_Q4_0, DTYPE_Q4_1,
+                                       DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q8_0, DTYPE_Q6_K};
+    cr_assert_eq(read_golden("inputs.f32", x, sizeof x), sizeof x);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        const enum dtype d = types[i];
+        read_golden_blocks(d, want);
+        for (size_t t = 0; codec_table(t); t++) {
+            memset(got, 0xAA, sizeof got);
+            codec_table(t)->encode[d](x, got, GOLDEN);
+            expect_same(got, want, stored_bytes(d, GOLDEN), codec_table(t)->name, d, "golden");
+        }
+    }
+}
+
+Test(kernels, decode_gives_llama_cpp_values)
+{
+    static uint8_t stored[GOLDEN * 2 + 1];
+    static float x[GOLDEN];
+    char list[4096] = "";
+    read_golden("dequant.tsv", list, sizeof list - 1);
+
+    int nblock_types = 0;
+    for (int i = 0; i < DTYPE_COUNT; i++) {
+        const enum dtype d = (enum dtype)i;
+        if (!dtype_is_quantized(d) && d != DTYPE_F16 && d != DTYPE_BF16)
+            continue;
+        char key[64];
+        snprintf(key, sizeof key, "%s\t", dtype_traits[d].name);
+        const char *line = list;
+        while (line && strncmp(line, key, strlen(key)) != 0)
+            line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL;
+        cr_assert(line != NULL, "%s is not in dequant.tsv", dtype_traits[d].name);
+        const uint64_t want = strtoull(line + strlen(key), NULL, 16);
+
+        read_golden_blocks(d, stored);
+        for (size_t t = 0; codec_table(t); t++) {
+            codec_table(t)->decode[d](stored, x, GOLDEN);
+            cr_assert_eq(fnv1a(x, sizeof x), want, "%s, %s", codec_table(t)->name,
+                         dtype_traits[d].name);
+        }
+        nblock_types += dtype_is_quantized(d);
+    }
+    cr_assert_eq(nblock_types, 27);
+}
+
+/* The trap a zero block is: d = 0 / -8. */
+Test(kernels, zero_block_of_q4_0_has_a_negative_zero_scale)
+{
+    for (size_t t = 0; codec_table(t); t++) {
+        for (int sign = 0; sign < 2; sign++) {
+            float x[32];
+            uint8_t stored[18];
+            for (int i = 0; i < 32; i++)
+                x[i] = sign ? -0.0f : 0.0f;
+            codec_table(t)->encode[DTYPE_Q4_0](x, stored, 32);
+            cr_assert(stored[0] == 0 && stored[1] == 0x80, "%s", codec_table(t)->name);
+            for (int i = 2; i < 18; i++)
+                cr_assert_eq(stored[i], 0x88);
+        }
+    }
+}
+
+/* ---- merging: small cases by hand
+ * ----------------------------------------------------------------------- */
+
+static bool close_to(float a, float b)
+{
+    return fabsf(a - b) <= 1e-6f * fabsf(b);
+}
+
+Test(kernels, ties_by_hand)
+{
+    /*                     agree  disagree  tie: plus wins  nothing  cut off */
+    const float base[] = {1.0f, 1.0f, 0.0f, 5.0f, 1.0f};
+    const float a[] = {1.5f, 1.5f, 1.0f, 5.0f, 1.1f};
+    const float b[] = {1.25f, 0.75f, -1.0f, 5.0f, 1.5f};
+    const float *x[] = {a, b};
+    const float w[] = {1.0f, 3.0f}, even[] = {1.0f, 1.0f};
+    const uint32_t all[] = {0, 0}, cut[] = {f32_bits(0.25f), f32_bits(0.25f)};
+    float y[5];
+    for (size_t t = 0; codec_table(t); t++) {
+        const struct kernels *k = codec_table(t);
+        /* Consensus, divided by the weights that took part. */
+        k->ties(y, base, x, w, all, 2, true, true, 1, 5);
+        cr_assert(close_to(y[0], 1 + (0.5f + 0.75f) / 4)); /* both */
+        cr_assert(close_to(y[1], 0.75f));                  /* 0.5 - 0.75 < 0: only b */
+        cr_assert(close_to(y[2], -1.0f));                  /* 1 - 3 < 0: only b */
+        cr_assert_eq(y[3], 5.0f);
+        cr_assert(close_to(y[4], 1 + (0.1f + 1.5f) / 4));
+        k->ties(y, base, x, even, all, 2, true, true, 1, 5);
+        cr_assert(close_to(y[2], 1.0f)); /* 1 - 1 = 0 counts as plus */
+        /* Cutting off takes a model's weight out of the vote and the divisor. */
+        k->ties(y, base, x, w, cut, 2, true, true, 1, 5);
+        cr_assert(close_to(y[4], 1.5f));
+        /* Without consensus all weights divide. */
+        k->ties(y, base, x, w, cut, 2, false, true, 1, 5);
+        cr_assert(close_to(y[4], 1 + 1.5f / 4));
+        cr_assert(close_to(y[1], 1 + (0.5f - 0.75f) / 4));
+        /* Not divided; lambda. */
+        k->ties(y, base, x, w, all, 2, true, false, 0.5f, 5);
+        cr_assert(close_to(y[0], 1 + 1.25f * 0.5f));
+        /* Weights that cancel: no division by 0. */
+        const float cancel[] = {1.0f, -1.0f};
+        k->ties(y, base, x, cancel, all, 2, false, true, 1, 5);
+        cr_assert(close_to(y[0], 1.25f));
+    }
+}
+
+Test(kernels, weighted_sum_by_hand)
+{
+    const float a[] = {1, 2, 3}, b[] = {10, 20, 30}, *x[] = {a, b}, w[] = {0.5f, 0.25f};
+    float y[3];
+    for (size_t t = 0; codec_table(t); t++) {
+        codec_table(t)->weighted_sum(y, x, w, 2, 3);
+        cr_assert(y[0] == 3 && y[1] == 6 && y[2] == 9);
+        codec_table(t)->weighted_sum(y, x, w, 1, 3);
+        cr_assert(y[0] == 0.5f && y[1] == 1 && y[2] == 1.5f);
+    }
+}
+
+/* The order of the sum is part of the contract: spelled out, not looped. */
+Test(kernels, dots_are_folded_in_the_promised_order)
+{
+    enum { LEN = 1000 };
+    static float a[LEN], b[LEN];
+    seed = 500;
+    for (size_t i = 0; i < LEN; i++) {
+        a[i] = d_six_decades(i);
+        b[i] = d_six_decades(i);
+    }
+    double s[16] = {0};
+    for (size_t i = 0; i < LEN; i++)
+        s[i % 16] += (double)a[i] * b[i];
+    const double want = (((s[0] + s[8]) + (s[4] + s[12])) + ((s[2] + s[10]) + (s[6] + s[14]))) +
+                        (((s[1] + s[9]) + (s[5] + s[13])) + ((s[3] + s[11]) + (s[7] + s[15])));
+    for (size_t t = 0; codec_table(t); t++) {
+        double dots[3];
+        codec_table(t)->pair_dots(a, b, LEN, dots);
+        cr_assert_eq(dots[1], want, "%s", codec_table(t)->name);
+    }
+}
+
+Test(kernels, radix_count_by_hand)
+{
+    const uint32_t mag[] = {0x12345678, 0x12340001, 0x00000000, 0x7fffffff, 0x12345679, 0x12ff0000};
+    for (size_t t = 0; codec_table(t); t++) {
+        const struct kernels *k = codec_table(t);
+        static uint64_t h[65536];
+        memset(h, 0, sizeof h);
+        k->radix_count(mag, 6, 32, 0, 16, 0xffff, h);
+        cr_assert(h[0x1234] == 3 && h[0] == 1 && h[0x7fff] == 1 && h[0x12ff] == 1);
+        k->radix_count(mag, 6, 16, 0x1234, 0, 0xffff, h); /* adds to what is there */
+        cr_assert(h[0x5678] == 1 && h[0x5679] == 1 && h[1] == 1 && h[0x1234] == 3);
+        cr_assert_eq(k->count_equal(mag, 6, 0x7fffffff), 1);
+        cr_assert_eq(k->count_equal(mag, 6, 5), 0);
+    }
+}
+
+Test(kernels, first_nonfinite_at_every_place)
+{
+    static float x[200];
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (size_t t = 0; table_under_test(t); t++) {
+        const struct kernels *k = table_under_test(t);
+        for (size_t n = 0; n <= 200; n++) {
+            for (size_t i = 0; i < 200; i++)
+                x[i] = i < n ? FLT_MAX : NAN; /* what comes after must not matter */
+            cr_assert_eq(k->first_nonfinite(x, n), n, "%s", k->name);
+            if (n == 0)
+                continue;
+            x[n - 1] = bad[n % 3];
+            cr_assert_eq(k->first_nonfinite(x, n), n - 1, "%s", k->name);
+            x[n / 2] = bad[n % 3];
+            cr_assert_eq(k->first_nonfinite(x, n), n / 2, "%s", k->name);
+        }
+    }
+}
+
+/* ---- merging against the reference
+ * ------------------------------------------------------------------------ */
+
+enum { MERGE_N = 4096 + 7, MERGE_NX = 17 };
+
+static float merge_x[MERGE_NX][MERGE_N], merge_base[MERGE_N];
+static const float *merge_p[MERGE_NX];
+
+/* Lengths around vector widths and one that is long. */
+static size_t merge_length(size_t i)
+{
+    return i < 70 ? i : MERGE_N;
+}
+
+/* Models near a base, with exact zeros and equal values among the differences. */
+static void fill_models(size_t distribution)
+{
+    fill(merge_base, MERGE_N, distribution);
+    for (size_t m = 0; m < MERGE_NX; m++) {
+        merge_p[m] = merge_x[m];
+        fill(merge_x[m], MERGE_N, distribution);
+        for (size_t i = 0; i < MERGE_N; i++)
+            merge_x[m][i] = below(4) ? merge_base[i] + 0.125f * merge_x[m][i] : merge_base[i];
+    }
+}
+
+static bool can_overflow(size_t distribution)
+{
+    const char *name = distributions[distribution].name;
+    return strcmp(name, "huge") == 0 || strcmp(name, "any finite") == 0;
+}
+
+static void check_ties(size_t nx, size_t n, unsigned flags)
+{
+    static float want[MERGE_N], got[MERGE_N];
+    float w[MERGE_NX];
+    uint32_t cut[MERGE_NX];
+    for (size_t m = 0; m < nx; m++) {
+        w[m] = below(5) ? gauss() : (float)below(3) - 1;
+        const float some = merge_p[m][below(MERGE_N)] - merge_base[below(MERGE_N)];
+        cut[m] = below(4) ? f32_bits(some) & ~F32_SIGN : below(2) ? 0 : UINT32_MAX - below(2);
+    }
+    const float lambda = flags & 4 ? 0.7f : 1;
+    kernels_reference.ties(want, merge_base, merge_p, w, cut, nx, flags & 1, flags & 2, lambda, n);
+    for (size_t t = 0; table_under_test(t); t++) {
+        const struct kernels *k = table_under_test(t);
+        k->ties(got, merge_base, merge_p, w, cut, nx, flags & 1, flags & 2, lambda, n);
+        cr_assert(memcmp(got, want, n * sizeof *got) == 0, "%s, %zu models, %zu, flags %u", k->name,
+                  nx, n, flags);
+    }
+}
+
+Test(kernels, ties_equals_the_reference)
+{
+    for (size_t i = 0; i < NDISTRIBUTIONS; i++) {
+        if (can_overflow(i))
+            continue;
+        seed = 600 + i;
+        fill_models(i);
+        for (size_t l = 0; l <= 70; l++)
+            check_ties(1 + l % MERGE_NX, merge_length(l), (unsigned)(l + i) % 8);
+        for (unsigned flags = 0; flags < 8; flags++)
+            check_ties(3, MERGE_N, flags);
+    }
+}
+
+Test(kernels, other_merge_loops_equal_the_reference)
+{
+    static float want[MERGE_N], got[MERGE_N];
+    static uint32_t want_mag[MERGE_N], got_mag[MERGE_N];
+    for (size_t i = 0; i < NDISTRIBUTIONS; i++) {
+        if (can_overflow(i))
+            continue;
+        seed = 700 + i;
+        fill_models(i);
+        for (size_t l = 0; l <= 70; l++) {
+            const size_t n = merge_length(l), nx = l % (MERGE_NX + 1);
+            float w[MERGE_NX];
+            double want_dots[3], got_dots[3];
+            for (size_t m = 0; m < MERGE_NX; m++)
+                w[m] = gauss();
+            kernels_reference.weighted_sum(want, merge_p, w, nx, n);
+            kernels_reference.pair_dots(merge_p[0], merge_p[1], n, want_dots);
+            kernels_reference.delta_magnitude(want_mag, merge_p[0], merge_base, n);
+            const uint32_t cut = want_mag[below(n ? (unsigned)n : 1)];
+            const size_t count = kernels_reference.count_equal(want_mag, n, cut);
+            for (size_t t = 0; table_under_test(t); t++) {
+                const struct kernels *k = table_under_test(t);
+                k->weighted_sum(got, merge_p, w, nx, n);
+                cr_assert(memcmp(got, want, n * sizeof *got) == 0, "%s weighted_sum", k->name);
+                k->pair_dots(merge_p[0], merge_p[1], n, got_dots);
+                cr_assert(memcmp(got_dots, want_dots, sizeof got_dots) == 0, "%s dots", k->name);
+                k->delta_magnitude(got_mag, merge_p[0], merge_base, n);
+                cr_assert(memcmp(got_mag, want_mag, n * sizeof *got_mag) == 0, "%s magnitude",
+                          k->name);
+                cr_assert_eq(k->count_equal(want_mag, n, cut), count, "%s count", k->name);
+            }
+        }
+    }
+}
+
+Test(kernels, radix_count_equals_the_reference)
+{
+    enum { LONG = 50000 };
+    static uint32_t mag[LONG];
+    static uint64_t want[65536], got[65536];
+    static const struct {
+        unsigned high_shift, shift;
+        uint32_t mask;
+    } shapes[] = {
+        {32, 16, 0xffff},
+        {40, 20, 0x7ff },
+        {16, 0,  0xffff},
+        {20, 10, 0x3ff },
+        {10, 0,  0x3ff },
+        {31, 24, 0xff  },
+        {0,  0,  0xff  },
+    };
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        for (size_t l = 0; l < 40; l++) {
+            const size_t n = l < 36 ? l : (size_t)LONG >> (l - 36);
+            seed = 800 + l;
+            for (size_t i = 0; i < n; i++)
+                mag[i] = f32_bits(l % 2 ? d_gauss(i) : d_ties(i)) & ~F32_SIGN;
+            const uint32_t high = n && shapes[s].high_shift < 32
+                                      ? mag[below((unsigned)n)] >> shapes[s].high_shift
+                                      : 0;
+            memset(want, 0, sizeof want);
+            kernels_reference.radix_count(mag, n, shapes[s].high_shift, high, shapes[s].shift,
+                                          shapes[s].mask, want);
+            for (size_t t = 0; table_under_test(t); t++) {
+                const struct kernels *k = table_under_test(t);
+                memset(got, 0, sizeof got);
+                k->radix_count(mag, n, shapes[s].high_shift, high, shapes[s].shift, shapes[s].mask,
+                               got);
+                cr_assert(memcmp(got, want, sizeof got) == 0, "%s shape %zu length %zu", k->name, s,
+                          n);
+            }
+        }
+    }
+}
