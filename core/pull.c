@@ -22,12 +22,26 @@ static enum pull_token bad(struct pull *p, size_t at, const char *kind, const ch
     return PULL_ERROR;
 }
 
+/* Whole words of ASCII at the start of a text: most headers are nothing else. */
+static size_t ascii_prefix(const char *text, size_t nbytes)
+{
+    size_t i = 0;
+    uint64_t word;
+    for (; nbytes - i >= sizeof word; i += sizeof word) {
+        memcpy(&word, text + i, sizeof word);
+        if (word & UINT64_C(0x8080808080808080))
+            break;
+    }
+    return i;
+}
+
 void pull_start(struct pull *p, char *text, size_t nbytes)
 {
     *p = (struct pull){.text = text, .nbytes = nbytes, .state = STATE_VALUE};
+    const size_t ascii = ascii_prefix(text, nbytes);
     size_t at_bad;
-    if (!utf8_valid((struct str){text, nbytes}, &at_bad))
-        bad(p, at_bad, "utf8", "the text is not UTF-8");
+    if (!utf8_valid((struct str){text + ascii, nbytes - ascii}, &at_bad))
+        bad(p, ascii + at_bad, "utf8", "the text is not UTF-8");
 }
 
 static bool is_blank(char c)
@@ -37,8 +51,10 @@ static bool is_blank(char c)
 
 static void skip_blanks(struct pull *p)
 {
-    while (p->at < p->nbytes && is_blank(p->text[p->at]))
-        p->at++;
+    size_t at = p->at;
+    while (at < p->nbytes && is_blank(p->text[at]))
+        at++;
+    p->at = at;
 }
 
 /* ---- strings -------------------------------------------------------------------------------- */
@@ -132,31 +148,39 @@ static bool unescape(struct pull *p, char *out, size_t *nout)
     return true;
 }
 
+/* Bytes from text[p->at] on that stand for themselves. */
+static size_t plain_run(const struct pull *p)
+{
+    const char *text = p->text + p->at;
+    const size_t n = p->nbytes - p->at;
+    size_t i = 0;
+    while (i < n && (unsigned char)text[i] >= 0x20 && text[i] != '"' && text[i] != '\\')
+        i++;
+    return i;
+}
+
 /* text[p->at] is the opening quote. The result lies in the text and is never longer than what it
  * was made from; its NUL goes onto the closing quote or before it. */
 static bool read_string(struct pull *p)
 {
     char *const start = p->text + ++p->at;
     size_t n = 0;
-    bool escaped = false;
     for (;;) {
+        const size_t run = plain_run(p);
+        if (run && start + n != p->text + p->at)
+            memmove(start + n, p->text + p->at, run);
+        n += run;
+        p->at += run;
         if (p->at == p->nbytes)
             return bad(p, p->at, "json", "the text ends inside a string");
         const char c = p->text[p->at];
         if (c == '"')
             break;
-        if ((unsigned char)c < 0x20)
+        if (c != '\\')
             return bad(p, p->at, "json", "raw control byte in a string");
         p->at++;
-        if (c == '\\') {
-            escaped = true;
-            if (!unescape(p, start + n, &n))
-                return false;
-            continue;
-        }
-        if (escaped)
-            start[n] = c;
-        n++;
+        if (!unescape(p, start + n, &n))
+            return false;
     }
     start[n] = '\0';
     p->at++;

@@ -14,6 +14,7 @@ struct anchor {
     struct anchor *next;
 };
 
+/* Functions that build give NULL (or false) after a mistake, which status and err then tell. */
 struct builder {
     yaml_parser_t parser;
     yaml_event_t event; /* the current one */
@@ -21,6 +22,7 @@ struct builder {
     struct anchor *anchors; /* newest first: an anchor may be set again */
     uint32_t naliased;      /* nodes that aliases have repeated so far */
     const char *path;
+    enum quern_status status;
     struct quern_error *err;
 };
 
@@ -30,32 +32,36 @@ static struct str event_text(const yaml_char_t *p, size_t n)
 }
 
 /* A mistake at a mark of the text. */
-static enum quern_status refuse(struct builder *b, yaml_mark_t mark, const char *kind,
-                                const char *what)
+static void *refuse(struct builder *b, yaml_mark_t mark, const char *kind, const char *what)
 {
-    return in_file(b->err, b->path,
-                   fail(b->err, QUERN_EUSAGE, kind, "line %zu, column %zu: %s", mark.line + 1,
-                        mark.column + 1, what));
+    fail(b->err, QUERN_EUSAGE, kind, "line %zu, column %zu: %s", mark.line + 1, mark.column + 1,
+         what);
+    b->status = in_file(b->err, b->path, QUERN_EUSAGE);
+    return NULL;
 }
 
-static enum quern_status no_memory(struct builder *b)
+static void *no_memory(struct builder *b)
 {
-    return fail_memory(b->err, sizeof(struct yaml_node));
+    b->status = fail_memory(b->err, sizeof(struct yaml_node));
+    return NULL;
 }
 
-static enum quern_status next_event(struct builder *b)
+static bool next_event(struct builder *b)
 {
     yaml_event_delete(&b->event);
     if (yaml_parser_parse(&b->parser, &b->event))
-        return QUERN_OK;
-    if (b->parser.error == YAML_MEMORY_ERROR)
-        return no_memory(b);
-    /* libyaml's texts are its own literals. */
-    const char *problem = b->parser.problem ? b->parser.problem : "not YAML";
-    return refuse(b, b->parser.problem_mark, "yaml", problem);
+        return true;
+    if (b->parser.error == YAML_MEMORY_ERROR) {
+        no_memory(b);
+    } else {
+        /* libyaml's texts are its own literals. */
+        const char *problem = b->parser.problem ? b->parser.problem : "not YAML";
+        refuse(b, b->parser.problem_mark, "yaml", problem);
+    }
+    return false;
 }
 
-static enum quern_status new_node(struct builder *b, enum yaml_kind kind, struct yaml_node **out)
+static struct yaml_node *new_node(struct builder *b, enum yaml_kind kind)
 {
     struct yaml_node *n = ARENA_NEW(b->arena, struct yaml_node, 1);
     if (!n)
@@ -64,31 +70,30 @@ static enum quern_status new_node(struct builder *b, enum yaml_kind kind, struct
     n->line = (uint32_t)b->event.start_mark.line + 1;
     n->column = (uint32_t)b->event.start_mark.column + 1;
     n->nnodes = 1;
-    *out = n;
-    return QUERN_OK;
+    return n;
 }
 
-/* Registers the anchor of the node that is being built; NULL when it has none. */
-static enum quern_status open_anchor(struct builder *b, const yaml_char_t *name,
-                                     struct anchor **out)
+/* Registers the anchor of a node that is being built. *out is NULL when it has none. */
+static bool open_anchor(struct builder *b, const yaml_char_t *name, struct anchor **out)
 {
     *out = NULL;
     if (!name)
-        return QUERN_OK;
+        return true;
     struct anchor *a = ARENA_NEW(b->arena, struct anchor, 1);
-    if (!a)
-        return no_memory(b);
-    a->name = arena_str(b->arena, str_from((const char *)name));
-    if (!a->name.p)
-        return no_memory(b);
+    if (a)
+        a->name = arena_str(b->arena, str_from((const char *)name));
+    if (!a || !a->name.p) {
+        no_memory(b);
+        return false;
+    }
     a->next = b->anchors;
     b->anchors = a;
     *out = a;
-    return QUERN_OK;
+    return true;
 }
 
 /* Repeats an anchored node: its items are shared, only the head is copied. */
-static enum quern_status alias_node(struct builder *b, struct yaml_node **out)
+static struct yaml_node *alias_node(struct builder *b)
 {
     const yaml_mark_t mark = b->event.start_mark;
     const struct str name = str_from((const char *)b->event.data.alias.anchor);
@@ -102,19 +107,22 @@ static enum quern_status alias_node(struct builder *b, struct yaml_node **out)
     if (a->node->nnodes > YAML_MAX_ALIASED - b->naliased)
         return refuse(b, mark, "alias", "aliases repeat more than 1000 nodes");
     b->naliased += a->node->nnodes;
-    TRY(new_node(b, a->node->kind, out));
-    **out = *a->node;
-    (*out)->next = NULL;
-    (*out)->key = (struct str){NULL, 0};
-    return QUERN_OK;
+    struct yaml_node *n = new_node(b, a->node->kind);
+    if (!n)
+        return NULL;
+    *n = *a->node;
+    n->next = NULL;
+    n->key = (struct str){NULL, 0};
+    return n;
 }
 
-static enum quern_status scalar_node(struct builder *b, struct yaml_node **out)
+static struct yaml_node *scalar_node(struct builder *b)
 {
     if (b->event.data.scalar.tag)
         return refuse(b, b->event.start_mark, "tag", "tags are not supported");
-    struct yaml_node *n;
-    TRY(new_node(b, YAML_IS_SCALAR, &n));
+    struct yaml_node *n = new_node(b, YAML_IS_SCALAR);
+    if (!n)
+        return NULL;
     n->plain = b->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     n->text =
         arena_str(b->arena, event_text(b->event.data.scalar.value, b->event.data.scalar.length));
@@ -124,155 +132,164 @@ static enum quern_status scalar_node(struct builder *b, struct yaml_node **out)
     if (memchr(n->text.p, 0, n->text.n))
         return refuse(b, b->event.start_mark, "yaml", "a NUL byte in a string");
     struct anchor *a;
-    TRY(open_anchor(b, b->event.data.scalar.anchor, &a));
+    if (!open_anchor(b, b->event.data.scalar.anchor, &a))
+        return NULL;
     if (a)
         a->node = n;
-    *out = n;
-    return QUERN_OK;
+    return n;
 }
 
+/* The keys of a map, for the duplicate test. */
 struct keys {
     struct name_table table;
-    const struct yaml_node **items; /* malloc'ed */
+    struct str *names; /* malloc'ed */
     uint32_t capacity;
 };
 
 static struct str key_of(const void *owner, uint32_t i)
 {
-    return ((const struct keys *)owner)->items[i]->key;
+    return ((const struct keys *)owner)->names[i];
 }
 
 /* Takes note of a key; a second one of the same name is a mistake at mark. */
-static enum quern_status add_key(struct builder *b, struct keys *k, const struct yaml_node *item,
-                                 yaml_mark_t mark)
+static bool add_key(struct builder *b, struct keys *k, struct str key, yaml_mark_t mark)
 {
     const uint32_t count = k->table.count;
     if (count == k->capacity) {
         const uint32_t capacity = count ? 2 * count : 8;
-        void *items = realloc(k->items, capacity * sizeof *k->items);
-        if (!items)
-            return no_memory(b);
-        k->items = items;
+        struct str *names = realloc(k->names, capacity * sizeof *names);
+        if (!names) {
+            no_memory(b);
+            return false;
+        }
+        k->names = names;
         k->capacity = capacity;
     }
-    k->items[count] = item;
-    bool fresh;
-    if (!name_table_add(&k->table, item->key, count, key_of, k, &fresh, NULL))
-        return no_memory(b);
-    if (fresh)
-        return QUERN_OK;
-    return in_file(b->err, b->path,
-                   fail(b->err, QUERN_EUSAGE, "duplicate", "line %zu: key '%s' is there twice",
-                        mark.line + 1, quoted(item->key).text));
+    k->names[count] = key;
+    bool fresh = false;
+    if (!name_table_add(&k->table, key, count, key_of, k, &fresh, NULL)) {
+        no_memory(b);
+    } else if (!fresh) {
+        fail(b->err, QUERN_EUSAGE, "duplicate", "line %zu: key '%s' is there twice", mark.line + 1,
+             quoted(key).text);
+        b->status = in_file(b->err, b->path, QUERN_EUSAGE);
+    }
+    return fresh;
 }
 
-static enum quern_status any_node(struct builder *b, unsigned depth, struct yaml_node **out);
+static struct yaml_node *any_node(struct builder *b, unsigned depth);
 
-/* Reads the current event as a key. */
-static enum quern_status read_key(struct builder *b, struct str *key)
+/* Reads the current event as a key and goes on to its value. */
+static bool read_key(struct builder *b, struct keys *keys, struct str *key)
 {
-    if (b->event.type != YAML_SCALAR_EVENT)
-        return refuse(b, b->event.start_mark, "yaml", "a key that is no plain word");
-    struct yaml_node *n;
-    TRY(scalar_node(b, &n));
-    if (n->plain && str_is(n->text, "<<"))
-        return refuse(b, b->event.start_mark, "yaml", "merge keys (<<) are not supported");
+    const yaml_mark_t mark = b->event.start_mark;
+    if (b->event.type != YAML_SCALAR_EVENT) {
+        refuse(b, mark, "yaml", "a key that is no plain word");
+        return false;
+    }
+    const struct yaml_node *n = scalar_node(b);
+    if (!n)
+        return false;
+    if (n->plain && str_is(n->text, "<<")) {
+        refuse(b, mark, "yaml", "merge keys (<<) are not supported");
+        return false;
+    }
     *key = n->text;
-    return QUERN_OK;
+    return add_key(b, keys, *key, mark) && next_event(b);
 }
 
 /* The items of the list or map that has just begun, up to its end event. */
-static enum quern_status read_items(struct builder *b, unsigned depth, struct yaml_node *parent,
-                                    struct keys *keys)
+static bool read_items(struct builder *b, unsigned depth, struct yaml_node *parent,
+                       struct keys *keys)
 {
     const bool map = parent->kind == YAML_IS_MAP;
     const yaml_event_type_t end = map ? YAML_MAPPING_END_EVENT : YAML_SEQUENCE_END_EVENT;
     const struct yaml_node **tail = &parent->first;
-    for (;;) {
-        TRY(next_event(b));
+    while (next_event(b)) {
         if (b->event.type == end)
-            return QUERN_OK;
+            return true;
         struct str key = {NULL, 0};
-        const yaml_mark_t mark = b->event.start_mark;
-        if (map) {
-            TRY(read_key(b, &key));
-            TRY(next_event(b));
-        }
-        struct yaml_node *item;
-        TRY(any_node(b, depth + 1, &item));
+        if (map && !read_key(b, keys, &key))
+            return false;
+        struct yaml_node *item = any_node(b, depth + 1);
+        if (!item)
+            return false;
         item->key = key;
-        if (map)
-            TRY(add_key(b, keys, item, mark));
         *tail = item;
         tail = &item->next;
         parent->count++;
         parent->nnodes += item->nnodes;
     }
+    return false;
 }
 
-static enum quern_status collection_node(struct builder *b, unsigned depth, struct yaml_node **out)
+static struct yaml_node *collection_node(struct builder *b, unsigned depth)
 {
     const bool map = b->event.type == YAML_MAPPING_START_EVENT;
+    const yaml_char_t *tag =
+        map ? b->event.data.mapping_start.tag : b->event.data.sequence_start.tag;
+    const yaml_char_t *anchor =
+        map ? b->event.data.mapping_start.anchor : b->event.data.sequence_start.anchor;
     if (depth > YAML_MAX_DEPTH)
         return refuse(b, b->event.start_mark, "depth", "nested deeper than 32 levels");
-    if (map ? b->event.data.mapping_start.tag != NULL : b->event.data.sequence_start.tag != NULL)
+    if (tag)
         return refuse(b, b->event.start_mark, "tag", "tags are not supported");
-    struct yaml_node *n;
-    TRY(new_node(b, map ? YAML_IS_MAP : YAML_IS_LIST, &n));
     struct anchor *a;
-    TRY(open_anchor(
-        b, map ? b->event.data.mapping_start.anchor : b->event.data.sequence_start.anchor, &a));
+    struct yaml_node *n = new_node(b, map ? YAML_IS_MAP : YAML_IS_LIST);
+    if (!n || !open_anchor(b, anchor, &a))
+        return NULL;
     struct keys keys = {0};
-    const enum quern_status status = read_items(b, depth, n, &keys);
+    const bool whole = read_items(b, depth, n, &keys);
     name_table_free(&keys.table);
-    free(keys.items);
-    TRY(status);
-    if (a)
+    free(keys.names);
+    if (whole && a)
         a->node = n;
-    *out = n;
-    return QUERN_OK;
+    return whole ? n : NULL;
 }
 
 /* The node that starts with the current event. */
-static enum quern_status any_node(struct builder *b, unsigned depth, struct yaml_node **out)
+static struct yaml_node *any_node(struct builder *b, unsigned depth)
 {
     switch (b->event.type) {
     case YAML_SCALAR_EVENT:
-        return scalar_node(b, out);
+        return scalar_node(b);
     case YAML_ALIAS_EVENT:
-        return alias_node(b, out);
+        return alias_node(b);
     case YAML_SEQUENCE_START_EVENT:
     case YAML_MAPPING_START_EVENT:
-        return collection_node(b, depth, out);
+        return collection_node(b, depth);
     default:
         return refuse(b, b->event.start_mark, "yaml", "a value is missing");
     }
 }
 
-static enum quern_status read_document(struct builder *b, const struct yaml_node **root)
+static const struct yaml_node *read_document(struct builder *b)
 {
-    TRY(next_event(b)); /* stream start */
-    TRY(next_event(b));
     struct yaml_node *n;
+    if (!next_event(b)) /* the start of the stream */
+        return NULL;
+    if (!next_event(b))
+        return NULL;
     if (b->event.type == YAML_STREAM_END_EVENT) {
-        TRY(new_node(b, YAML_IS_SCALAR, &n));
-        n->plain = true;
-        n->text = STR("");
-        *root = n;
-        return QUERN_OK;
+        n = new_node(b, YAML_IS_SCALAR);
+        if (n) {
+            n->plain = true;
+            n->text = STR("");
+        }
+        return n;
     }
-    TRY(next_event(b));
-    TRY(any_node(b, 1, &n));
-    TRY(next_event(b)); /* document end */
-    TRY(next_event(b));
-    if (b->event.type != YAML_STREAM_END_EVENT)
-        return in_file(b->err, b->path,
-                       fail(b->err, QUERN_EUNSUPPORTED, "yaml",
-                            "line %zu: a second document; recipes of several stages are not "
-                            "supported yet",
-                            b->event.start_mark.line + 1));
-    *root = n;
-    return QUERN_OK;
+    n = next_event(b) ? any_node(b, 1) : NULL;
+    if (!n || !next_event(b)) /* the end of the document */
+        return NULL;
+    if (!next_event(b))
+        return NULL;
+    if (b->event.type == YAML_STREAM_END_EVENT)
+        return n;
+    fail(b->err, QUERN_EUNSUPPORTED, "yaml",
+         "line %zu: a second document; recipes of several stages are not supported yet",
+         b->event.start_mark.line + 1);
+    b->status = in_file(b->err, b->path, QUERN_EUNSUPPORTED);
+    return NULL;
 }
 
 /* What libyaml would guess at or pass on: other encodings, NUL, broken UTF-8. */
@@ -286,7 +303,7 @@ static enum quern_status check_text(struct str text, const char *path, struct qu
         return in_file(err, path,
                        fail(err, QUERN_EUSAGE, "encoding", "UTF-16 text" WANT "expected UTF-8"));
     const char *nul = text.n ? memchr(text.p, 0, text.n) : NULL;
-    size_t bad;
+    size_t bad = 0;
     if (nul)
         bad = (size_t)(nul - text.p);
     else if (utf8_valid(text, &bad))
@@ -303,13 +320,13 @@ enum quern_status yaml_parse(struct str text, const char *path, struct arena *ar
     TRY(check_text(text, path, err));
     struct builder b = {.arena = arena, .path = path, .err = err};
     if (!yaml_parser_initialize(&b.parser))
-        return no_memory(&b);
+        return fail_memory(err, sizeof b);
     yaml_parser_set_encoding(&b.parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&b.parser, (const unsigned char *)text.p, text.n);
-    const enum quern_status status = read_document(&b, root);
+    *root = read_document(&b);
     yaml_event_delete(&b.event);
     yaml_parser_delete(&b.parser);
-    return status;
+    return b.status;
 }
 
 const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key)

@@ -36,6 +36,17 @@ static struct fd_cache *fd_cache_new(uint32_t nfiles)
     return c;
 }
 
+static void fd_cache_free(struct fd_cache *c, uint32_t nfiles)
+{
+    if (!c)
+        return;
+    for (uint32_t i = 0; i < nfiles; i++)
+        if (c->files[i].fd >= 0)
+            close(c->files[i].fd);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
 enum quern_status model_new(const char *path, uint32_t nfiles, struct model **out,
                             struct quern_error *err)
 {
@@ -57,14 +68,10 @@ void model_close(struct model *m)
 {
     if (!m)
         return;
-    for (uint32_t i = 0; i < m->nfiles; i++) {
-        if (m->fds->files[i].fd >= 0)
-            close(m->fds->files[i].fd);
+    const uint32_t nfiles = m->files ? m->nfiles : 0;
+    for (uint32_t i = 0; i < nfiles; i++)
         free(m->files[i].header);
-    }
-    if (m->fds)
-        pthread_mutex_destroy(&m->fds->lock);
-    free(m->fds);
+    fd_cache_free(m->fds, nfiles);
     free(m->tensors);
     free(m->metas);
     free(m->notes);
@@ -250,7 +257,7 @@ bool meta_u64(const struct meta *k, uint64_t *out)
     uint64_t v = 0;
     for (size_t i = 0; i < n; i++)
         v |= (uint64_t)(uint8_t)k->value.p[i] << (8 * i);
-    if (meta_types[k->type].is_signed && v >> (8 * n - 1) != 0)
+    if (meta_types[k->type].is_signed && (int8_t)k->value.p[n - 1] < 0)
         return false;
     *out = v;
     return true;

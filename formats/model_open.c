@@ -268,11 +268,11 @@ static int name_to_file(const void *name, const void *file)
 }
 
 /* Shards that lie there but are not in the index: somebody may have expected them to count. */
-static enum quern_status note_unlisted(struct model *m, const char *dir, struct quern_error *err)
+static enum quern_status note_unlisted(struct model *m, struct quern_error *err)
 {
-    DIR *d = opendir(dir);
+    DIR *d = m->dir ? opendir(m->dir) : NULL;
     if (!d)
-        return fail_errno(err, dir, "list the directory");
+        return fail_errno(err, m->dir, "list the directory");
     enum quern_status s = QUERN_OK;
     const struct dirent *e;
     while (s == QUERN_OK && (e = readdir(d))) {
@@ -303,7 +303,7 @@ static enum quern_status read_shards(struct model *m, const char *index_path,
     free(mapped);
     TRY(in_file(err, index_path, s));
     TRY(note_total_size(m, x, err));
-    return note_unlisted(m, m->dir, err);
+    return note_unlisted(m, err);
 }
 
 static enum quern_status open_index_in(struct arena *scratch, const char *index_path,
@@ -443,8 +443,11 @@ static enum quern_status open_listed(struct listing *l, const char *path, struct
         return fail_memory(err, strlen(path));
     if (name_ends(name, ".json"))
         return open_index(file, out, err);
-    TRY(open_file(file, out, err));
-    struct model *m = *out;
+    struct model *m = NULL;
+    const enum quern_status s = open_file(file, &m, err);
+    if (s != QUERN_OK || !m)
+        return s;
+    *out = m;
     if (m->format == MODEL_SAFETENSORS && !(m->dir = arena_printf(&m->arena, "%s", path))) {
         model_close(m);
         return fail_memory(err, strlen(path));

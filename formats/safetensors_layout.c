@@ -83,7 +83,7 @@ static void put_header(struct json_writer *w, const struct meta *metadata, uint3
     for (uint32_t i = 0; i < ntensors; i++)
         put_tensor(w, order[i]);
     json_close(w, '}');
-    json_raw(w, (struct str){blanks, -w->n % 8});
+    json_raw(w, (struct str){blanks, 7 - (w->n + 7) % 8});
     for (unsigned i = 0; i < 8 && !w->failed; i++)
         w->p[i] = (char)((uint64_t)(w->n - 8) >> (8 * i));
 }

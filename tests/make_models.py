@@ -1,0 +1,314 @@
+#!/usr/bin/env python3
+"""make_models.py DIR - write the small models the command-line tests run on. Standard library only.
+
+The same bytes on every machine and Python version (the weights come from SHAKE-128 streams). A finished set leaves
+DIR/.stamp with the hash of this file, so a second call does nothing until this file changes.
+
+  dense-{f32,f16,bf16}.gguf   llama, 2 layers, grouped-query attention, untied output, every row a multiple of 256
+  dense-{b,c}.gguf            two fine-tunes of dense-bf16.gguf
+  split-0000N-of-00003.gguf   dense-f16.gguf in three parts
+  ragged.gguf                 rows of 40 and 96: no whole blocks of 32, or none of 256
+  unknown-arch.gguf           an architecture nobody knows
+  align64.gguf                general.alignment = 64
+  nan.gguf inf.safetensors    one bad weight each
+  hf hf-b hf-c                Hugging Face directory of three shards with index, and two fine-tunes (one file each)
+  hub/                        hf-b as it lies in a hub cache: snapshots/REV/ with links into blobs/
+  hf-shape                    hf-b with one tensor of another shape
+  mixed.safetensors           every plain type, scalars, empty tensors
+  names.safetensors           odd tensor names
+  wide-{base,a,b}.safetensors a few tensors of millions of weights, for many tiles
+  bad/                        files that are not what their name says
+"""
+import array, functools, hashlib, json, os, shutil, struct, sys
+
+GGUF_TYPE = {"F32": 0, "F16": 1, "BF16": 30}
+FILE_TYPE = {"F32": 0, "F16": 1, "BF16": 32}
+VOCAB, EMBD, FF, LAYERS, HEADS, KV_HEADS = 320, 256, 512, 2, 4, 2
+
+
+# ---- weights
+
+def uniform(tag, n):
+    """n integers, sums of two uniform 16-bit numbers: 0 .. 131070, mean 65535."""
+    a, b = array.array("H"), array.array("H")
+    a.frombytes(hashlib.shake_128(("quern-test|%s|0" % tag).encode()).digest(2 * n))
+    b.frombytes(hashlib.shake_128(("quern-test|%s|1" % tag).encode()).digest(2 * n))
+    if sys.byteorder != "little":
+        a.byteswap(), b.byteswap()
+    return [x + y for x, y in zip(a, b)]
+
+
+@functools.lru_cache(None)
+def weights(tag, n, scale, mean=0.0):
+    return [mean + (x - 65535) * (scale / 32768) for x in uniform(tag, n)]
+
+
+def pack(values, dtype):
+    if dtype == "F32":
+        return struct.pack("<%df" % len(values), *values)
+    if dtype == "F16":
+        return struct.pack("<%de" % len(values), *values)
+    assert dtype == "BF16"
+    words = array.array("I")
+    words.frombytes(struct.pack("=%df" % len(values), *values))
+    # Round to nearest even.
+    return struct.pack("<%dH" % len(values), *[(w + 0x7FFF + (w >> 16 & 1)) >> 16 for w in words])
+
+
+def llama(tag, hf):
+    """[(name, shape, values)] of the dense test model, in the order its format usually has."""
+    def block(i):
+        g, h = "blk.%d." % i, "model.layers.%d." % i
+        kv = EMBD // HEADS * KV_HEADS
+        return [(g + "attn_norm", h + "input_layernorm", (EMBD,)), (g + "ffn_down", h + "mlp.down_proj", (EMBD, FF)),
+                (g + "ffn_gate", h + "mlp.gate_proj", (FF, EMBD)), (g + "ffn_up", h + "mlp.up_proj", (FF, EMBD)),
+                (g + "ffn_norm", h + "post_attention_layernorm", (EMBD,)), (g + "attn_k", h + "self_attn.k_proj", (kv, EMBD)),
+                (g + "attn_output", h + "self_attn.o_proj", (EMBD, EMBD)), (g + "attn_q", h + "self_attn.q_proj", (EMBD, EMBD)),
+                (g + "attn_v", h + "self_attn.v_proj", (kv, EMBD))]
+
+    parts = [("output", "lm_head", (VOCAB, EMBD)), ("token_embd", "model.embed_tokens", (VOCAB, EMBD))]
+    for i in range(LAYERS):
+        parts += block(i)
+    parts.append(("output_norm", "model.norm", (EMBD,)))
+    out = []
+    for g, h, shape in parts:
+        n = shape[0] * (shape[1] if len(shape) == 2 else 1)
+        if len(shape) == 1:
+            v = weights("base|" + h, n, 0.05, 1.0)
+        else:
+            v = weights("base|" + h, n, 0.04)
+        if tag != "base":
+            v = [x + d for x, d in zip(v, weights("%s|%s" % (tag, h), n, 0.004))]
+        out.append(((h if hf else g) + ".weight", shape, v))
+    return out
+
+
+# ---- GGUF
+
+def text(x):
+    x = x.encode() if isinstance(x, str) else x
+    return struct.pack("<Q", len(x)) + x
+
+
+def kv(key, kind, value):
+    fixed = {"u32": (4, "<I"), "i32": (5, "<i"), "f32": (6, "<f"), "bool": (7, "<?"), "u64": (10, "<Q"), "u16": (2, "<H")}
+    if kind in fixed:
+        return text(key) + struct.pack("<I", fixed[kind][0]) + struct.pack(fixed[kind][1], value)
+    if kind == "str":
+        return text(key) + struct.pack("<I", 8) + text(value)
+    if kind == "arr[str]":
+        return text(key) + struct.pack("<IIQ", 9, 8, len(value)) + b"".join(text(v) for v in value)
+    number, form = fixed[kind[4:-1]]
+    return text(key) + struct.pack("<IIQ", 9, number, len(value)) + b"".join(struct.pack(form, v) for v in value)
+
+
+def gguf_keys(dtype, arch="llama"):
+    return [("general.architecture", "str", arch), ("general.name", "str", "quern test model"),
+            ("general.file_type", "u32", FILE_TYPE[dtype]), (arch + ".block_count", "u32", LAYERS),
+            (arch + ".context_length", "u32", 128), (arch + ".embedding_length", "u32", EMBD),
+            (arch + ".feed_forward_length", "u32", FF), (arch + ".attention.head_count", "u32", HEADS),
+            (arch + ".attention.head_count_kv", "u32", KV_HEADS), (arch + ".attention.layer_norm_rms_epsilon", "f32", 1e-5),
+            (arch + ".rope.dimension_count", "u32", EMBD // HEADS), (arch + ".vocab_size", "u32", VOCAB),
+            ("tokenizer.ggml.model", "str", "gpt2"), ("tokenizer.ggml.pre", "str", "default"),
+            ("tokenizer.ggml.tokens", "arr[str]", ["<%d>" % i for i in range(VOCAB)]),
+            ("tokenizer.ggml.token_type", "arr[i32]", [1] * VOCAB), ("tokenizer.ggml.merges", "arr[str]", ["< 0", "< 1"])]
+
+
+def gguf(path, keys, tensors, align=32):
+    """tensors: [(name, shape outermost first, dtype, bytes)]"""
+    head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(keys)) + b"".join(kv(*k) for k in keys)
+    at, data = 0, []
+    for name, shape, dtype, raw in tensors:
+        head += text(name) + struct.pack("<I", len(shape)) + b"".join(struct.pack("<Q", d) for d in reversed(shape))
+        head += struct.pack("<IQ", GGUF_TYPE[dtype], at)
+        raw += bytes(-len(raw) % align)
+        data.append(raw)
+        at += len(raw)
+    with open(path, "wb") as f:
+        f.write(head + bytes(-len(head) % align) + b"".join(data))
+
+
+def gguf_tensors(parts, dtype):
+    # Norms stay F32, as converters write them.
+    return [(n, s, t, pack(v, t)) for n, s, v in parts for t in ["F32" if len(s) == 1 else dtype]]
+
+
+def gguf_models(out):
+    base = llama("base", hf=False)
+    for dtype in ("F32", "F16", "BF16"):
+        gguf(out("dense-%s.gguf" % dtype.lower()), gguf_keys(dtype), gguf_tensors(base, dtype))
+    for tag in "bc":
+        gguf(out("dense-%s.gguf" % tag), gguf_keys("BF16"), gguf_tensors(llama(tag, hf=False), "BF16"))
+
+    tensors = gguf_tensors(base, "F16")
+    cuts = [0, 5, 12, len(tensors)]
+    for i in range(3):
+        split = [("split.no", "u16", i), ("split.count", "u16", 3), ("split.tensors.count", "i32", len(tensors))]
+        gguf(out("split-%05d-of-00003.gguf" % (i + 1)), (gguf_keys("F16") if i == 0 else []) + split,
+             tensors[cuts[i]:cuts[i + 1]])
+
+    ragged = [("token_embd.weight", (8, 256), weights("ragged|e", 2048, 0.1)), ("blk.0.ffn_down.weight", (8, 96), weights("ragged|d", 768, 0.1)),
+              ("blk.0.attn_k.weight", (8, 40), weights("ragged|k", 320, 0.1)), ("blk.0.conv.weight", (4, 3, 64), weights("ragged|c", 768, 0.1))]
+    gguf(out("ragged.gguf"), [("general.architecture", "str", "llama"), ("llama.block_count", "u32", 1)], gguf_tensors(ragged, "F16"))
+    gguf(out("unknown-arch.gguf"), gguf_keys("F16", "zzz-new"), gguf_tensors(base[:4], "F16"))
+    gguf(out("align64.gguf"), [("general.architecture", "str", "llama"), ("general.alignment", "u32", 64)], gguf_tensors(base[2:8], "F16"), 64)
+    bad = [(n, s, list(v)) for n, s, v in base[:4]]
+    bad[1][2][1000] = float("nan")
+    bad[3][2][5] = float("inf")
+    gguf(out("nan.gguf"), gguf_keys("F32"), gguf_tensors(bad, "F32"))
+
+
+# ---- safetensors and Hugging Face directories
+
+ST_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "U16": 2, "U32": 4, "U64": 8, "BOOL": 1,
+            "F8_E4M3": 1, "F8_E5M2": 1}
+
+
+def safetensors(path, tensors, metadata=None):
+    """tensors: [(name, shape, dtype, bytes)]"""
+    header, at = {}, 0
+    if metadata is not None:
+        header["__metadata__"] = metadata
+    for name, shape, dtype, raw in tensors:
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + len(raw)]}
+        at += len(raw)
+    head = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    head += b" " * (-len(head) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(head)) + head + b"".join(t[3] for t in tensors))
+
+
+def hf_side_files(where):
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": EMBD, "intermediate_size": FF,
+              "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "vocab_size": VOCAB,
+              "max_position_embeddings": 128, "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "hidden_act": "silu",
+              "tie_word_embeddings": False, "torch_dtype": "bfloat16"}
+    tokens = {"<%d>" % i: i for i in range(VOCAB)}
+    tokenizer = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": tokens, "merges": []}}
+    with open(os.path.join(where, "config.json"), "w") as f:
+        json.dump(config, f, indent=2)
+    with open(os.path.join(where, "tokenizer.json"), "w") as f:
+        json.dump(tokenizer, f)
+    with open(os.path.join(where, "tokenizer_config.json"), "w") as f:
+        json.dump({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 128}, f)
+    with open(os.path.join(where, "generation_config.json"), "w") as f:
+        json.dump({"do_sample": False}, f)
+
+
+def hf_models(out):
+    for tag, name in (("base", "hf"), ("b", "hf-b"), ("c", "hf-c")):
+        tensors = sorted((n, s, "BF16", pack(v, "BF16")) for n, s, v in llama(tag, hf=True))
+        os.mkdir(out(name))
+        hf_side_files(out(name))
+        if tag != "base":
+            safetensors(out(name, "model.safetensors"), tensors, {"format": "pt"})
+            continue
+        cuts, where = [0, 6, 13, len(tensors)], {}
+        for i in range(3):
+            shard = "model-%05d-of-00003.safetensors" % (i + 1)
+            safetensors(out(name, shard), tensors[cuts[i]:cuts[i + 1]], {"format": "pt"})
+            where.update((t[0], shard) for t in tensors[cuts[i]:cuts[i + 1]])
+        with open(out(name, "model.safetensors.index.json"), "w") as f:
+            json.dump({"metadata": {"total_size": sum(len(t[3]) for t in tensors)}, "weight_map": where}, f, indent=2)
+
+    # The hub cache: every file of a snapshot is a relative link to a blob named by a hash.
+    repo, revision = out("hub", "models--acme--tiny"), "0123456789abcdef0123456789abcdef01234567"
+    snapshot = os.path.join(repo, "snapshots", revision)
+    for d in ("blobs", "refs"):
+        os.makedirs(os.path.join(repo, d))
+    os.makedirs(snapshot)
+    with open(os.path.join(repo, "refs", "main"), "w") as f:
+        f.write(revision)
+    for name in sorted(os.listdir(out("hf-b"))):
+        with open(out("hf-b", name), "rb") as f:
+            blob = hashlib.sha256(f.read()).hexdigest()
+        shutil.copyfile(out("hf-b", name), os.path.join(repo, "blobs", blob))
+        os.symlink(os.path.join("..", "..", "blobs", blob), os.path.join(snapshot, name))
+
+    shaped = [(n, s, "BF16", pack(v, "BF16")) for n, s, v in llama("b", hf=True)]
+    i = [t[0] for t in shaped].index("model.layers.1.mlp.up_proj.weight")
+    shaped[i] = (shaped[i][0], (FF, EMBD // 2), "BF16", shaped[i][3][:len(shaped[i][3]) // 2])
+    os.mkdir(out("hf-shape"))
+    hf_side_files(out("hf-shape"))
+    safetensors(out("hf-shape", "model.safetensors"), sorted(shaped))
+
+
+def odd_models(out):
+    mixed = []
+    for dtype in sorted(ST_BYTES, key=lambda d: (-ST_BYTES[d], d)):
+        n = 64
+        raw = bytes(i * 7 % 120 for i in range(n)) * ST_BYTES[dtype] # finite in every float type
+        if dtype == "F64":
+            raw = struct.pack("<64d", *[(i - 20) / 7 for i in range(n)])
+        if dtype == "BOOL":
+            raw = bytes(i % 2 for i in range(n))
+        mixed.append(("t_" + dtype.lower(), (2, 32), dtype, raw))
+    mixed.append(("scalar", (), "F32", struct.pack("<f", 2.5)))
+    mixed.append(("empty", (0, 32), "F32", b""))
+    safetensors(out("mixed.safetensors"), mixed, {"format": "pt", "note": "every plain type"})
+    safetensors(out("inf.safetensors"), [("fine", (4,), "F32", bytes(16)), ("bad", (2, 4), "F32", struct.pack("<8f", 0, 1, 2, 3, 4, float("inf"), 6, 7))])
+    odd = ["a", "with space", "quote\"and\\slash", "uni\u00e9\u4e16\u754c", "tab\tand\nnewline", "esc\u001b[31m", "x" * 63, "y" * 200, "a.weight.", ".weight"]
+    safetensors(out("names.safetensors"), [(n, (32,), "F32", bytes(128)) for n in odd])
+
+
+def wide_models(out):
+    """Gaussian-like bf16 by table: a byte of sign and exponent, a random low byte. Fine-tunes change the low bytes."""
+    table = bytes([(i & 1) << 7 | (0x3C if i & 2 else 0x3B if i & 4 else 0x3A) for i in range(256)])
+    shapes = [("model.embed.weight", (1000, 1024)), ("model.big.weight", (2048, 1024)), ("model.odd.weight", (33, 1000)), ("model.norm.weight", (1024,))]
+    for tag in ("base", "a", "b"):
+        tensors = []
+        for name, shape in shapes:
+            n = shape[0] * (shape[1] if len(shape) == 2 else 1)
+            raw = bytearray(2 * n)
+            raw[0::2] = hashlib.shake_128(("quern-wide|%s|%s|low" % (tag, name)).encode()).digest(n)
+            raw[1::2] = hashlib.shake_128(("quern-wide|%s" % name).encode()).digest(n).translate(table)
+            tensors.append((name, shape, "BF16", bytes(raw)))
+        safetensors(out("wide-%s.safetensors" % tag), tensors, {"format": "pt"})
+    # The same weights as a GGUF, without the name that its row length keeps from being quantized.
+    gguf(out("wide.gguf"), [("general.architecture", "str", "llama")], [t for t in tensors if t[0] != "model.odd.weight"])
+
+
+def bad_files(out):
+    os.mkdir(out("bad"))
+    with open(out("dense-f16.gguf"), "rb") as f:
+        whole = f.read()
+    with open(out("hf-b", "model.safetensors"), "rb") as f:
+        st = f.read()
+    for name, data in (("truncated.gguf", whole[:len(whole) // 2]), ("header-only.gguf", whole[:20]), ("empty.gguf", b""),
+                       ("empty.safetensors", b""), ("truncated.safetensors", st[:len(st) - 100]), ("short.safetensors", st[:100]),
+                       ("html.safetensors", b"<!DOCTYPE html>\n<html><head><title>404</title></head></html>\n"),
+                       ("lfs.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 4939116424\n" % (b"ab" * 32)),
+                       ("pickle.safetensors", b"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01K\x01s."), ("zip.bin", b"PK\x03\x04" + bytes(60)),
+                       ("is-gguf.safetensors", whole[:4096]), ("is-safetensors.gguf", st[:4096])):
+        with open(out("bad", name), "wb") as f:
+            f.write(data)
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit("usage: make_models.py DIR")
+    where = sys.argv[1]
+    with open(os.path.abspath(__file__), "rb") as f:
+        stamp = hashlib.sha256(f.read()).hexdigest()
+    try:
+        with open(os.path.join(where, ".stamp")) as f:
+            if f.read() == stamp:
+                return
+    except OSError:
+        pass
+    shutil.rmtree(where, ignore_errors=True)
+    os.makedirs(where)
+
+    def out(*parts):
+        return os.path.join(where, *parts)
+
+    gguf_models(out)
+    hf_models(out)
+    odd_models(out)
+    wide_models(out)
+    bad_files(out)
+    with open(out(".stamp"), "w") as f:
+        f.write(stamp)
+
+
+main()

@@ -1,0 +1,117 @@
+/* test_corpus.c - every file of make_corpus.py gets the verdict its list says, in little memory. */
+#include <sys/resource.h>
+#include <time.h>
+
+#include "corpus.h"
+#include "formats/gguf.h"
+
+TestSuite(corpus, .init = scratch_begin, .fini = scratch_end, .timeout = 60);
+
+/* What inspect and quantize together say of a path. */
+static enum quern_status judge(const char *path, struct quern_error *err)
+{
+    struct model *m;
+    TRY(model_open(path, &m, err));
+    const enum quern_status s = gguf_check_model(m, err);
+    model_close(m);
+    return s;
+}
+
+static bool is_model(const struct corpus_row *r)
+{
+    return strcmp(r->kind, "config") != 0;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static enum quern_status expected_status(const char *err)
+{
+    if (!err)
+        return QUERN_OK;
+    return strcmp(err, "is-pickle") == 0   ? QUERN_EUNSUPPORTED
+           : strcmp(err, "io") == 0        ? QUERN_EIO
+           : strcmp(err, "ambiguous") == 0 ? QUERN_EUSAGE
+                                           : QUERN_EFORMAT;
+}
+
+static bool printable(const char *s)
+{
+    for (; *s; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7F)
+            return false;
+    return true;
+}
+
+Test(corpus, every_file_gets_its_verdict)
+{
+    struct corpus c;
+    corpus_open(&c);
+    size_t judged = 0;
+    double slowest = 0;
+    const char *slowest_name = "";
+    for (size_t i = 0; i < c.count; i++) {
+        const struct corpus_row *r = &c.rows[i];
+        if (!is_model(r))
+            continue;
+        struct quern_error err = {.kind = "-"};
+        const double start = now();
+        const enum quern_status s = judge(r->path, &err);
+        if (now() - start > slowest) {
+            slowest = now() - start;
+            slowest_name = r->name;
+        }
+        judged++;
+        cr_expect_str_eq(err.kind, r->err ? r->err : "-", "%s: %s", r->name, err.text);
+        cr_expect(s == expected_status(r->err), "%s: status %d", r->name, s);
+        cr_expect(s == QUERN_OK || err.file[0], "%s: no file in the message", r->name);
+        cr_expect(printable(err.text), "%s: the message would reach the terminal raw", r->name);
+    }
+    cr_log_info("%zu files; the slowest took %.1f ms: %s", judged, slowest * 1e3, slowest_name);
+    cr_assert(judged > 400);
+    corpus_close(&c);
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define INSTRUMENTED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+#define INSTRUMENTED 1
+#endif
+#endif
+
+#ifndef INSTRUMENTED
+/* Peak memory of a process that does nothing but judge this file, in KiB; -1 when it crashed. */
+static long peak_kib(const char *path)
+{
+    const pid_t child = fork();
+    cr_assert(child >= 0);
+    if (child == 0) {
+        judge(path, NULL);
+        _exit(0);
+    }
+    int status;
+    struct rusage usage;
+    cr_assert(wait4(child, &status, 0, &usage) == child);
+    return status == 0 ? usage.ru_maxrss : -1;
+}
+
+Test(corpus, no_file_makes_a_reader_take_much_memory)
+{
+    struct corpus c;
+    corpus_open(&c);
+    for (size_t i = 0; i < c.count; i++) {
+        const struct corpus_row *r = &c.rows[i];
+        if (!is_model(r) || strstr(r->name, "big_"))
+            continue;
+        const long kib = peak_kib(r->path);
+        cr_expect(kib >= 0, "%s: crashed", r->name);
+        cr_expect(kib < 64 * 1024, "%s: %ld KiB", r->name, kib);
+    }
+    corpus_close(&c);
+}
+#endif
