@@ -40,11 +40,13 @@ static size_t count_values(struct str list)
 /* Value number i of a list with commas. */
 static struct str value_at(struct str list, size_t i)
 {
-    const char *p = list.p, *end = list.p + list.n;
-    for (; i > 0; i--)
-        p = (const char *)memchr(p, ',', (size_t)(end - p)) + 1;
-    const char *comma = memchr(p, ',', (size_t)(end - p));
-    return (struct str){p, (size_t)((comma ? comma : end) - p)};
+    size_t from = 0, to = 0;
+    for (;; from = ++to) {
+        while (to < list.n && list.p[to] != ',')
+            to++;
+        if (i-- == 0 || to == list.n)
+            return (struct str){list.p + from, to - from};
+    }
 }
 
 /* Only what means itself in YAML: a number or a truth value. */
@@ -98,8 +100,8 @@ static enum quern_status write_params(const struct writer *w, bool whole, size_t
     const char *indent = whole ? "" : "    ";
     bool any = false;
     for (size_t i = 0; i < w->flags->nparams; i++) {
-        struct str name, values;
-        int index;
+        struct str name = {NULL, 0}, values = {NULL, 0};
+        int index = -1;
         TRY(read_param(w, w->flags->params[i], &name, &values, &index));
         if (is_per_model(w, index, values) == whole)
             continue;
@@ -129,7 +131,6 @@ static enum quern_status write_recipe(const struct writer *w)
     fprintf(w->out, "merge_method: %s\n", w->method->name);
     write_word(w, "base_model", f->base);
     fputs("models:\n", w->out);
-    /* base and model of SLERP: the base is a model too, so a list of one is fine. */
     for (size_t k = 0; k < f->nmodels; k++) {
         fputs("  - model: ", w->out);
         write_quoted(w->out, f->models[k]);

@@ -111,7 +111,7 @@ static enum quern_status look_in_cache(const char *cache, const struct parts *p,
                              : arena_printf(arena, "%s/models--%.*s", cache, STR_ARG(p->path));
     if (!repo)
         return fail_memory(err, p->path.n);
-    struct str commit;
+    struct str commit = {NULL, 0};
     TRY(read_ref(repo, revision, arena, &commit, err));
     const char *snapshot = arena_printf(arena, "%s/snapshots/%.*s", repo, STR_ARG(commit));
     if (!snapshot)

@@ -1,6 +1,7 @@
 /* merge.c - from a recipe to a plan with one step per tensor. */
 #include "merge/merge.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "core/io.h"
@@ -88,6 +89,14 @@ static enum quern_status open_models(struct planner *pl, struct quern_error *err
     return QUERN_OK;
 }
 
+/* The model that shapes, types and metadata are taken from. */
+static const struct model *donor_of(const struct planner *pl)
+{
+    const struct model *donor = pl->set.models[pl->set.donor];
+    assert(donor);
+    return donor;
+}
+
 /* ---- the output ------------------------------------------------------------------------------ */
 
 static enum quern_status check_output(struct planner *pl, struct quern_error *err)
@@ -111,7 +120,7 @@ static enum quern_status check_output(struct planner *pl, struct quern_error *er
 
 static enum quern_status check_conversion(const struct planner *pl, struct quern_error *err)
 {
-    const bool gguf = pl->set.models[pl->set.donor]->format == MODEL_GGUF;
+    const bool gguf = donor_of(pl)->format == MODEL_GGUF;
     if (gguf && !pl->to_gguf)
         return fail(err, QUERN_EUNSUPPORTED, "conversion",
                     "the models are GGUF and the output is not" WANT
@@ -227,20 +236,20 @@ static int by_name(const void *a, const void *b)
  * safetensors. */
 static const struct tensor **ordered(struct planner *pl)
 {
-    const struct model *donor = pl->set.models[pl->set.donor];
+    const struct model *donor = donor_of(pl);
     const struct tensor **order =
         ARENA_NEW(&pl->plan->arena, const struct tensor *, donor->ntensors + 1);
     for (uint32_t i = 0; order && i < donor->ntensors; i++)
         order[i] = &donor->tensors[i];
     if (order && !pl->to_gguf)
-        qsort(order, donor->ntensors, sizeof *order, by_name);
+        qsort(order, donor->ntensors, sizeof order[0], by_name);
     return order;
 }
 
 static enum quern_status plan_steps(struct planner *pl, struct quern_error *err)
 {
     struct plan *p = pl->plan;
-    const struct model *donor = pl->set.models[pl->set.donor];
+    const struct model *donor = donor_of(pl);
     const struct tensor **order = ordered(pl);
     p->steps = ARENA_NEW(&p->arena, struct step, donor->ntensors + 1);
     if (!p->steps || !order)
@@ -274,7 +283,7 @@ static enum quern_status keep_types(struct planner *pl, struct meta_list *metas,
     uint32_t counts[DTYPE_COUNT] = {0};
     enum dtype most = DTYPE_F32;
     bool changed = false;
-    const struct model *donor = pl->set.models[pl->set.donor];
+    const struct model *donor = donor_of(pl);
     for (uint32_t i = 0; i < pl->plan->nsteps; i++) {
         const struct step *s = &pl->plan->steps[i];
         changed |= model_find(donor, s->name)->dtype != s->dtype;
@@ -292,7 +301,7 @@ static enum quern_status keep_types(struct planner *pl, struct meta_list *metas,
 
 static enum quern_status lay_out_gguf(struct planner *pl, struct quern_error *err)
 {
-    const struct model *donor = pl->set.models[pl->set.donor];
+    const struct model *donor = donor_of(pl);
     struct meta_list metas;
     uint64_t alignment;
     if (!meta_list_copy(&metas, &pl->plan->arena, donor->metas, donor->nmetas))
@@ -323,7 +332,7 @@ static enum quern_status add_card(struct planner *pl, struct quern_error *err)
 
 static enum quern_status lay_out_directory(struct planner *pl, struct quern_error *err)
 {
-    const struct model *donor = pl->set.models[pl->set.donor];
+    const struct model *donor = donor_of(pl);
     const uint64_t asked = pl->req->shard_bytes;
     const uint64_t shard = asked == 0 ? DEFAULT_SHARD : asked == UINT64_MAX ? 0 : asked;
     if (donor->dir)
@@ -335,7 +344,7 @@ static enum quern_status lay_out_directory(struct planner *pl, struct quern_erro
 
 static enum quern_status lay_out(struct planner *pl, struct quern_error *err)
 {
-    const struct model *donor = pl->set.models[pl->set.donor];
+    const struct model *donor = donor_of(pl);
     if (pl->to_gguf)
         return lay_out_gguf(pl, err);
     if (pl->to_file)

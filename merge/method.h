@@ -73,7 +73,7 @@ int method_param_index(const struct method *m, struct str name);
  * or of its other methods. */
 bool param_without_effect(struct str name);
 
-/* The name closest to word among m's parameters and, for a key, others; NULL when none is close. */
+/* The parameter of m whose name is close to word, or NULL. */
 const char *closest_param(const struct method *m, struct str word);
 
 /* Helper for prepare: all the models as sources, the base first when there is one of BASE_ORIGIN or

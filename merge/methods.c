@@ -4,14 +4,14 @@
 #include "merge/method.h"
 
 static const struct method *const methods[] = {&method_linear, &method_slerp, &method_ties};
-#define NMETHODS (sizeof methods / sizeof *methods)
+#define NMETHODS (sizeof methods / sizeof methods[0])
 
 /* What mergekit has and quern does not have yet. */
 static const char *const planned[] = {
     "nuslerp", "multislerp",   "karcher",     "task_arithmetic",  "dare_linear", "dare_ties",
     "della",   "della_linear", "breadcrumbs", "breadcrumbs_ties", "model_stock", "sce",
     "ram",     "ramplus_tl",   "nearswap",    "arcee_fusion",     "passthrough"};
-#define NPLANNED (sizeof planned / sizeof *planned)
+#define NPLANNED (sizeof planned / sizeof planned[0])
 
 /* Of mergekit's methods, old and new. int8_mask only ever chose how a mask was stored. */
 static const char *const without_effect[] = {"int8_mask",

@@ -74,9 +74,9 @@ static enum quern_status find_quantization(struct str config, bool *found, struc
     *found = false;
     if (pull_next(&p) != PULL_OBJECT)
         return QUERN_OK; /* whoever carries the file over says what is wrong with it */
-    for (enum pull_token t; (t = pull_next(&p)) == PULL_KEY;) {
+    while (pull_next(&p) == PULL_KEY) {
         const bool ours = str_is(p.str, "quantization_config");
-        t = pull_next(&p);
+        const enum pull_token t = pull_next(&p);
         *found |= ours && t == PULL_OBJECT;
         if (!pull_skip(&p, t))
             return pull_fail(&p, 0, err);

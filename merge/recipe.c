@@ -92,12 +92,11 @@ static void read_ref_key(struct reader *d, const struct yaml_node *n, const char
         read_ref(d, n, what, ref);
     else if (str_is(n->key, "path"))
         text_of(d, n, what, &ref->path);
-    else if (str_is(n->key, "revision") && yaml_is_null(n))
+    else if (yaml_is_null(n) && (str_is(n->key, "revision") || str_is(n->key, "lora") ||
+                                 str_is(n->key, "override_architecture")))
         return;
     else if (str_is(n->key, "revision"))
         text_of(d, n, "revision", &ref->revision);
-    else if ((str_is(n->key, "lora") || str_is(n->key, "override_architecture")) && yaml_is_null(n))
-        return;
     else if (str_is(n->key, "lora") || str_is(n->key, "override_architecture"))
         wrong(d, n, QUERN_EUNSUPPORTED, "recipe", "%s: '%s' is not supported yet", what, n->key.p);
     else
@@ -296,7 +295,6 @@ static void read_model(struct reader *d, const struct yaml_node *n)
         wrong(d, n, QUERN_EUSAGE, "recipe", "an entry of models without the key 'model'");
         return;
     }
-    /* One place stays free for a base that is not in the list. */
     if (r->nmodels == MAX_SOURCES) {
         wrong(d, n, QUERN_EUSAGE, "recipe", "more than %u models", MAX_SOURCES);
         return;
@@ -405,7 +403,9 @@ static void check_top_key(struct reader *d, const struct yaml_node *n)
             continue;
         if (top_keys[i].use == NOT_YET && !yaml_is_null(n))
             wrong(d, n, QUERN_EUNSUPPORTED, "recipe", "'%s' is not supported yet%s", names[i],
-                  i == 6 ? WANT "list the models under 'models' to merge all their layers" : "");
+                  str_is(n->key, "slices") ? WANT
+                      "list the models under 'models' to merge all their layers"
+                                           : "");
         else if (top_keys[i].use == IGNORE_IT)
             note(d, "has no effect in", names[i], "a recipe");
         return;

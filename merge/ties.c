@@ -330,7 +330,7 @@ static void ties_apply(const struct piece *p, const void *const x[], void *y)
     struct carry *carry = p->carry;
     uint64_t cut[MAX_SOURCES] = {0};
     double scale[MAX_SOURCES];
-    size_t split[MAX_SOURCES]; /* of each trimmed model */
+    size_t split[MAX_SOURCES] = {0}; /* of each trimmed model */
     for (unsigned m = 0; m < t->nmodels; m++)
         scale[m] = 1;
     for (unsigned j = 0; j < t->ntrimmed; j++) {
