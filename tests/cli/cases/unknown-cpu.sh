@@ -1,0 +1,3 @@
+# QUERN_CPU with a name nobody knows.
+export QUERN_CPU=quantum
+q types
