@@ -1,0 +1,304 @@
+#!/usr/bin/env python3
+"""bench.py [quantize] [merge] [memory] [kernels] - measure quern, next to its peers where they are there.
+
+Peers are named by the environment:
+  LLAMA_QUANTIZE=/path/to/llama-quantize   MERGEKIT_YAML=/path/to/mergekit-yaml
+Without them only quern's own figures are printed. Also read:
+  QUERN=build/quern   BENCH_DIR=build/bench-data (needs about 35 GB; 1 GB with SMALL=1)   ROUNDS=5   SMALL=1 (quick and meaningless)
+
+Method: contenders take turns, in alternating order, after one unmeasured round that also brings the inputs into the page
+cache; output files are removed before each run; the table shows medians over the rounds. CPU time is user + system
+of the whole process tree, peak memory the largest resident set of a process. Prints Markdown. Standard library only.
+"""
+import os, platform, shutil, statistics, subprocess, sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+QUERN = os.environ.get("QUERN", os.path.join(ROOT, "build", "quern"))
+KERNELS = None # bench-kernels, beside it
+DIR = os.path.abspath(os.environ.get("BENCH_DIR", os.path.join(ROOT, "build", "bench-data")))
+SMALL = os.environ.get("SMALL", "") not in ("", "0")
+ROUNDS = int(os.environ.get("ROUNDS", "2" if SMALL else "5"))
+LLAMA_QUANTIZE = os.environ.get("LLAMA_QUANTIZE")
+MERGEKIT = os.environ.get("MERGEKIT_YAML")
+MEDIUM, LARGE, HUGE = ("small", "small", "medium") if SMALL else ("medium", "large", "huge")
+LOG = os.path.join(DIR, "log.txt")
+
+
+def path(*parts):
+    return os.path.join(DIR, *parts)
+
+
+class Run:
+    """One finished process: wall and CPU seconds, peak resident bytes."""
+
+    def __init__(self, command):
+        with open(LOG, "a") as log:
+            log.write("$ %s\n" % " ".join(command))
+            log.flush()
+            done = subprocess.run([tool("measure")] + command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
+        if done.returncode != 0:
+            with open(LOG) as log:
+                tail = log.read()[-2000:]
+            sys.exit("bench: failed with %d: %s\n%s" % (done.returncode, " ".join(command), tail))
+        self.wall, self.cpu, kib = map(float, done.stdout.split())
+        self.rss = kib * 1024
+
+
+def tool(name):
+    """A helper of this directory, compiled on first use."""
+    program, source = path(name), os.path.join(HERE, name + ".c")
+    if not os.path.exists(program) or os.path.getmtime(program) < os.path.getmtime(source):
+        subprocess.run(["cc", "-O2", "-o", program, source], check=True)
+    return program
+
+
+def remove(target):
+    if os.path.isdir(target):
+        shutil.rmtree(target)
+    elif os.path.exists(target):
+        os.unlink(target)
+
+
+def read_through(target):
+    """Bring a file, or the files of a directory, into the page cache."""
+    files = [os.path.join(target, f) for f in os.listdir(target)] if os.path.isdir(target) else [target]
+    buffer = bytearray(1 << 20)
+    for name in files:
+        with open(name, "rb", buffering=0) as f:
+            while f.readinto(buffer):
+                pass
+
+
+def take_turns(contenders, inputs, rounds=ROUNDS):
+    """contenders: {label: (command, output)}. Returns {label: [Run]}."""
+    results = {label: [] for label in contenders}
+    for number in range(-1, rounds):
+        order = list(contenders) if number % 2 else list(reversed(contenders))
+        for label in order:
+            command, output = contenders[label]
+            remove(output)
+            for i in inputs:
+                read_through(i)
+            run = Run(command)
+            if number >= 0:
+                results[label].append(run)
+            if number < rounds - 1:
+                remove(output)
+    return results
+
+
+def median(runs, what):
+    return statistics.median(getattr(r, what) for r in runs)
+
+
+def spread(runs, what):
+    values = [getattr(r, what) for r in runs]
+    return "%.2f (%.2f-%.2f)" % (statistics.median(values), min(values), max(values))
+
+
+def table(head, rows):
+    rows = [head] + [[str(c) for c in r] for r in rows]
+    widths = [max(len(r[i]) for r in rows) for i in range(len(head))]
+    rows.insert(1, ["-" * w for w in widths])
+    for r in rows:
+        print("| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |")
+    print(flush=True)
+
+
+def mib(nbytes):
+    return "%.0f MiB" % (nbytes / 2**20)
+
+
+def say(text):
+    print(text + "\n", flush=True)
+
+
+# ---- models
+
+def make_model(*args):
+    """Writes a model once; returns its path."""
+    target = args[3]
+    done = target + ".done"
+    if not os.path.exists(done):
+        remove(target)
+        subprocess.run([tool("make_model")] + list(args), check=True)
+        os.sync() # so that the write-back of the inputs is not in the figures
+        with open(done, "w"):
+            pass
+    return target
+
+
+def gguf(kind, size):
+    return make_model("gguf", kind, size, path("%s-%s.gguf" % (size, kind)))
+
+
+def hf(kind, size, variant):
+    return make_model("hf", kind, size, path("%s-%s-%d" % (size, kind, variant)), str(variant))
+
+
+def nweights(size):
+    """Of a model of this size: its bf16 file has two bytes for each and a small header."""
+    return os.path.getsize(os.path.join(hf("sparse", size, 0), "model.safetensors")) / 2
+
+
+def recipe(name, method, models, base=None, parameters=""):
+    text = "merge_method: %s\n" % method
+    if base:
+        text += "base_model: %s\n" % base
+    text += "models:\n" + "".join("  - model: %s\n%s" % m for m in models)
+    text += parameters + "dtype: bfloat16\n"
+    target = path(name + ".yml")
+    with open(target, "w") as f:
+        f.write(text)
+    return target
+
+
+# ---- (a) quantize
+
+def bench_quantize():
+    print("## Quantizing %.0f M weights, GGUF to GGUF, input in the page cache\n" % (nweights(MEDIUM) / 1e6))
+    if not LLAMA_QUANTIZE:
+        say("LLAMA_QUANTIZE is not set: no comparison with llama-quantize.")
+    rows = []
+    for kind in ("bf16", "f16"):
+        source = gguf(kind, MEDIUM)
+        for to in ("Q8_0", "Q4_0"):
+            contenders, outputs = {}, {}
+            for threads in ("1", "2"):
+                out = outputs["quern", threads] = path("out-quern-%s.gguf" % threads)
+                contenders["quern", threads] = ([QUERN, "quantize", "-q", "-j", threads, "--pure", source, out, to], out)
+                if LLAMA_QUANTIZE:
+                    out = outputs["llama-quantize", threads] = path("out-llama-%s.gguf" % threads)
+                    contenders["llama-quantize", threads] = ([LLAMA_QUANTIZE, "--pure", source, out, to, threads], out)
+            results = take_turns(contenders, [source])
+            same = {subprocess.run(["sha256sum", o], capture_output=True, check=True).stdout.split()[0] for o in outputs.values()}
+            for label in sorted(results, key=lambda k: (k[1], k[0])):
+                runs, rate = results[label], nweights(MEDIUM) / 1e6
+                peer = results.get(("llama-quantize", label[1]))
+                ratio = [median(peer, w) / median(runs, w) for w in ("cpu", "wall")] if peer and label[0] == "quern" else None
+                rows.append([kind + " to " + to, label[0], label[1], spread(runs, "wall"), spread(runs, "cpu"), "%.0f" % (rate / median(runs, "cpu")),
+                             mib(max(r.rss for r in runs)), "%.1fx CPU, %.1fx wall" % tuple(ratio) if ratio else ""])
+            if len(same) != 1:
+                say("**Output files differ** for %s to %s." % (kind, to))
+            for o in outputs.values():
+                remove(o)
+    table(["job", "program", "threads", "wall s", "CPU s", "Mweights per CPU s", "peak RSS", "llama-quantize / quern"], rows)
+    if LLAMA_QUANTIZE:
+        say("All output files of a job were compared and are identical unless said otherwise above.")
+
+
+# ---- (b) merge
+
+def bench_merge():
+    n = nweights(MEDIUM) / 1e6
+    print("## Merging bf16 models of %.0f M weights, inputs in the page cache\n" % n)
+    if not MERGEKIT:
+        say("MERGEKIT_YAML is not set: no comparison with mergekit.")
+    base, a, b = (hf("bf16", MEDIUM, v) for v in range(3))
+    inputs = {"slerp": [a, b], "linear": [a, b], "ties": [base, a, b]}
+    half, dense = "    parameters: {weight: 0.5}\n", "    parameters: {weight: 0.5, density: 0.5}\n"
+    recipes = {"slerp": recipe("slerp", "slerp", [(a, ""), (b, "")], a, "parameters: {t: 0.4}\n"),
+               "linear": recipe("linear", "linear", [(a, half), (b, half)]),
+               "ties": recipe("ties", "ties", [(a, dense), (b, dense)], base)}
+    rows = []
+    for method in ("slerp", "linear", "ties"):
+        files = [os.path.join(i, "model.safetensors") for i in inputs[method]]
+        out, copy, theirs = path("out-quern"), path("out-copy"), path("out-mergekit")
+        copies = " ".join("%s/%d" % (copy, i) for i in range(len(files)))
+        script = "mkdir %s" % copy + "".join(" && cp %s %s/%d" % (f, copy, i) for i, f in enumerate(files)) + " && sync " + copies
+        contenders = {"cp + sync": (["sh", "-c", script], copy)}
+        for threads in ("1", "2"):
+            contenders["quern -j %s" % threads] = ([QUERN, "merge", "-q", "-j", threads, recipes[method], out + threads], out + threads)
+        results = take_turns(contenders, inputs[method])
+        if MERGEKIT:
+            # Slow, and it disturbs the others' caches: on its own, fewer rounds.
+            results["mergekit"] = take_turns({"mergekit": ([MERGEKIT, "--no-copy-tokenizer", recipes[method], theirs], theirs)}, inputs[method],
+                                             min(ROUNDS, 3))["mergekit"]
+        quern = results["quern -j 1"]
+        for label, runs in results.items():
+            ratio = ""
+            if label == "cp + sync":
+                ratio = "quern takes %.2fx its CPU" % (median(quern, "cpu") / median(runs, "cpu"))
+            elif label == "mergekit":
+                ratio = "%.0fx quern's CPU, %.0fx its wall" % (median(runs, "cpu") / median(quern, "cpu"), median(runs, "wall") / median(quern, "wall"))
+            rows.append([method, label, spread(runs, "wall"), spread(runs, "cpu"), mib(max(r.rss for r in runs)), ratio])
+        for o in (out + "1", out + "2", copy, theirs):
+            remove(o)
+    table(["method", "program", "wall s", "CPU s", "peak RSS", "against quern -j 1"], rows)
+
+
+# ---- (c) memory
+
+def bench_memory():
+    print("## Peak memory, 2 threads, default --mem\n")
+    out = path("out-memory.gguf")
+    jobs = []
+    for kind, size, what in (("bf16", LARGE, "large"), ("sparse", HUGE, "huge, sparse")):
+        source = gguf(kind, size)
+        for to in ("Q8_0", "Q4_0"):
+            jobs.append(("quantize to " + to, size, what, lambda s=source, t=to: [QUERN, "quantize", "-q", "-j", "2", "--pure", s, out, t], out))
+        a, b, c = (hf(kind, size, v) for v in range(3))
+        half = "    parameters: {weight: 0.5}\n"
+        for name, r in (("linear", recipe("memory-linear-" + size, "linear", [(a, half), (b, half)])),
+                        ("slerp", recipe("memory-slerp-" + size, "slerp", [(a, ""), (b, "")], a, "parameters: {t: 0.4}\n")),
+                        ("ties", recipe("memory-ties-" + size, "ties", [(a, half), (b, half)], c, "parameters: {density: 0.5}\n"))):
+            jobs.append(("merge " + name, size, what, lambda r=r: [QUERN, "merge", "-q", "-j", "2", r, path("out-memory")], path("out-memory")))
+    rows = []
+    for job, size, what, command, output in jobs:
+        remove(output)
+        run = Run(command())
+        remove(output)
+        rows.append([job, "%.1f GiB (%s)" % (nweights(size) * 2 / 2**30, what), mib(run.rss), "%.1f" % run.wall])
+    table(["job", "size of each bf16 model", "peak RSS", "wall s"], rows)
+
+
+# ---- (d) kernels
+
+def bench_kernels():
+    if not os.path.exists(KERNELS):
+        say("build/bench-kernels is not there: no kernel figures.")
+        return
+    rounds = ["-r", "3" if SMALL else "11"]
+    for what, args in (("f32 and blocks in memory (128 MB of f32), one thread", ["-n", str(1 << 25), "encode Q8_0", "encode Q4_0"]),
+                       ("data in a core's cache, one thread", ["encode Q", "encode F16", "encode BF16", "weighted_sum", "pair_dots", "ties"])):
+        out = subprocess.run([KERNELS] + rounds + args, capture_output=True, text=True, check=True).stdout
+        rows = [[line[:19].strip() + " " + line[19:28].strip(), *line[28:].split(None, 1)] for line in out.splitlines()]
+        print("## Kernels: %s\n" % what)
+        table(["kernel", "table", "rate and ratio to the reference"], [r[:2] + [" ".join(r[2].split())] for r in rows])
+
+
+def machine():
+    cpu = "unknown CPU"
+    with open("/proc/cpuinfo") as f:
+        for line in f:
+            if line.startswith("model name"):
+                cpu = line.split(":", 1)[1].strip()
+                break
+    with open("/proc/meminfo") as f:
+        memory = int(f.readline().split()[1]) / 2**20
+    version = subprocess.run([QUERN, "--version"], capture_output=True, text=True).stdout.split("\n")[0]
+    compiler = subprocess.run(["cc", "--version"], capture_output=True, text=True).stdout.split("\n")[0]
+    say("%s. %d CPUs, %s, %.0f GiB of memory, Linux %s, %s. Load when started: %.1f. %d rounds: median (lowest-highest)."
+        % (version, os.cpu_count(), cpu, memory, platform.release(), compiler, os.getloadavg()[0], ROUNDS))
+
+
+def main():
+    global QUERN, KERNELS
+    sections = {"quantize": bench_quantize, "merge": bench_merge, "memory": bench_memory, "kernels": bench_kernels}
+    wanted = sys.argv[1:] or list(sections)
+    if any(w not in sections for w in wanted):
+        sys.exit(__doc__.split("\n\n")[0])
+    if not os.path.exists(QUERN):
+        sys.exit("bench: %s is not there: run make first, or set QUERN" % QUERN)
+    os.makedirs(DIR, exist_ok=True)
+    remove(LOG)
+    KERNELS = os.path.join(os.path.dirname(os.path.abspath(QUERN)), "bench-kernels")
+    # A copy: a rebuild in the middle must not change what is measured.
+    QUERN = shutil.copy2(QUERN, path("quern"))
+    machine()
+    for w in wanted:
+        sections[w]()
+
+
+main()
