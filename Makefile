@@ -93,10 +93,6 @@ $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ)
 # The kernels' source at 16 lanes, run with whatever instructions there are.
 $(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi
 
-$(B)/bench-kernels: $(B)/bench/bench_kernels.o $(LIB_OBJ)
-	@echo "  LINK $@"
-	$(Q)$(CC) $^ -o $@ $(LIBS)
-
 # ---- install
 COMMANDS := quantize merge inspect check types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
