@@ -34,9 +34,7 @@ static enum quern_status wrong_type(struct reader *r, enum pull_token token, con
 static enum quern_status check_shard_name(struct str name, struct quern_error *err)
 {
     const char *what = NULL;
-    if (name.n == 0)
-        what = "is empty";
-    else if (memchr(name.p, '\0', name.n))
+    if (memchr(name.p, '\0', name.n))
         what = "holds U+0000";
     else if (memchr(name.p, '/', name.n) || memchr(name.p, '\\', name.n))
         what = "is a path";

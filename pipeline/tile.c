@@ -287,7 +287,7 @@ static enum quern_status write_tile(const struct tile *t, const uint8_t *bytes, 
 enum quern_status tile_run(const struct tile *t, struct scratch *w, struct tile_result *result,
                            struct quern_error *err)
 {
-    struct cut c;
+    struct cut c = {0};
     cut_scratch(t, w, &c);
     TRY(read_sources(t, &c, &result->moved, err));
     if (step_is_raw(t->step)) {

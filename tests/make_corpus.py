@@ -161,6 +161,8 @@ def bad_safetensors():
         "json": {
             "length_zero": (struct.pack("<Q", 0), "an empty header"),
             "length_cuts": (safetensors({"t": PLAIN}, DATA16, length=20), "the header ends inside the JSON"),
+            "length_cuts_shape": (safetensors('{"t": {"shape": [2', DATA16), "the header ends inside a shape"),
+            "length_cuts_offsets": (safetensors('{"t": {"data_offsets": [0,', DATA16), "the header ends inside data_offsets"),
             "words": (safetensors("hello world"), "no JSON at all"),
             "open_brace": (safetensors("{"), "an object that does not end"),
             "root_array": (safetensors("[]"), "an array"),
@@ -433,6 +435,7 @@ def bad_gguf():
             "short_data": (full[:-1], "the last byte of data is missing"),
             "no_data": (gguf(data=b""), "all data are missing"),
             "no_padding": (gguf(pad=False, data=b""), "the file ends before its data begin"),
+            "no_padding_no_data": (gguf(tensors=[tensor("x", [0], T_F32, 0)], pad=False, data=b""), "the same, with a tensor that has no bytes"),
             "lying_size": (one(QUERY, [2**20, 64], T_F16, data=bytes(64)), "128 MiB declared, 64 bytes there"),
             "page_edge": (one(QUERY, [32, 4096], data=bytes(4096 * 3)), "the tensor ends pages behind the file"),
         },
@@ -532,6 +535,7 @@ def bad_gguf():
         "split": {
             "split_alone": (split((KV_U16, 0), (KV_U16, 3)), "one of three whose name does not tell the others"),
             "split_no_5_of_3": (split((KV_U16, 5), (KV_U16, 3)), "number 5 of 3"),
+            "split_no_5_of_1": (split((KV_U16, 5), (KV_U16, 1)), "number 5 of a single file"),
             "split_total_negative": (split((KV_U16, 0), (KV_U16, 1), (KV_I32, -1)), "a negative number of tensors"),
         },
     }
@@ -612,6 +616,7 @@ def index_cases(corpus):
     case("hub_cache", None, "links to blobs, as the hub's cache has them", mapped(a="1"), {"../blobs/5ha": a}, [("m-1.safetensors", "../blobs/5ha")])
     case("total_size_wrong", None, "a wrong total_size is only noted", dict(both, metadata={"total_size": 1}))
     case("extra_shard", None, "a shard the index does not name is ignored with a note", mapped(a="1"))
+    case("other_metadata", None, "metadata nobody knows", dict(both, metadata=["x", {"total_size": [1]}], later={"x": 1}))
     case("single_file", None, "no index, one model.safetensors", files={"model.safetensors": a})
     case("other_single_file", None, "no index, one file of another name", files={"weights.safetensors": a})
     case("single_gguf", None, "one GGUF file", files={"m.gguf": gguf()})
@@ -620,7 +625,7 @@ def index_cases(corpus):
     case("missing_shard", "missing-shard", "a shard that is not there", mapped(a="1", z="9"))
     case("dangling_link", "missing-shard", "a link to a blob that is not there", mapped(a="1"), {}, [("m-1.safetensors", "../blobs/none")])
     paths = {"up": "../two_shards/m-1.safetensors", "absolute": "/etc/passwd", "dot": ".", "dots": "..", "empty": "", "backslash": "..\\m-1.safetensors",
-             "nul": "m-1.safetensors\0.txt", "down_and_up": "x/../../two_shards/m-1.safetensors", "device": "/dev/zero", "proc": "/proc/self/mem",
+             "nul": "m-1.safetensors\0.txt", "nul_inside": "m\0-1.safetensors", "down_and_up": "x/../../two_shards/m-1.safetensors", "device": "/dev/zero", "proc": "/proc/self/mem",
              "url": "https://example.invalid/x.safetensors", "long": "x" * 5000, "suffix": "m-1.txt", "component_256": "x" * 244 + ".safetensors"}
     for name, path in paths.items():
         case("path_" + name, "shard-path", "a shard that is not a file beside the index", {"weight_map": {"a": path}})
@@ -642,6 +647,13 @@ def index_cases(corpus):
     case("not_json", "json", "not JSON", b"<html>")
     case("byte_order_mark", "json", "a byte-order mark", b"\xef\xbb\xbf" + json.dumps(both).encode())
     case("not_utf8", "utf8", "not UTF-8", b'{"weight_map":{"\xff":"m-1.safetensors"}}')
+    case("empty", "json", "no bytes", b"")
+    case("something_after", "json", "a letter after the index", json.dumps(both).encode() + b"x")
+    case("cut", "json", "the index is cut", json.dumps(both).encode()[:-1])
+    case("bad_metadata", "json", "metadata that is no JSON", b'{"metadata": {"x": [1,]}, "weight_map": {"a": "m-1.safetensors", "b": "m-2.safetensors"}}')
+    case("bad_other_field", "json", "another field that is no JSON", b'{"weight_map": {"a": "m-1.safetensors", "b": "m-2.safetensors"}, "x": [1,]}')
+    case("bad_metadata_array", "json", "metadata in an array that is no JSON", b'{"metadata": [1,], "weight_map": {"a": "m-1.safetensors", "b": "m-2.safetensors"}}')
+    case("too_many_shards", "count", "10 001 shards", {"weight_map": {"t%d" % i: "m-%d.safetensors" % i for i in range(10001)}}, {})
     case("deep", "json-depth", "100 000 open brackets", b'{"weight_map":' + b"[" * 100_000)
     case("lfs_pointer", "lfs-pointer", "the note Git LFS leaves in place of a file", LFS)
     case("shard_cut", "truncated", "the second shard is cut", both, {"m-1.safetensors": a, "m-2.safetensors": b[:-1]})

@@ -134,7 +134,7 @@ Test(model, a_directory_is_the_model_in_it)
 
     scratch_file("d/model.safetensors.index.json",
                  STR("{\"weight_map\":{\"in other\":\"other.safetensors\"}}"));
-    expect_error(scratch("d"), QUERN_EUSAGE, "ambiguous", "name the one you mean");
+    expect_error(scratch("d"), QUERN_EUSAGE, "ambiguous", "both model.safetensors and");
     m = open_good(scratch("d/model.safetensors.index.json"));
     cr_assert(model_find(m, STR("in other")) && m->ntensors == 1);
     cr_assert_str_eq(m->dir, scratch("d"));

@@ -12,8 +12,9 @@
  * even. Encode rounds to nearest even; blocks follow llama.cpp byte for byte. */
 typedef void decode_fn(const void *stored, float *out, size_t nelems);
 typedef void encode_fn(const float *x, void *stored, size_t nelems);
-/* The same with an importance for every element (that of its column in the imatrix). row_sigma2 is the
- * mean of x*x over the whole row, summed in f32 in order; only types of 32 elements look at it. */
+/* The same with an importance for every element (that of its column in the imatrix). row_sigma2 is
+ * the mean of x*x over the whole row, summed in f32 in order; only types of 32 elements look at it.
+ */
 typedef void encode_im_fn(const float *x, const float *importance, float row_sigma2, void *stored,
                           size_t nelems);
 

@@ -126,7 +126,8 @@ for name in "$@"; do
         failed=$((failed + 1))
         echo "FAILED: $name"
         if [ -f "$here/cases/$name.out" ]; then
-            diff -u --label "$name.out" --label got "$here/cases/$name.out" "$work/$name/got" | head -60
+            normalise "$work/$name/got" |
+                diff -u --label "$name.out" --label got "$here/cases/$name.out" - | head -60
         else
             echo "there is no $name.out; it printed:"
             cat "$work/$name/got"
