@@ -92,7 +92,8 @@ struct quern_tensor {
 };
 
 /* Reads and checks the headers at path; no tensor data. On QUERN_OK *out is owned by the caller and
- * freed with quern_close(). Errors: EFORMAT, EUNSUPPORTED (a pickle, for example), EIO, EMEMORY. */
+ * freed with quern_close(). Errors: EFORMAT, EUNSUPPORTED (a pickle, for example), EUSAGE (a
+ * directory that may mean two models), EIO, EMEMORY. */
 QUERN_API enum quern_status quern_open(const char *path, struct quern_model **out,
                                        struct quern_error *err);
 /* Frees the model and all strings that came from it; NULL is allowed. */

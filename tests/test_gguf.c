@@ -324,7 +324,7 @@ Test(gguf, names_of_split_files)
         {"m-00000-of-00002.gguf",                  false, NULL,                 0,  0 },
         {"m-0001-of-00002.gguf",                   false, NULL,                 0,  0 },
         {"m-00001-of-00002.GGUF",                  false, NULL,                 0,  0 },
-        {"m-0000a-of-00002.gguf",                  false, NULL,                 0,  0 },
+        {"m-0000a-of-99999.gguf",                  false, NULL,                 0,  0 },
         {"m.gguf",                                 false, NULL,                 0,  0 },
         {"",                                       false, NULL,                 0,  0 },
     };

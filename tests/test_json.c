@@ -51,6 +51,7 @@ Test(json, reads_a_configuration)
 
     /* Not whole, not positive, or not exact in a double. */
     cr_assert(!json_u64(json_get(root, "half"), &n) && !json_u64(json_get(root, "neg"), &n));
+    cr_assert(!json_bool(json_get(root, "n"), &b) && !json_bool(json_get(root, "none"), &b));
     cr_assert(!json_u64(json_get(root, "tie"), &n) && !json_text(json_get(root, "n"), &s));
     cr_assert(json_get(root, "N") == NULL, "keys are compared by case");
     json_free(root);
