@@ -4,7 +4,7 @@
 Peers are named by the environment:
   LLAMA_QUANTIZE=/path/to/llama-quantize   MERGEKIT_YAML=/path/to/mergekit-yaml
 Without them only quern's own figures are printed. Also read:
-  QUERN=build/quern   BENCH_DIR=build/bench-data (needs about 35 GB; 1 GB with SMALL=1)   ROUNDS=5   SMALL=1 (quick and meaningless)
+  QUERN=build/quern   BENCH_DIR=build/bench-data (needs about 35 GB; 1 GB with SMALL=1)   ROUNDS=5   MERGEKIT_ROUNDS=3   SMALL=1 (quick and meaningless)
 
 Method: contenders take turns, in alternating order, after one unmeasured round that also brings the inputs into the page
 cache; output files are removed before each run; the table shows medians over the rounds. CPU time is user + system
@@ -19,6 +19,7 @@ KERNELS = None # bench-kernels, beside it
 DIR = os.path.abspath(os.environ.get("BENCH_DIR", os.path.join(ROOT, "build", "bench-data")))
 SMALL = os.environ.get("SMALL", "") not in ("", "0")
 ROUNDS = int(os.environ.get("ROUNDS", "2" if SMALL else "5"))
+MERGEKIT_ROUNDS = int(os.environ.get("MERGEKIT_ROUNDS", min(ROUNDS, 3)))
 LLAMA_QUANTIZE = os.environ.get("LLAMA_QUANTIZE")
 MERGEKIT = os.environ.get("MERGEKIT_YAML")
 MEDIUM, LARGE, HUGE = ("small", "small", "medium") if SMALL else ("medium", "large", "huge")
@@ -70,10 +71,10 @@ def read_through(target):
                 pass
 
 
-def take_turns(contenders, inputs, rounds=ROUNDS):
+def take_turns(contenders, inputs, rounds=ROUNDS, warm=True):
     """contenders: {label: (command, output)}. Returns {label: [Run]}."""
     results = {label: [] for label in contenders}
-    for number in range(-1, rounds):
+    for number in range(-1 if warm else 0, rounds):
         order = list(contenders) if number % 2 else list(reversed(contenders))
         for label in order:
             command, output = contenders[label]
@@ -212,9 +213,9 @@ def bench_merge():
             contenders["quern -j %s" % threads] = ([QUERN, "merge", "-q", "-j", threads, recipes[method], out + threads], out + threads)
         results = take_turns(contenders, inputs[method])
         if MERGEKIT:
-            # Slow, and it disturbs the others' caches: on its own, fewer rounds.
+            # Slow, and it disturbs the others' caches: on its own, fewer rounds, none to warm up.
             results["mergekit"] = take_turns({"mergekit": ([MERGEKIT, "--no-copy-tokenizer", recipes[method], theirs], theirs)}, inputs[method],
-                                             min(ROUNDS, 3))["mergekit"]
+                                             MERGEKIT_ROUNDS, warm=False)["mergekit"]
         quern = results["quern -j 1"]
         for label, runs in results.items():
             ratio = ""
