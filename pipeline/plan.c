@@ -25,6 +25,7 @@ void plan_free(struct plan *p)
         return;
     for (uint32_t i = 0; p->owns_models && i < p->nmodels; i++)
         model_close(p->models[i]);
+    imatrix_close(p->imatrix);
     arena_free(&p->arena);
     free(p);
 }

@@ -8,6 +8,7 @@
 #define QUERN_PLAN_H
 
 #include "formats/gguf.h"
+#include "formats/imatrix.h"
 #include "formats/model.h"
 
 /* Elements are worked on in pieces, read and written in tiles, and measured in chunks. A tile is
@@ -79,11 +80,15 @@ struct step {
     uint8_t round_dtype; /* values are rounded to this type first when it differs from dtype and is
                           * not DTYPE_COUNT: one pass gives the bytes of merge, then quantize */
     bool wide;           /* arithmetic in f64 */
+    bool reference_bugs; /* blocks as llama.cpp writes them even where it errs */
     uint8_t nsources;
     uint8_t npasses; /* measuring reads before apply */
     const struct source *sources;
     const struct op *op;
     const void *params; /* the op's, from the plan's arena */
+    /* What the columns count for when encoding; NULL: all alike. Its ncols are the row length, its
+     * nmats the matrices (product of all but the last two dimensions). */
+    const struct imatrix_entry *importance;
     uint64_t nelems, nbytes;
     uint32_t file;   /* output file */
     uint64_t offset; /* absolute in it */
@@ -125,6 +130,7 @@ struct plan {
     struct model **models; /* the inputs */
     uint32_t nmodels;
     bool owns_models;
+    struct imatrix *imatrix; /* owned; or NULL */
     const char **notes;
     uint32_t nnotes;
     struct loss *losses;  /* per step, when a run was asked for stats */

@@ -129,7 +129,49 @@ bool codec_can_decode(enum dtype d)
 
 bool codec_can_encode(enum dtype d)
 {
-    return codec_kernels()->encode[d] != NULL;
+    return codec_kernels()->encode[d] != NULL || codec_kernels()->encode_im[d] != NULL;
+}
+
+void codec_encode(enum dtype d, const float *x, const float *importance, float row_sigma2,
+                  void *stored, size_t nelems)
+{
+    const struct kernels *k = codec_kernels();
+    if (importance && k->encode_im[d])
+        k->encode_im[d](x, importance, row_sigma2, stored, nelems);
+    else
+        k->encode[d](x, stored, nelems);
+}
+
+/* llama.cpp does not move on in the block after a sub-block of 32 zeros: grid points and signs of
+ * all later sub-blocks are written too early, and the end of the block stays 0. */
+static void iq3_s_reference_bug(const float *x, struct block_iq3_s *b)
+{
+    struct block_iq3_s bad = *b;
+    int to = 0;
+    memset(bad.qs, 0, sizeof bad.qs);
+    memset(bad.signs, 0, sizeof bad.signs);
+    for (int s = 0; s < SUPER / 32; s++) {
+        bool zero = true;
+        for (int i = 32 * s; i < 32 * s + 32; i++)
+            zero &= x[i] == 0.0f;
+        if (zero)
+            continue;
+        memcpy(bad.qs + 8 * to, b->qs + 8 * s, 8);
+        memcpy(bad.signs + 4 * to, b->signs + 4 * s, 4);
+        to++;
+    }
+    *b = bad;
+}
+
+void codec_add_reference_bugs(enum dtype d, const float *x, void *stored, size_t nelems)
+{
+    char *p = stored;
+    for (size_t i = 0; d == DTYPE_IQ3_S && i < nelems; i += SUPER, p += BYTES_IQ3_S) {
+        struct block_iq3_s b;
+        memcpy(&b, p, sizeof b);
+        iq3_s_reference_bug(x + i, &b);
+        memcpy(p, &b, sizeof b);
+    }
 }
 
 /* ---- f64 ------------------------------------------------------------------------------------ */

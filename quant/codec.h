@@ -14,7 +14,16 @@ const struct kernels *codec_table(size_t i);
 bool codec_set(const char *name);
 
 bool codec_can_decode(enum dtype d);
-bool codec_can_encode(enum dtype d);
+bool codec_can_encode(enum dtype d); /* perhaps with importance only */
+
+/* Encodes with importance when there is any (NULL: none; ignored by types without use for it). x,
+ * importance and row_sigma2 are as in kernels.h. */
+void codec_encode(enum dtype d, const float *x, const float *importance, float row_sigma2,
+                  void *stored, size_t nelems);
+
+/* Turns the right blocks just made from x into those llama.cpp makes where it errs: IQ3_S with a
+ * sub-block of zeros. Leaves all other types alone. docs/compatibility.md. */
+void codec_add_reference_bugs(enum dtype d, const float *x, void *stored, size_t nelems);
 
 /* f64 forms for merges of F64 tensors: F64 itself is copied, everything else goes through f32. */
 void codec_decode_f64(enum dtype d, const void *stored, double *out, size_t nelems);

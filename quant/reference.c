@@ -190,6 +190,12 @@ const struct kernels kernels_reference = {
                 BLOCK_ENCODE_LIST(X)
 #undef X
         },
+    .encode_im =
+        {
+#define X(id, block) [DTYPE_##id] = reference_encode_im_##id,
+            BLOCK_ENCODE_IM_LIST(X)
+#undef X
+        },
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
     .pair_dots = pair_dots,

@@ -10,17 +10,66 @@
 BLOCK_LIST(X)
 #undef X
 
-/* Block types that can be written. */
+/* Block types that can be written: without importance, and with. A type that needs it has no row in
+ * the first list, one that ignores it none in the second. One list per file. */
+#define SIMPLE_ENCODE_LIST(X) \
+    X(Q4_0, block_q4_0)       \
+    X(Q4_1, block_q4_1)       \
+    X(Q5_0, block_q5_0)       \
+    X(Q5_1, block_q5_1)       \
+    X(Q8_0, block_q8_0)
+#define K_ENCODE_LIST(X) X(Q6_K, block_q6_k)
+#define K_ENCODE_IM_LIST(X)
+#define LEVEL_ENCODE_LIST(X)
+#define LEVEL_ENCODE_IM_LIST(X)
+#define GRID_ENCODE_LIST(X)
+#define GRID_ENCODE_IM_LIST(X)
+
 #define BLOCK_ENCODE_LIST(X) \
-    X(Q4_0, block_q4_0)      \
-    X(Q4_1, block_q4_1)      \
-    X(Q5_0, block_q5_0)      \
-    X(Q5_1, block_q5_1)      \
-    X(Q8_0, block_q8_0)      \
-    X(Q6_K, block_q6_k)
+    SIMPLE_ENCODE_LIST(X)    \
+    K_ENCODE_LIST(X)         \
+    LEVEL_ENCODE_LIST(X)     \
+    GRID_ENCODE_LIST(X)
+#define BLOCK_ENCODE_IM_LIST(X) \
+    K_ENCODE_IM_LIST(X)         \
+    LEVEL_ENCODE_IM_LIST(X)     \
+    GRID_ENCODE_IM_LIST(X)
 
 #define X(id, block) encode_fn reference_encode_##id;
 BLOCK_ENCODE_LIST(X)
 #undef X
+
+#define X(id, block) encode_im_fn reference_encode_im_##id;
+BLOCK_ENCODE_IM_LIST(X)
+#undef X
+
+/* Defines reference_encode_ID from encode_ID, which does one block. */
+#define DEFINE_ENCODE(id, block)                                            \
+    static void encode_##id(const float *x, struct block *b);               \
+    void reference_encode_##id(const float *x, void *stored, size_t nelems) \
+    {                                                                       \
+        char *p = stored;                                                   \
+        for (size_t i = 0; i < nelems / ELEMS_##id; i++) {                  \
+            struct block b;                                                 \
+            encode_##id(x + i * ELEMS_##id, &b);                            \
+            memcpy(p + i * sizeof b, &b, sizeof b);                         \
+        }                                                                   \
+    }
+
+/* The same with importance: qw has one value for every element of the block, row_sigma2 is the mean
+ * of x*x over the row. */
+#define DEFINE_ENCODE_IM(id, block)                                                          \
+    static void encode_im_##id(const float *x, const float *qw, float row_sigma2,            \
+                               struct block *b);                                             \
+    void reference_encode_im_##id(const float *x, const float *importance, float row_sigma2, \
+                                  void *stored, size_t nelems)                               \
+    {                                                                                        \
+        char *p = stored;                                                                    \
+        for (size_t i = 0; i < nelems / ELEMS_##id; i++) {                                   \
+            struct block b;                                                                  \
+            encode_im_##id(x + i * ELEMS_##id, importance + i * ELEMS_##id, row_sigma2, &b); \
+            memcpy(p + i * sizeof b, &b, sizeof b);                                          \
+        }                                                                                    \
+    }
 
 #endif

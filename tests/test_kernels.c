@@ -4,6 +4,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "quant/codec.h"
 #include "quant/small_floats.h"
@@ -222,10 +223,64 @@ static void fill(float *x, size_t n, size_t distribution)
         x[i] = distributions[distribution].draw(i);
 }
 
+/* ---- importances: one value a column, as an imatrix has them ------------------------------------
+ */
+
+static float i_squares(size_t i) /* with some strong columns */
+{
+    const float u = uniform();
+    return u * u * (i % 13 == 5 ? 41.0f : 1.0f) + 1e-4f;
+}
+
+static float i_ones(size_t i)
+{
+    (void)i;
+    return 1.0f;
+}
+
+static float i_with_zeros(size_t i)
+{
+    return i % 512 < 64 || below(6) == 0 ? 0.0f : uniform();
+}
+
+static float i_wide(size_t i)
+{
+    (void)i;
+    return powf(10, 12 * uniform() - 8);
+}
+
+static const struct {
+    const char *name;
+    float (*draw)(size_t i);
+} importances[] = {
+    {"squares",    i_squares   },
+    {"ones",       i_ones      },
+    {"with zeros", i_with_zeros},
+    {"wide",       i_wide      },
+};
+
+#define NIMPORTANCES (sizeof importances / sizeof importances[0])
+
+/* What an encoder is told of a row: the mean of x*x, summed in order. */
+static float row_sigma2(const float *x, size_t n)
+{
+    float sum = 0.0f;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return sum / (float)n;
+}
+
 /* ---- codecs against the reference
  * ----------------------------------------------------------------- */
 
-enum { N = 16384, MARGIN = 64 };
+/* 64 Ki weights of each distribution in all; `make check-all` sets QUERN_TEST_ROUNDS for more. */
+enum { N = 16384, MARGIN = 64, ROW = 4096 };
+
+static uint64_t nrounds(void)
+{
+    const char *text = getenv("QUERN_TEST_ROUNDS");
+    return text ? strtoull(text, NULL, 10) : 1;
+}
 
 static size_t stored_bytes(enum dtype d, size_t n)
 {
@@ -239,6 +294,27 @@ static void expect_same(const void *got, const void *want, size_t nbytes, const 
     for (size_t i = 0; i < nbytes; i++)
         cr_assert_eq(a[i], b[i], "%s, %s, %s: byte %zu of %zu is %02x, not %02x", table,
                      dtype_traits[d].name, what, i, nbytes, a[i], b[i]);
+}
+
+/* The first n elements, with (im) or without importance, by every table. */
+static void check_one_run(enum dtype d, const float *x, const float *im, size_t n, uint8_t *want,
+                          uint8_t *got)
+{
+    const struct kernels *r = &kernels_reference;
+    if (im ? !r->encode_im[d] : !r->encode[d])
+        return;
+    for (size_t t = 0; t == 0 || table_under_test(t - 1); t++) {
+        const struct kernels *k = t ? table_under_test(t - 1) : r;
+        uint8_t *to = t ? got : want;
+        if (im ? !k->encode_im[d] : !k->encode[d])
+            continue;
+        memset(to, 0xAA, stored_bytes(d, n) + 1);
+        if (im)
+            k->encode_im[d](x, im, row_sigma2(x, n), to, n);
+        else
+            k->encode[d](x, to, n);
+        expect_same(to, want, stored_bytes(d, n) + 1, k->name, d, "short run");
+    }
 }
 
 /* Stored data has no alignment: everything happens one byte off. */
@@ -277,12 +353,72 @@ static void check_decode(enum dtype d, const uint8_t *stored, size_t n, const ch
 Test(kernels, encode_equals_the_reference)
 {
     static float x[N];
-    for (size_t i = 0; i < NDISTRIBUTIONS; i++) {
-        seed = i;
-        fill(x, N, i);
-        for (int d = 0; d < DTYPE_COUNT; d++)
-            if (kernels_reference.encode[d])
-                check_encode((enum dtype)d, x, N, distributions[i].name);
+    for (uint64_t round = 0; round < 4 * nrounds(); round++)
+        for (size_t i = 0; i < NDISTRIBUTIONS; i++) {
+            seed = i + 1000 * round;
+            fill(x, N, i);
+            for (int d = 0; d < DTYPE_COUNT; d++)
+                if (kernels_reference.encode[d] &&
+                    (round == 0 || dtype_is_quantized((enum dtype)d)))
+                    check_encode((enum dtype)d, x, N, distributions[i].name);
+        }
+}
+
+static void check_encode_im(enum dtype d, const float *x, const float *im, const char *what)
+{
+    static uint8_t want[N * 8 + MARGIN], got[N * 8 + MARGIN];
+    const size_t nbytes = stored_bytes(d, N), row_bytes = stored_bytes(d, ROW);
+    for (size_t r = 0; r < N / ROW; r++)
+        kernels_reference.encode_im[d](x + r * ROW, im, row_sigma2(x + r * ROW, ROW),
+                                       want + 1 + r * row_bytes, ROW);
+    for (size_t t = 0; table_under_test(t); t++) {
+        const struct kernels *k = table_under_test(t);
+        if (!k->encode_im[d])
+            continue;
+        memset(got, 0xAA, nbytes + MARGIN);
+        for (size_t r = 0; r < N / ROW; r++)
+            k->encode_im[d](x + r * ROW, im, row_sigma2(x + r * ROW, ROW), got + 1 + r * row_bytes,
+                            ROW);
+        expect_same(got + 1, want + 1, nbytes, k->name, d, what);
+        cr_assert(got[0] == 0xAA && got[nbytes + 1] == 0xAA, "wrote outside");
+    }
+}
+
+Test(kernels, encode_with_importance_equals_the_reference)
+{
+    static float x[N], im[ROW];
+    for (uint64_t round = 0; round < nrounds(); round++)
+        for (size_t i = 0; i < NDISTRIBUTIONS; i++)
+            for (size_t k = 0; k < NIMPORTANCES; k++) {
+                char what[64];
+                snprintf(what, sizeof what, "%s, importance %s", distributions[i].name,
+                         importances[k].name);
+                seed = 50 + i + 100 * k + 1000 * round;
+                fill(x, N, i);
+                for (size_t j = 0; j < ROW; j++)
+                    im[j] = importances[k].draw(j);
+                for (int d = 0; d < DTYPE_COUNT; d++)
+                    if (kernels_reference.encode_im[d])
+                        check_encode_im((enum dtype)d, x, im, what);
+            }
+}
+
+/* Any number of blocks: what is left over after the last full group of lanes. */
+Test(kernels, short_runs_of_blocks)
+{
+    static float x[N], im[N];
+    static uint8_t want[N * 8], got[N * 8];
+    seed = 90;
+    fill(x, N, 0);
+    for (size_t i = 0; i < N; i++)
+        im[i] = i_squares(i);
+    for (int i = 0; i < DTYPE_COUNT; i++) {
+        const enum dtype d = (enum dtype)i;
+        const size_t block = dtype_traits[d].block_elems;
+        for (size_t n = block; n <= 40 * block && n <= N && block > 1; n += block) {
+            check_one_run(d, x, NULL, n, want, got);
+            check_one_run(d, x, im, n, want, got);
+        }
     }
 }
 
@@ -361,6 +497,29 @@ Test(kernels, nonfinite_input_is_harmless)
     }
 }
 
+/* Importances are finite and not negative, but may be anything else, and the weights are not looked
+ * at before. */
+Test(kernels, odd_importance_is_harmless)
+{
+    static const float odd[] = {0, FLT_MAX, FLT_MIN, 1e-45f, 1e30f, 1};
+    static const float bad[] = {NAN, INFINITY, -INFINITY, FLT_MAX, -FLT_MAX, 0, 1e-42f};
+    static float x[1024], im[1024], back[1024];
+    static uint8_t stored[1024 * 8];
+    seed = 450;
+    for (int round = 0; round < 40; round++) {
+        for (size_t i = 0; i < 1024; i++) {
+            x[i] = round % 4 == 0 && below(20) == 0 ? bad[below(7)] : gauss();
+            im[i] = round < 6 ? odd[round] : odd[below(6)];
+        }
+        for (int d = 0; d < DTYPE_COUNT; d++)
+            for (size_t t = 0; codec_table(t) && kernels_reference.encode_im[d]; t++) {
+                codec_table(t)->encode_im[d](x, im, round % 2 ? 1 : row_sigma2(x, 1024), stored,
+                                             1024);
+                codec_table(t)->decode[d](stored, back, 1024);
+            }
+    }
+}
+
 /* ---- llama.cpp's bytes
  * -------------------------------------------------------------------------------- */
 
@@ -377,10 +536,10 @@ static size_t read_golden(const char *name, void *to, size_t room)
     return n;
 }
 
-static void read_golden_blocks(enum dtype d, void *to)
+static void read_golden_blocks(enum dtype d, const char *suffix, void *to)
 {
     char name[64];
-    snprintf(name, sizeof name, "%s.bin", dtype_traits[d].name);
+    snprintf(name, sizeof name, "%s%s", dtype_traits[d].name, suffix);
     const size_t nbytes = stored_bytes(d, GOLDEN);
     cr_assert_eq(read_golden(name, to, nbytes + 1), nbytes, "%s", name);
 }
@@ -393,19 +552,52 @@ static uint64_t fnv1a(const void *p, size_t n)
     return h;
 }
 
+/* Types that are only met at run time, or have no golden bytes. */
+static bool has_golden(enum dtype d)
+{
+    return d == DTYPE_F16 || d == DTYPE_BF16 || dtype_is_quantized(d);
+}
+
 Test(kernels, encode_gives_llama_cpp_bytes)
 {
     static float x[GOLDEN];
     static uint8_t want[GOLDEN * 2 + 1], got[GOLDEN * 2 + 1];
-    static const enum dtype types[] = {DTYPE_F16,  DTYPE_BF16, DTYPE_Q4_0, DTYPE_Q4_1,
-                                       DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q8_0, DTYPE_Q6_K};
+    int ntypes = 0;
     cr_assert_eq(read_golden("inputs.f32", x, sizeof x), sizeof x);
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        const enum dtype d = types[i];
-        read_golden_blocks(d, want);
+    for (int i = 0; i < DTYPE_COUNT; i++) {
+        const enum dtype d = (enum dtype)i;
+        if (!has_golden(d) || !kernels_reference.encode[d])
+            continue;
+        ntypes++;
+        read_golden_blocks(d, ".bin", want);
         for (size_t t = 0; codec_table(t); t++) {
             memset(got, 0xAA, sizeof got);
             codec_table(t)->encode[d](x, got, GOLDEN);
+            codec_add_reference_bugs(d, x, got, GOLDEN);
+            expect_same(got, want, stored_bytes(d, GOLDEN), codec_table(t)->name, d, "golden");
+        }
+    }
+    cr_assert_geq(ntypes, 8);
+}
+
+Test(kernels, encode_with_importance_gives_llama_cpp_bytes)
+{
+    enum { COLUMNS = 2048 };
+    static float x[GOLDEN], im[COLUMNS];
+    static uint8_t want[GOLDEN * 2 + 1], got[GOLDEN * 2 + 1];
+    cr_assert_eq(read_golden("inputs.f32", x, sizeof x), sizeof x);
+    cr_assert_eq(read_golden("imatrix.f32", im, sizeof im), sizeof im);
+    for (int i = 0; i < DTYPE_COUNT; i++) {
+        const enum dtype d = (enum dtype)i;
+        if (!kernels_reference.encode_im[d])
+            continue;
+        read_golden_blocks(d, ".imatrix.bin", want);
+        for (size_t t = 0; codec_table(t); t++) {
+            memset(got, 0xAA, sizeof got);
+            for (size_t r = 0; r < GOLDEN; r += COLUMNS)
+                codec_table(t)->encode_im[d](x + r, im, row_sigma2(x + r, COLUMNS),
+                                             got + stored_bytes(d, r), COLUMNS);
+            codec_add_reference_bugs(d, x, got, GOLDEN);
             expect_same(got, want, stored_bytes(d, GOLDEN), codec_table(t)->name, d, "golden");
         }
     }
@@ -431,7 +623,7 @@ Test(kernels, decode_gives_llama_cpp_values)
         cr_assert(line != NULL, "%s is not in dequant.tsv", dtype_traits[d].name);
         const uint64_t want = strtoull(line + strlen(key), NULL, 16);
 
-        read_golden_blocks(d, stored);
+        read_golden_blocks(d, ".bin", stored);
         for (size_t t = 0; codec_table(t); t++) {
             codec_table(t)->decode[d](stored, x, GOLDEN);
             cr_assert_eq(fnv1a(x, sizeof x), want, "%s, %s", codec_table(t)->name,

@@ -1,0 +1,46 @@
+/* imatrix.h - importance matrices: for every weight matrix, what each of its columns counts for.
+ *
+ * Two file formats hold the same thing: GGUF (two F32 tensors a weight, NAME.in_sum2 and
+ * NAME.counts) and the older .dat. Either is opened like a model, so its bytes are read with
+ * model_pread(), never loaded whole, and a file that changes is noticed. */
+#ifndef QUERN_IMATRIX_H
+#define QUERN_IMATRIX_H
+
+#include "formats/model.h"
+
+/* The importance of one weight tensor: nmats matrices (experts) of ncols values each. */
+struct imatrix_entry {
+    struct str name; /* of the weight, NUL-terminated in memory */
+    uint64_t ncols, nmats;
+    const struct tensor *sums;   /* nmats * ncols F32 */
+    const struct tensor *counts; /* nmats F32; NULL for .dat */
+    float ncalls; /* .dat: what the values are divided by; 1 when it says 0 or less */
+};
+
+struct imatrix {
+    struct model *model;           /* its tensors: in_sum2 and counts, or the rows of a .dat */
+    bool legacy;                   /* .dat */
+    struct imatrix_entry *entries; /* sorted by name, byte-wise */
+    uint32_t nentries;
+    struct str *datasets; /* what it was made from; may be none */
+    uint32_t ndatasets;
+    uint32_t chunk_count, chunk_size; /* 0 when not told */
+    struct arena arena;
+};
+
+/* Reads headers (of a .dat: walks it) and checks them against the file. A GGUF needs
+ * imatrix.datasets, imatrix.chunk_count and imatrix.chunk_size, as llama-quantize does. Errors:
+ * EFORMAT, EIO, EMEMORY; EUNSUPPORTED when it is a model. */
+enum quern_status imatrix_open(const char *path, struct imatrix **out, struct quern_error *err);
+void imatrix_close(struct imatrix *im); /* NULL is allowed; closes the model too */
+
+/* NULL when the matrix says nothing of this weight. */
+const struct imatrix_entry *imatrix_find(const struct imatrix *im, struct str name);
+
+/* Values first .. first+n of the nmats * ncols, each as llama-quantize uses it: sum / count, or 1
+ * for all columns of a matrix with count 0. Safe from many threads. EFORMAT "nonfinite" names entry
+ * and value when one is NaN, Inf or negative. */
+enum quern_status imatrix_read(const struct imatrix *im, const struct imatrix_entry *e,
+                               uint64_t first, size_t n, float *out, struct quern_error *err);
+
+#endif
