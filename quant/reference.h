@@ -18,8 +18,13 @@ BLOCK_LIST(X)
     X(Q5_0, block_q5_0)       \
     X(Q5_1, block_q5_1)       \
     X(Q8_0, block_q8_0)
-#define K_ENCODE_LIST(X) X(Q6_K, block_q6_k)
-#define K_ENCODE_IM_LIST(X)
+#define K_ENCODE_LIST(X) \
+    X(Q2_K, block_q2_k)  \
+    X(Q3_K, block_q3_k)  \
+    X(Q4_K, block_q4_k)  \
+    X(Q5_K, block_q5_k)  \
+    X(Q6_K, block_q6_k)
+#define K_ENCODE_IM_LIST(X) K_ENCODE_LIST(X)
 #define LEVEL_ENCODE_LIST(X)
 #define LEVEL_ENCODE_IM_LIST(X)
 #define GRID_ENCODE_LIST(X)
