@@ -1,10 +1,13 @@
 /* bench_kernels.c - speed of every kernel of every table, next to the scalar reference.
  *
- *     bench_kernels [-r ROUNDS] [-n WEIGHTS] [WORD ...]
+ *     bench_kernels [-r ROUNDS] [-n WEIGHTS] [-p libggml-base.so] [-m] [WORD ...]
  *
- * Only lines that contain one of the words are measured. Tables take turns within a round, each
- * does about a millisecond of work per turn, time is the thread's CPU time and the figure printed
- * is the median over the rounds: other load moves all of them alike and mostly leaves the ratio. */
+ * With -p the encoders of a llama.cpp build take their turns too, and ratios are to them. -m prints
+ * Markdown. Only lines that contain one of the words are measured. Tables take turns within a
+ * round, each does about a millisecond of work per turn, time is the thread's CPU time and the
+ * figure printed is the median over the rounds: other load moves all of them alike and mostly
+ * leaves the ratio. */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -17,7 +20,9 @@ enum { MAX_TABLES = 8, MAX_ROUNDS = 1001, NX = 3 };
 static size_t nweights = 32768; /* stays in a core's cache, as the pipeline's pieces do */
 static int nrounds = 11;
 
-static float *x[NX], *y;
+static float *x[NX], *y, *importance;
+static float sigma2;
+static bool markdown;
 static uint32_t *mag;
 static uint8_t *stored;
 static volatile double sink;
@@ -55,6 +60,33 @@ static void run_decode(const struct kernels *k, int d)
 static void run_encode(const struct kernels *k, int d)
 {
     k->encode[d](x[0], stored, nweights);
+}
+
+static void run_encode_im(const struct kernels *k, int d)
+{
+    k->encode_im[d](x[0], importance, sigma2, stored, nweights);
+}
+
+/* llama.cpp's encoders: a table without kernels. */
+static const struct kernels llama_cpp = {.name = "llama.cpp"};
+static size_t (*quantize_chunk)(int type, const float *src, void *dst, int64_t start, int64_t nrows,
+                                int64_t row, const float *imatrix);
+static void (*quantize_init)(int type);
+
+static void run_llama_cpp(int d, bool im)
+{
+    quantize_chunk(dtype_traits[d].gguf_id, x[0], stored, 0, 1, (int64_t)nweights,
+                   im ? importance : NULL);
+}
+
+static bool open_llama_cpp(const char *path)
+{
+    void *lib = dlopen(path, RTLD_NOW);
+    void *const chunk = lib ? dlsym(lib, "ggml_quantize_chunk") : NULL;
+    void *const init = lib ? dlsym(lib, "ggml_quantize_init") : NULL;
+    memcpy(&quantize_chunk, &chunk, sizeof chunk);
+    memcpy(&quantize_init, &init, sizeof init);
+    return chunk && init;
 }
 
 static void run_first_nonfinite(const struct kernels *k, int unused)
@@ -137,35 +169,65 @@ static int compare_doubles(const void *a, const void *b)
 static double measure(const struct bench *b, const struct kernels *k, int ncalls)
 {
     const double start = cpu_seconds();
-    for (int i = 0; i < ncalls; i++)
-        b->run(k, b->argument);
+    for (int i = 0; i < ncalls; i++) {
+        if (k == &llama_cpp)
+            run_llama_cpp(b->argument, b->run == run_encode_im);
+        else
+            b->run(k, b->argument);
+    }
     return (cpu_seconds() - start) / ncalls;
+}
+
+/* Who takes part: llama.cpp for block types when it is there, then our tables. */
+static size_t contenders(const struct bench *b, const struct kernels *k[MAX_TABLES + 1])
+{
+    size_t n = 0;
+    const bool encodes = b->run == run_encode || b->run == run_encode_im;
+    if (quantize_chunk && encodes && dtype_is_quantized(b->dtype)) {
+        quantize_init(dtype_traits[b->dtype].gguf_id);
+        k[n++] = &llama_cpp;
+    }
+    for (size_t t = 0; codec_table(t) && t < MAX_TABLES; t++)
+        k[n++] = codec_table(t);
+    return n;
+}
+
+static void print_rates(const struct bench *b, const struct kernels *const k[], const double *rate,
+                        size_t n)
+{
+    const char *type = b->dtype < DTYPE_COUNT ? dtype_traits[b->dtype].name : "";
+    if (markdown) {
+        printf("| %s %s |", b->name, type);
+        for (size_t t = 0; t < n; t++)
+            printf(t ? " %.3g (%.1fx) |" : " %.3g |", rate[t], rate[t] / rate[0]);
+        printf("\n");
+    } else {
+        for (size_t t = 0; t < n; t++)
+            printf("%-18s %-8s %-10s %9.1f Mw/s %7.2fx\n", b->name, type, k[t]->name, rate[t],
+                   rate[t] / rate[0]);
+    }
+    fflush(stdout);
 }
 
 static void run_bench(const struct bench *b)
 {
-    static double seconds[MAX_TABLES][MAX_ROUNDS];
-    int ncalls[MAX_TABLES];
-    size_t ntables = 0;
-    for (; codec_table(ntables) && ntables < MAX_TABLES; ntables++) {
-        const double once = measure(b, codec_table(ntables), 2);
-        ncalls[ntables] = once > 1e-3 ? 1 : (int)(1e-3 / once) + 1;
+    static double seconds[MAX_TABLES + 1][MAX_ROUNDS];
+    const struct kernels *k[MAX_TABLES + 1];
+    int ncalls[MAX_TABLES + 1];
+    double rate[MAX_TABLES + 1];
+    const size_t n = contenders(b, k);
+    for (size_t t = 0; t < n; t++) {
+        const double once = measure(b, k[t], 2);
+        ncalls[t] = once > 1e-3 ? 1 : (int)(1e-3 / once) + 1;
     }
     for (int r = 0; r < nrounds; r++)
-        for (size_t t = 0; t < ntables; t++)
-            seconds[t][r] = measure(b, codec_table(t), ncalls[t]);
-
-    double reference = 0;
-    for (size_t t = 0; t < ntables; t++) {
+        for (size_t t = 0; t < n; t++)
+            seconds[t][r] = measure(b, k[t], ncalls[t]);
+    for (size_t t = 0; t < n; t++) {
         qsort(seconds[t], (size_t)nrounds, sizeof(double), compare_doubles);
-        const double rate = (double)nweights / seconds[t][nrounds / 2] * 1e-6;
-        if (t == 0)
-            reference = rate;
-        printf("%-18s %-8s %-10s %9.1f Mw/s %7.2fx\n", b->name,
-               b->dtype < DTYPE_COUNT ? dtype_traits[b->dtype].name : "", codec_table(t)->name,
-               rate, rate / reference);
+        rate[t] = (double)nweights / seconds[t][nrounds / 2] * 1e-6;
     }
-    fflush(stdout);
+    print_rates(b, k, rate, n);
 }
 
 static bool wanted(const struct bench *b, int nwords, char **words)
@@ -199,17 +261,25 @@ static void make_data(void)
     y = allocate(sizeof(float));
     stored = allocate(sizeof(double));
     mag = allocate(sizeof(uint32_t));
+    importance = allocate(sizeof(float));
+    for (size_t i = 0; i < nweights; i++) {
+        const float g = gauss();
+        importance[i] = g * g + 1e-4f;
+        sigma2 += x[0][i] * x[0][i] / (float)nweights;
+    }
     kernels_reference.delta_magnitude(mag, x[0], x[1], nweights);
 }
 
 int main(int argc, char **argv)
 {
-    for (int option; (option = getopt(argc, argv, "r:n:")) != -1;) {
+    for (int option; (option = getopt(argc, argv, "r:n:p:m")) != -1;) {
         if (option == 'r')
             nrounds = atoi(optarg);
         else if (option == 'n')
             nweights = (size_t)atoll(optarg) / 1024 * 1024;
-        else
+        else if (option == 'm')
+            markdown = true;
+        else if (option != 'p' || !open_llama_cpp(optarg))
             return 2;
     }
     if (nrounds < 1 || nrounds > MAX_ROUNDS || nweights == 0)
@@ -221,6 +291,11 @@ int main(int argc, char **argv)
     for (int d = 0; d < DTYPE_COUNT; d++) {
         const struct bench b = {"encode", run_encode, d, (enum dtype)d};
         if (has_encode(&kernels_reference, d) && wanted(&b, nwords, words))
+            run_bench(&b);
+    }
+    for (int d = 0; d < DTYPE_COUNT; d++) {
+        const struct bench b = {"encode im", run_encode_im, d, (enum dtype)d};
+        if (kernels_reference.encode_im[d] && wanted(&b, nwords, words))
             run_bench(&b);
     }
     for (int d = 0; d < DTYPE_COUNT; d++) {
