@@ -3,7 +3,7 @@
  * Every function here has a scalar twin in quant/reference*.c that says what it does, and must give
  * the same bits for finite input: float operations may run side by side, never in another order.
  * Plain types and merging work on neighbouring elements. So do blocks of 32, whose only reductions
- * are minima and maxima. Q6_K needs ordered sums and gives each lane a sub-block of its own.
+ * are minima and maxima. The K types need ordered sums and give each lane a block of its own.
  *
  * NaN and Inf are refused elsewhere; here they may give any bits, but nothing else. */
 #include "kernels.h"
@@ -13,6 +13,9 @@
 
 /* 1.5 * 2^23: next to it, whole numbers are one mantissa step apart. */
 #define BIG_NUMBER 12582912.0f
+
+/* Blocks whose largest weight is below this count as zero. */
+#define TINY 1e-15f
 
 /* ---- plain types: the last, short vector goes through a padded copy ------------------------- */
 
@@ -447,7 +450,11 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
     }
 }
 
-#include "q6_k.inc"
+#include "k_search.inc"
+
+#include "k_types.inc"
+
+#include "k_decode.inc"
 
 #include "merging.inc"
 
@@ -488,7 +495,19 @@ const struct kernels TABLE(KERNELS_ISA) = {
                  [DTYPE_Q5_0] = encode_q5_0,
                  [DTYPE_Q5_1] = encode_q5_1,
                  [DTYPE_Q8_0] = encode_q8_0,
+                 [DTYPE_Q2_K] = encode_q2_k,
+                 [DTYPE_Q3_K] = encode_q3_k,
+                 [DTYPE_Q4_K] = encode_q4_k,
+                 [DTYPE_Q5_K] = encode_q5_k,
                  [DTYPE_Q6_K] = encode_q6_k,
+                 },
+    .encode_im =
+        {
+                 [DTYPE_Q2_K] = encode_im_q2_k,
+                 [DTYPE_Q3_K] = encode_im_q3_k,
+                 [DTYPE_Q4_K] = encode_im_q4_k,
+                 [DTYPE_Q5_K] = encode_im_q5_k,
+                 [DTYPE_Q6_K] = encode_im_q6_k,
                  },
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,

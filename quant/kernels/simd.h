@@ -41,6 +41,9 @@
 
 #define N16 (16 / LANES)
 
+/* All bits that m_bits() can set. */
+#define LANES_MASK ((1u << LANES) - 1)
+
 #define INLINE static inline __attribute__((always_inline, unused))
 
 typedef float vf __attribute__((vector_size(4 * LANES)));
@@ -154,12 +157,17 @@ INLINE vi vi_max(vi a, vi b) { return (vi)_mm512_max_epi32((__m512i)a, (__m512i)
 INLINE vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT); }
 INLINE vi vi_trunc(vf a) { return (vi)_mm512_cvttps_epi32(a); }
 
+INLINE vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
+
 INLINE vm vf_gt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+INLINE vm vf_ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 INLINE vm vf_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 INLINE vm vf_ne(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
 INLINE vm vi_gt(vi a, vi b) { return _mm512_cmpgt_epi32_mask((__m512i)a, (__m512i)b); }
 INLINE vm vi_eq(vi a, vi b) { return _mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b); }
 INLINE vm m_and(vm a, vm b) { return a & b; }
+INLINE vm m_or(vm a, vm b) { return a | b; }
+INLINE vm m_not(vm a) { return (vm)~a; }
 INLINE unsigned m_bits(vm m) { return m; }
 INLINE vf vf_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 INLINE vi vi_select(vm m, vi a, vi b) { return (vi)_mm512_mask_blend_epi32(m, (__m512i)b, (__m512i)a); }
@@ -179,11 +187,14 @@ INLINE void store16_i8(uint8_t *p, const vi v[N16]) { store_u8(p, v[0]); }
 typedef vi vm;
 
 INLINE vm vf_gt(vf a, vf b) { return (vm)(a > b); }
+INLINE vm vf_ge(vf a, vf b) { return (vm)(a >= b); }
 INLINE vm vf_eq(vf a, vf b) { return (vm)(a == b); }
 INLINE vm vf_ne(vf a, vf b) { return (vm)(a != b); }
 INLINE vm vi_gt(vi a, vi b) { return (vm)(a > b); }
 INLINE vm vi_eq(vi a, vi b) { return (vm)(a == b); }
 INLINE vm m_and(vm a, vm b) { return a & b; }
+INLINE vm m_or(vm a, vm b) { return a | b; }
+INLINE vm m_not(vm a) { return ~a; }
 
 #if defined(SIMD_AVX2)
 
@@ -193,6 +204,7 @@ INLINE vi vi_min(vi a, vi b) { return (vi)_mm256_min_epi32((__m256i)a, (__m256i)
 INLINE vi vi_max(vi a, vi b) { return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b); }
 INLINE vf vf_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE vi vi_trunc(vf a) { return (vi)_mm256_cvttps_epi32(a); }
+INLINE vf vf_sqrt(vf a) { return _mm256_sqrt_ps(a); }
 
 INLINE unsigned m_bits(vm m) { return (unsigned)_mm256_movemask_ps((__m256)m); }
 INLINE vf vf_select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, (__m256)m); }
@@ -226,6 +238,7 @@ INLINE vf vf_round(vf a) { return (a + 12582912.0f) - 12582912.0f; }
 INLINE vf vf_min(vf a, vf b) { return _mm_min_ps(a, b); }
 INLINE vf vf_max(vf a, vf b) { return _mm_max_ps(a, b); }
 INLINE vi vi_trunc(vf a) { return (vi)_mm_cvttps_epi32(a); }
+INLINE vf vf_sqrt(vf a) { return _mm_sqrt_ps(a); }
 INLINE unsigned m_bits(vm m) { return (unsigned)_mm_movemask_ps((__m128)m); }
 
 INLINE vd vd_load_f32(const float *p) { return _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const void *)p))); }
@@ -246,6 +259,7 @@ INLINE void store16_i8(uint8_t *p, const vi v[N16]) { _mm_storeu_si128((void *)p
 INLINE vf vf_min(vf a, vf b) { return vf_select(vf_gt(b, a), a, b); }
 INLINE vf vf_max(vf a, vf b) { return vf_select(vf_gt(a, b), a, b); }
 INLINE vi vi_trunc(vf a) { return __builtin_convertvector(a, vi); }
+INLINE vf vf_sqrt(vf a) { for (int i = 0; i < LANES; i++) a[i] = __builtin_sqrtf(a[i]); return a; }
 INLINE unsigned m_bits(vm m) { unsigned b = 0; for (int i = 0; i < LANES; i++) b |= (unsigned)(m[i] & 1) << i; return b; }
 
 INLINE vd vd_load_f32(const float *p) { half_vf v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vd); }
