@@ -2,6 +2,7 @@
  */
 #include "formats/imatrix.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -321,20 +322,35 @@ static enum quern_status wrong_value(const struct imatrix *im, const struct tens
                        (double)v)));
 }
 
-/* Rounded to whole numbers, as llama.cpp keeps them; beyond 2^63 it has no number for them. */
-static enum quern_status read_counts(const struct imatrix *im, const struct imatrix_entry *e,
-                                     uint64_t first, size_t n, float *counts,
-                                     struct quern_error *err)
+enum quern_status imatrix_check_values(const struct imatrix *im, const struct tensor *t,
+                                       uint64_t first, size_t n, const float *v,
+                                       struct quern_error *err)
 {
-    const struct tensor *t = e->counts;
-    TRY(model_pread(im->model, t->file, counts, n * sizeof *counts,
-                    t->offset + first * sizeof *counts, err));
+    for (size_t i = 0; i < n; i++)
+        if (!(v[i] >= 0 && v[i] <= FLT_MAX))
+            return wrong_value(im, t, first + i, v[i], err);
+    return QUERN_OK;
+}
+
+enum quern_status imatrix_round_counts(const struct imatrix *im, const struct tensor *t,
+                                       uint64_t first, size_t n, float *counts,
+                                       struct quern_error *err)
+{
     for (size_t i = 0; i < n; i++) {
-        if (!(counts[i] >= 0 && counts[i] < 0x1p63f))
+        if (!(counts[i] >= 0 && counts[i] < 0x1p53f))
             return wrong_value(im, t, first + i, counts[i], err);
         counts[i] = roundf(counts[i]);
     }
     return QUERN_OK;
+}
+
+enum quern_status imatrix_counts(const struct imatrix *im, const struct imatrix_entry *e,
+                                 uint64_t first, size_t n, float *counts, struct quern_error *err)
+{
+    const struct tensor *t = e->counts;
+    TRY(model_pread(im->model, t->file, counts, n * sizeof *counts,
+                    t->offset + first * sizeof *counts, err));
+    return imatrix_round_counts(im, t, first, n, counts, err);
 }
 
 static void divide(float *values, size_t n, float count)
@@ -347,13 +363,13 @@ static enum quern_status divide_by_counts(const struct imatrix *im, const struct
                                           uint64_t first, size_t n, float *out,
                                           struct quern_error *err)
 {
-    enum { BATCH = 64 };
-    float counts[BATCH];
+    float counts[IMATRIX_BATCH];
     uint64_t mat = first / e->ncols;
     const uint64_t end_mat = (first + n - 1) / e->ncols + 1;
     for (uint64_t at = first; mat < end_mat;) {
-        const size_t batch = end_mat - mat < BATCH ? (size_t)(end_mat - mat) : BATCH;
-        TRY(read_counts(im, e, mat, batch, counts, err));
+        const size_t batch =
+            end_mat - mat < IMATRIX_BATCH ? (size_t)(end_mat - mat) : IMATRIX_BATCH;
+        TRY(imatrix_counts(im, e, mat, batch, counts, err));
         for (size_t i = 0; i < batch; i++, mat++) {
             const uint64_t end =
                 (mat + 1) * e->ncols < first + n ? (mat + 1) * e->ncols : first + n;
@@ -376,8 +392,5 @@ enum quern_status imatrix_read(const struct imatrix *im, const struct imatrix_en
         TRY(divide_by_counts(im, e, first, n, out, err));
     else
         divide(out, n, e->ncalls);
-    for (size_t i = 0; i < n; i++)
-        if (!(out[i] >= 0 && out[i] <= 3.40282347e+38f))
-            return wrong_value(im, t, first + i, out[i], err);
-    return QUERN_OK;
+    return imatrix_check_values(im, t, first, n, out, err);
 }

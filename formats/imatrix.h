@@ -44,6 +44,36 @@ const struct imatrix_entry *imatrix_find(const struct imatrix *im, struct str na
 enum quern_status imatrix_read(const struct imatrix *im, const struct imatrix_entry *e,
                                uint64_t first, size_t n, float *out, struct quern_error *err);
 
+/* Counts first .. first+n of the nmats, rounded to whole numbers as llama.cpp keeps them. Only when
+ * e->counts is not NULL. EFORMAT "nonfinite". */
+enum quern_status imatrix_counts(const struct imatrix *im, const struct imatrix_entry *e,
+                                 uint64_t first, size_t n, float *counts, struct quern_error *err);
+#define IMATRIX_BATCH 64 /* what callers read at once */
+
+/* For those who have values of tensor t at hand, from first on: EFORMAT "nonfinite" when one is
+ * NaN, Inf or negative. Counts are rounded in place; one of 2^53 or more is none. */
+enum quern_status imatrix_check_values(const struct imatrix *im, const struct tensor *t,
+                                       uint64_t first, size_t n, const float *v,
+                                       struct quern_error *err);
+enum quern_status imatrix_round_counts(const struct imatrix *im, const struct tensor *t,
+                                       uint64_t first, size_t n, float *counts,
+                                       struct quern_error *err);
+
+/* A row of a .dat to be written: its place is what imatrix_dat_layout() decides. */
+struct imatrix_row {
+    struct str name;
+    uint32_t ncalls;
+    uint64_t nvalues;
+    struct str lead; /* out: what stands before its values ... */
+    uint64_t offset; /* out: ... which begin here, right after the lead */
+};
+
+/* Lays out a .dat. header stands at 0, tail at tail_at, the end. dataset may be empty. EUSAGE when
+ * a number does not fit in the format. */
+enum quern_status imatrix_dat_layout(struct arena *arena, struct imatrix_row *rows, uint32_t nrows,
+                                     uint32_t chunk_count, struct str dataset, struct str *header,
+                                     struct str *tail, uint64_t *tail_at, struct quern_error *err);
+
 /* ---- for formats/ only ---------------------------------------------------------------------- */
 
 /* Walks the .dat that is files[0] of im->model: its rows become tensors, its tail is stored, and

@@ -1,4 +1,4 @@
-/* imatrix_dat.c - walk the older form of an importance matrix, a .dat without any directory. */
+/* imatrix_dat.c - read and lay out .dat, the older form of an importance matrix. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -179,5 +179,74 @@ enum quern_status imatrix_dat_read(struct imatrix *im, const int32_t **ncalls,
     struct walk w = {.im = im, .size = im->model->files[0].id.nbytes};
     TRY(in_file(err, im->model->path, read_all(&w, err)));
     *ncalls = w.ncalls;
+    return QUERN_OK;
+}
+
+/* ---- layout --------------------------------------------------------------------------------- */
+
+static void put_i32(char **at, uint64_t v)
+{
+    for (size_t i = 0; i < 4; i++)
+        *(*at)++ = (char)(v >> (8 * i));
+}
+
+static void put_text(char **at, struct str s)
+{
+    put_i32(at, s.n);
+    memcpy(*at, s.p, s.n);
+    *at += s.n;
+}
+
+static enum quern_status too_much(const char *what, uint64_t n, uint64_t max,
+                                  struct quern_error *err)
+{
+    return fail(err, QUERN_EUSAGE, "count",
+                "%s is %" PRIu64 WANT "a .dat has room for %" PRIu64 "; write a .gguf", what, n,
+                max);
+}
+
+static enum quern_status place_row(struct arena *arena, struct imatrix_row *r, uint64_t *end,
+                                   struct quern_error *err)
+{
+    if (r->name.n == 0 || r->name.n > MAX_NAME)
+        return too_much("the length of its name", r->name.n, MAX_NAME, err);
+    if (r->nvalues > INT32_MAX)
+        return too_much("the number of values", r->nvalues, INT32_MAX, err);
+    if (r->ncalls > INT32_MAX)
+        return too_much("the number of calls", r->ncalls, INT32_MAX, err);
+    r->lead.n = r->name.n + 12;
+    char *at = arena_alloc(arena, r->lead.n);
+    if (!at)
+        return fail_memory(err, r->lead.n);
+    r->lead.p = at;
+    put_text(&at, r->name);
+    put_i32(&at, r->ncalls);
+    put_i32(&at, r->nvalues);
+    r->offset = *end + r->lead.n;
+    *end = r->offset + r->nvalues * 4;
+    return QUERN_OK;
+}
+
+enum quern_status imatrix_dat_layout(struct arena *arena, struct imatrix_row *rows, uint32_t nrows,
+                                     uint32_t chunk_count, struct str dataset, struct str *header,
+                                     struct str *tail, uint64_t *tail_at, struct quern_error *err)
+{
+    if (chunk_count > INT32_MAX)
+        return too_much("the number of chunks", chunk_count, INT32_MAX, err);
+    if (dataset.n > MAX_DATASET)
+        return too_much("the length of the data set's name", dataset.n, MAX_DATASET, err);
+    *tail_at = 4;
+    for (uint32_t i = 0; i < nrows; i++)
+        TRY(in_tensor(err, rows[i].name, place_row(arena, &rows[i], tail_at, err)));
+    *header = (struct str){NULL, 4};
+    *tail = (struct str){NULL, dataset.n + 8};
+    char *at = arena_alloc(arena, header->n + tail->n);
+    if (!at)
+        return fail_memory(err, header->n + tail->n);
+    header->p = at;
+    put_i32(&at, nrows);
+    tail->p = at;
+    put_i32(&at, chunk_count);
+    put_text(&at, dataset);
     return QUERN_OK;
 }
