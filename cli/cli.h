@@ -39,6 +39,9 @@ struct cli {
     bool no_model_card;
     /* check */
     bool sha256;
+    /* imatrix */
+    const char *model, *output_format;
+    unsigned chunk_size;
     /* inspect */
     bool tensors;
     const char *kv;
@@ -140,6 +143,7 @@ extern volatile int stop_signal;
 
 int cmd_quantize(struct cli *c);
 int cmd_merge(struct cli *c);
+int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_check(struct cli *c);
 int cmd_types(struct cli *c);

@@ -103,6 +103,16 @@ static const struct option merge_options[] = {
     {.name = NULL},
 };
 
+static const struct option imatrix_options[] = {
+    {"model", 0, OPTION_TEXT, FIELD(model), "M.gguf",
+     "lint: the model the matrix is for; its weights are compared with the entries", NULL},
+    {"chunk-size", 0, OPTION_COUNT, FIELD(chunk_size), "N",
+     "tokens of a chunk (default: as the first input says, else 512)", NULL},
+    {"output-format", 0, OPTION_TEXT, FIELD(output_format), "gguf|dat",
+     "format of OUTPUT, whatever its name ends in", "gguf dat"},
+    {.name = NULL},
+};
+
 static const struct option inspect_options[] = {
     {"tensors", 0, OPTION_FLAG, FIELD(tensors), NULL, "list every tensor", NULL},
     {"kv", 0, OPTION_TEXT, FIELD(kv), "KEY", "print the value of one metadata key, nothing else",
@@ -155,6 +165,26 @@ const struct command commands[] = {
      "  run a mergekit recipe\n"
      "quern merge --method slerp --base A --model B --param t=0.4 merged/\n"
      "  SLERP of two models without a recipe\n", cmd_merge},
+    {"imatrix",
+     "combine [options] INPUT INPUT... -o OUTPUT\n"
+     "convert [options] INPUT OUTPUT\n"
+     "lint [options] INPUT [--model M.gguf]\n"
+     "show [--json] INPUT", "combine, convert and check importance matrices",
+     "An importance matrix says how much each column of each weight counts; llama-imatrix makes it. "
+     "INPUT is its GGUF or the older .dat; OUTPUT is what its name ends in.\n"
+     "combine adds up sums and counts in the order of the inputs; the file has the same bytes as "
+     "that of llama-imatrix --in-file A,B. convert writes one in the other format; a .dat keeps "
+     "the last data set and no counts of experts.\n"
+     "lint reads every value: NaN, Inf and negative values, weights and experts that nothing was "
+     "counted for; with --model also entries that match no weight of it or have another length, and "
+     "weights of its layers without entry. Exit code 0: clean; 1: something was found; 3: "
+     "malformed.", imatrix_options, COMMON_RUN | COMMON_JSON,
+     "quern imatrix combine a.gguf b.gguf -o both.gguf\n"
+     "  add up what two runs of llama-imatrix collected\n"
+     "quern imatrix lint imatrix.gguf --model model-f16.gguf\n"
+     "  does it cover the model?\n"
+     "quern imatrix convert old.dat new.gguf\n"
+     "  the older format in, the newer out\n", cmd_imatrix},
     {"inspect", "[options] INPUT", "show what is in a model",
      "Reads headers only: format, metadata, tensors, and bytes by element type.", inspect_options,
      COMMON_JSON, "quern inspect model.gguf\n"

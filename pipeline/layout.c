@@ -175,3 +175,41 @@ enum quern_status layout_directory(struct plan *p, const char *dir, const struct
     }
     return nshards > 1 ? add_index(p, err) : QUERN_OK;
 }
+
+/* ---- importance matrices -------------------------------------------------------------------- */
+
+static enum quern_status dat_file(struct plan *p, const uint32_t *ncalls, uint32_t chunk_count,
+                                  struct str dataset, struct quern_error *err)
+{
+    const uint32_t n = p->nsteps;
+    struct imatrix_row *rows = ARENA_NEW(&p->arena, struct imatrix_row, n + 1);
+    struct inset *insets = ARENA_NEW(&p->arena, struct inset, n + 1);
+    struct plan_file *f = &p->files[0];
+    if (!rows || !insets)
+        return fail_memory(err, n * sizeof *rows);
+    for (uint32_t i = 0; i < n; i++)
+        rows[i] = (struct imatrix_row){
+            .name = p->steps[i].name, .ncalls = ncalls[i], .nvalues = p->steps[i].nelems};
+    TRY(imatrix_dat_layout(&p->arena, rows, n, chunk_count, dataset, &f->header, &insets[n].text,
+                           &insets[n].offset, err));
+    for (uint32_t i = 0; i < n; i++) {
+        p->steps[i].offset = rows[i].offset;
+        insets[i] = (struct inset){rows[i].lead, rows[i].offset - rows[i].lead.n};
+    }
+    f->insets = insets;
+    f->ninsets = n + 1;
+    f->nbytes = insets[n].offset + insets[n].text.n;
+    return QUERN_OK;
+}
+
+enum quern_status layout_imatrix_dat(struct plan *p, const char *path, const uint32_t *ncalls,
+                                     uint32_t chunk_count, struct str dataset,
+                                     struct quern_error *err)
+{
+    TRY(plan_size_steps(p, err));
+    TRY(new_files(p, 1, err));
+    p->files[0].path = arena_printf(&p->arena, "%s", path);
+    if (!p->files[0].path)
+        return fail_memory(err, strlen(path));
+    return in_file(err, path, dat_file(p, ncalls, chunk_count, dataset, err));
+}

@@ -102,10 +102,18 @@ struct loss {
     double weight_sq;
 };
 
+/* Bytes of a file that are neither its header nor a tensor. */
+struct inset {
+    struct str text;
+    uint64_t offset;
+};
+
 /* An output file with tensors. */
 struct plan_file {
     const char *path; /* final path; inside plan.dir: the name in the directory */
     struct str header;
+    const struct inset *insets; /* of formats that have their directory between the data */
+    uint32_t ninsets;
     uint64_t nbytes;
 };
 
@@ -173,6 +181,10 @@ enum quern_status layout_safetensors(struct plan *p, const char *path, const str
 enum quern_status layout_directory(struct plan *p, const char *dir, const struct meta *metadata,
                                    uint32_t nmetadata, uint64_t shard_bytes,
                                    struct quern_error *err);
+/* An importance matrix of the older form: a step is a row with ncalls[i] calls. */
+enum quern_status layout_imatrix_dat(struct plan *p, const char *path, const uint32_t *ncalls,
+                                     uint32_t chunk_count, struct str dataset,
+                                     struct quern_error *err);
 
 /* ---- running -------------------------------------------------------------------------------- */
 

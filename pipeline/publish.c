@@ -130,14 +130,25 @@ static enum quern_status write_side(const struct publication *pub, const struct 
     return s;
 }
 
+/* What of a file is no tensor. */
+static enum quern_status write_header(const struct plan_file *f, int fd, uint64_t *bytes_moved,
+                                      struct quern_error *err)
+{
+    TRY(pwrite_full(fd, f->header.p, f->header.n, 0, f->path, err));
+    *bytes_moved += f->header.n;
+    for (uint32_t i = 0; i < f->ninsets; i++) {
+        const struct inset *in = &f->insets[i];
+        TRY(pwrite_full(fd, in->text.p, in->text.n, in->offset, f->path, err));
+        *bytes_moved += in->text.n;
+    }
+    return QUERN_OK;
+}
+
 enum quern_status publish_commit(const struct plan *p, struct publication *pub,
                                  uint64_t *bytes_moved, struct quern_error *err)
 {
-    for (uint32_t i = 0; i < p->nfiles; i++) {
-        const struct plan_file *f = &p->files[i];
-        TRY(pwrite_full(pub->outs[i].fd, f->header.p, f->header.n, 0, f->path, err));
-        *bytes_moved += f->header.n;
-    }
+    for (uint32_t i = 0; i < p->nfiles; i++)
+        TRY(write_header(&p->files[i], pub->outs[i].fd, bytes_moved, err));
     for (uint32_t i = 0; i < p->nfiles; i++)
         TRY(output_commit(&pub->outs[i], p->force && !p->dir, err));
     for (uint32_t i = 0; i < p->nsides; i++)
