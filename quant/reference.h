@@ -1,5 +1,5 @@
-/* reference.h - what the parts of the reference share: its block codecs and merge loops, and the
- * search behind Q6_K. */
+/* reference.h - what the parts of the reference share: lists of its block codecs, and the packing
+ * and conversions several of them need. */
 #ifndef QUERN_REFERENCE_H
 #define QUERN_REFERENCE_H
 
@@ -25,8 +25,22 @@ BLOCK_LIST(X)
     X(Q5_K, block_q5_k)  \
     X(Q6_K, block_q6_k)
 #define K_ENCODE_IM_LIST(X) K_ENCODE_LIST(X)
-#define LEVEL_ENCODE_LIST(X)
-#define LEVEL_ENCODE_IM_LIST(X)
+#define LEVEL_ENCODE_LIST(X) \
+    X(IQ4_NL, block_iq4_nl)  \
+    X(IQ4_XS, block_iq4_xs)  \
+    X(TQ1_0, block_tq1_0)    \
+    X(TQ2_0, block_tq2_0)    \
+    X(Q1_0, block_q1_0)      \
+    X(Q2_0, block_q2_0)      \
+    X(MXFP4, block_mxfp4)    \
+    X(NVFP4, block_nvfp4)
+#define LEVEL_ENCODE_IM_LIST(X) \
+    X(Q4_0, block_q4_0)         \
+    X(Q4_1, block_q4_1)         \
+    X(Q5_0, block_q5_0)         \
+    X(Q5_1, block_q5_1)         \
+    X(IQ4_NL, block_iq4_nl)     \
+    X(IQ4_XS, block_iq4_xs)
 #define GRID_ENCODE_LIST(X)
 #define GRID_ENCODE_IM_LIST(X)
 
@@ -76,5 +90,37 @@ BLOCK_ENCODE_IM_LIST(X)
             memcpy(p + i * sizeof b, &b, sizeof b);                                          \
         }                                                                                    \
     }
+
+/* ---- shared by encoders --------------------------------------------------------------------- */
+
+/* A scale so small that its reciprocal is infinite sends every quotient out of range. llama.cpp
+ * then converts an impossible float to an integer, which C leaves open; its x86-64 builds get
+ * INT_MIN, and 0 in the bytes kept of it. */
+static inline int to_int(float x)
+{
+    return x >= -2147483648.0f && x < 2147483648.0f ? (int)x : INT32_MIN;
+}
+
+static inline float reciprocal(float d)
+{
+    return d != 0.0f ? 1.0f / d : 0.0f;
+}
+
+/* Codes of 4 bits: sixteen low nibbles, then sixteen high ones. */
+static inline void pack_4_bits(const uint8_t codes[32], uint8_t qs[16])
+{
+    for (int j = 0; j < 16; j++)
+        qs[j] = (uint8_t)((codes[j] & 15) | (codes[j + 16] & 15) << 4);
+}
+
+/* Codes of 5 bits: nibbles as above, the fifth bits together. */
+static inline void pack_5_bits(const uint8_t codes[32], uint8_t qs[16], uint8_t qh[4])
+{
+    uint32_t fifth = 0;
+    for (int j = 0; j < 32; j++)
+        fifth |= (uint32_t)(codes[j] >> 4 & 1) << j;
+    memcpy(qh, &fifth, sizeof fifth);
+    pack_4_bits(codes, qs);
+}
 
 #endif

@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "grids.h"
+#include "levels.h"
 #include "small_floats.h"
 
 /* Defines reference_decode_ID from decode_ID, which does one block. */
@@ -107,27 +108,11 @@ static void decode_Q2_0(const struct block_q2_0 *b, float *y)
 
 /* ---- decoding: 4-bit levels from a table ---------------------------------------------------- */
 
-/* E2M1 times two. */
-static const int8_t fp4_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-
-static const int8_t iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                      1,    13,   25,  38,  53,  69,  89,  113};
-
 static void decode_MXFP4(const struct block_mxfp4 *b, float *y)
 {
-    /* 2^(e-128): half the scale, since the levels are doubled. e = 255 means NaN and is refused
-     * before it comes here. */
-    const float d = f32_from_bits(b->e < 2 ? 0x00200000u << b->e : (uint32_t)(b->e - 1) << 23);
+    const float d = mxfp4_scale(b->e);
     for (int j = 0; j < 32; j++)
         y[j] = (float)fp4_levels[nibble(b->qs, j)] * d;
-}
-
-/* An E4M3 without sign, halved since the levels are doubled. */
-static float nvfp4_scale(uint8_t code)
-{
-    if (code == 0x7f)
-        return 0.0f;
-    return f32_from_bits(magnitude_from_small(code & 0x7f, 3, 7)) * 0.5f;
 }
 
 static void decode_NVFP4(const struct block_nvfp4 *b, float *y)
@@ -384,27 +369,14 @@ static void decode_IQ1_M(const struct block_iq1_m *b, float *y)
 
 /* ---- encoding ------------------------------------------------------------------------------- */
 
-/* A scale so small that its reciprocal is infinite sends every quotient out of range. llama.cpp
- * then converts an impossible float to an integer, which C leaves open; its x86-64 builds get
- * INT_MIN, and 0 in the bytes kept of it. */
-static int to_int(float x)
-{
-    return x >= -2147483648.0f && x < 2147483648.0f ? (int)x : INT32_MIN;
-}
-
 static int to_i8(float x)
 {
     return (int8_t)to_int(x);
 }
 
-static int to_u8(float x)
+static uint8_t to_u8(float x)
 {
     return (uint8_t)to_int(x);
-}
-
-static float reciprocal(float d)
-{
-    return d != 0.0f ? 1.0f / d : 0.0f;
 }
 
 /* The largest |x|, with its sign; the first one when there are several. */
@@ -464,25 +436,13 @@ static void encode_Q4_1(const float *x, struct block_q4_1 *b)
     }
 }
 
-/* Codes of 5 bits: nibbles as in Q4_0, the fifth bits together. */
-static void pack_5_bits(const int codes[32], uint8_t qs[16], uint8_t qh[4])
-{
-    uint32_t fifth = 0;
-    for (int j = 0; j < 16; j++) {
-        qs[j] = (uint8_t)((codes[j] & 15) | (codes[j + 16] & 15) << 4);
-        fifth |= (uint32_t)(codes[j] >> 4 & 1) << j;
-        fifth |= (uint32_t)(codes[j + 16] >> 4 & 1) << (j + 16);
-    }
-    memcpy(qh, &fifth, sizeof fifth);
-}
-
 static void encode_Q5_0(const float *x, struct block_q5_0 *b)
 {
     const float d = signed_max(x, 32) / -16.0f;
     const float id = reciprocal(d);
-    int codes[32];
+    uint8_t codes[32];
     for (int j = 0; j < 32; j++)
-        codes[j] = min_int(31, to_i8(x[j] * id + 16.5f));
+        codes[j] = (uint8_t)min_int(31, to_i8(x[j] * id + 16.5f));
     b->d = f16_from_f32(d);
     pack_5_bits(codes, b->qs, b->qh);
 }
@@ -493,7 +453,7 @@ static void encode_Q5_1(const float *x, struct block_q5_1 *b)
     min_and_max(x, 32, &min, &max);
     const float d = (max - min) / 31.0f;
     const float id = reciprocal(d);
-    int codes[32];
+    uint8_t codes[32];
     for (int j = 0; j < 32; j++)
         codes[j] = to_u8((x[j] - min) * id + 0.5f);
     b->d = f16_from_f32(d);

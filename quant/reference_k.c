@@ -123,7 +123,7 @@ static float search_q3(const float *x, uint8_t codes[16])
         return 0.0f;
     }
     const float inverse = -4.0f / max;
-    struct fit sum = {0.0f, 0.0f};
+    struct code_sums sum = {0.0f, 0.0f};
     for (int i = 0; i < 16; i++) {
         const float w = x[i] * x[i];
         l[i] = clamp_int(nearest(inverse * x[i]), -4, 3);
@@ -144,7 +144,7 @@ static float search_q3(const float *x, uint8_t codes[16])
             l2 += w * (float)other * (float)other;
             if (l2 > 0.0f && lx * lx * sum.l2 > sum.lx * sum.lx * l2) {
                 l[i] = other;
-                sum = (struct fit){lx, l2};
+                sum = (struct code_sums){lx, l2};
                 nmoved++;
             }
         }

@@ -1,13 +1,12 @@
-/* searches.h - the three scale searches of llama.cpp's encoders, scalar: private to quant/.
+/* searches.h - the searches for scales and minima that block types share.
  *
- * Every sum runs in index order in one float and every operation rounds once; ties go to what was
- * found first. That is the formats' reference, so none of it may be regrouped. */
+ * Byte for byte those of llama.cpp: sums run in index order in one float, every operation rounds
+ * once, products associate to the left. w: how much each weight counts; NULL: as its square. */
 #ifndef QUERN_SEARCHES_H
 #define QUERN_SEARCHES_H
 
 #include <math.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -15,6 +14,8 @@
 
 /* Blocks whose largest weight is below this count as zero. */
 #define TINY 1e-15f
+
+enum { MOST_SEARCHED = 32 }; /* weights in a sub-block */
 
 /* Rounds to nearest even by way of the last mantissa bit. Far out of range it wraps rather than
  * saturates, which llama.cpp shares. */
@@ -37,39 +38,50 @@ static inline int clamp_int(int x, int low, int high)
 static inline float signed_max(const float *x, int n)
 {
     float amax = 0.0f, max = 0.0f;
-    for (int j = 0; j < n; j++) {
-        if (amax < fabsf(x[j])) {
-            amax = fabsf(x[j]);
-            max = x[j];
+    for (int i = 0; i < n; i++) {
+        if (amax < fabsf(x[i])) {
+            amax = fabsf(x[i]);
+            max = x[i];
         }
     }
     return max;
 }
 
+static inline float weight_of(const float *x, const float *w, int i)
+{
+    return w ? w[i] : x[i] * x[i];
+}
+
 /* ---- codes around zero ---------------------------------------------------------------------- */
 
-/* Sums for codes l made with 1/scale = inverse: lx / l2 is the scale with the least error,
- * lx * lx / l2 how much error it removes. */
-struct fit {
+/* Codes -nmax..nmax-1, stored with nmax added. */
+static inline void symmetric_codes(const float *x, int n, int nmax, float inverse, uint8_t *codes)
+{
+    for (int i = 0; i < n; i++)
+        codes[i] = (uint8_t)(clamp_int(nearest(inverse * x[i]), -nmax, nmax - 1) + nmax);
+}
+
+/* Sums over codes l: lx / l2 is the scale with the least error for them, lx * lx / l2 how much
+ * error it removes. */
+struct code_sums {
     float lx, l2;
 };
 
-static inline struct fit fit_symmetric(float inverse, const float *x, const float *w, int n,
-                                       int nmax)
+static inline struct code_sums symmetric_sums(const float *x, const float *w, int n, int nmax,
+                                              float inverse)
 {
-    struct fit sum = {0.0f, 0.0f};
+    struct code_sums sum = {0.0f, 0.0f};
     for (int i = 0; i < n; i++) {
         const float l = (float)clamp_int(nearest(inverse * x[i]), -nmax, nmax - 1);
-        const float wi = w ? w[i] : x[i] * x[i];
-        sum.lx += wi * x[i] * l;
-        sum.l2 += wi * l * l;
+        const float weight = weight_of(x, w, i);
+        sum.lx += weight * x[i] * l;
+        sum.l2 += weight * l * l;
     }
     return sum;
 }
 
-/* Codes 0..2*nmax-1, nmax standing for zero, and their scale: of nineteen scales around the one
- * that maps the largest weight to code 0, the one with the least squared error. w NULL: every
- * weight counts as much as its square. */
+/* Tries nineteen scales around the one that maps the largest weight to -nmax; keeps the best.
+ * Codes are 0..2*nmax-1, all 0 for a tiny sub-block. */
 static inline float search_symmetric(const float *x, const float *w, int n, int nmax,
                                      uint8_t *codes)
 {
@@ -78,183 +90,192 @@ static inline float search_symmetric(const float *x, const float *w, int n, int 
         memset(codes, 0, (size_t)n);
         return 0.0f;
     }
+
     float inverse = -(float)nmax / max;
-    struct fit sum = fit_symmetric(inverse, x, w, n, nmax);
+    struct code_sums sum = symmetric_sums(x, w, n, nmax, inverse);
     float scale = sum.l2 != 0.0f ? sum.lx / sum.l2 : 0.0f;
     float best = scale * sum.lx;
     for (int step = -9; step <= 9; step++) {
         if (step == 0)
             continue;
         const float other = -((float)nmax + 0.1f * (float)step) / max;
-        sum = fit_symmetric(other, x, w, n, nmax);
+        sum = symmetric_sums(x, w, n, nmax, other);
         if (sum.l2 > 0.0f && sum.lx * sum.lx > best * sum.l2) {
             inverse = other;
             scale = sum.lx / sum.l2;
             best = scale * sum.lx;
         }
     }
-    for (int i = 0; i < n; i++)
-        codes[i] = (uint8_t)(clamp_int(nearest(inverse * x[i]), -nmax, nmax - 1) + nmax);
+    symmetric_codes(x, n, nmax, inverse, codes);
     return scale;
 }
 
-/* ---- codes from a minimum up ---------------------------------------------------------------- */
+/* ---- codes above a minimum ------------------------------------------------------------------ */
 
-/* What one try gives: x is about scale * code + min. */
-struct range_try {
-    float scale, min;
-};
-
-static inline float range_error(const float *x, const float *w, int n, int nmax, float inverse,
-                                float least, struct range_try t, bool absolute)
+static inline void codes_above(const float *x, int n, int nmax, float inverse, float min,
+                               uint8_t *codes)
 {
-    float error = 0.0f;
-    for (int i = 0; i < n; i++) {
-        const float l = (float)clamp_int(nearest(inverse * (x[i] - least)), 0, nmax);
-        const float diff = t.scale * l + t.min - x[i];
-        error += w[i] * (absolute ? fabsf(diff) : diff * diff);
-    }
-    return error;
+    for (int i = 0; i < n; i++)
+        codes[i] = (uint8_t)clamp_int(nearest(inverse * (x[i] - min)), 0, nmax);
 }
 
-/* The best scale and minimum for the codes that 1/scale = inverse gives; false when there is none.
- */
-static inline bool range_fit(const float *x, const float *w, int n, int nmax, float inverse,
-                             float least, float sum_w, float sum_x, struct range_try *out)
+static inline float error_of(const float *x, const float *w, int n, const uint8_t *codes,
+                             float scale, float min, bool absolute)
+{
+    float sum = 0.0f;
+    for (int i = 0; i < n; i++) {
+        const float diff = scale * (float)codes[i] + min - x[i];
+        sum += weight_of(x, w, i) * (absolute ? fabsf(diff) : diff * diff);
+    }
+    return sum;
+}
+
+/* The line through the weights that fits the codes best: x = scale * code + min, min <= 0. False
+ * when there is none. */
+static inline bool fit_line(const float *x, const float *w, int n, const uint8_t *codes,
+                            float sum_w, float sum_x, float *scale, float *min)
 {
     float sum_l = 0.0f, sum_l2 = 0.0f, sum_xl = 0.0f;
     for (int i = 0; i < n; i++) {
-        const float l = (float)clamp_int(nearest(inverse * (x[i] - least)), 0, nmax);
-        sum_l += w[i] * l;
-        sum_l2 += w[i] * l * l;
-        sum_xl += w[i] * l * x[i];
+        const float l = (float)codes[i], weight = weight_of(x, w, i);
+        sum_l += weight * l;
+        sum_l2 += weight * l * l;
+        sum_xl += weight * l * x[i];
     }
     const float determinant = sum_w * sum_l2 - sum_l * sum_l;
     if (!(determinant > 0.0f))
         return false;
-    out->scale = (sum_w * sum_xl - sum_x * sum_l) / determinant;
-    out->min = (sum_l2 * sum_x - sum_l * sum_xl) / determinant;
-    if (out->min > 0.0f) {
-        out->min = 0.0f;
-        out->scale = sum_xl / sum_l2;
+    *scale = (sum_w * sum_xl - sum_x * sum_l) / determinant;
+    *min = (sum_l2 * sum_x - sum_l * sum_xl) / determinant;
+    if (*min > 0.0f) {
+        *min = 0.0f;
+        *scale = sum_xl / sum_l2;
     }
     return true;
 }
 
-/* Codes 0..nmax, their scale, and *min, which is to be subtracted and never negative: of nsteps + 1
- * scales, 1/scale growing from nmax + rmin by rdelta over the range of x, the one with the least
- * squared (or absolute) error, weighted by w. */
+/* Tries nsteps + 1 ranges of codes, nmax + rmin and so on by rdelta, and keeps the line with the
+ * least error: of squares, or of absolute values. *min is the positive amount to subtract. */
 static inline float search_with_min(const float *x, const float *w, int n, int nmax, float rmin,
                                     float rdelta, int nsteps, bool absolute, uint8_t *codes,
                                     float *min)
 {
-    float least = x[0], most = x[0], sum_w = w[0], sum_x = w[0] * x[0];
+    float low = x[0], high = x[0];
+    float sum_w = weight_of(x, w, 0), sum_x = sum_w * x[0];
     for (int i = 1; i < n; i++) {
-        if (x[i] < least)
-            least = x[i];
-        if (x[i] > most)
-            most = x[i];
-        sum_w += w[i];
-        sum_x += w[i] * x[i];
+        if (x[i] < low)
+            low = x[i];
+        if (x[i] > high)
+            high = x[i];
+        sum_w += weight_of(x, w, i);
+        sum_x += weight_of(x, w, i) * x[i];
     }
-    if (least > 0.0f)
-        least = 0.0f;
-    if (most <= least) {
+    if (low > 0.0f)
+        low = 0.0f;
+    if (high <= low) {
         memset(codes, 0, (size_t)n);
-        *min = -least;
+        *min = -low;
         return 0.0f;
     }
-    /* The minimum found so far is also where the next try starts from. */
-    struct range_try best = {(float)nmax / (most - least), least};
-    float best_inverse = best.scale, best_least = least;
-    best.scale = 1.0f / best.scale;
-    float error = range_error(x, w, n, nmax, best_inverse, least, best, absolute);
+
+    const float inverse = (float)nmax / (high - low);
+    float scale = 1.0f / inverse;
+    codes_above(x, n, nmax, inverse, low, codes);
+    float least = error_of(x, w, n, codes, scale, low, absolute);
     for (int step = 0; step <= nsteps; step++) {
-        struct range_try t;
-        const float from = best.min;
-        const float inverse = (rmin + rdelta * (float)step + (float)nmax) / (most - from);
-        if (!range_fit(x, w, n, nmax, inverse, from, sum_w, sum_x, &t))
+        /* What was found so far is where the next range starts. */
+        const float other = (rmin + rdelta * (float)step + (float)nmax) / (high - low);
+        uint8_t tried[MOST_SEARCHED];
+        float tried_scale, tried_low;
+        codes_above(x, n, nmax, other, low, tried);
+        if (!fit_line(x, w, n, tried, sum_w, sum_x, &tried_scale, &tried_low))
             continue;
-        const float e = range_error(x, w, n, nmax, inverse, from, t, absolute);
-        if (e < error) {
-            error = e;
-            best = t;
-            best_inverse = inverse;
-            best_least = from;
+        const float error = error_of(x, w, n, tried, tried_scale, tried_low, absolute);
+        if (error < least) {
+            memcpy(codes, tried, (size_t)n);
+            least = error;
+            scale = tried_scale;
+            low = tried_low;
         }
     }
-    for (int i = 0; i < n; i++)
-        codes[i] = (uint8_t)clamp_int(nearest(best_inverse * (x[i] - best_least)), 0, nmax);
-    *min = -best.min;
-    return best.scale;
+    *min = -low;
+    return scale;
 }
 
-/* ---- scales of scales ----------------------------------------------------------------------- */
+/* ---- codes of numbers that are not negative: the scales and minima of sub-blocks ------------- */
 
-/* One sweep that moves single codes where that removes error; how many moved. Codes are bytes: a
- * negative one has wrapped, in llama.cpp too. */
-static inline int improve_codes(const float *x, const float *w, int n, int nmax, uint8_t *codes,
-                                struct fit *sum)
+/* Error of codes made with inverse. The codes of the first try are bytes and not clamped. */
+static inline float scales_error(const float *x, const float *w, int n, int nmax, float inverse,
+                                 bool clamp)
 {
-    int nmoved = 0;
+    const float scale = 1.0f / inverse;
+    float sum = 0.0f;
     for (int i = 0; i < n; i++) {
-        const float old = (float)codes[i];
-        float lx = sum->lx - w[i] * x[i] * old, l2 = sum->l2 - w[i] * old * old;
-        if (!(lx > 0.0f && l2 > 0.0f))
-            continue;
-        const int l = min_int(nmax, nearest(x[i] * l2 / lx));
-        if (l == codes[i])
-            continue;
-        lx += w[i] * x[i] * (float)l;
-        l2 += w[i] * (float)l * (float)l;
-        if (lx * lx * sum->l2 > sum->lx * sum->lx * l2) {
-            codes[i] = (uint8_t)l;
-            *sum = (struct fit){lx, l2};
-            nmoved++;
-        }
+        const int l = nearest(inverse * x[i]);
+        const float diff = x[i] - scale * (float)(clamp ? min_int(nmax, l) : (uint8_t)l);
+        sum += w[i] * diff * diff;
     }
-    return nmoved;
+    return sum;
 }
 
-/* Codes up to nmax for x >= 0, and their scale. */
+/* One sweep that moves single codes as long as that removes error; false when none moved. */
+static inline bool improve_codes(const float *x, const float *w, int n, int nmax, uint8_t *codes,
+                                 struct code_sums *sum)
+{
+    bool moved = false;
+    for (int i = 0; i < n; i++) {
+        const float l = (float)codes[i];
+        struct code_sums other = {sum->lx - w[i] * x[i] * l, sum->l2 - w[i] * l * l};
+        if (!(other.lx > 0.0f && other.l2 > 0.0f))
+            continue;
+        const int code = min_int(nmax, nearest(x[i] * other.l2 / other.lx));
+        if (code == codes[i])
+            continue;
+        other.lx += w[i] * x[i] * (float)code;
+        other.l2 += w[i] * (float)code * (float)code;
+        if (other.lx * other.lx * sum->l2 > sum->lx * sum->lx * other.l2) {
+            codes[i] = (uint8_t)code;
+            *sum = other;
+            moved = true;
+        }
+    }
+    return moved;
+}
+
+/* Codes 0..nmax and their scale. Should a number be negative, its code is that of llama.cpp, which
+ * lets bytes wrap. */
 static inline float fit_scales(const float *x, const float *w, int n, int nmax, uint8_t *codes)
 {
     float max = 0.0f;
     for (int i = 0; i < n; i++)
-        max = x[i] > max ? x[i] : max;
+        max = max > x[i] ? max : x[i];
     if (max < TINY) {
         memset(codes, 0, (size_t)n);
         return 0.0f;
     }
-    float best_inverse = (float)nmax / max, least_error = 0.0f;
-    for (int step = -5; step <= 4; step++) {
-        /* Step -5 stands for the plain scale, which is tried first and without an upper limit. */
-        const float top = step == -5 ? (float)nmax : 0.1f * (float)step + (float)nmax;
-        const float inverse = top / max, scale = 1.0f / inverse;
-        float error = 0.0f;
+
+    float inverse = (float)nmax / max;
+    float least = scales_error(x, w, n, nmax, inverse, false);
+    for (int step = -4; step <= 4; step++) {
         if (step == 0)
             continue;
-        for (int i = 0; i < n; i++) {
-            const int l = nearest(inverse * x[i]);
-            const float q = (float)(step == -5 ? (uint8_t)l : min_int(nmax, l));
-            const float diff = x[i] - scale * q;
-            error += w[i] * diff * diff;
-        }
-        if (step == -5 || error < least_error) {
-            least_error = error;
-            best_inverse = inverse;
+        const float other = (0.1f * (float)step + (float)nmax) / max;
+        const float error = scales_error(x, w, n, nmax, other, true);
+        if (error < least) {
+            least = error;
+            inverse = other;
         }
     }
-    struct fit sum = {0.0f, 0.0f};
+
+    struct code_sums sum = {0.0f, 0.0f};
     for (int i = 0; i < n; i++) {
-        const int l = min_int(nmax, nearest(best_inverse * x[i]));
+        const int l = min_int(nmax, nearest(inverse * x[i]));
         codes[i] = (uint8_t)l;
         sum.lx += w[i] * x[i] * (float)l;
         sum.l2 += w[i] * (float)l * (float)l;
     }
-    for (int sweep = 0; sweep < 5; sweep++)
-        if (improve_codes(x, w, n, nmax, codes, &sum) == 0)
-            break;
+    for (int sweep = 0; sweep < 5 && improve_codes(x, w, n, nmax, codes, &sum); sweep++)
+        continue;
     return sum.l2 > 0.0f ? sum.lx / sum.l2 : 0.0f;
 }
 
