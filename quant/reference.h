@@ -41,8 +41,16 @@ BLOCK_LIST(X)
     X(Q5_1, block_q5_1)         \
     X(IQ4_NL, block_iq4_nl)     \
     X(IQ4_XS, block_iq4_xs)
-#define GRID_ENCODE_LIST(X)
-#define GRID_ENCODE_IM_LIST(X)
+#define GRID_ENCODE_LIST(X)   \
+    X(IQ2_S, block_iq2_s)     \
+    X(IQ3_XXS, block_iq3_xxs) \
+    X(IQ3_S, block_iq3_s)     \
+    X(IQ1_M, block_iq1_m)
+#define GRID_ENCODE_IM_LIST(X) \
+    GRID_ENCODE_LIST(X)        \
+    X(IQ2_XXS, block_iq2_xxs)  \
+    X(IQ2_XS, block_iq2_xs)    \
+    X(IQ1_S, block_iq1_s)
 
 #define BLOCK_ENCODE_LIST(X) \
     SIMPLE_ENCODE_LIST(X)    \
