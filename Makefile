@@ -94,7 +94,7 @@ $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ)
 $(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi
 
 # ---- install
-COMMANDS := quantize merge imatrix inspect check types
+COMMANDS := quantize merge imatrix inspect check compare types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
 
 $(B)/man/quern.1: $(B)/quern

@@ -42,6 +42,8 @@ struct cli {
     /* imatrix */
     const char *model, *output_format;
     unsigned chunk_size;
+    /* compare */
+    const char *imatrix;
     /* inspect */
     bool tensors;
     const char *kv;
@@ -130,6 +132,14 @@ size_t types_of_plan(const struct plan *p, struct type_share shares[DTYPE_COUNT]
 size_t types_of_model(const struct model *m, struct type_share shares[DTYPE_COUNT]);
 void print_types(FILE *f, const struct type_share *shares, size_t n);
 
+/* "320x256", or "scalar". */
+void shape_text(const uint64_t *dims, unsigned ndims, char *buf, size_t n);
+
+/* ---- error_table.c: what plan->errors says. all: every tensor in its order; else so
+ * many of the worst */
+void print_errors(FILE *f, const struct plan *p, bool all, size_t worst);
+void errors_json(struct json_writer *w, const struct plan *p); /* one object */
+
 /* ---- meter.c: the progress line */
 struct meter;
 struct meter *meter_new(const struct cli *c);
@@ -138,6 +148,8 @@ void meter_end(struct meter *m);
 
 /* ---- run_plan.c: dry run or run, with meter, signals and summary */
 int run_plan(struct cli *c, struct plan *p);
+/* Runs with meter and signals; says nothing but errors. Exit code. */
+int run_quietly(struct cli *c, struct plan *p);
 /* The signal that asked to stop, or 0. */
 extern volatile int stop_signal;
 
@@ -146,6 +158,7 @@ int cmd_merge(struct cli *c);
 int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_check(struct cli *c);
+int cmd_compare(struct cli *c);
 int cmd_types(struct cli *c);
 int cmd_help(struct cli *c);
 

@@ -264,7 +264,7 @@ void print_notes(const struct cli *c, const struct plan *p)
         say("note: %s", p->notes[i]);
 }
 
-static void shape_text(const uint64_t *dims, unsigned ndims, char *buf, size_t n)
+void shape_text(const uint64_t *dims, unsigned ndims, char *buf, size_t n)
 {
     size_t used = 0;
     snprintf(buf, n, "%s", ndims ? "" : "scalar");
@@ -331,6 +331,10 @@ static void plan_json(const struct plan *p, const struct quern_result *r)
         field_u64(&j, "peak_rss_bytes", r->peak_rss_bytes);
         if (r->relative_error >= 0)
             field_f64(&j, "relative_rms_error", r->relative_error);
+    }
+    if (p->errors) {
+        json_key(&j, "errors");
+        errors_json(&j, p);
     }
     json_key(&j, "notes");
     json_open(&j, '[');
@@ -399,6 +403,8 @@ void print_summary(const struct cli *c, const struct plan *p, const struct quern
     if (r->relative_error >= 0)
         say("  quantization error: %.3g %% of the weights' root mean square",
             r->relative_error * 100);
+    if (p->errors)
+        print_errors(stderr, p, c->verbose, 3);
     const double moved = (double)(r->read_bytes + r->written_bytes);
     say("  %.2f s, %s/s, %u thread%s (%s), peak memory %s", r->seconds,
         human_bytes((uint64_t)(moved / (r->seconds > 1e-9 ? r->seconds : 1e-9)), rate), r->threads,

@@ -31,10 +31,9 @@ static void catch_signals(void)
     signal(SIGXFSZ, SIG_IGN);
 }
 
-static int run_now(struct cli *c, struct plan *p)
+static int run(struct cli *c, struct plan *p, struct quern_result *result)
 {
     struct quern_error err;
-    struct quern_result result;
     struct meter *meter = meter_new(c);
     const struct quern_run_options options = {.threads = c->threads,
                                               .mem_bytes = c->mem,
@@ -43,18 +42,31 @@ static int run_now(struct cli *c, struct plan *p)
                                               .stats = c->stats,
                                               .cancel = &stop_signal};
     catch_signals();
-    const enum quern_status s = plan_run(p, &options, &result, &err);
+    const enum quern_status s = plan_run(p, &options, result, &err);
     meter_end(meter);
     if (s == QUERN_ECANCELLED) {
-        say("quern: stopped by signal %d; no output was written", stop_signal);
+        say("quern: stopped by signal %d%s", stop_signal,
+            p->nfiles ? "; no output was written" : "");
         return 128 + stop_signal;
     }
-    if (s != QUERN_OK)
-        return report_error(c, &err);
+    return s == QUERN_OK ? 0 : report_error(c, &err);
+}
+
+static int run_now(struct cli *c, struct plan *p)
+{
+    struct quern_result result;
+    const int code = run(c, p, &result);
+    if (code != 0)
+        return code;
     if (c->verbose && !c->json)
         print_steps(stderr, p);
     print_summary(c, p, &result);
     return 0;
+}
+
+int run_quietly(struct cli *c, struct plan *p)
+{
+    return run(c, p, NULL);
 }
 
 int run_plan(struct cli *c, struct plan *p)

@@ -130,6 +130,20 @@ static const struct option check_options[] = {
     {.name = NULL},
 };
 
+static const struct option compare_options[] = {
+    {"imatrix", 0, OPTION_TEXT, FIELD(imatrix), "FILE",
+     "importance matrix (GGUF or .dat): show errors weighted by it as well", NULL},
+    {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)",
+     NULL},
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE", "ceiling on working memory (default: 256MiB)",
+     NULL},
+    {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
+     "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print findings that are no numbers only", NULL},
+    {"verbose", 'v', OPTION_FLAG, FIELD(verbose), NULL, "list every tensor", NULL},
+    {.name = NULL},
+};
+
 const struct command commands[] = {
     {"quantize", "[options] INPUT [OUTPUT] TYPE [THREADS]",
      "store a model's weights in another type", "INPUT is a .gguf file or the first of a split set, a .safetensors file, a "
@@ -194,6 +208,24 @@ const struct command commands[] = {
     {"check", "[options] INPUT...", "check that models are sound",
      "Checks every rule of the file formats and reads all weights to look for NaN, Inf and block "
      "scales that are not finite. Exit code 0: sound; 1: bad values; 3: malformed.", check_options, COMMON_JSON, "quern check *.gguf\n  before publishing\n", cmd_check},
+    {"compare", "[options] A B", "measure how far model B is from model A",
+     "A is the original, B what stands for it: a quantized, converted or merged form. Both are "
+     "anything quern reads, of any types; tensors are matched by name and shape. For every tensor: "
+     "the root mean square error (rmse), the same relative to A's root mean square, the "
+     "signal-to-noise ratio (SQNR) in decibels, the cosine between A and B, the largest error and "
+     "the element it is at, and the rmse and index of the worst block: one of B's type, or 256 "
+     "elements of a plain type. Elements and blocks are counted from 0 along the whole tensor. "
+     "With --imatrix also the relative error with every square weighted by its column's "
+     "importance.\n"
+     "The table shows the worst tensors, then a line for each type of B and one for all. Tensors "
+     "that are no weights are compared byte by byte. The numbers do not depend on --threads, --mem "
+     "or the CPU, and are those of quantize --stats.\n"
+     "Exit code 0: all values are equal; 1: they are not, a tensor is in one model only or of "
+     "another shape, or a value is NaN or Inf.", compare_options, COMMON_JSON,
+     "quern compare model-f16.gguf model-q4_0.gguf\n"
+     "  what quantizing cost\n"
+     "quern compare --json --imatrix imatrix.gguf model-f16.gguf model-q4_k_m.gguf\n"
+     "  for a script, errors weighted by importance\n", cmd_compare},
     {"types", "", "list the element types",
      "For every type: bits per weight, block, which formats can store it, and whether quern reads "
      "and writes its values.", NULL, COMMON_JSON, NULL, cmd_types},

@@ -134,6 +134,15 @@ double fold_records(const double *records, uint64_t nrecords, size_t ncolumns, s
     return nrecords ? fold(records + column, nrecords, ncolumns) : 0.0;
 }
 
+void fold_errors(const struct error_sums *records, uint64_t nrecords, struct error_sums *out)
+{
+    *out = (struct error_sums){0};
+    for (uint64_t i = 0; i < nrecords; i++)
+        error_sums_join(out, &records[i]);
+    for (size_t k = 0; nrecords && k < NERROR_SUMS; k++)
+        out->sum[k] = fold_records(records[0].sum, nrecords, sizeof *records / sizeof(double), k);
+}
+
 static enum quern_status copy_raw(const struct step *s, const uint8_t *const src[], uint8_t *dst,
                                   size_t nbytes, uint64_t at, struct quern_error *err)
 {

@@ -10,6 +10,7 @@
 #include "formats/gguf.h"
 #include "formats/imatrix.h"
 #include "formats/model.h"
+#include "quant/error_stats.h"
 
 /* Elements are worked on in pieces, read and written in tiles, and measured in chunks. A tile is
  * any number of chunks, so its size never shows in the bits; PIECE and CHUNK do and are fixed. */
@@ -38,11 +39,12 @@ struct measure_need {
  * chunk; it is cleared before the first piece of each. */
 struct piece {
     const struct step *step;
-    void *state;    /* the step's, written by combine only */
-    void *carry;    /* this worker's, carry_bytes */
-    uint64_t chunk; /* index of the chunk */
-    uint64_t first; /* flat index of the first element */
-    size_t n;       /* elements, at most PIECE */
+    void *state;             /* the step's, written by combine only */
+    void *carry;             /* this worker's, carry_bytes */
+    uint64_t chunk;          /* index of the chunk */
+    uint64_t first;          /* flat index of the first element */
+    size_t n;                /* elements, at most PIECE */
+    const float *importance; /* of each element while measuring; NULL when the step has none */
 };
 
 /* x[k] has n elements of source k: float, or double when step->wide. */
@@ -71,6 +73,8 @@ struct op {
 
 /* Folds column `column` of nrecords records of ncolumns doubles each, pairwise in a fixed tree. */
 double fold_records(const double *records, uint64_t nrecords, size_t ncolumns, size_t column);
+/* One record per chunk: the sums folded so, places in chunk order. */
+void fold_errors(const struct error_sums *records, uint64_t nrecords, struct error_sums *out);
 
 struct step {
     struct str name;      /* of the output tensor */
@@ -94,12 +98,7 @@ struct step {
     uint64_t offset; /* absolute in it */
     bool fallback;   /* stored type is not the wanted one because of the row length */
     uint8_t wanted;  /* that type */
-};
-
-/* What encoding lost: sums over the elements of a step with a block type. */
-struct loss {
-    double error_sq; /* of (weight - stored weight)^2 */
-    double weight_sq;
+    bool stats;      /* set by plan_run(): measure what encoding loses */
 };
 
 /* Bytes of a file that are neither its header nor a tensor. */
@@ -141,7 +140,10 @@ struct plan {
     struct imatrix *imatrix; /* owned; or NULL */
     const char **notes;
     uint32_t nnotes;
-    struct loss *losses;  /* per step, when a run was asked for stats */
+    /* Per step, when a run was asked for stats or the plan compares: the sums over its elements,
+     * of the values it encodes (a) and those that are stored (b). Without pairs where the values
+     * are no weights. */
+    struct error_sums *errors;
     const char **dropped; /* ledger: input tensors left out by request, quoted, with why */
     uint32_t ndropped;
 };

@@ -1,7 +1,6 @@
 /* run.c - run any plan: hand out tiles to workers, in bounded memory. The only file with OpenMP. */
 #include <fenv.h>
 #include <inttypes.h>
-#include <math.h>
 #include <omp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -30,6 +29,7 @@ struct job {
     size_t ncounts;
     uint8_t *records;
     size_t record_bytes;
+    struct error_sums *errors; /* per chunk, in the applying pass of a run with stats */
     uint64_t nchunks;
     bool combining;
 };
@@ -85,7 +85,7 @@ static uint64_t chunks_of(const struct step *s)
 /* Beside the tiles: what one job of this step keeps. */
 static uint64_t job_bytes(const struct step *s, size_t *max_counts)
 {
-    uint64_t most = 0;
+    uint64_t most = s->stats ? sizeof(struct error_sums) * chunks_of(s) : 0;
     for (unsigned pass = 0; pass < s->npasses; pass++) {
         const struct measure_need n = need_of(s, pass);
         const uint64_t bytes = n.ncounts * sizeof(uint64_t) + n.record_bytes * chunks_of(s);
@@ -123,6 +123,8 @@ static void survey(const struct plan *p, struct memory *m)
     *m = (struct memory){.metadata = p->arena.nbytes};
     for (uint32_t i = 0; i < p->nmodels; i++)
         m->metadata += model_bytes(p->models[i]);
+    if (p->imatrix)
+        m->metadata += imatrix_bytes(p->imatrix);
     for (uint32_t i = 0; i < p->nsteps; i++) {
         const struct step *s = &p->steps[i];
         const uint64_t all = s->nelems < CHUNK ? s->nelems : CHUNK;
@@ -213,6 +215,7 @@ static void job_free(struct job *j)
     free(j->state);
     free(j->counts);
     free(j->records);
+    free(j->errors);
     *j = (struct job){.step = UINT32_MAX};
 }
 
@@ -226,8 +229,11 @@ static enum quern_status job_pass(struct run *r, struct job *j, struct quern_err
     j->records = NULL;
     j->ncounts = j->record_bytes = 0;
     j->next_tile = j->done_tiles = 0;
-    if (j->pass == s->npasses)
+    if (j->pass == s->npasses) {
+        if (s->stats && !(j->errors = calloc(j->nchunks + 1, sizeof *j->errors)))
+            return fail_memory(err, j->nchunks * sizeof *j->errors);
         return QUERN_OK;
+    }
     const struct measure_need n = need_of(s, j->pass);
     j->ncounts = n.ncounts;
     j->record_bytes = n.record_bytes;
@@ -351,6 +357,8 @@ static void end_pass(struct run *r, struct job *j)
             in_tensor(&err, s->name, status);
             record_error(r, (struct place){j->step, j->pass, UINT64_MAX}, &err, status);
         }
+    } else if (j->errors) {
+        fold_errors(j->errors, j->nchunks, &r->plan->errors[j->step]);
     }
     job_free(j);
     r->njobs--;
@@ -373,10 +381,11 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
                            .records = j->records,
                            .record_bytes = j->record_bytes,
                            .out = r->pub.outs ? &r->pub.outs[s->file] : NULL,
-                           .stats = r->plan->losses != NULL};
+                           .errors = j->errors,
+                           .imatrix = r->plan->imatrix};
     const struct place at = {j->step, j->pass, tile};
     struct quern_error err;
-    struct tile_result result = {0};
+    uint64_t moved = 0;
     r->current_step = j->step;
     if (j->ncounts && w->counting != j) {
         hand_in_counts(w);
@@ -384,14 +393,10 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
     }
     pthread_mutex_unlock(&r->lock);
 
-    const enum quern_status status = tile_run(&t, w, &result, &err);
+    const enum quern_status status = tile_run(&t, w, &moved, &err);
 
     pthread_mutex_lock(&r->lock);
-    r->moved += result.moved;
-    if (t.stats) {
-        r->plan->losses[j->step].error_sq += result.loss.error_sq;
-        r->plan->losses[j->step].weight_sq += result.loss.weight_sq;
-    }
+    r->moved += moved;
     if (status != QUERN_OK)
         record_error(r, at, &err, status);
     if (++j->done_tiles == j->ntiles && sound_so_far(r, j))
@@ -560,14 +565,29 @@ static enum quern_status run_published(struct run *r, struct quern_error *err)
     return r->plan->nfiles ? publish_commit(r->plan, &r->pub, &r->moved, err) : QUERN_OK;
 }
 
+/* Of all tensors with a block type. */
 static double relative_error(const struct plan *p)
 {
-    struct loss sum = {0};
-    for (uint32_t i = 0; p->losses && i < p->nsteps; i++) {
-        sum.error_sq += p->losses[i].error_sq;
-        sum.weight_sq += p->losses[i].weight_sq;
-    }
-    return sum.weight_sq > 0.0 ? sqrt(sum.error_sq / sum.weight_sq) : -1.0;
+    struct error_sums sums = {0};
+    struct error_figures figures;
+    for (uint32_t i = 0; p->errors && i < p->nsteps; i++)
+        if (dtype_is_quantized(p->steps[i].dtype))
+            error_sums_join(&sums, &p->errors[i]);
+    error_figures(&sums, &figures);
+    return sums.sum[SUM_AA] > 0.0 ? figures.relative : -1.0;
+}
+
+/* A plan that compares has its errors already. */
+static enum quern_status prepare_stats(struct plan *p, bool stats, struct quern_error *err)
+{
+    if (p->nfiles == 0)
+        return QUERN_OK;
+    p->errors = NULL;
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        p->steps[i].stats = stats;
+    if (stats && !(p->errors = ARENA_NEW(&p->arena, struct error_sums, p->nsteps + 1)))
+        return fail_memory(err, p->nsteps * sizeof *p->errors);
+    return QUERN_OK;
 }
 
 static void fill_result(const struct run *r, double start, struct quern_result *result)
@@ -594,11 +614,9 @@ enum quern_status plan_run(struct plan *p, const struct quern_run_options *optio
     uint32_t wanted = r.options->threads ? r.options->threads : usable_cores();
     if (wanted > MAX_WORKERS)
         wanted = MAX_WORKERS;
+    TRY(prepare_stats(p, r.options->stats, err));
     TRY(fit_memory(&r, wanted, r.options->mem_bytes ? r.options->mem_bytes : DEFAULT_MEM, err));
     r.total = work_bytes(p);
-    p->losses = NULL;
-    if (r.options->stats && !(p->losses = ARENA_NEW(&p->arena, struct loss, p->nsteps + 1)))
-        return fail_memory(err, p->nsteps * sizeof *p->losses);
     pthread_mutex_init(&r.lock, NULL);
     pthread_cond_init(&r.changed, NULL);
     const enum quern_status s = run_published(&r, err);

@@ -44,8 +44,10 @@ size_t tile_bytes(const struct step *s, uint64_t n)
     size_t total = padded(s->op->carry_bytes) + padded(stored(s->dtype, n));
     for (unsigned k = 0; k < s->nsources; k++)
         total += padded(stored(s->sources[k].tensor->dtype, n));
-    if (!step_is_raw(s))
+    if (!step_is_raw(s) || s->stats)
         total += (s->nsources + 2u) * padded(PIECE * width(s));
+    if (s->importance)
+        total += padded(PIECE * sizeof(float));
     return total;
 }
 
@@ -57,6 +59,7 @@ struct cut {
     uint8_t *round; /* a piece as round_dtype */
     uint8_t *out;
     void *carry;
+    float *importance; /* of a piece */
 };
 
 static uint8_t *take(uint8_t **at, size_t n)
@@ -74,7 +77,9 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
     c->out = take(&at, stored(s->dtype, t->n));
     for (unsigned k = 0; k < s->nsources; k++)
         c->raw[k] = take(&at, stored(s->sources[k].tensor->dtype, t->n));
-    if (step_is_raw(s))
+    if (s->importance)
+        c->importance = (float *)take(&at, PIECE * sizeof(float));
+    if (step_is_raw(s) && !s->stats)
         return;
     for (unsigned k = 0; k < s->nsources; k++)
         c->x[k] = take(&at, PIECE * width(s));
@@ -177,9 +182,8 @@ static enum quern_status fail_overflow(const struct piece *p, enum dtype d, cons
 
 /* ---- pieces --------------------------------------------------------------------------------- */
 
-static void decode(const struct step *s, unsigned k, const uint8_t *raw, void *x, size_t n)
+static void decode(const struct step *s, enum dtype d, const uint8_t *raw, void *x, size_t n)
 {
-    const enum dtype d = s->sources[k].tensor->dtype;
     if (s->wide)
         codec_decode_f64(d, raw, x, n);
     else
@@ -202,31 +206,24 @@ static enum quern_status round_to(const struct piece *p, struct cut *c, void *y,
 {
     const enum dtype d = p->step->round_dtype;
     TRY(encode(p, d, y, c->round, err));
-    if (p->step->wide)
-        codec_decode_f64(d, c->round, y, p->n);
-    else
-        codec_kernels()->decode[d](c->round, y, p->n);
+    decode(p->step, d, c->round, y, p->n);
     return QUERN_OK;
 }
 
-/* Decodes what was just encoded and compares. */
-static void add_loss(const struct piece *p, struct cut *c, const void *y, const uint8_t *out,
-                     struct loss *loss)
+static void add_errors(const struct tile *t, const struct piece *p, const void *a, const void *b)
 {
-    float *back = (float *)c->round;
-    codec_kernels()->decode[p->step->dtype](out, back, p->n);
-    double error_sq = 0.0, weight_sq = 0.0;
-    for (size_t i = 0; i < p->n; i++) {
-        const double w = value_at(p->step, y, i), d = w - (double)back[i];
-        error_sq += d * d;
-        weight_sq += w * w;
-    }
-    loss->error_sq += error_sq;
-    loss->weight_sq += weight_sq;
+    const struct error_pairs pairs = {.a = a,
+                                      .b = b,
+                                      .wide = p->step->wide,
+                                      .importance = p->importance,
+                                      .block = error_block(p->step->dtype),
+                                      .first = p->first,
+                                      .n = p->n};
+    error_sums_add(&t->errors[p->chunk], &pairs);
 }
 
 static enum quern_status apply_piece(const struct tile *t, const struct piece *p, struct cut *c,
-                                     uint8_t *out, struct loss *loss, struct quern_error *err)
+                                     uint8_t *out, struct quern_error *err)
 {
     const struct step *s = p->step;
     const bool copies = s->op == &op_copy;
@@ -239,20 +236,60 @@ static enum quern_status apply_piece(const struct tile *t, const struct piece *p
     if (rounds_first(s))
         TRY(round_to(p, c, y, err));
     TRY(encode(p, s->dtype, y, out, err));
-    if (t->stats && dtype_is_quantized(s->dtype))
-        add_loss(p, c, y, out, loss);
+    if (t->errors) {
+        decode(s, s->dtype, out, c->round, p->n);
+        add_errors(t, p, y, c->round);
+    }
     return QUERN_OK;
 }
 
-static enum quern_status run_piece(const struct tile *t, const struct piece *p, struct cut *c,
-                                   uint64_t *counts, struct loss *loss, struct quern_error *err)
+/* The importance of every element of the piece: that of its column, row after row. */
+static enum quern_status read_importance(const struct tile *t, struct piece *p, struct cut *c,
+                                         struct quern_error *err)
+{
+    const struct imatrix_entry *e = t->step->importance;
+    const uint64_t matrix_elems = t->step->nelems / e->nmats;
+    for (size_t done = 0, n; done < p->n; done += n) {
+        const uint64_t at = p->first + done, column = at % e->ncols;
+        const uint64_t matrix = at / matrix_elems;
+        float *to = c->importance + done;
+        n = e->ncols - column < p->n - done ? (size_t)(e->ncols - column) : p->n - done;
+        if (done >= e->ncols && (at - e->ncols) / matrix_elems == matrix)
+            memcpy(to, to - e->ncols, n * sizeof *to);
+        else
+            TRY(imatrix_read(t->imatrix, e, matrix * e->ncols + column, n, to, err));
+    }
+    p->importance = c->importance;
+    return QUERN_OK;
+}
+
+/* A step that moves bytes as they are loses nothing, but its weights count in the totals. */
+static void measure_raw(const struct tile *t, const struct piece *p, struct cut *c)
+{
+    const enum dtype d = p->step->dtype;
+    if ((!dtype_is_float(d) && !dtype_is_quantized(d)) || !codec_can_decode(d))
+        return;
+    decode(p->step, d, c->raw[0] + stored(d, p->first - t->first), (void *)c->x[0], p->n);
+    add_errors(t, p, c->x[0], c->x[0]);
+}
+
+static enum quern_status run_piece(const struct tile *t, struct piece *p, struct cut *c,
+                                   uint64_t *counts, struct quern_error *err)
 {
     const struct step *s = t->step;
     const uint64_t at = p->first - t->first;
-    for (unsigned k = 0; k < s->nsources; k++)
-        decode(s, k, c->raw[k] + stored(s->sources[k].tensor->dtype, at), (void *)c->x[k], p->n);
+    if (s->importance && (t->pass < s->npasses || t->errors))
+        TRY(read_importance(t, p, c, err));
+    if (step_is_raw(s)) {
+        measure_raw(t, p, c);
+        return QUERN_OK;
+    }
+    for (unsigned k = 0; k < s->nsources; k++) {
+        const enum dtype d = s->sources[k].tensor->dtype;
+        decode(s, d, c->raw[k] + stored(d, at), (void *)c->x[k], p->n);
+    }
     if (t->pass == s->npasses)
-        return apply_piece(t, p, c, c->out + stored(s->dtype, at), loss, err);
+        return apply_piece(t, p, c, c->out + stored(s->dtype, at), err);
     if (t->pass == 0 && !s->op->sees_nonfinite)
         TRY(check_sources(p, c, err));
     s->op->measure(p, t->pass, c->x, counts,
@@ -261,7 +298,7 @@ static enum quern_status run_piece(const struct tile *t, const struct piece *p, 
 }
 
 static enum quern_status run_pieces(const struct tile *t, struct cut *c, uint64_t *counts,
-                                    struct loss *loss, struct quern_error *err)
+                                    struct quern_error *err)
 {
     struct piece p = {.step = t->step, .state = t->state, .carry = c->carry};
     for (uint64_t done = 0; done < t->n; done += p.n) {
@@ -270,7 +307,7 @@ static enum quern_status run_pieces(const struct tile *t, struct cut *c, uint64_
         p.n = t->n - done < PIECE ? (size_t)(t->n - done) : PIECE;
         if (p.first % CHUNK == 0 && t->step->op->carry_bytes)
             memset(c->carry, 0, t->step->op->carry_bytes);
-        TRY(run_piece(t, &p, c, counts, loss, err));
+        TRY(run_piece(t, &p, c, counts, err));
     }
     return QUERN_OK;
 }
@@ -284,21 +321,23 @@ static enum quern_status write_tile(const struct tile *t, const uint8_t *bytes, 
     return pwrite_full(t->out->fd, bytes, n, at, t->out->final_path, err);
 }
 
-enum quern_status tile_run(const struct tile *t, struct scratch *w, struct tile_result *result,
+enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *moved,
                            struct quern_error *err)
 {
     struct cut c = {0};
     cut_scratch(t, w, &c);
-    TRY(read_sources(t, &c, &result->moved, err));
+    TRY(read_sources(t, &c, moved, err));
     if (step_is_raw(t->step)) {
+        if (t->errors)
+            TRY(run_pieces(t, &c, w->counts, err));
         if (t->step->op == &op_copy)
-            return write_tile(t, c.raw[0], &result->moved, err);
+            return write_tile(t, c.raw[0], moved, err);
         TRY(t->step->op->raw(t->step, c.raw, c.out, stored(t->step->dtype, t->n),
                              stored(t->step->dtype, t->first), err));
-        return write_tile(t, c.out, &result->moved, err);
+        return write_tile(t, c.out, moved, err);
     }
-    TRY(run_pieces(t, &c, w->counts, &result->loss, err));
+    TRY(run_pieces(t, &c, w->counts, err));
     if (t->pass < t->step->npasses)
         return QUERN_OK;
-    return write_tile(t, c.out, &result->moved, err);
+    return write_tile(t, c.out, moved, err);
 }

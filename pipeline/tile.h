@@ -22,7 +22,8 @@ struct tile {
     uint8_t *records; /* of the whole step; record_bytes per chunk */
     size_t record_bytes;
     const struct output *out;
-    bool stats; /* fill loss */
+    struct error_sums *errors;     /* of the whole step, per chunk; NULL: not asked for */
+    const struct imatrix *imatrix; /* of the plan, or NULL */
 };
 
 /* The sources have the output's type and the op takes bytes as they are. */
@@ -31,13 +32,8 @@ bool step_is_raw(const struct step *s);
 /* Scratch that a tile of n elements of this step needs. */
 size_t tile_bytes(const struct step *s, uint64_t n);
 
-/* What a tile adds to the totals of the run. */
-struct tile_result {
-    uint64_t moved; /* bytes read and written */
-    struct loss loss;
-};
-
-enum quern_status tile_run(const struct tile *t, struct scratch *w, struct tile_result *result,
+/* Adds the bytes read and written to *moved. */
+enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *moved,
                            struct quern_error *err);
 
 #endif

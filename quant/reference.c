@@ -1,6 +1,8 @@
 /* reference.c - the scalar table: what every other table must equal, written to be read. */
 #include "reference.h"
 
+#include <math.h>
+
 #include "small_floats.h"
 
 /* ---- plain types -------------------------------------------------------------------------- */
@@ -94,6 +96,34 @@ static void pair_dots(const float *a, const float *b, size_t n, double out[3])
         lanes[0][i % DOT_LANES] += u * u;
         lanes[1][i % DOT_LANES] += u * v;
         lanes[2][i % DOT_LANES] += v * v;
+    }
+    for (size_t k = 0; k < 3; k++)
+        out[k] = fold_lanes(lanes[k]);
+}
+
+static void block_errors(const float *a, const float *b, size_t n, size_t block, double *error_sq,
+                         double *max)
+{
+    for (size_t at = 0; at < n; at += block, error_sq++, max++) {
+        double lanes[DOT_LANES] = {0};
+        *max = 0.0;
+        for (size_t i = at; i < n && i < at + block; i++) {
+            const double d = (double)a[i] - (double)b[i];
+            lanes[i % DOT_LANES] += d * d;
+            *max = fabs(d) > *max ? fabs(d) : *max;
+        }
+        *error_sq = fold_lanes(lanes);
+    }
+}
+
+static void weighted_errors(const float *a, const float *b, const float *w, size_t n, double out[3])
+{
+    double lanes[3][DOT_LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        const double u = a[i], d = u - (double)b[i], weight = w[i];
+        lanes[0][i % DOT_LANES] += weight;
+        lanes[1][i % DOT_LANES] += weight * (d * d);
+        lanes[2][i % DOT_LANES] += weight * (u * u);
     }
     for (size_t k = 0; k < 3; k++)
         out[k] = fold_lanes(lanes[k]);
@@ -199,6 +229,8 @@ const struct kernels kernels_reference = {
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
     .pair_dots = pair_dots,
+    .block_errors = block_errors,
+    .weighted_errors = weighted_errors,
     .delta_magnitude = delta_magnitude,
     .radix_count = radix_count,
     .count_equal = count_equal,

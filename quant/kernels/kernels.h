@@ -38,6 +38,15 @@ struct kernels {
     /* out[0] = a.a, out[1] = a.b, out[2] = b.b in f64 (see DOT_LANES), products exact in f64. */
     void (*pair_dots)(const float *a, const float *b, size_t n, double out[3]);
 
+    /* For each block of `block` elements (a multiple of DOT_LANES; the last may be shorter): the
+     * sum of (a-b)^2 in f64 (see DOT_LANES) and the largest |a-b|. */
+    void (*block_errors)(const float *a, const float *b, size_t n, size_t block, double *error_sq,
+                         double *max);
+
+    /* out[0] = w, out[1] = w * (a-b)^2, out[2] = w * a^2, summed in f64 (see DOT_LANES). */
+    void (*weighted_errors)(const float *a, const float *b, const float *w, size_t n,
+                            double out[3]);
+
     /* Task vectors. magnitude: the bits of |x-base| as an integer, which orders like the number. */
     void (*delta_magnitude)(uint32_t *mag, const float *x, const float *base, size_t n);
 

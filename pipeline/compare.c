@@ -1,0 +1,238 @@
+/* compare.c - plan the comparison of two models, tensor by tensor. */
+#include "compare.h"
+
+#include <inttypes.h>
+
+#include "quant/codec.h"
+
+/* ---- the op --------------------------------------------------------------------------------- */
+
+static struct measure_need compare_need(const struct step *s, unsigned pass)
+{
+    (void)s;
+    (void)pass;
+    return (struct measure_need){.record_bytes = sizeof(struct error_sums)};
+}
+
+static void compare_measure(const struct piece *p, unsigned pass, const void *const x[],
+                            uint64_t *counts, void *record)
+{
+    (void)pass;
+    (void)counts;
+    const struct error_pairs pairs = {.a = x[0],
+                                      .b = x[1],
+                                      .wide = p->step->wide,
+                                      .importance = p->importance,
+                                      .block = error_block(p->step->dtype),
+                                      .first = p->first,
+                                      .n = p->n};
+    error_sums_add(record, &pairs);
+}
+
+static enum quern_status compare_combine(const struct step *s, unsigned pass, void *state,
+                                         const uint64_t *counts, void *records, uint64_t nrecords,
+                                         struct quern_error *err)
+{
+    (void)pass;
+    (void)state;
+    (void)counts;
+    (void)err;
+    fold_errors(records, nrecords, (struct error_sums *)s->params);
+    return QUERN_OK;
+}
+
+static const struct op op_compare = {.name = "compare",
+                                     .sees_nonfinite = true,
+                                     .need = compare_need,
+                                     .measure = compare_measure,
+                                     .combine = compare_combine};
+
+/* ---- pairs ---------------------------------------------------------------------------------- */
+
+/* GGUF drops outer dimensions of 1, so they do not count. */
+static bool same_shape(const struct tensor *a, const struct tensor *b)
+{
+    unsigned i = 0, j = 0;
+    while (i < a->ndims && a->dims[i] == 1)
+        i++;
+    while (j < b->ndims && b->dims[j] == 1)
+        j++;
+    return a->ndims - i == b->ndims - j &&
+           (a->ndims == i ||
+            memcmp(a->dims + i, b->dims + j, (a->ndims - i) * sizeof *a->dims) == 0);
+}
+
+static bool is_weights(const struct tensor *t)
+{
+    return (dtype_is_float(t->dtype) || dtype_is_quantized(t->dtype)) && codec_can_decode(t->dtype);
+}
+
+static bool comparable(const struct tensor *a, const struct tensor *b)
+{
+    return a->dtype == b->dtype || (is_weights(a) && is_weights(b));
+}
+
+bool step_compares_bytes(const struct step *s)
+{
+    return s->dtype == DTYPE_U8;
+}
+
+struct builder {
+    struct plan *plan;
+    struct comparison *comparison;
+    struct model *a, *b;
+    uint32_t ncommon; /* names in both, whatever their shapes */
+};
+
+static void add_unmatched(struct builder *b, struct unmatched u)
+{
+    b->comparison->unmatched[b->comparison->nunmatched++] = u;
+}
+
+/* The same bytes as a tensor of U8. */
+static const struct tensor *as_bytes(struct arena *arena, const struct tensor *t)
+{
+    struct tensor *view = ARENA_NEW(arena, struct tensor, 1);
+    if (view) {
+        *view = *t;
+        view->dtype = DTYPE_U8;
+        view->nelems = t->nbytes;
+    }
+    return view;
+}
+
+static enum quern_status check_importance(const struct step *s, const struct imatrix *im,
+                                          struct quern_error *err)
+{
+    const struct imatrix_entry *e = s->importance;
+    uint64_t nmats = 1;
+    for (unsigned d = 0; d + 2 < s->ndims; d++)
+        nmats *= s->dims[d];
+    const uint64_t ncols = s->ndims ? s->dims[s->ndims - 1] : 1;
+    if (e->ncols == ncols && e->nmats == nmats)
+        return QUERN_OK;
+    return in_file(err, im->model->path,
+                   in_tensor(err, s->name,
+                             fail(err, QUERN_EUSAGE, "shape",
+                                  "%" PRIu64 " matrices of %" PRIu64 " columns" WANT
+                                  "expected %" PRIu64 " of %" PRIu64 ", as in the models",
+                                  e->nmats, e->ncols, nmats, ncols)));
+}
+
+static enum quern_status add_step(struct builder *b, const struct tensor *x, const struct tensor *y,
+                                  struct quern_error *err)
+{
+    struct plan *p = b->plan;
+    struct source *sources = ARENA_NEW(&p->arena, struct source, 2);
+    const bool bytes = !is_weights(y);
+    if (bytes) {
+        x = as_bytes(&p->arena, x);
+        y = as_bytes(&p->arena, y);
+    }
+    if (!sources || !x || !y)
+        return fail_memory(err, sizeof *x);
+    sources[0] = (struct source){.model = b->a, .tensor = x};
+    sources[1] = (struct source){.model = b->b, .tensor = y};
+    struct step *s = &p->steps[p->nsteps];
+    *s = (struct step){.name = y->name,
+                       .dims = y->dims,
+                       .ndims = y->ndims,
+                       .dtype = y->dtype,
+                       .round_dtype = DTYPE_COUNT,
+                       .wide = x->dtype == DTYPE_F64 || y->dtype == DTYPE_F64,
+                       .nsources = 2,
+                       .npasses = 1,
+                       .sources = sources,
+                       .op = &op_compare,
+                       .params = &p->errors[p->nsteps],
+                       .nelems = y->nelems,
+                       .nbytes = y->nbytes};
+    p->nsteps++;
+    if (p->imatrix && !bytes && y->nelems)
+        s->importance = imatrix_find(p->imatrix, y->name);
+    return s->importance ? check_importance(s, p->imatrix, err) : QUERN_OK;
+}
+
+static enum quern_status pair_up(struct builder *b, struct quern_error *err)
+{
+    for (uint32_t i = 0; i < b->a->ntensors; i++)
+        if (!model_find(b->b, b->a->tensors[i].name))
+            add_unmatched(b, (struct unmatched){.a = &b->a->tensors[i]});
+    for (uint32_t i = 0; i < b->b->ntensors; i++) {
+        const struct tensor *y = &b->b->tensors[i], *x = model_find(b->a, y->name);
+        b->ncommon += x != NULL;
+        if (x && same_shape(x, y) && comparable(x, y))
+            TRY(add_step(b, x, y, err));
+        else
+            add_unmatched(b, (struct unmatched){x, y, x && !same_shape(x, y)});
+    }
+    return QUERN_OK;
+}
+
+static enum quern_status check_common(const struct builder *b, struct quern_error *err)
+{
+    if (b->ncommon || b->a->ntensors + b->b->ntensors == 0)
+        return QUERN_OK;
+    if (b->a->ntensors == 0 || b->b->ntensors == 0)
+        return fail(err, QUERN_EUSAGE, "nothing-common",
+                    "one model has no tensors" WANT "expected two forms of the same model");
+    return fail(err, QUERN_EUSAGE, "nothing-common",
+                "the models have no tensor name in common: one has '%.80s', the other '%.80s'" WANT
+                "%s",
+                quoted(b->a->tensors[0].name).text, quoted(b->b->tensors[0].name).text,
+                b->a->format == b->b->format
+                    ? "expected two forms of the same model"
+                    : "expected the same names (Hugging Face and GGUF name the same tensors "
+                      "differently: compare two models of one kind)");
+}
+
+static enum quern_status check_imatrix(const struct plan *p, struct quern_error *err)
+{
+    bool used = p->imatrix == NULL;
+    for (uint32_t i = 0; i < p->nsteps && !used; i++)
+        used = p->steps[i].importance != NULL;
+    if (used)
+        return QUERN_OK;
+    return in_file(err, p->imatrix->model->path,
+                   fail(err, QUERN_EUSAGE, "no-match",
+                        "no entry has the name of a compared tensor" WANT
+                        "expected the importance matrix of this model"));
+}
+
+static enum quern_status build(struct builder *b, const char *imatrix_path, struct quern_error *err)
+{
+    struct plan *p = b->plan;
+    const size_t n = (size_t)b->a->ntensors + b->b->ntensors + 1;
+    b->comparison = ARENA_NEW(&p->arena, struct comparison, 1);
+    p->steps = ARENA_NEW(&p->arena, struct step, (size_t)b->b->ntensors + 1);
+    p->errors = ARENA_NEW(&p->arena, struct error_sums, (size_t)b->b->ntensors + 1);
+    struct unmatched *unmatched = ARENA_NEW(&p->arena, struct unmatched, n);
+    if (!b->comparison || !p->steps || !p->errors || !unmatched)
+        return fail_memory(err, n * sizeof *p->steps);
+    *b->comparison = (struct comparison){.a = b->a, .b = b->b, .unmatched = unmatched};
+    TRY(plan_add_model(p, b->a, err));
+    TRY(plan_add_model(p, b->b, err));
+    if (imatrix_path)
+        TRY(imatrix_open(imatrix_path, &p->imatrix, err));
+    TRY(pair_up(b, err));
+    TRY(check_common(b, err));
+    return check_imatrix(p, err);
+}
+
+enum quern_status plan_compare(struct model *a, struct model *b, const char *imatrix_path,
+                               struct plan **out, struct comparison **comparison,
+                               struct quern_error *err)
+{
+    struct plan *p = plan_new("compare", err);
+    if (!p)
+        return QUERN_EMEMORY;
+    struct builder builder = {.plan = p, .a = a, .b = b};
+    const enum quern_status s = build(&builder, imatrix_path, err);
+    if (s != QUERN_OK) {
+        plan_free(p);
+        return s;
+    }
+    *comparison = builder.comparison;
+    *out = p;
+    return QUERN_OK;
+}
