@@ -25,14 +25,15 @@ struct imatrix {
     struct str *datasets; /* what it was made from; may be none */
     uint32_t ndatasets;
     uint32_t chunk_count, chunk_size; /* 0 when not told */
-    struct arena arena;
+    struct arena arena;               /* of entries and datasets */
 };
 
 /* Reads headers (of a .dat: walks it) and checks them against the file. A GGUF needs
  * imatrix.datasets, imatrix.chunk_count and imatrix.chunk_size, as llama-quantize does. Errors:
  * EFORMAT, EIO, EMEMORY; EUNSUPPORTED when it is a model. */
 enum quern_status imatrix_open(const char *path, struct imatrix **out, struct quern_error *err);
-void imatrix_close(struct imatrix *im); /* NULL is allowed; closes the model too */
+void imatrix_close(struct imatrix *im);         /* NULL is allowed; closes the model too */
+size_t imatrix_bytes(const struct imatrix *im); /* memory it holds: what --mem counts */
 
 /* NULL when the matrix says nothing of this weight. */
 const struct imatrix_entry *imatrix_find(const struct imatrix *im, struct str name);
@@ -42,5 +43,12 @@ const struct imatrix_entry *imatrix_find(const struct imatrix *im, struct str na
  * and value when one is NaN, Inf or negative. */
 enum quern_status imatrix_read(const struct imatrix *im, const struct imatrix_entry *e,
                                uint64_t first, size_t n, float *out, struct quern_error *err);
+
+/* ---- for formats/ only ---------------------------------------------------------------------- */
+
+/* Walks the .dat that is files[0] of im->model: its rows become tensors, its tail is stored, and
+ * ncalls[i] (in im->arena) belongs to tensor i. */
+enum quern_status imatrix_dat_read(struct imatrix *im, const int32_t **ncalls,
+                                   struct quern_error *err);
 
 #endif
