@@ -332,6 +332,8 @@ static void plan_json(const struct plan *p, const struct quern_result *r)
         if (r->relative_error >= 0)
             field_f64(&j, "relative_rms_error", r->relative_error);
     }
+    if (p->refusal)
+        field_text(&j, "refusal", p->refusal->text);
     json_key(&j, "notes");
     json_open(&j, '[');
     for (uint32_t i = 0; i < p->nnotes; i++)

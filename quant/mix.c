@@ -109,33 +109,33 @@ uint32_t file_type_guess(enum dtype d)
         enum dtype dtype;
         uint32_t number;
     } guesses[] = {
-        {DTYPE_F32,     F32},
-        {DTYPE_F16,     F16},
-        {DTYPE_BF16,    BF16},
-        {DTYPE_Q4_0,    Q4_0},
-        {DTYPE_Q4_1,    Q4_1},
-        {DTYPE_Q5_0,    Q5_0},
-        {DTYPE_Q5_1,    Q5_1},
-        {DTYPE_Q8_0,    Q8_0},
-        {DTYPE_Q2_K,    Q2_K},
-        {DTYPE_Q3_K,    Q3_K_M},
-        {DTYPE_Q4_K,    Q4_K_M},
-        {DTYPE_Q5_K,    Q5_K_M},
-        {DTYPE_Q6_K,    Q6_K},
-        {DTYPE_TQ1_0,   TQ1_0},
-        {DTYPE_TQ2_0,   TQ2_0},
+        {DTYPE_F32,     F32    },
+        {DTYPE_F16,     F16    },
+        {DTYPE_BF16,    BF16   },
+        {DTYPE_Q4_0,    Q4_0   },
+        {DTYPE_Q4_1,    Q4_1   },
+        {DTYPE_Q5_0,    Q5_0   },
+        {DTYPE_Q5_1,    Q5_1   },
+        {DTYPE_Q8_0,    Q8_0   },
+        {DTYPE_Q2_K,    Q2_K   },
+        {DTYPE_Q3_K,    Q3_K_M },
+        {DTYPE_Q4_K,    Q4_K_M },
+        {DTYPE_Q5_K,    Q5_K_M },
+        {DTYPE_Q6_K,    Q6_K   },
+        {DTYPE_TQ1_0,   TQ1_0  },
+        {DTYPE_TQ2_0,   TQ2_0  },
         {DTYPE_IQ2_XXS, IQ2_XXS},
-        {DTYPE_IQ2_XS,  IQ2_XS},
-        {DTYPE_IQ2_S,   IQ2_S},
+        {DTYPE_IQ2_XS,  IQ2_XS },
+        {DTYPE_IQ2_S,   IQ2_S  },
         {DTYPE_IQ3_XXS, IQ3_XXS},
-        {DTYPE_IQ1_S,   IQ1_S},
-        {DTYPE_IQ1_M,   IQ1_M},
-        {DTYPE_IQ4_NL,  IQ4_NL},
-        {DTYPE_IQ4_XS,  IQ4_XS},
-        {DTYPE_IQ3_S,   IQ3_S},
-        {DTYPE_NVFP4,   39},
-        {DTYPE_Q1_0,    Q1_0},
-        {DTYPE_Q2_0,    Q2_0},
+        {DTYPE_IQ1_S,   IQ1_S  },
+        {DTYPE_IQ1_M,   IQ1_M  },
+        {DTYPE_IQ4_NL,  IQ4_NL },
+        {DTYPE_IQ4_XS,  IQ4_XS },
+        {DTYPE_IQ3_S,   IQ3_S  },
+        {DTYPE_NVFP4,   39     },
+        {DTYPE_Q1_0,    Q1_0   },
+        {DTYPE_Q2_0,    Q2_0   },
     };
     for (size_t i = 0; i < sizeof guesses / sizeof *guesses; i++)
         if (guesses[i].dtype == d)
@@ -143,7 +143,8 @@ uint32_t file_type_guess(enum dtype d)
     return 0;
 }
 
-/* ---- tensors that are left alone -------------------------------------------------------------- */
+/* ---- tensors that are left alone --------------------------------------------------------------
+ */
 
 /* Small or delicate tensors that stay as they are, wherever one of these stands in the name. */
 static const char *const kept_parts[] = {
@@ -250,6 +251,24 @@ static enum category category_of(struct str name)
     return OTHER;
 }
 
+/* A number beyond int counts as no layer. */
+long mix_layer(struct str name)
+{
+    if (!str_starts(name, "blk."))
+        return -1;
+    size_t i = 4;
+    const bool minus = i < name.n && name.p[i] == '-';
+    i += minus;
+    long v = 0;
+    const size_t first = i;
+    for (; i < name.n && name.p[i] >= '0' && name.p[i] <= '9'; i++) {
+        v = v * 10 + (name.p[i] - '0');
+        if (v > INT_MAX)
+            return -1;
+    }
+    return i == first ? -1 : minus ? -v : v;
+}
+
 void mix_see(struct mix *m, struct str name)
 {
     const enum category c = category_of(name);
@@ -318,103 +337,85 @@ struct rule {
 
 /* The first rule that applies decides; without one a tensor gets the base type. */
 static const struct rule rules[] = {
-    {OUTPUT,      SET(MXFP4_MOE),                                           0,                    DTYPE_Q8_0   },
-    {OUTPUT,      EVERY_FILE_TYPE,                                          FALCON,               DTYPE_Q8_0   },
-    {OUTPUT,      EVERY_FILE_TYPE,                                          ODD_ROW,              DTYPE_Q8_0   },
-    {OUTPUT,      LOW | SET(IQ3_XXS),                                       0,                    DTYPE_Q5_K   },
-    {OUTPUT,      SET(Q8_0),                                                0,                    BASE         },
-    {OUTPUT,      EVERY_FILE_TYPE,                                          0,                    DTYPE_Q6_K   },
+    {OUTPUT,      SET(MXFP4_MOE),                                       0,                   DTYPE_Q8_0   },
+    {OUTPUT,      EVERY_FILE_TYPE,                                      FALCON,              DTYPE_Q8_0   },
+    {OUTPUT,      EVERY_FILE_TYPE,                                      ODD_ROW,             DTYPE_Q8_0   },
+    {OUTPUT,      LOW | SET(IQ3_XXS),                                   0,                   DTYPE_Q5_K   },
+    {OUTPUT,      SET(Q8_0),                                            0,                   BASE         },
+    {OUTPUT,      EVERY_FILE_TYPE,                                      0,                   DTYPE_Q6_K   },
 
-    {ANY,         SET(MXFP4_MOE),                                           STACKED,              DTYPE_MXFP4  },
-    {ANY,         SET(MXFP4_MOE),                                           0,                    DTYPE_Q8_0   },
+    {ANY,         SET(MXFP4_MOE),                                       STACKED,             DTYPE_MXFP4  },
+    {ANY,         SET(MXFP4_MOE),                                       0,                   DTYPE_Q8_0   },
 
-    {EMBEDDING,   LOW_M | SET(IQ3_XXS),                                     0,                    DTYPE_IQ3_S  },
-    {EMBEDDING,   LOW,                                                      0,                    DTYPE_Q2_K   },
-    {EMBEDDING,   SET(TQ1_0) | SET(TQ2_0) | SET(Q2_0),                      0,                    DTYPE_Q4_K   },
-    {EMBEDDING,   EVERY_FILE_TYPE,                                          0,                    BASE         },
+    {EMBEDDING,   LOW_M | SET(IQ3_XXS),                                 0,                   DTYPE_IQ3_S  },
+    {EMBEDDING,   LOW,                                                  0,                   DTYPE_Q2_K   },
+    {EMBEDDING,   SET(TQ1_0) | SET(TQ2_0) | SET(Q2_0),                  0,                   DTYPE_Q4_K   },
+    {EMBEDDING,   EVERY_FILE_TYPE,                                      0,                   BASE         },
 
-    {VALUE,       LOW,                                                      GQA4_OR_EXPERTS4,     DTYPE_Q4_K   },
-    {VALUE,       LOW_M,                                                    0,                    DTYPE_IQ3_S  },
-    {VALUE,       LOW,                                                      0,                    DTYPE_Q2_K   },
-    {KEY,         LOW,                                                      EXPERTS8,             DTYPE_Q4_K   },
-    {DOWN,        LOW_M,                                                    EIGHTH,               DTYPE_IQ3_S  },
-    {DOWN,        LOW,                                                      EIGHTH,               DTYPE_Q2_K   },
-    {ATTN_OUT,    LOW,                                                      EXPERTS8,             DTYPE_Q5_K   },
-    {ATTN_OUT,    LOW_M,                                                    0,                    DTYPE_IQ3_S  },
-    {ATTN_OUT,    SET(IQ1_S) | SET(IQ1_M),                                  0,                    DTYPE_IQ2_XXS},
-    {ANY,         LOW,                                                      0,                    BASE         },
+    {VALUE,       LOW,                                                  GQA4_OR_EXPERTS4,    DTYPE_Q4_K   },
+    {VALUE,       LOW_M,                                                0,                   DTYPE_IQ3_S  },
+    {VALUE,       LOW,                                                  0,                   DTYPE_Q2_K   },
+    {KEY,         LOW,                                                  EXPERTS8,            DTYPE_Q4_K   },
+    {DOWN,        LOW_M,                                                EIGHTH,              DTYPE_IQ3_S  },
+    {DOWN,        LOW,                                                  EIGHTH,              DTYPE_Q2_K   },
+    {ATTN_OUT,    LOW,                                                  EXPERTS8,            DTYPE_Q5_K   },
+    {ATTN_OUT,    LOW_M,                                                0,                   DTYPE_IQ3_S  },
+    {ATTN_OUT,    SET(IQ1_S) | SET(IQ1_M),                              0,                   DTYPE_IQ2_XXS},
+    {ANY,         LOW,                                                  0,                   BASE         },
 
-    {VALUE | KEY, EVERY_FILE_TYPE,                                          EXPERTS8,             DTYPE_Q8_0   },
-    {VALUE,       SET(Q2_K) | SET(Q2_K_S) | SET(IQ3_XXS),                   GQA4,                 DTYPE_Q4_K   },
-    {VALUE,       SET(IQ3_XS) | SET(IQ3_S),                                 GQA4,                 DTYPE_Q4_K   },
-    {VALUE,       SET(Q2_K),                                                0,                    DTYPE_Q3_K   },
-    {VALUE,       SET(IQ3_XXS),                                             UNWEIGHED,            DTYPE_IQ3_S  },
-    {VALUE,       SET(IQ3_M),                                               0,                    DTYPE_Q4_K   },
-    {VALUE,       SET(Q3_K_M),                                              FIRST_2,              DTYPE_Q5_K   },
-    {VALUE,       SET(Q3_K_M),                                              0,                    DTYPE_Q4_K   },
-    {VALUE,       SET(Q3_K_L),                                              0,                    DTYPE_Q5_K   },
-    {VALUE,       SET(IQ4_NL) | SET(IQ4_XS),                                GQA4,                 DTYPE_Q5_K   },
-    {VALUE,       SET(Q4_K_M) | SET(Q5_K_M),                                SPREAD,               DTYPE_Q6_K   },
-    {VALUE,       SET(Q4_K_S),                                              FIRST_4,              DTYPE_Q5_K   },
+    {VALUE | KEY, EVERY_FILE_TYPE,                                      EXPERTS8,            DTYPE_Q8_0   },
+    {VALUE,       SET(Q2_K) | SET(Q2_K_S) | SET(IQ3_XXS),               GQA4,                DTYPE_Q4_K   },
+    {VALUE,       SET(IQ3_XS) | SET(IQ3_S),                             GQA4,                DTYPE_Q4_K   },
+    {VALUE,       SET(Q2_K),                                            0,                   DTYPE_Q3_K   },
+    {VALUE,       SET(IQ3_XXS),                                         UNWEIGHED,           DTYPE_IQ3_S  },
+    {VALUE,       SET(IQ3_M),                                           0,                   DTYPE_Q4_K   },
+    {VALUE,       SET(Q3_K_M),                                          FIRST_2,             DTYPE_Q5_K   },
+    {VALUE,       SET(Q3_K_M),                                          0,                   DTYPE_Q4_K   },
+    {VALUE,       SET(Q3_K_L),                                          0,                   DTYPE_Q5_K   },
+    {VALUE,       SET(IQ4_NL) | SET(IQ4_XS),                            GQA4,                DTYPE_Q5_K   },
+    {VALUE,       SET(Q4_K_M) | SET(Q5_K_M),                            SPREAD,              DTYPE_Q6_K   },
+    {VALUE,       SET(Q4_K_S),                                          FIRST_4,             DTYPE_Q5_K   },
 
-    {KEY | QUERY, SET(IQ3_XS),                                              0,                    DTYPE_IQ3_XXS},
-    {KEY | QUERY, SET(IQ3_XXS),                                             0,                    DTYPE_IQ2_S  },
+    {KEY | QUERY, SET(IQ3_XS),                                          0,                   DTYPE_IQ3_XXS},
+    {KEY | QUERY, SET(IQ3_XXS),                                         0,                   DTYPE_IQ2_S  },
 
-    {DOWN,        SET(Q2_K),                                                0,                    DTYPE_Q3_K   },
-    {DOWN,        SET(Q2_K_S),                                              EIGHTH,               DTYPE_Q4_K   },
-    {DOWN,        SET(IQ3_XXS),                                             UNWEIGHED | EIGHTH,   DTYPE_Q4_K   },
-    {DOWN,        SET(IQ3_XXS),                                             UNWEIGHED,            DTYPE_Q3_K   },
-    {DOWN,        SET(Q3_K_M),                                              SIXTEENTH,            DTYPE_Q5_K   },
-    {DOWN,        SET(Q3_K_M),                                              NOT_FALCON,           DTYPE_Q4_K   },
-    {DOWN,        SET(Q3_K_M),                                              SPREAD,               DTYPE_Q4_K   },
-    {DOWN,        SET(IQ3_M),                                               EIGHTH,               DTYPE_Q4_K   },
-    {DOWN,        SET(IQ3_M),                                               EXPERTS8 | SPREAD,    DTYPE_Q4_K   },
-    {DOWN,        SET(Q3_K_L),                                              FALCON,               DTYPE_Q4_K   },
-    {DOWN,        SET(Q3_K_L),                                              0,                    DTYPE_Q5_K   },
-    {DOWN,        SET(Q4_K_M),                                              FALCON | SIXTEENTH,   DTYPE_Q6_K   },
-    {DOWN,        SET(Q4_K_M),                                              FALCON | SPREAD,      DTYPE_Q5_K   },
-    {DOWN,        SET(Q4_K_M),                                              NOT_FALCON | SPREAD,  DTYPE_Q6_K   },
-    {DOWN,        SET(Q5_K_M),                                              SPREAD,               DTYPE_Q6_K   },
-    {DOWN,        SET(IQ4_NL) | SET(IQ4_XS),                                UNWEIGHED | EIGHTH,   DTYPE_Q5_K   },
-    {DOWN,        SET(Q4_K_S),                                              NOT_FALCON | EIGHTH,  DTYPE_Q5_K   },
-    {DOWN,        SET(Q4_0),                                                WEIGHED | EIGHTH,     DTYPE_Q4_1   },
-    {DOWN,        SET(Q5_0),                                                WEIGHED | EIGHTH,     DTYPE_Q5_1   },
+    {DOWN,        SET(Q2_K),                                            0,                   DTYPE_Q3_K   },
+    {DOWN,        SET(Q2_K_S),                                          EIGHTH,              DTYPE_Q4_K   },
+    {DOWN,        SET(IQ3_XXS),                                         UNWEIGHED | EIGHTH,  DTYPE_Q4_K   },
+    {DOWN,        SET(IQ3_XXS),                                         UNWEIGHED,           DTYPE_Q3_K   },
+    {DOWN,        SET(Q3_K_M),                                          SIXTEENTH,           DTYPE_Q5_K   },
+    {DOWN,        SET(Q3_K_M),                                          NOT_FALCON,          DTYPE_Q4_K   },
+    {DOWN,        SET(Q3_K_M),                                          SPREAD,              DTYPE_Q4_K   },
+    {DOWN,        SET(IQ3_M),                                           EIGHTH,              DTYPE_Q4_K   },
+    {DOWN,        SET(IQ3_M),                                           EXPERTS8 | SPREAD,   DTYPE_Q4_K   },
+    {DOWN,        SET(Q3_K_L),                                          FALCON,              DTYPE_Q4_K   },
+    {DOWN,        SET(Q3_K_L),                                          0,                   DTYPE_Q5_K   },
+    {DOWN,        SET(Q4_K_M),                                          FALCON | SIXTEENTH,  DTYPE_Q6_K   },
+    {DOWN,        SET(Q4_K_M),                                          FALCON | SPREAD,     DTYPE_Q5_K   },
+    {DOWN,        SET(Q4_K_M),                                          NOT_FALCON | SPREAD, DTYPE_Q6_K   },
+    {DOWN,        SET(Q5_K_M),                                          SPREAD,              DTYPE_Q6_K   },
+    {DOWN,        SET(IQ4_NL) | SET(IQ4_XS),                            UNWEIGHED | EIGHTH,  DTYPE_Q5_K   },
+    {DOWN,        SET(Q4_K_S),                                          NOT_FALCON | EIGHTH, DTYPE_Q5_K   },
+    {DOWN,        SET(Q4_0),                                            WEIGHED | EIGHTH,    DTYPE_Q4_1   },
+    {DOWN,        SET(Q5_0),                                            WEIGHED | EIGHTH,    DTYPE_Q5_1   },
 
-    {ATTN_OUT,    SET(Q3_K_L),                                              FALCON,               DTYPE_Q4_K   },
-    {ATTN_OUT,    EVERY_FILE_TYPE,                                          FALCON,               BASE         },
-    {ATTN_OUT,    SET(Q2_K) | SET(Q3_K_S) | SET(Q3_K_M) | SET(Q4_K_S),      EXPERTS8,             DTYPE_Q5_K   },
-    {ATTN_OUT,    SET(Q4_K_M) | SET(IQ4_NL) | SET(IQ4_XS),                  EXPERTS8,             DTYPE_Q5_K   },
-    {ATTN_OUT,    SET(IQ3_XS) | SET(IQ3_XXS) | SET(IQ3_S) | SET(IQ3_M),     EXPERTS8,             DTYPE_Q5_K   },
-    {ATTN_OUT,    EVERY_FILE_TYPE,                                          EXPERTS8,             BASE         },
-    {ATTN_OUT,    SET(Q2_K),                                                0,                    DTYPE_Q3_K   },
-    {ATTN_OUT,    SET(IQ3_XXS),                                             0,                    DTYPE_IQ3_S  },
-    {ATTN_OUT,    SET(Q3_K_M) | SET(IQ3_M),                                 0,                    DTYPE_Q4_K   },
-    {ATTN_OUT,    SET(Q3_K_L),                                              0,                    DTYPE_Q5_K   },
+    {ATTN_OUT,    SET(Q3_K_L),                                          FALCON,              DTYPE_Q4_K   },
+    {ATTN_OUT,    EVERY_FILE_TYPE,                                      FALCON,              BASE         },
+    {ATTN_OUT,    SET(Q2_K) | SET(Q3_K_S) | SET(Q3_K_M) | SET(Q4_K_S),  EXPERTS8,            DTYPE_Q5_K   },
+    {ATTN_OUT,    SET(Q4_K_M) | SET(IQ4_NL) | SET(IQ4_XS),              EXPERTS8,            DTYPE_Q5_K   },
+    {ATTN_OUT,    SET(IQ3_XS) | SET(IQ3_XXS) | SET(IQ3_S) | SET(IQ3_M), EXPERTS8,            DTYPE_Q5_K   },
+    {ATTN_OUT,    EVERY_FILE_TYPE,                                      EXPERTS8,            BASE         },
+    {ATTN_OUT,    SET(Q2_K),                                            0,                   DTYPE_Q3_K   },
+    {ATTN_OUT,    SET(IQ3_XXS),                                         0,                   DTYPE_IQ3_S  },
+    {ATTN_OUT,    SET(Q3_K_M) | SET(IQ3_M),                             0,                   DTYPE_Q4_K   },
+    {ATTN_OUT,    SET(Q3_K_L),                                          0,                   DTYPE_Q5_K   },
 
-    {GATE | UP,   SET(IQ3_XS),                                              MIDDLE,               DTYPE_IQ3_XXS},
+    {GATE | UP,   SET(IQ3_XS),                                          MIDDLE,              DTYPE_IQ3_XXS},
 };
 
 static bool in_set(const struct mix *m, uint64_t set)
 {
     return m->type->number < 64 && (set >> m->type->number & 1);
-}
-
-/* N of "blk.N", or -1. A number beyond int counts as no layer. */
-static long layer_of(struct str name)
-{
-    if (!str_starts(name, "blk."))
-        return -1;
-    size_t i = 4;
-    const bool minus = i < name.n && name.p[i] == '-';
-    i += minus;
-    long v = 0;
-    const size_t first = i;
-    for (; i < name.n && name.p[i] >= '0' && name.p[i] <= '9'; i++) {
-        v = v * 10 + (name.p[i] - '0');
-        if (v > INT_MAX)
-            return -1;
-    }
-    return i == first ? -1 : minus ? -v : v;
 }
 
 /* Where a tensor stands among those of its kind. */
@@ -432,15 +433,15 @@ static uint32_t *counter_of(struct mix *m, enum category c)
 }
 
 /* Tensors are counted as they come, so one that keeps its type or is chosen by a pattern shifts
- * those after it, as in llama-quantize. With experts, whose tensors may be many to a layer, the name
- * tells the layer; LOW mixes count all the same. */
+ * those after it, as in llama-quantize. With experts, whose tensors may be many to a layer, the
+ * name tells the layer; LOW mixes count all the same. */
 static struct place place_of(struct mix *m, enum category c, struct str name)
 {
     uint32_t *counter = counter_of(m, c);
     if (!counter)
         return (struct place){0, m->nlayers};
     struct place p = {(*counter)++, c == VALUE ? m->nvalues : m->nlayers};
-    const long layer = c != VALUE && m->nexperts > 1 && !in_set(m, LOW) ? layer_of(name) : -1;
+    const long layer = c != VALUE && m->nexperts > 1 && !in_set(m, LOW) ? mix_layer(name) : -1;
     if (layer >= 0 && layer < (long)m->nlayers)
         p.i = (uint32_t)layer;
     return p;
@@ -454,21 +455,21 @@ static unsigned conditions_met(const struct mix *m, const struct mix_tensor *t, 
         bool holds;
         enum condition condition;
     } all[] = {
-        {m->heads_per_kv >= 4,                                     GQA4            },
-        {m->heads_per_kv >= 4 || m->nexperts >= 4,                 GQA4_OR_EXPERTS4},
-        {m->nexperts == 8,                                         EXPERTS8        },
-        {m->falcon,                                                FALCON          },
-        {!m->falcon,                                               NOT_FALCON      },
-        {m->has_importance,                                        WEIGHED         },
-        {!m->has_importance,                                       UNWEIGHED       },
-        {t->stacked,                                               STACKED         },
-        {t->row % dtype_traits[m->type->base].block_elems != 0,    ODD_ROW         },
-        {i < 2,                                                    FIRST_2         },
-        {i < 4,                                                    FIRST_4         },
-        {i < p.n / 16,                                             SIXTEENTH       },
-        {early,                                                    EIGHTH          },
-        {!early && !late,                                          MIDDLE          },
-        {early || late || (i - eighth) % 3 == 2,                   SPREAD          },
+        {m->heads_per_kv >= 4,                                  GQA4            },
+        {m->heads_per_kv >= 4 || m->nexperts >= 4,              GQA4_OR_EXPERTS4},
+        {m->nexperts == 8,                                      EXPERTS8        },
+        {m->falcon,                                             FALCON          },
+        {!m->falcon,                                            NOT_FALCON      },
+        {m->has_importance,                                     WEIGHED         },
+        {!m->has_importance,                                    UNWEIGHED       },
+        {t->stacked,                                            STACKED         },
+        {t->row % dtype_traits[m->type->base].block_elems != 0, ODD_ROW         },
+        {i < 2,                                                 FIRST_2         },
+        {i < 4,                                                 FIRST_4         },
+        {i < p.n / 16,                                          SIXTEENTH       },
+        {early,                                                 EIGHTH          },
+        {!early && !late,                                       MIDDLE          },
+        {early || late || (i - eighth) % 3 == 2,                SPREAD          },
     };
     unsigned met = 0;
     for (size_t k = 0; k < sizeof all / sizeof *all; k++)
@@ -565,7 +566,7 @@ enum dtype mix_fallback(enum dtype wanted, uint64_t row)
 
 int mix_order(struct str a, struct str b)
 {
-    const long la = layer_of(a), lb = layer_of(b);
+    const long la = mix_layer(a), lb = mix_layer(b);
     if (la != lb)
         return la < lb ? -1 : 1;
     return str_cmp(a, b);

@@ -26,7 +26,8 @@ struct mix {
     bool pure, leave_output_tensor;
     bool has_importance;                   /* an importance matrix with at least one entry */
     int output_type, token_embedding_type; /* enum dtype, or -1 */
-    uint32_t nexperts, nlayers;            /* as the model's keys have them, before pruning */
+    uint32_t nexperts;
+    uint32_t nlayers; /* of the model before pruning */
     /* set by mix_architecture() */
     bool falcon, is_70b;
     uint32_t heads_per_kv;
@@ -63,6 +64,9 @@ bool mix_is_embedding(struct str name);
 
 /* What takes the place of a type whose blocks do not divide the row. */
 enum dtype mix_fallback(enum dtype wanted, uint64_t row);
+
+/* N of a name that begins with "blk.N", or -1. */
+long mix_layer(struct str name);
 
 /* llama.cpp's tensor order: by layer number ("blk.N."), none first, then by name. */
 int mix_order(struct str a, struct str b);
