@@ -10,11 +10,12 @@
 #include "core/json.h"
 #include "pipeline/plan.h"
 
-#define MAX_ARGS 64
+#define MAX_ARGS 256
 
 /* A repeatable option's values. */
 struct values {
     const char *items[MAX_ARGS];
+    bool is_file[MAX_ARGS]; /* given by an OPTION_LIST_FILE */
     size_t count;
 };
 
@@ -30,7 +31,7 @@ struct cli {
     bool dry_run, force, quiet, verbose, json, help;
     /* quantize */
     struct quern_quantize quantize;
-    struct values tensor_types, override_kvs;
+    struct values tensor_types, override_kvs, include_weights, exclude_weights, prune_layers;
     bool stats;
     uint64_t shard_bytes;
     /* merge */
@@ -53,6 +54,7 @@ enum option_kind {
     OPTION_FLAG,
     OPTION_TEXT,
     OPTION_LIST,
+    OPTION_LIST_FILE, /* a file with values of the list, in its place among the others */
     OPTION_SIZE,
     OPTION_SHARD, /* a size as mergekit writes it: 5B is 5e9 bytes, 0 is no limit */
     OPTION_COUNT,

@@ -79,27 +79,56 @@ static int with_model(struct cli *c, struct model *m, const struct words *w)
     return code;
 }
 
+/* The library marks a file among the patterns with an @. */
+static bool mark_files(struct values *v, struct arena *arena)
+{
+    for (size_t i = 0; i < v->count; i++)
+        if (v->is_file[i] && !(v->items[i] = arena_printf(arena, "@%s", v->items[i])))
+            return false;
+    return true;
+}
+
+static int take_options(struct cli *c, const char *type, struct arena *arena)
+{
+    struct quern_quantize *q = &c->quantize;
+    struct quern_error err;
+    if (!mark_files(&c->tensor_types, arena)) {
+        fail_memory(&err, MAX_ARGS);
+        return report_error(c, &err);
+    }
+    q->type = type;
+    q->tensor_types = c->tensor_types.items;
+    q->ntensor_types = c->tensor_types.count;
+    q->include_weights = c->include_weights.items;
+    q->ninclude_weights = c->include_weights.count;
+    q->exclude_weights = c->exclude_weights.items;
+    q->nexclude_weights = c->exclude_weights.count;
+    q->prune_layers = c->prune_layers.items;
+    q->nprune_layers = c->prune_layers.count;
+    q->override_kvs = c->override_kvs.items;
+    q->noverride_kvs = c->override_kvs.count;
+    q->shard_bytes = c->shard_bytes;
+    q->force = c->force;
+    return 0;
+}
+
 int cmd_quantize(struct cli *c)
 {
     struct words w = {0};
     struct quern_error err;
     struct model *m;
+    struct arena arena = {0};
     int code = read_words(c, &w);
     if (code == 0)
         code = take_threads(c, w.threads);
-    if (code != 0)
-        return code;
-    struct quern_quantize *q = &c->quantize;
-    q->type = w.type;
-    q->tensor_types = c->tensor_types.items;
-    q->ntensor_types = c->tensor_types.count;
-    q->override_kvs = c->override_kvs.items;
-    q->noverride_kvs = c->override_kvs.count;
-    q->shard_bytes = c->shard_bytes;
-    q->force = c->force;
-    if (model_open(w.input, &m, &err) != QUERN_OK)
-        return report_error(c, &err);
-    code = with_model(c, m, &w);
-    model_close(m);
+    if (code == 0)
+        code = take_options(c, w.type, &arena);
+    if (code == 0 && model_open(w.input, &m, &err) != QUERN_OK)
+        code = report_error(c, &err);
+    else if (code == 0) {
+        code = with_model(c, m, &w);
+        model_close(m);
+    }
+    arena_free(&arena);
     return code;
 }

@@ -95,10 +95,12 @@ static int set_option(struct cli *c, const struct option *o, const char *value)
     case OPTION_TEXT:
         *(const char **)field(c, o) = value;
         return 0;
-    case OPTION_LIST: {
+    case OPTION_LIST:
+    case OPTION_LIST_FILE: {
         struct values *v = field(c, o);
         if (v->count == MAX_ARGS)
             return usage_error(c, "--%s is given more than %d times", o->name, MAX_ARGS);
+        v->is_file[v->count] = o->kind == OPTION_LIST_FILE;
         v->items[v->count++] = value;
         return 0;
     }

@@ -336,6 +336,8 @@ static void plan_json(const struct plan *p, const struct quern_result *r)
         json_key(&j, "errors");
         errors_json(&j, p);
     }
+    if (p->refusal)
+        field_text(&j, "refusal", p->refusal->text);
     json_key(&j, "notes");
     json_open(&j, '[');
     for (uint32_t i = 0; i < p->nnotes; i++)

@@ -73,6 +73,8 @@ int run_plan(struct cli *c, struct plan *p)
 {
     struct quern_error err;
     print_notes(c, p);
+    if (c->dry_run && p->refusal && !c->quiet)
+        say("note: to be run, this lacks something: %s", p->refusal->text);
     if (!c->dry_run)
         return run_now(c, p);
     const enum quern_status s = publish_check(p, &err);

@@ -7,7 +7,9 @@
 /* Aligned columns would tear the texts apart. */
 /* clang-format off */
 
-#define FILE_TYPES "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 F16 BF16 F32 COPY"
+#define FILE_TYPES "Q1_0 Q2_0 Q4_0 Q4_1 MXFP4_MOE Q5_0 Q5_1 IQ2_XXS IQ2_XS IQ2_S IQ2_M IQ1_S IQ1_M TQ1_0 TQ2_0 " \
+    "Q2_K Q2_K_S IQ3_XXS IQ3_S IQ3_M Q3_K IQ3_XS Q3_K_S Q3_K_M Q3_K_L IQ4_NL IQ4_XS Q4_K Q4_K_S Q4_K_M " \
+    "Q5_K Q5_K_S Q5_K_M Q6_K Q8_0 F16 BF16 F32 COPY"
 
 const struct option help_options[] = {
     {"help", 'h', OPTION_FLAG, FIELD(help), NULL, "print this text and exit", NULL},
@@ -39,6 +41,12 @@ const struct option run_options[] = {
 };
 
 static const struct option quantize_options[] = {
+    {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
+     "importance matrix (.gguf or .dat): which columns matter; the types of about two bits and less need one", NULL},
+    {"include-weights", 0, OPTION_LIST, FIELD(include_weights), "TEXT",
+     "use only the entries of the matrix whose name contains TEXT; repeatable", NULL},
+    {"exclude-weights", 0, OPTION_LIST, FIELD(exclude_weights), "TEXT",
+     "use all but the entries whose name contains TEXT; repeatable", NULL},
     {"pure", 0, OPTION_FLAG, FIELD(quantize.pure), NULL,
      "give every quantizable tensor the base type; fallbacks for odd rows still apply", NULL},
     {"leave-output-tensor", 0, OPTION_FLAG, FIELD(quantize.leave_output_tensor), NULL,
@@ -49,12 +57,18 @@ static const struct option quantize_options[] = {
      "element type of token_embd.weight", NULL},
     {"tensor-type", 0, OPTION_LIST, FIELD(tensor_types), "REGEX=TYPE",
      "element type of the tensors whose name matches; repeatable, the first match wins", NULL},
+    {"tensor-type-file", 0, OPTION_LIST_FILE, FIELD(tensor_types), "FILE",
+     "the same, from a file with many REGEX=TYPE separated by white space", NULL},
+    {"prune-layers", 0, OPTION_LIST, FIELD(prune_layers), "L,L...",
+     "leave out these layers; later ones move up", NULL},
     {"allow-requantize", 0, OPTION_FLAG, FIELD(quantize.allow_requantize), NULL,
      "permit quantizing tensors that are quantized already (loses quality)", NULL},
     {"no-fallback", 0, OPTION_FLAG, FIELD(quantize.no_fallback), NULL,
      "fail when a row does not fit its type, instead of taking another type", NULL},
     {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
      "set a metadata key of the output; TYPE is int, float, bool or str; repeatable", NULL},
+    {"reference-bugs", 0, OPTION_FLAG, FIELD(quantize.reference_bugs), NULL,
+     "write llama-quantize's bytes even where they are wrong (pruned layers, IQ3_S with zeros)", NULL},
     {"keep-split", 0, OPTION_FLAG, FIELD(quantize.keep_split), NULL,
      "write as many files as the input has; OUTPUT is then a prefix", NULL},
     {"keep-names", 0, OPTION_FLAG, FIELD(quantize.keep_names), NULL,
@@ -155,11 +169,14 @@ const struct command commands[] = {
      "config.json and tokenizer files carried over. There TYPE is F32, F16, BF16, F8_E4M3, F8_E5M2 "
      "or COPY. Without OUTPUT a GGUF goes to ggml-model-TYPE.gguf beside INPUT.\n"
      "A row that does not fit a type's blocks gets llama-quantize's fallback type; the summary "
-     "counts them.", quantize_options, COMMON_RUN | COMMON_JSON,
+     "counts them. IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ2_M IQ3_XXS IQ3_XS and Q2_K_S need an importance "
+     "matrix.", quantize_options, COMMON_RUN | COMMON_JSON,
      "quern quantize model-f16.gguf model-q8_0.gguf Q8_0\n"
      "  quantize a GGUF\n"
      "quern quantize --tensor-type 'ffn_down=q8_0' model-f16.gguf model.gguf Q4_0\n"
      "  keep some tensors finer\n"
+     "quern quantize --imatrix imatrix.gguf model-f16.gguf model.gguf IQ2_M\n"
+     "  about 2.7 bits a weight, with an importance matrix of llama-imatrix\n"
      "quern quantize --shard-size 2G HFDIR OUTDIR BF16\n"
      "  change the type of a Hugging Face model and shard it anew\n", cmd_quantize},
     {"merge",

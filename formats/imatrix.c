@@ -364,15 +364,16 @@ static enum quern_status divide_by_counts(const struct imatrix *im, const struct
                                           struct quern_error *err)
 {
     float counts[IMATRIX_BATCH];
-    uint64_t mat = first / e->ncols;
-    const uint64_t end_mat = (first + n - 1) / e->ncols + 1;
+    /* Not e->ncols: one count may serve all experts of a matrix that was converted from a .dat. */
+    const uint64_t ncols = e->sums->nelems / e->counts->nelems;
+    uint64_t mat = first / ncols;
+    const uint64_t end_mat = (first + n - 1) / ncols + 1;
     for (uint64_t at = first; mat < end_mat;) {
         const size_t batch =
             end_mat - mat < IMATRIX_BATCH ? (size_t)(end_mat - mat) : IMATRIX_BATCH;
         TRY(imatrix_counts(im, e, mat, batch, counts, err));
         for (size_t i = 0; i < batch; i++, mat++) {
-            const uint64_t end =
-                (mat + 1) * e->ncols < first + n ? (mat + 1) * e->ncols : first + n;
+            const uint64_t end = (mat + 1) * ncols < first + n ? (mat + 1) * ncols : first + n;
             divide(out + (at - first), (size_t)(end - at), counts[i]);
             at = end;
         }

@@ -136,8 +136,17 @@ struct quern_quantize {
     const char *type;                 /* file type: "Q8_0", "F16", "COPY" ... or its number */
     const char *output_tensor_type;   /* element type for output.weight, or NULL */
     const char *token_embedding_type; /* element type for token_embd.weight, or NULL */
-    const char *const *tensor_types;  /* "REGEX=TYPE"; first match wins */
+    /* "REGEX=TYPE", the first match wins; or "@FILE": those in a file, separated by white space */
+    const char *const *tensor_types;
     size_t ntensor_types;
+    const char *imatrix; /* importance matrix, as llama-imatrix makes it; or NULL */
+    /* With imatrix: use only entries whose name contains one of these, or none that does. */
+    const char *const *include_weights;
+    size_t ninclude_weights;
+    const char *const *exclude_weights;
+    size_t nexclude_weights;
+    const char *const *prune_layers; /* "1,3,5": layers to leave out; later ones move up */
+    size_t nprune_layers;
     const char *const *override_kvs; /* "KEY=int|float|bool|str:VALUE" */
     size_t noverride_kvs;
     bool pure;                /* every quantizable tensor gets the base type */
@@ -145,6 +154,7 @@ struct quern_quantize {
     bool allow_requantize;    /* permit block-quantized sources */
     bool keep_split;          /* output files mirror the input's; output is a prefix */
     bool no_fallback;         /* a row that does not fit the type is an error */
+    bool reference_bugs;      /* llama-quantize's bytes even where it errs */
     bool keep_names;          /* safetensors to GGUF as a plain container; needs arch */
     const char *arch;         /* general.architecture for keep_names */
     uint64_t shard_bytes;     /* safetensors output: largest file, 0 = no limit */
@@ -154,6 +164,8 @@ struct quern_quantize {
 /* Plans output from model: GGUF when output ends in .gguf (or keep_split), safetensors when it ends
  * in .safetensors, else a directory. The model must stay open until the plan is freed.
  * Source of the rules: llama.cpp's llama-quantize; docs/compatibility.md lists the differences.
+ * A plan that needs an importance matrix and has none can be looked at but not run: quern_run()
+ * gives EUSAGE.
  * Errors: EUSAGE, EUNSUPPORTED, EFORMAT, EMEMORY, EEXIST. */
 QUERN_API enum quern_status quern_plan_quantize(struct quern_model *model, const char *output,
                                                 const struct quern_quantize *options,

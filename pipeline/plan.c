@@ -23,8 +23,10 @@ void plan_free(struct plan *p)
 {
     if (!p)
         return;
+    /* An importance matrix is among the inputs, but closes its own file. */
     for (uint32_t i = 0; p->owns_models && i < p->nmodels; i++)
-        model_close(p->models[i]);
+        if (!p->imatrix || p->models[i] != p->imatrix->model)
+            model_close(p->models[i]);
     imatrix_close(p->imatrix);
     arena_free(&p->arena);
     free(p);
@@ -65,6 +67,18 @@ enum quern_status plan_note(struct plan *p, struct quern_error *err, const char 
         return fail_memory(err, sizeof text);
     p->notes = notes;
     p->notes[p->nnotes++] = copy;
+    return QUERN_OK;
+}
+
+enum quern_status plan_drop(struct plan *p, struct str tensor, const char *why,
+                            struct quern_error *err)
+{
+    const char **dropped = grow_array(&p->arena, p->dropped, p->ndropped, sizeof(char *));
+    char *text = arena_printf(&p->arena, "%s: %s", quoted(tensor).text, why);
+    if (!dropped || !text)
+        return fail_memory(err, tensor.n);
+    p->dropped = dropped;
+    p->dropped[p->ndropped++] = text;
     return QUERN_OK;
 }
 

@@ -146,6 +146,7 @@ struct plan {
     struct error_sums *errors;
     const char **dropped; /* ledger: input tensors left out by request, quoted, with why */
     uint32_t ndropped;
+    struct quern_error *refusal; /* why the plan may be looked at but not run; or NULL */
 };
 
 struct plan *plan_new(const char *verb, struct quern_error *err);
@@ -153,6 +154,8 @@ void plan_free(struct plan *p);
 enum quern_status plan_add_model(struct plan *p, struct model *m, struct quern_error *err);
 enum quern_status plan_note(struct plan *p, struct quern_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+enum quern_status plan_drop(struct plan *p, struct str tensor, const char *why,
+                            struct quern_error *err);
 enum quern_status plan_add_side_text(struct plan *p, const char *name, struct str text,
                                      struct quern_error *err);
 enum quern_status plan_add_side_copy(struct plan *p, const char *name, const char *from,

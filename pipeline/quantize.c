@@ -1,5 +1,6 @@
 /* quantize.c - the plan of `quern quantize`: one source per tensor, another stored type. */
 #include "carry.h"
+#include "prune.h"
 #include "retype.h"
 
 /* A step per tensor of the model, copying it as it is. */
@@ -42,21 +43,26 @@ static enum quern_status keep_split(struct plan *p, const struct model *m, const
         return fail_memory(err, p->nsteps * sizeof *shard_of);
     for (uint32_t i = 0; i < p->nsteps; i++)
         shard_of[i] = p->steps[i].sources[0].tensor->file;
-    return layout_gguf_split(p, trimmed, metas, alignment, shard_of, m->nfiles, err);
+    /* Files at the end that pruning has emptied are not written. */
+    const uint32_t nshards = p->ndropped && p->nsteps ? shard_of[p->nsteps - 1] + 1
+                             : p->ndropped            ? 1
+                                                      : m->nfiles;
+    return layout_gguf_split(p, trimmed, metas, alignment, shard_of, nshards, err);
 }
 
-static enum quern_status to_gguf(struct plan *p, const struct model *m, const char *output,
+static enum quern_status to_gguf(struct plan *p, struct model *m, const char *output,
                                  const struct quern_quantize *q, struct meta_list *metas,
                                  struct quern_error *err)
 {
     uint64_t alignment;
     TRY(plan_retype_gguf(p, m, q, metas, err));
     TRY(gguf_alignment_of(metas, &alignment, err));
-    return q->keep_split ? keep_split(p, m, output, metas, alignment, err)
-                         : layout_gguf(p, output, metas, alignment, err);
+    TRY(q->keep_split ? keep_split(p, m, output, metas, alignment, err)
+                      : layout_gguf(p, output, metas, alignment, err));
+    return q->nprune_layers && q->reference_bugs ? plan_misplace_pruned(p, m, err) : QUERN_OK;
 }
 
-static enum quern_status from_gguf(struct plan *p, const struct model *m, const char *output,
+static enum quern_status from_gguf(struct plan *p, struct model *m, const char *output,
                                    const struct quern_quantize *q, struct quern_error *err)
 {
     struct meta_list metas;
@@ -78,7 +84,7 @@ static enum quern_status from_gguf(struct plan *p, const struct model *m, const 
     return to_gguf(p, m, output, q, &metas, err);
 }
 
-static enum quern_status container(struct plan *p, const struct model *m, const char *output,
+static enum quern_status container(struct plan *p, struct model *m, const char *output,
                                    const struct quern_quantize *q, struct quern_error *err)
 {
     struct meta_list metas = {.arena = &p->arena};
@@ -130,6 +136,11 @@ static enum quern_status refuse_gguf_options(const struct quern_quantize *q,
     const char *bad = q->output_tensor_type     ? "--output-tensor-type"
                       : q->token_embedding_type ? "--token-embedding-type"
                       : q->ntensor_types        ? "--tensor-type"
+                      : q->imatrix              ? "--imatrix"
+                      : q->ninclude_weights     ? "--include-weights"
+                      : q->nexclude_weights     ? "--exclude-weights"
+                      : q->nprune_layers        ? "--prune-layers"
+                      : q->reference_bugs       ? "--reference-bugs"
                       : q->noverride_kvs        ? "--override-kv"
                       : q->keep_split           ? "--keep-split"
                       : q->keep_names           ? "--keep-names"

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #include "core/pattern.h"
+#include "importance.h"
+#include "prune.h"
 #include "quant/codec.h"
 #include "quant/mix.h"
 
@@ -19,10 +21,13 @@ struct override {
 
 struct retype {
     struct plan *plan;
+    const struct model *donor;
     const struct quern_quantize *q;
+    struct str arch;
     struct mix mix;
+    struct importance importance;
     struct override *overrides;
-    size_t noverrides;
+    size_t noverrides, capacity;
 };
 
 /* ---- options ----------------------------------------------------------------------------------
@@ -74,68 +79,104 @@ static enum quern_status single_type(const char *option, const char *name, int *
     return QUERN_OK;
 }
 
-static enum quern_status read_override(struct retype *r, const char *text, struct override *o,
-                                       struct quern_error *err)
+static enum quern_status lower_case(struct retype *r, struct str *pattern, struct quern_error *err)
 {
-    const char *sep = strchr(text, '=');
-    if (!sep || sep == text || !sep[1])
-        return fail(err, QUERN_EUSAGE, "usage",
-                    "--tensor-type '%s'" WANT "expected REGEX=TYPE, for example attn_v=q8_0",
-                    quoted(str_from(text)).text);
-    /* Lower-cased like llama-quantize: \D means \d there, and upper-case names never match. */
-    struct str pattern = arena_str(&r->plan->arena, (struct str){text, (size_t)(sep - text)});
-    if (!pattern.p)
-        return fail_memory(err, strlen(text));
+    /* Like llama-quantize: \D means \d there, and upper-case names never match. */
+    *pattern = arena_str(&r->plan->arena, *pattern);
+    if (!pattern->p)
+        return fail_memory(err, pattern->n);
     bool changed = false;
-    for (size_t i = 0; i < pattern.n; i++) {
-        char *c = (char *)&pattern.p[i];
+    for (size_t i = 0; i < pattern->n; i++) {
+        char *c = (char *)&pattern->p[i];
         if (*c >= 'A' && *c <= 'Z') {
             *c = (char)(*c - 'A' + 'a');
             changed = true;
         }
     }
-    if (changed)
-        TRY(plan_note(r->plan, err, "--tensor-type: the pattern is used in lower case: '%s'",
-                      quoted(pattern).text));
+    return changed
+               ? plan_note(r->plan, err, "--tensor-type: the pattern is used in lower case: '%s'",
+                           quoted(*pattern).text)
+               : QUERN_OK;
+}
+
+/* The arena keeps what was outgrown, half of it at most. */
+static enum quern_status new_override(struct retype *r, struct override **out,
+                                      struct quern_error *err)
+{
+    if (r->noverrides == r->capacity) {
+        const size_t capacity = r->capacity ? r->capacity * 2 : 16;
+        struct override *bigger = ARENA_NEW(&r->plan->arena, struct override, capacity);
+        if (!bigger)
+            return fail_memory(err, capacity * sizeof *bigger);
+        if (r->noverrides)
+            memcpy(bigger, r->overrides, r->noverrides * sizeof *bigger);
+        r->overrides = bigger;
+        r->capacity = capacity;
+    }
+    *out = &r->overrides[r->noverrides++];
+    return QUERN_OK;
+}
+
+static enum quern_status read_override(struct retype *r, const char *text, struct quern_error *err)
+{
+    const char *sep = strchr(text, '=');
+    struct override *o = NULL;
+    if (!sep || sep == text || !sep[1])
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--tensor-type '%s'" WANT "expected REGEX=TYPE, for example attn_v=q8_0",
+                    quoted(str_from(text)).text);
+    struct str pattern = {text, (size_t)(sep - text)};
+    TRY(lower_case(r, &pattern, err));
+    TRY(new_override(r, &o, err));
     o->text = text;
     TRY(type_option("--tensor-type", str_from(sep + 1), &o->dtype, err));
     return pattern_new(pattern, &o->pattern, err);
 }
 
+#define MAX_TYPE_FILE (4u << 20)
+
+static enum quern_status read_override_file(struct retype *r, const char *path,
+                                            struct quern_error *err)
+{
+    static const char spaces[] = " \t\n\v\f\r";
+    struct str text;
+    TRY(read_small_file(path, MAX_TYPE_FILE, &r->plan->arena, &text, err));
+    if (memchr(text.p, '\0', text.n))
+        return in_file(err, path,
+                       fail(err, QUERN_EUSAGE, "usage",
+                            "there are NUL bytes in it" WANT "expected a list of REGEX=TYPE"));
+    char *at = (char *)text.p;
+    for (at += strspn(at, spaces); *at; at += strspn(at, spaces)) {
+        const char *word = at;
+        at += strcspn(at, spaces);
+        if (*at)
+            *at++ = '\0';
+        TRY(in_file(err, path, read_override(r, word, err)));
+    }
+    return QUERN_OK;
+}
+
 static enum quern_status read_overrides(struct retype *r, struct quern_error *err)
 {
-    r->overrides = ARENA_NEW(&r->plan->arena, struct override, r->q->ntensor_types + 1);
-    if (!r->overrides)
-        return fail_memory(err, r->q->ntensor_types * sizeof *r->overrides);
-    r->noverrides = r->q->ntensor_types;
-    for (size_t i = 0; i < r->noverrides; i++)
-        TRY(read_override(r, r->q->tensor_types[i], &r->overrides[i], err));
+    for (size_t i = 0; i < r->q->ntensor_types; i++) {
+        const char *text = r->q->tensor_types[i];
+        TRY(*text == '@' ? read_override_file(r, text + 1, err) : read_override(r, text, err));
+    }
     if (r->noverrides && !r->mix.type->copies && !dtype_is_quantized(r->mix.type->base))
         TRY(plan_note(r->plan, err, "--tensor-type has no effect with %s, as in llama-quantize",
                       r->mix.type->name));
     return QUERN_OK;
 }
 
-static uint32_t hparam(const struct model *donor, struct str arch, const char *key)
-{
-    char name[256];
-    uint64_t v = 0;
-    const int n =
-        snprintf(name, sizeof name, "%.*s.%s", (int)(arch.n < 128 ? arch.n : 128), arch.p, key);
-    const struct meta *k = n > 0 ? model_meta(donor, name) : NULL;
-    return k && meta_u64(k, &v) && v <= UINT32_MAX ? (uint32_t)v : 0;
-}
-
-static enum quern_status read_mix(struct retype *r, const struct model *donor,
-                                  struct quern_error *err)
+static enum quern_status read_type(struct retype *r, struct quern_error *err)
 {
     struct mix *m = &r->mix;
     m->type = r->q->type ? file_type_find(str_from(r->q->type)) : NULL;
     if (!m->type) {
-        char names[200] = "";
-        const char *all[32];
+        char names[400] = "";
+        const char *all[64];
         size_t n = 0, used = 0;
-        for (const struct file_type *t; (t = file_type_get(n)) && n < 32; n++) {
+        for (const struct file_type *t; (t = file_type_get(n)) && n < 64; n++) {
             all[n] = t->name;
             used +=
                 (size_t)snprintf(names + used, sizeof names - used, "%s%s", n ? " " : "", t->name);
@@ -149,17 +190,85 @@ static enum quern_status read_mix(struct retype *r, const struct model *donor,
     m->pure = r->q->pure;
     m->leave_output_tensor = r->q->leave_output_tensor;
     TRY(single_type("--output-tensor-type", r->q->output_tensor_type, &m->output_type, err));
-    TRY(single_type("--token-embedding-type", r->q->token_embedding_type, &m->token_embedding_type,
-                    err));
-    struct str arch = {0};
-    const struct meta *k = model_meta(donor, "general.architecture");
-    if (k && meta_string(k, &arch)) {
-        m->falcon = str_is(arch, "falcon");
-        m->nexperts = hparam(donor, arch, "expert_count");
+    return single_type("--token-embedding-type", r->q->token_embedding_type,
+                       &m->token_embedding_type, err);
+}
+
+/* ---- what the rules want to know of the model -------------------------------------------------
+ */
+
+/* The value in the first --override-kv of this key, with its type before it, or NULL: what
+ * llama-quantize takes a model's numbers from, while the last one is what it writes. */
+static const char *overridden(const struct retype *r, const char *key)
+{
+    const size_t n = strlen(key);
+    for (size_t i = 0; i < r->q->noverride_kvs; i++) {
+        const char *text = r->q->override_kvs[i];
+        if (strncmp(text, key, n) == 0 && text[n] == '=')
+            return text + n + 1;
     }
-    for (uint32_t i = 0; i < r->plan->nsteps; i++)
-        m->has_output |= str_is(r->plan->steps[i].name, "output.weight");
-    return QUERN_OK;
+    return NULL;
+}
+
+static struct str architecture(const struct retype *r)
+{
+    struct str arch = {0};
+    const char *given = overridden(r, "general.architecture");
+    if (given && strncmp(given, "str:", 4) == 0)
+        return str_from(given + 4);
+    const struct meta *k = model_meta(r->donor, "general.architecture");
+    if (k && meta_string(k, &arch))
+        return arch;
+    return str_from(r->q->arch ? r->q->arch : "");
+}
+
+/* The first value, where there is one for each layer. */
+static bool first_value(const struct meta *k, uint64_t *v)
+{
+    const size_t item = meta_item_bytes(k->item_type);
+    if (k->type != META_ARRAY || k->count == 0 || item == 0)
+        return meta_u64(k, v);
+    const struct meta first = {
+        .type = k->item_type, .value = {k->value.p, item}
+    };
+    return meta_u64(&first, v);
+}
+
+static bool hparam(const struct retype *r, const char *name, bool if_in_file, uint32_t *out)
+{
+    char key[256];
+    uint64_t v;
+    snprintf(key, sizeof key, "%.*s.%s", (int)(r->arch.n < 128 ? r->arch.n : 128), r->arch.p, name);
+    const struct meta *k = model_meta(r->donor, key);
+    const char *given = overridden(r, key);
+    if (given && strncmp(given, "int:", 4) == 0 && (k ? k->type != META_ARRAY : !if_in_file)) {
+        *out = (uint32_t)strtoll(given + 4, NULL, 10);
+        return true;
+    }
+    if (!k || !first_value(k, &v) || v > UINT32_MAX)
+        return false;
+    *out = (uint32_t)v;
+    return true;
+}
+
+static void read_model(struct retype *r)
+{
+    struct mix *m = &r->mix;
+    uint32_t nheads = 0;
+    r->arch = architecture(r);
+    /* A container without keys still has layers in its names. */
+    if (!hparam(r, "block_count", false, &m->nlayers))
+        for (uint32_t i = 0; i < r->plan->nsteps; i++) {
+            const long layer = mix_layer(r->plan->steps[i].name);
+            if (layer >= (long)m->nlayers)
+                m->nlayers = (uint32_t)layer + 1;
+        }
+    hparam(r, "expert_count", false, &m->nexperts);
+    hparam(r, "attention.head_count", true, &nheads);
+    uint32_t nheads_kv = nheads;
+    hparam(r, "attention.head_count_kv", true, &nheads_kv);
+    mix_architecture(m, r->arch, nheads, nheads_kv);
+    m->has_importance = r->importance.nkept > 0;
 }
 
 /* ---- types ------------------------------------------------------------------------------------
@@ -219,28 +328,45 @@ static enum quern_status check_change(const struct retype *r, const struct step 
                          fail(err, QUERN_EUNSUPPORTED, "type",
                               "its type is %s" WANT "%s can only be made from weights",
                               dtype_traits[s->dtype].name, dtype_traits[to].name));
+    if (!codec_can_encode(to))
+        return in_tensor(err, s->name,
+                         fail(err, QUERN_EUNSUPPORTED, "type", "quern cannot write %s yet",
+                              dtype_traits[to].name));
     return QUERN_OK;
+}
+
+/* The type a step shall have, with the fallback for rows that do not fit. */
+static enum dtype choose(struct retype *r, struct step *s, int by_pattern)
+{
+    const unsigned ndims = real_dims(s);
+    const struct mix_tensor t = {.name = s->name,
+                                 .row = s->dims[s->ndims - 1],
+                                 .stacked = ndims > 2 && s->dims[s->ndims - 3] > 1,
+                                 .overridden = by_pattern};
+    bool fixed;
+    const enum dtype wanted = mix_choose(&r->mix, &t, &fixed);
+    if (fixed || t.row % dtype_traits[wanted].block_elems == 0)
+        return wanted;
+    s->fallback = true;
+    s->wanted = (uint8_t)wanted;
+    return mix_fallback(wanted, t.row);
 }
 
 static enum quern_status retype_step(struct retype *r, struct step *s, struct quern_error *err)
 {
-    int overridden;
-    bool fixed;
-    TRY(match_override(r, s->name, &overridden, err));
+    int by_pattern;
+    TRY(match_override(r, s->name, &by_pattern, err));
     if (mix_keeps(&r->mix, s->name, real_dims(s)))
         return store_kept(r, s, err);
-    const uint64_t row = s->dims[s->ndims - 1];
-    enum dtype to = mix_choose(&r->mix, s->name, row, overridden, &fixed);
-    if (row % dtype_traits[to].block_elems != 0 && !fixed) {
-        s->fallback = true;
-        s->wanted = (uint8_t)to;
-        to = mix_fallback(to, row);
-    }
+    const enum dtype to = choose(r, s, by_pattern);
     if (to == s->dtype)
         return QUERN_OK;
     TRY(check_change(r, s, to, err));
     s->dtype = (uint8_t)to;
-    return QUERN_OK;
+    s->reference_bugs = r->q->reference_bugs && to == DTYPE_IQ3_S;
+    /* The matrix knows the tensor by the name it had before pruning. */
+    return importance_give(&r->importance, s, s->sources[0].tensor->name,
+                           mix_requires_importance(&r->mix, s->name, to), err);
 }
 
 static enum quern_status check_patterns(const struct retype *r, struct quern_error *err)
@@ -254,24 +380,16 @@ static enum quern_status check_patterns(const struct retype *r, struct quern_err
 
 static enum quern_status check_fallbacks(const struct retype *r, struct quern_error *err)
 {
-    char list[480] = "";
-    size_t used = 0;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < r->plan->nsteps; i++) {
-        const struct step *s = &r->plan->steps[i];
-        if (!s->fallback)
-            continue;
-        n++;
-        if (used + 64 < sizeof list)
-            used += (size_t)snprintf(list + used, sizeof list - used, "%s%.60s", used ? " " : "",
-                                     quoted(s->name).text);
-    }
-    if (n == 0 || !r->q->no_fallback)
+    struct name_list list = {0};
+    for (uint32_t i = 0; i < r->plan->nsteps; i++)
+        if (r->plan->steps[i].fallback)
+            name_list_add(&list, r->plan->steps[i].name);
+    if (list.count == 0 || !r->q->no_fallback)
         return QUERN_OK;
     return fail(err, QUERN_EUSAGE, "fallback",
                 "rows that do not fit their type in %" PRIu32 " tensor%s: %s" WANT
                 "expected none (--no-fallback)",
-                n, n == 1 ? "" : "s", list);
+                list.count, plural(list.count), list.text);
 }
 
 static int compare_steps(const void *a, const void *b)
@@ -353,18 +471,19 @@ static uint32_t copied_file_type(const struct plan *p, const struct model *donor
     return file_type_guess(most) | 1024;
 }
 
-static enum quern_status edit_keys(struct retype *r, const struct model *donor,
-                                   struct meta_list *metas, struct quern_error *err)
+static enum quern_status edit_keys(struct retype *r, struct meta_list *metas,
+                                   struct quern_error *err)
 {
     const struct file_type *t = r->mix.type;
-    const uint32_t number = t->copies ? copied_file_type(r->plan, donor) : t->number;
+    const uint32_t number = t->copies ? copied_file_type(r->plan, r->donor) : t->number;
     if (!meta_list_set_u32(metas, "general.quantization_version", 2) ||
         !meta_list_set_u32(metas, "general.file_type", number))
         return fail_memory(err, sizeof(struct meta));
     meta_list_remove(metas, "split.no");
     meta_list_remove(metas, "split.count");
     meta_list_remove(metas, "split.tensors.count");
-    return override_keys(r->plan, r->q, metas, err);
+    TRY(override_keys(r->plan, r->q, metas, err));
+    return importance_keys(&r->importance, metas, err);
 }
 
 enum quern_status gguf_alignment_of(const struct meta_list *metas, uint64_t *alignment,
@@ -385,17 +504,24 @@ enum quern_status gguf_alignment_of(const struct meta_list *metas, uint64_t *ali
     return QUERN_OK;
 }
 
-static enum quern_status retype(struct retype *r, const struct model *donor,
-                                struct meta_list *metas, struct quern_error *err)
+static enum quern_status retype(struct retype *r, struct meta_list *metas, struct quern_error *err)
 {
-    TRY(read_mix(r, donor, err));
+    struct plan *p = r->plan;
+    TRY(read_type(r, err));
     TRY(read_overrides(r, err));
-    TRY(edit_keys(r, donor, metas, err));
+    TRY(importance_open(&r->importance, p, r->q, err));
+    TRY(edit_keys(r, metas, err));
     if (!r->q->keep_split)
-        qsort(r->plan->steps, r->plan->nsteps, sizeof *r->plan->steps, compare_steps);
-    for (uint32_t i = 0; i < r->plan->nsteps; i++)
-        TRY(retype_step(r, &r->plan->steps[i], err));
+        qsort(p->steps, p->nsteps, sizeof *p->steps, compare_steps);
+    read_model(r);
+    if (r->q->nprune_layers)
+        TRY(plan_prune(p, r->q, r->arch, r->mix.nlayers, metas, err));
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        mix_see(&r->mix, p->steps[i].name);
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        TRY(retype_step(r, &p->steps[i], err));
     TRY(check_patterns(r, err));
+    TRY(importance_notes(&r->importance, r->donor, err));
     return check_fallbacks(r, err);
 }
 
@@ -403,9 +529,9 @@ enum quern_status plan_retype_gguf(struct plan *p, const struct model *donor,
                                    const struct quern_quantize *q, struct meta_list *metas,
                                    struct quern_error *err)
 {
-    struct retype r = {.plan = p, .q = q};
-    const enum quern_status s = retype(&r, donor, metas, err);
-    for (size_t i = 0; r.overrides && i < r.noverrides; i++)
+    struct retype r = {.plan = p, .donor = donor, .q = q};
+    const enum quern_status s = retype(&r, metas, err);
+    for (size_t i = 0; i < r.noverrides; i++)
         pattern_free(r.overrides[i].pattern);
     return s;
 }

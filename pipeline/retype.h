@@ -5,10 +5,12 @@
 #include "plan.h"
 
 /* step.dtype must hold the type each tensor has now. Sets the wanted types, sorts the steps in
- * llama.cpp's order (unless keep_split) and edits the keys: quantization_version, file_type, no
- * split.*, overrides. donor gives the hyper-parameters; a safetensors donor has none.
- * Errors: EUSAGE (unknown type, pattern without match, requantizing, no_fallback),
- * EUNSUPPORTED (a type that cannot be written). */
+ * llama.cpp's order (unless keep_split), leaves out pruned layers, hands out importance and edits
+ * the keys: quantization_version, file_type, no split.*, overrides, quantize.imatrix.*,
+ * block_count. donor gives the hyper-parameters; a safetensors donor has none.
+ * Errors: EUSAGE (unknown type, pattern without match, requantizing, no_fallback, an importance
+ * matrix that does not fit), EUNSUPPORTED (a type that cannot be written), those of imatrix_open().
+ */
 enum quern_status plan_retype_gguf(struct plan *p, const struct model *donor,
                                    const struct quern_quantize *q, struct meta_list *metas,
                                    struct quern_error *err);

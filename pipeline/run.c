@@ -614,6 +614,11 @@ enum quern_status plan_run(struct plan *p, const struct quern_run_options *optio
     uint32_t wanted = r.options->threads ? r.options->threads : usable_cores();
     if (wanted > MAX_WORKERS)
         wanted = MAX_WORKERS;
+    if (p->refusal) {
+        if (err)
+            *err = *p->refusal;
+        return p->refusal->status;
+    }
     TRY(prepare_stats(p, r.options->stats, err));
     TRY(fit_memory(&r, wanted, r.options->mem_bytes ? r.options->mem_bytes : DEFAULT_MEM, err));
     r.total = work_bytes(p);

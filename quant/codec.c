@@ -134,6 +134,16 @@ bool codec_can_encode(enum dtype d)
     return codec_kernels()->encode[d] != NULL || codec_kernels()->encode_im[d] != NULL;
 }
 
+bool codec_uses_importance(enum dtype d)
+{
+    return codec_kernels()->encode_im[d] != NULL;
+}
+
+bool codec_needs_importance(enum dtype d)
+{
+    return codec_kernels()->encode[d] == NULL && codec_uses_importance(d);
+}
+
 void codec_encode(enum dtype d, const float *x, const float *importance, float row_sigma2,
                   void *stored, size_t nelems)
 {

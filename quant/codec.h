@@ -14,7 +14,9 @@ const struct kernels *codec_table(size_t i);
 bool codec_set(const char *name);
 
 bool codec_can_decode(enum dtype d);
-bool codec_can_encode(enum dtype d); /* perhaps with importance only */
+bool codec_can_encode(enum dtype d);       /* perhaps with importance only */
+bool codec_uses_importance(enum dtype d);  /* other bytes with it than without */
+bool codec_needs_importance(enum dtype d); /* without it codec_encode() must not be called */
 
 /* Encodes with importance when there is any (NULL: none; ignored by types without use for it). x,
  * importance and row_sigma2 are as in kernels.h. */
