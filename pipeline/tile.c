@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "quant/codec.h"
+#include "row_sums.h"
 
 #define ALIGN 64u
 
@@ -48,6 +49,8 @@ size_t tile_bytes(const struct step *s, uint64_t n)
         total += (s->nsources + 2u) * padded(PIECE * width(s));
     if (s->importance)
         total += padded(PIECE * sizeof(float));
+    if (row_sums_needed(s))
+        total += padded(PIECE * sizeof(double)) + padded(PIECE * sizeof(float));
     return total;
 }
 
@@ -60,6 +63,7 @@ struct cut {
     uint8_t *out;
     void *carry;
     float *importance; /* of a piece */
+    struct row_sums sums;
 };
 
 static uint8_t *take(uint8_t **at, size_t n)
@@ -79,6 +83,11 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
         c->raw[k] = take(&at, stored(s->sources[k].tensor->dtype, t->n));
     if (s->importance)
         c->importance = (float *)take(&at, PIECE * sizeof(float));
+    if (row_sums_needed(s)) {
+        c->sums.raw = take(&at, PIECE * sizeof(double));
+        c->sums.x = (float *)take(&at, PIECE * sizeof(float));
+        c->sums.row = UINT64_MAX;
+    }
     if (step_is_raw(s) && !s->stats)
         return;
     for (unsigned k = 0; k < s->nsources; k++)
@@ -190,13 +199,9 @@ static void decode(const struct step *s, enum dtype d, const uint8_t *raw, void 
         codec_kernels()->decode[d](raw, x, n);
 }
 
-static enum quern_status encode(const struct piece *p, enum dtype d, const void *y, uint8_t *out,
-                                struct quern_error *err)
+static enum quern_status check_encoded(const struct piece *p, enum dtype d, const void *y,
+                                       const uint8_t *out, struct quern_error *err)
 {
-    if (p->step->wide)
-        codec_encode_f64(d, y, out, p->n);
-    else
-        codec_kernels()->encode[d](y, out, p->n);
     const size_t bad = codec_first_nonfinite(d, out, p->n);
     return bad < p->n ? fail_overflow(p, d, y, bad, err) : QUERN_OK;
 }
@@ -205,9 +210,52 @@ static enum quern_status round_to(const struct piece *p, struct cut *c, void *y,
                                   struct quern_error *err)
 {
     const enum dtype d = p->step->round_dtype;
-    TRY(encode(p, d, y, c->round, err));
+    if (p->step->wide)
+        codec_encode_f64(d, y, c->round, p->n);
+    else
+        codec_kernels()->encode[d](y, c->round, p->n);
+    TRY(check_encoded(p, d, y, c->round, err));
     decode(p->step, d, c->round, y, p->n);
     return QUERN_OK;
+}
+
+/* Types that want to know about the whole row are encoded row by row. */
+static enum quern_status encode_rows(const struct piece *p, struct cut *c, const float *x,
+                                     uint8_t *out, struct quern_error *err)
+{
+    const struct step *s = p->step;
+    const uint64_t length = s->dims[s->ndims - 1];
+    for (size_t i = 0, n; i < p->n; i += n) {
+        const uint64_t at = p->first + i, left = length - at % length;
+        float sigma2;
+        n = p->n - i < left ? p->n - i : (size_t)left;
+        TRY(row_sums_get(s, &c->sums, at / length, &sigma2, err));
+        codec_encode(s->dtype, x + i, p->importance + i, sigma2, out + stored(s->dtype, i), n);
+    }
+    return QUERN_OK;
+}
+
+/* The piece y to the stored type. Blocks are made from f32. */
+static enum quern_status encode(const struct piece *p, struct cut *c, const void *y, uint8_t *out,
+                                struct quern_error *err)
+{
+    const struct step *s = p->step;
+    const float *x = y;
+    if (s->wide && !dtype_is_quantized(s->dtype)) {
+        codec_encode_f64(s->dtype, y, out, p->n);
+        return check_encoded(p, s->dtype, y, out, err);
+    }
+    if (s->wide) {
+        codec_encode_f64(DTYPE_F32, y, c->round, p->n);
+        x = (const float *)c->round;
+    }
+    if (row_sums_needed(s))
+        TRY(in_source(err, s, 0, encode_rows(p, c, x, out, err)));
+    else
+        codec_encode(s->dtype, x, p->importance, 0.0f, out, p->n);
+    if (s->reference_bugs)
+        codec_add_reference_bugs(s->dtype, x, out, p->n);
+    return check_encoded(p, s->dtype, y, out, err);
 }
 
 static void add_errors(const struct tile *t, const struct piece *p, const void *a, const void *b)
@@ -235,7 +283,7 @@ static enum quern_status apply_piece(const struct tile *t, const struct piece *p
         return blame(p, c, y, bad, err);
     if (rounds_first(s))
         TRY(round_to(p, c, y, err));
-    TRY(encode(p, s->dtype, y, out, err));
+    TRY(encode(p, c, y, out, err));
     if (t->errors) {
         decode(s, s->dtype, out, c->round, p->n);
         add_errors(t, p, y, c->round);
@@ -278,7 +326,7 @@ static enum quern_status run_piece(const struct tile *t, struct piece *p, struct
 {
     const struct step *s = t->step;
     const uint64_t at = p->first - t->first;
-    if (s->importance && (t->pass < s->npasses || t->errors))
+    if (s->importance)
         TRY(read_importance(t, p, c, err));
     if (step_is_raw(s)) {
         measure_raw(t, p, c);

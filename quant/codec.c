@@ -154,6 +154,11 @@ void codec_encode(enum dtype d, const float *x, const float *importance, float r
         k->encode[d](x, stored, nelems);
 }
 
+bool codec_uses_row_sigma2(enum dtype d)
+{
+    return d == DTYPE_Q4_0 || d == DTYPE_Q4_1 || d == DTYPE_Q5_0 || d == DTYPE_Q5_1;
+}
+
 /* llama.cpp does not move on in the block after a sub-block of 32 zeros: grid points and signs of
  * all later sub-blocks are written too early, and the end of the block stays 0. */
 static void iq3_s_reference_bug(const float *x, struct block_iq3_s *b)

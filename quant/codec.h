@@ -23,6 +23,9 @@ bool codec_needs_importance(enum dtype d); /* without it codec_encode() must not
 void codec_encode(enum dtype d, const float *x, const float *importance, float row_sigma2,
                   void *stored, size_t nelems);
 
+/* This type's encoder with importance looks at row_sigma2. */
+bool codec_uses_row_sigma2(enum dtype d);
+
 /* Turns the right blocks just made from x into those llama.cpp makes where it errs: IQ3_S with a
  * sub-block of zeros. Leaves all other types alone. docs/compatibility.md. */
 void codec_add_reference_bugs(enum dtype d, const float *x, void *stored, size_t nelems);
