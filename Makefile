@@ -91,7 +91,8 @@ $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ)
 	$(Q)$(CC) $^ -o $@ -lcriterion $(LIBS)
 
 # The kernels' source at 16 lanes, run with whatever instructions there are.
-$(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi
+# Compilers take minutes to optimize that.
+$(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi -O1
 
 # ---- install
 COMMANDS := quantize merge imatrix inspect check compare types
@@ -141,7 +142,7 @@ uninstall:
 clean:
 	rm -rf $(B)
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(B)/bench/bench_kernels.d
 
 .PHONY: all help clean man install uninstall
 
