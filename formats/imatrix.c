@@ -5,6 +5,7 @@
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "formats/gguf.h"
@@ -314,12 +315,16 @@ const struct imatrix_entry *imatrix_find(const struct imatrix *im, struct str na
 static enum quern_status wrong_value(const struct imatrix *im, const struct tensor *t, uint64_t i,
                                      float v, struct quern_error *err)
 {
+    char text[32];
+    snprintf(text, sizeof text, "%g", (double)v);
     return in_file(
         err, im->model->path,
         in_tensor(err, t->name,
                   fail(err, QUERN_EFORMAT, "nonfinite",
-                       "value %" PRIu64 " is %g" WANT "expected finite values of 0 or more", i,
-                       (double)v)));
+                       "value %" PRIu64 " is %s" WANT "expected finite values of 0 or more", i,
+                       isnan(v)   ? "NaN"
+                       : isinf(v) ? v > 0 ? "Inf" : "-Inf"
+                                  : text)));
 }
 
 enum quern_status imatrix_check_values(const struct imatrix *im, const struct tensor *t,
