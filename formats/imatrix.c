@@ -116,12 +116,10 @@ static const struct tensor *find_counterpart(struct imatrix *im, struct str weig
                                              const char *suffix)
 {
     char name[GGUF_MAX_NAME + 1];
-    const size_t n = strlen(suffix);
-    if (weight.n + n > GGUF_MAX_NAME)
+    if (weight.n + strlen(suffix) > GGUF_MAX_NAME)
         return NULL;
-    memcpy(name, weight.p, weight.n);
-    memcpy(name + weight.n, suffix, n);
-    return model_find(im->model, (struct str){name, weight.n + n});
+    snprintf(name, sizeof name, "%.*s%s", STR_ARG(weight), suffix);
+    return model_find(im->model, str_from(name));
 }
 
 static enum quern_status check_f32(const struct tensor *t, struct quern_error *err)
