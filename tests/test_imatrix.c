@@ -253,7 +253,7 @@ Test(imatrix, dat_that_begins_like_another_format)
 
 Test(imatrix, gguf_malformed)
 {
-    static const float c[] = {2, 2, 2};
+    static const float c[] = {2, 2, 2, 2};
     static const struct {
         struct part parts[2];
         uint32_t n;
