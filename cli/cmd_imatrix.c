@@ -228,7 +228,7 @@ static void report_text(const struct cli *c, const struct imatrix *im, const str
         printf("%" PRIu32 " finding%s", r->nfindings, r->nfindings == 1 ? "" : "s");
     else
         printf("clean");
-    printf(", %" PRIu32 " entries", im->nentries);
+    printf(", %" PRIu32 " entr%s", im->nentries, im->nentries == 1 ? "y" : "ies");
     if (with_model)
         printf(", %" PRIu32 " of %" PRIu32 " weights of the model's layers covered", r->ncovered,
                r->nweights);

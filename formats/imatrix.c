@@ -5,6 +5,7 @@
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "formats/gguf.h"
@@ -115,12 +116,10 @@ static const struct tensor *find_counterpart(struct imatrix *im, struct str weig
                                              const char *suffix)
 {
     char name[GGUF_MAX_NAME + 1];
-    const size_t n = strlen(suffix);
-    if (weight.n + n > GGUF_MAX_NAME)
+    if (weight.n + strlen(suffix) > GGUF_MAX_NAME)
         return NULL;
-    memcpy(name, weight.p, weight.n);
-    memcpy(name + weight.n, suffix, n);
-    return model_find(im->model, (struct str){name, weight.n + n});
+    snprintf(name, sizeof name, "%.*s%s", STR_ARG(weight), suffix);
+    return model_find(im->model, str_from(name));
 }
 
 static enum quern_status check_f32(const struct tensor *t, struct quern_error *err)
@@ -314,12 +313,16 @@ const struct imatrix_entry *imatrix_find(const struct imatrix *im, struct str na
 static enum quern_status wrong_value(const struct imatrix *im, const struct tensor *t, uint64_t i,
                                      float v, struct quern_error *err)
 {
+    char text[32];
+    snprintf(text, sizeof text, "%g", (double)v);
     return in_file(
         err, im->model->path,
         in_tensor(err, t->name,
                   fail(err, QUERN_EFORMAT, "nonfinite",
-                       "value %" PRIu64 " is %g" WANT "expected finite values of 0 or more", i,
-                       (double)v)));
+                       "value %" PRIu64 " is %s" WANT "expected finite values of 0 or more", i,
+                       isnan(v)   ? "NaN"
+                       : isinf(v) ? v > 0 ? "Inf" : "-Inf"
+                                  : text)));
 }
 
 enum quern_status imatrix_check_values(const struct imatrix *im, const struct tensor *t,

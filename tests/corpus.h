@@ -11,7 +11,7 @@
 struct corpus_row {
     const char *path;
     const char *name; /* as in the list */
-    const char *kind; /* "safetensors", "gguf", "index", "config" */
+    const char *kind; /* "safetensors", "gguf", "index", "config", "imatrix" */
     const char *err;  /* NULL when the file is sound */
 };
 

@@ -2,7 +2,8 @@
 """make_corpus.py DIR [--big]: write model files that are wrong in one way each, and sound ones beside them.
 
 DIR gets the files and two lists of them, MANIFEST.json and MANIFEST.tsv (file, kind, expect, err, why):
-  kind    safetensors, gguf: a file; index: a directory that is opened as a model; config: a merge recipe
+  kind    safetensors, gguf: a file; index: a directory that is opened as a model; config: a merge recipe;
+          imatrix: an importance matrix
   expect  accept or reject
   err     the kind of the error that must come, "-" for accept
 Every rule of docs/formats.md has at least one case. Nothing here does anything when opened: the pickles are empty.
@@ -687,6 +688,83 @@ def config_cases(corpus):
         corpus.case("config", ".yaml", "config", name, text if isinstance(text, bytes) else text.encode(), why)
 
 
+# ---- importance matrices --------------------------------------------------------------------------------------------
+
+I32_MAX = 2**31 - 1
+
+
+def dat(nentries=1, name=b"blk.0.attn_q.weight", name_length=None, ncalls=1, nvalues=4, values=4, tail=struct.pack("<ii", 1, 1) + b"d"):
+    row = struct.pack("<i", len(name) if name_length is None else name_length) + name + struct.pack("<ii", ncalls, nvalues) + struct.pack("<%df" % values, *range(values))
+    return struct.pack("<i", nentries) + row + tail
+
+
+def imatrix_gguf(tensors, drop=None, **kinds):
+    """tensors: (name, number of values, type), of one dimension each."""
+    fields = {"datasets": key("imatrix.datasets", KV_ARR, (KV_STR, ["d"])), "chunk_count": key("imatrix.chunk_count", KV_U32, 1),
+              "chunk_size": key("imatrix.chunk_size", KV_U32, 512)}
+    fields.update(kinds)
+    keys = [key("general.type", KV_STR, "imatrix")] + [v for k, v in fields.items() if k != drop]
+    infos, data = [], b""
+    for name, n, kind in tensors:
+        infos.append(tensor(name, [n], kind, len(data)))
+        data += bytes(-(-n * (4 if kind == T_F32 else 2) // 32) * 32)
+    return gguf(tensors=infos, data=data, keys=keys)
+
+
+def imatrix_cases(corpus):
+    for name, err, data, why in (
+            ("plain", None, dat(), "one row"),
+            ("no_tail", None, dat(tail=b""), "chunks and data set came later than the format"),
+            ("no_dataset", None, dat(tail=bytes(4)), "chunks alone"),
+            ("no_calls", None, dat(ncalls=0), "the values are means already"),
+            ("trailing", None, dat(tail=bytes(8) + b"x"), "bytes after the end are noted"),
+            ("empty", "truncated", b"", "an empty file"),
+            ("zeros", "count", bytes(64), "no entry"),
+            ("negative_entries", "count", dat(nentries=-1), "a negative number of entries"),
+            ("huge_entries", "count", dat(nentries=I32_MAX), "more entries than any file has"),
+            ("many_entries", "truncated", dat(nentries=1000000), "more entries than bytes"),
+            ("second_missing", "truncated", dat(nentries=2, tail=b""), "it ends before its second entry"),
+            ("name_empty", "count", dat(name=b""), "a name of no bytes"),
+            ("name_negative", "count", dat(name_length=-1), "a negative length"),
+            ("name_huge", "count", dat(name_length=I32_MAX), "a name of 2 GiB"),
+            ("name_long", "truncated", dat(name_length=900), "a name longer than the file"),
+            ("name_nul", "name", dat(name=b"a\0b"), "a NUL in a name"),
+            ("name_utf8", "name", dat(name=b"\xff\xfe"), "a name that is not UTF-8"),
+            ("name_twice", "duplicate", dat(nentries=2, tail=dat()[4:]), "a name twice"),
+            ("values_none", "count", dat(nvalues=0, values=0), "a row without values"),
+            ("values_negative", "count", dat(nvalues=-4), "a negative number of values"),
+            ("values_huge", "truncated", dat(nvalues=I32_MAX), "a row of 8 GiB"),
+            ("values_cut", "truncated", dat(nvalues=8, tail=b""), "half a row"),
+            ("chunks_negative", "count", dat(tail=struct.pack("<ii", -1, 0)), "a negative number of chunks"),
+            ("tail_cut", "truncated", dat(tail=b"\1\0"), "half a number of chunks"),
+            ("dataset_negative", "count", dat(tail=struct.pack("<ii", 1, -1)), "a negative length"),
+            ("dataset_cut", "truncated", dat(tail=struct.pack("<ii", 1, 9) + b"d"), "half a name of a data set"),
+            ("dataset_huge", "count", dat(tail=struct.pack("<ii", 1, I32_MAX)), "a name of 2 GiB")):
+        corpus.case("imatrix", ".dat", err, "dat_" + name, data, why)
+    sums, counts = ("w.in_sum2", 4, T_F32), ("w.counts", 2, T_F32)
+    for name, err, data, why in (
+            ("plain", None, imatrix_gguf([sums, counts]), "one entry"),
+            ("other_tensor", None, imatrix_gguf([sums, counts, ("x", 4, T_F32)]), "a tensor that is no part of an entry"),
+            ("no_datasets", "missing-key", imatrix_gguf([sums, counts], drop="datasets"), "no data sets"),
+            ("no_chunk_count", "missing-key", imatrix_gguf([sums, counts], drop="chunk_count"), "no number of chunks"),
+            ("no_chunk_size", "missing-key", imatrix_gguf([sums, counts], drop="chunk_size"), "no size of a chunk"),
+            ("chunk_size_type", "kv-type", imatrix_gguf([sums, counts], chunk_size=key("imatrix.chunk_size", KV_I32, 512)), "an i32"),
+            ("datasets_type", "kv-type", imatrix_gguf([sums, counts], datasets=key("imatrix.datasets", KV_STR, "d")), "a string, not an array"),
+            ("datasets_numbers", "kv-type", imatrix_gguf([sums, counts], datasets=key("imatrix.datasets", KV_ARR, (KV_U32, [0]))), "an array of numbers"),
+            ("no_counts", "missing-pair", imatrix_gguf([sums]), "sums without counts"),
+            ("no_sums", "missing-pair", imatrix_gguf([counts]), "counts without sums"),
+            ("other_pair", "missing-pair", imatrix_gguf([sums, ("v.counts", 2, T_F32)]), "counts of another weight"),
+            ("nameless", "name", imatrix_gguf([(".in_sum2", 4, T_F32), (".counts", 2, T_F32)]), "a weight without a name"),
+            ("sums_f16", "tensor-type", imatrix_gguf([("w.in_sum2", 4, T_F16), counts]), "sums in F16"),
+            ("counts_f16", "tensor-type", imatrix_gguf([sums, ("w.counts", 2, T_F16)]), "counts in F16"),
+            ("sums_empty", "dims", imatrix_gguf([("w.in_sum2", 0, T_F32), counts]), "no sums"),
+            ("counts_empty", "dims", imatrix_gguf([sums, ("w.counts", 0, T_F32)]), "no counts"),
+            ("uneven", "dims", imatrix_gguf([sums, ("w.counts", 3, T_F32)]), "four values for three matrices"),
+            ("no_entries", "empty", imatrix_gguf([("x", 4, T_F32)]), "no entry"),
+            ("truncated", "truncated", imatrix_gguf([sums, counts])[:-40], "a file that is cut")):
+        corpus.case("imatrix", ".gguf", err, "gguf_" + name, data, why)
+
+
 # ---- everything -----------------------------------------------------------------------------------------------------
 
 
@@ -723,6 +801,7 @@ def main():
     gguf_sets(corpus)
     index_cases(corpus)
     config_cases(corpus)
+    imatrix_cases(corpus)
     if big:
         big_cases(corpus)
     corpus.finish()

@@ -17,6 +17,8 @@ DIR/.stamp with the hash of this file, so a second call does nothing until this 
   mixed.safetensors           every plain type, scalars, empty tensors
   names.safetensors           odd tensor names
   wide-{base,a,b}.safetensors a few tensors of millions of weights, for many tiles
+  dense.imatrix.{gguf,dat}    importance of every layer matrix of dense-*.gguf, and what an older run collected
+  odd.imatrix.gguf            importance with all that lint finds
   bad/                        files that are not what their name says
 """
 import array, functools, hashlib, json, os, shutil, struct, sys
@@ -156,6 +158,36 @@ def gguf_models(out):
     bad[1][2][1000] = float("nan")
     bad[3][2][5] = float("inf")
     gguf(out("nan.gguf"), gguf_keys("F32"), gguf_tensors(bad, "F32"))
+
+
+def imatrix_gguf(path, entries, datasets=("calibration.txt",)):
+    """entries: [(name, values, counts)], as llama-imatrix writes them"""
+    chunks = int(max(c for _, _, counts in entries for c in counts if c == c)) // 512
+    keys = [("general.type", "str", "imatrix"), ("imatrix.datasets", "arr[str]", list(datasets)), ("imatrix.chunk_count", "u32", chunks), ("imatrix.chunk_size", "u32", 512)]
+    tensors = []
+    for name, values, counts in sorted(entries):
+        n = len(counts)
+        for suffix, shape, v in ((".in_sum2", (len(values) // n,), values), (".counts", (1,), counts)):
+            tensors.append((name + suffix, (n,) * (n > 1) + shape, "F32", pack(v, "F32")))
+    gguf(path, keys, tensors)
+
+
+def imatrices(out):
+    entries = [(n, [abs(v) * 100 for v in weights("imatrix|" + n, s[1], 40)], [4096]) for n, s, _ in llama("base", hf=False) if len(s) == 2 and n.startswith("blk.")]
+    imatrix_gguf(out("dense.imatrix.gguf"), entries)
+    with open(out("dense.imatrix.dat"), "wb") as f:
+        rows = entries[:9]
+        f.write(struct.pack("<i", len(rows)))
+        for name, values, _ in rows:
+            f.write(struct.pack("<i", len(name)) + name.encode() + struct.pack("<ii", 5, len(values)) + pack([v / 1000 for v in values], "F32"))
+        f.write(struct.pack("<ii", 5, 7) + b"old.txt")
+    odd = [e for e in entries if "attn_v" not in e[0]]
+    odd[0] = (odd[0][0], [float("nan"), -1] + odd[0][1][2:], [4096])
+    odd[1] = (odd[1][0], odd[1][1][:128], [4096])
+    odd[2] = (odd[2][0], odd[2][1], [0])
+    odd[3] = (odd[3][0], [0] * len(odd[3][1]), [4096])
+    odd.append(("blk.7.ffn_up_exps.weight", list(range(32)), [512, 0, 7, 0]))
+    imatrix_gguf(out("odd.imatrix.gguf"), odd, ())
 
 
 # ---- safetensors and Hugging Face directories
@@ -303,6 +335,7 @@ def main():
         return os.path.join(where, *parts)
 
     gguf_models(out)
+    imatrices(out)
     hf_models(out)
     odd_models(out)
     wide_models(out)

@@ -4,20 +4,27 @@
 
 #include "corpus.h"
 #include "formats/gguf.h"
+#include "formats/imatrix.h"
 
 TestSuite(corpus, .init = scratch_begin, .fini = scratch_end, .timeout = 60);
 
 /* What inspect and quantize together say of a path. */
-static enum quern_status judge(const char *path, struct quern_error *err)
+static enum quern_status judge(const struct corpus_row *r, struct quern_error *err)
 {
     struct model *m;
-    TRY(model_open(path, &m, err));
+    struct imatrix *im;
+    if (strcmp(r->kind, "imatrix") == 0) {
+        TRY(imatrix_open(r->path, &im, err));
+        imatrix_close(im);
+        return QUERN_OK;
+    }
+    TRY(model_open(r->path, &m, err));
     const enum quern_status s = gguf_check_model(m, err);
     model_close(m);
     return s;
 }
 
-static bool is_model(const struct corpus_row *r)
+static bool is_judged(const struct corpus_row *r)
 {
     return strcmp(r->kind, "config") != 0;
 }
@@ -56,11 +63,11 @@ Test(corpus, every_file_gets_its_verdict)
     const char *slowest_name = "";
     for (size_t i = 0; i < c.count; i++) {
         const struct corpus_row *r = &c.rows[i];
-        if (!is_model(r))
+        if (!is_judged(r))
             continue;
         struct quern_error err = {.kind = "-"};
         const double start = now();
-        const enum quern_status s = judge(r->path, &err);
+        const enum quern_status s = judge(r, &err);
         if (now() - start > slowest) {
             slowest = now() - start;
             slowest_name = r->name;
@@ -86,12 +93,12 @@ Test(corpus, every_file_gets_its_verdict)
 
 #ifndef INSTRUMENTED
 /* Peak memory of a process that does nothing but judge this file, in KiB; -1 when it crashed. */
-static long peak_kib(const char *path)
+static long peak_kib(const struct corpus_row *r)
 {
     const pid_t child = fork();
     cr_assert(child >= 0);
     if (child == 0) {
-        judge(path, NULL);
+        judge(r, NULL);
         _exit(0);
     }
     int status;
@@ -106,9 +113,9 @@ Test(corpus, no_file_makes_a_reader_take_much_memory)
     corpus_open(&c);
     for (size_t i = 0; i < c.count; i++) {
         const struct corpus_row *r = &c.rows[i];
-        if (!is_model(r) || strstr(r->name, "big_"))
+        if (!is_judged(r) || strstr(r->name, "big_"))
             continue;
-        const long kib = peak_kib(r->path);
+        const long kib = peak_kib(r);
         cr_expect(kib >= 0, "%s: crashed", r->name);
         cr_expect(kib < 64 * 1024, "%s: %ld KiB", r->name, kib);
     }

@@ -2,119 +2,12 @@
 #include "formats/imatrix.h"
 
 #include <math.h>
+#include <sys/mman.h>
 
-#include "formats/gguf.h"
+#include "imatrix_fixture.h"
 #include "leaks.h"
-#include "scratch.h"
 
 TestSuite(imatrix, .init = scratch_begin, .fini = scratch_end);
-
-/* ---- building files ------------------------------------------------------------------------- */
-
-struct bytes {
-    char p[1 << 16];
-    size_t n;
-};
-
-static void put(struct bytes *b, const void *p, size_t n)
-{
-    cr_assert(b->n + n <= sizeof b->p);
-    memcpy(b->p + b->n, p, n);
-    b->n += n;
-}
-
-static void put_i32(struct bytes *b, int32_t v)
-{
-    put(b, &v, sizeof v);
-}
-
-static void put_row(struct bytes *b, struct str name, int32_t ncalls, const float *v, int32_t n)
-{
-    put_i32(b, (int32_t)name.n);
-    put(b, name.p, name.n);
-    put_i32(b, ncalls);
-    put_i32(b, n);
-    put(b, v, (size_t)n * sizeof *v);
-}
-
-static const char *write_bytes(const char *name, const struct bytes *b)
-{
-    return scratch_file(name, (struct str){b->p, b->n});
-}
-
-/* A GGUF tensor of at most two dimensions; rows 0: one dimension. */
-struct part {
-    const char *name;
-    uint64_t rows, cols;
-    const float *values;
-    enum dtype dtype;
-};
-
-struct keys {
-    bool no_datasets, no_chunk_count, no_chunk_size, chunk_count_i32, datasets_text;
-    const char *type;
-    uint16_t splits;
-};
-
-static const char *write_gguf(const char *name, const struct keys *k, const struct part *parts,
-                              uint32_t n)
-{
-    struct arena a = {0};
-    struct meta_list l = {.arena = &a};
-    cr_assert(meta_list_set_string(&l, "general.type", str_from(k->type ? k->type : "imatrix")));
-    if (k->datasets_text)
-        meta_list_set_string(&l, "imatrix.datasets", STR("a.txt"));
-    else if (!k->no_datasets)
-        meta_list_set(&l, (struct meta){.key = STR("imatrix.datasets"),
-                                        .value = STR("\5\0\0\0\0\0\0\0a.txt\1\0\0\0\0\0\0\0b"),
-                                        .count = 2,
-                                        .type = META_ARRAY,
-                                        .item_type = META_STRING});
-    if (k->chunk_count_i32)
-        meta_list_set_i32(&l, "imatrix.chunk_count", 7);
-    else if (!k->no_chunk_count)
-        meta_list_set_u32(&l, "imatrix.chunk_count", 7);
-    if (!k->no_chunk_size)
-        meta_list_set_u32(&l, "imatrix.chunk_size", 512);
-    if (k->splits) {
-        meta_list_set_u16(&l, "split.no", 0);
-        meta_list_set_u16(&l, "split.count", k->splits);
-    }
-    struct gguf_tensor t[8];
-    uint64_t dims[8][2];
-    for (uint32_t i = 0; i < n; i++) {
-        dims[i][0] = parts[i].rows;
-        dims[i][1] = parts[i].cols;
-        const uint64_t nelems = (parts[i].rows ? parts[i].rows : 1) * parts[i].cols;
-        t[i] = (struct gguf_tensor){str_from(parts[i].name),
-                                    parts[i].rows ? dims[i] : dims[i] + 1,
-                                    parts[i].rows ? 2 : 1,
-                                    parts[i].dtype,
-                                    nelems * dtype_traits[parts[i].dtype].block_bytes,
-                                    0};
-    }
-    struct str header;
-    uint64_t file_bytes;
-    cr_assert(gguf_layout(&a, l.items, l.count, t, n, 32, &header, &file_bytes, NULL) == QUERN_OK);
-    const char *path = scratch_file(name, header);
-    const int fd = open(path, O_WRONLY | O_CLOEXEC);
-    cr_assert(fd >= 0 && ftruncate(fd, (off_t)file_bytes) == 0);
-    for (uint32_t i = 0; i < n; i++)
-        if (parts[i].dtype == DTYPE_F32)
-            cr_assert(pwrite(fd, parts[i].values, t[i].nbytes, (off_t)t[i].offset) ==
-                      (ssize_t)t[i].nbytes);
-    close(fd);
-    arena_free(&a);
-    return path;
-}
-
-static struct imatrix *open_good(const char *path)
-{
-    struct imatrix *im;
-    struct quern_error err;
-    cr_assert(imatrix_open(path, &im, &err) == QUERN_OK, "%s", err.text);
-    return im;
-}
 
 static void expect_values(const struct imatrix *im, struct str name, const float *want, size_t n)
 {
@@ -251,5 +144,278 @@ Test(imatrix, pocket_files_agree)
     }
     imatrix_close(g);
     imatrix_close(d);
+    CHECK_LEAKS();
+}
+
+/* ---- files that lie ------------------------------------------------------------------------- */
+
+static void expect_error(const char *path, enum quern_status status, const char *kind,
+                         const char *tensor)
+{
+    struct imatrix *im = NULL;
+    struct quern_error err;
+    const enum quern_status s = imatrix_open(path, &im, &err);
+    if (s == QUERN_OK)
+        imatrix_close(im);
+    cr_assert(s == status, "%s: status %d: %s", kind, (int)s, s == QUERN_OK ? "" : err.text);
+    cr_assert_str_eq(err.kind, kind, "%s", err.text);
+    cr_assert_str_eq(err.tensor, tensor, "%s", err.text);
+    cr_assert(strstr(err.text, path) && err.found[0] && err.expected[0], "%s", err.text);
+}
+
+static const float values4[] = {1, 2, 3, 4};
+
+Test(imatrix, dat_malformed)
+{
+    static const struct {
+        int32_t nentries, name_bytes, nvalues, nchunks, dataset_bytes;
+        const char *kind, *tensor;
+    } cases[] = {
+        {0,         1,         4,         1,  1,         "count",     ""            },
+        {-1,        1,         4,         1,  1,         "count",     ""            },
+        {INT32_MIN, 1,         4,         1,  1,         "count",     ""            },
+        {INT32_MAX, 1,         4,         1,  1,         "count",     ""            },
+        {1000000,   1,         4,         1,  1,         "truncated", ""            },
+        {2,         1,         4,         1,  1,         "truncated", "\\x01"       },
+        {3,         1,         4,         1,  1,         "truncated", ""            },
+        {1,         0,         4,         1,  1,         "count",     "entry 1 of 1"},
+        {1,         -1,        4,         1,  1,         "count",     "entry 1 of 1"},
+        {1,         INT32_MIN, 4,         1,  1,         "count",     "entry 1 of 1"},
+        {1,         INT32_MAX, 4,         1,  1,         "count",     "entry 1 of 1"},
+        {1,         1000,      4,         1,  1,         "truncated", "entry 1 of 1"},
+        {1,         1,         0,         1,  1,         "count",     "a"           },
+        {1,         1,         -4,        1,  1,         "count",     "a"           },
+        {1,         1,         INT32_MAX, 1,  1,         "truncated", "a"           },
+        {1,         1,         8,         1,  1,         "truncated", "a"           },
+        {1,         1,         4,         -1, 1,         "count",     ""            },
+        {1,         1,         4,         1,  -1,        "count",     ""            },
+        {1,         1,         4,         1,  2,         "truncated", ""            },
+        {1,         1,         4,         1,  INT32_MAX, "count",     ""            },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bytes b = {.n = 0};
+        put_i32(&b, cases[i].nentries);
+        put_i32(&b, cases[i].name_bytes);
+        put(&b, "a", 1);
+        put_i32(&b, 1);
+        put_i32(&b, cases[i].nvalues);
+        put(&b, values4, sizeof values4);
+        put_i32(&b, cases[i].nchunks);
+        put_i32(&b, cases[i].dataset_bytes);
+        put(&b, "d", 1);
+        expect_error(write_bytes("m.dat", &b), QUERN_EFORMAT, cases[i].kind, cases[i].tensor);
+    }
+    CHECK_LEAKS();
+}
+
+Test(imatrix, dat_names)
+{
+    static const struct {
+        const char *name;
+        const char *kind;
+    } cases[] = {
+        {"a\0b",      "name"     },
+        {"\xff\xfe.", "name"     },
+        {"abc",       "duplicate"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bytes b = {.n = 0};
+        put_i32(&b, 2);
+        put_row(&b, STR("abc"), 1, values4, 2);
+        put_row(&b, (struct str){cases[i].name, 3}, 1, values4, 2);
+        expect_error(write_bytes("m.dat", &b), QUERN_EFORMAT, cases[i].kind,
+                     i < 2 ? "entry 2 of 2" : "abc");
+    }
+    expect_error(scratch_file("empty", STR("")), QUERN_EFORMAT, "truncated", "");
+    expect_error(scratch_file("zeros", (struct str){(char[64]){0}, 64}), QUERN_EFORMAT, "count",
+                 "");
+    CHECK_LEAKS();
+}
+
+/* Whatever the first bytes look like: a count of entries may be anything. */
+Test(imatrix, dat_that_begins_like_another_format)
+{
+    const int32_t n = 0x0280; /* the first bytes of a pickle */
+    static struct bytes b;
+    put_i32(&b, n);
+    for (int32_t i = 0; i < n; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "t%03d", (int)i);
+        put_row(&b, str_from(name), 1, values4, 1);
+    }
+    struct imatrix *im = open_good(write_bytes("m.dat", &b));
+    cr_assert(im->nentries == (uint32_t)n && str_is(im->entries[639].name, "t639"));
+    imatrix_close(im);
+    b.n -= 4;
+    expect_error(write_bytes("m.dat", &b), QUERN_EFORMAT, "is-pickle", "");
+    CHECK_LEAKS();
+}
+
+Test(imatrix, gguf_malformed)
+{
+    static const float c[] = {2, 2, 2, 2};
+    static const struct {
+        struct part parts[2];
+        uint32_t n;
+        const char *kind, *tensor;
+    } cases[] = {
+        {{{"a.in_sum2", 0, 4, values4, DTYPE_F32}},                                    1, "missing-pair", "a.in_sum2"},
+        {{{"a.counts", 0, 1, c, DTYPE_F32}},                                           1, "missing-pair", "a.counts" },
+        {{{"a.in_sum2", 0, 4, values4, DTYPE_F32}, {"b.counts", 0, 1, c, DTYPE_F32}},
+         2,                                                                               "missing-pair",
+         "a.in_sum2"                                                                                                 },
+        {{{"a.in_sum2", 0, 4, values4, DTYPE_F16}, {"a.counts", 0, 1, c, DTYPE_F32}},
+         2,                                                                               "tensor-type",
+         "a.in_sum2"                                                                                                 },
+        {{{"a.in_sum2", 0, 4, values4, DTYPE_F32}, {"a.counts", 0, 1, c, DTYPE_I32}},
+         2,                                                                               "tensor-type",
+         "a.counts"                                                                                                  },
+        {{{"a.in_sum2", 0, 4, values4, DTYPE_F32}, {"a.counts", 0, 3, c, DTYPE_F32}},
+         2,                                                                               "dims",
+         "a.in_sum2"                                                                                                 },
+        {{{"a.in_sum2", 0, 0, values4, DTYPE_F32}, {"a.counts", 0, 1, c, DTYPE_F32}},
+         2,                                                                               "dims",
+         "a.in_sum2"                                                                                                 },
+        {{{"a.in_sum2", 0, 4, values4, DTYPE_F32}, {"a.counts", 0, 0, c, DTYPE_F32}},
+         2,                                                                               "dims",
+         "a.counts"                                                                                                  },
+        {{{".in_sum2", 0, 4, values4, DTYPE_F32}, {".counts", 0, 1, c, DTYPE_F32}},
+         2,                                                                               "name",
+         ".in_sum2"                                                                                                  },
+        {{{"other", 0, 4, values4, DTYPE_F32}},                                        1, "empty",        ""         },
+        {{{"a.in_sum2", 0, 4, values4, DTYPE_F32}, {"a.in_sum2", 0, 4, c, DTYPE_F32}},
+         2,                                                                               "duplicate",
+         "a.in_sum2"                                                                                                 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect_error(write_gguf("m.gguf", &(struct keys){0}, cases[i].parts, cases[i].n),
+                     QUERN_EFORMAT, cases[i].kind, cases[i].tensor);
+    expect_error(write_gguf("m.gguf", &(struct keys){0}, NULL, 0), QUERN_EFORMAT, "empty", "");
+    CHECK_LEAKS();
+}
+
+Test(imatrix, gguf_keys)
+{
+    const struct part parts[] = {
+        {"a.in_sum2", 0, 4, values4, DTYPE_F32},
+        {"a.counts",  0, 1, values4, DTYPE_F32}
+    };
+    const struct part other[] = {
+        {"a.weight", 0, 4, values4, DTYPE_F32}
+    };
+    static const struct {
+        struct keys keys;
+        enum quern_status status;
+        const char *kind;
+    } cases[] = {
+        {{.no_datasets = true},     QUERN_EFORMAT,      "missing-key"},
+        {{.no_chunk_count = true},  QUERN_EFORMAT,      "missing-key"},
+        {{.no_chunk_size = true},   QUERN_EFORMAT,      "missing-key"},
+        {{.chunk_count_i32 = true}, QUERN_EFORMAT,      "kv-type"    },
+        {{.datasets_text = true},   QUERN_EFORMAT,      "kv-type"    },
+        {{.splits = 2},             QUERN_EUNSUPPORTED, "split"      },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect_error(write_gguf("m.gguf", &cases[i].keys, parts, 2), cases[i].status, cases[i].kind,
+                     "");
+    /* llama-quantize does not look at general.type either. */
+    imatrix_close(open_good(write_gguf("m.gguf", &(struct keys){.type = "model"}, parts, 2)));
+    imatrix_close(open_good(write_gguf("m.gguf", &(struct keys){.splits = 1}, parts, 2)));
+    expect_error(write_gguf("m.gguf", &(struct keys){.type = "model"}, other, 1),
+                 QUERN_EUNSUPPORTED, "is-model", "");
+    expect_error("tests/data/pocket/pocket-base/model.safetensors", QUERN_EUNSUPPORTED, "is-model",
+                 "");
+    expect_error("tests/data/pocket", QUERN_EFORMAT, "not-a-file", "");
+    CHECK_LEAKS();
+}
+
+Test(imatrix, values_that_are_none)
+{
+    static const struct {
+        float sum, count;
+        const char *tensor; /* NULL: fine */
+    } cases[] = {
+        {NAN,       2,        "w.in_sum2"},
+        {INFINITY,  2,        "w.in_sum2"},
+        {-1,        2,        "w.in_sum2"},
+        {-INFINITY, 2,        "w.in_sum2"},
+        {1,         NAN,      "w.counts" },
+        {1,         -1,       "w.counts" },
+        {1,         INFINITY, "w.counts" },
+        {1,         0x1p53f,  "w.counts" },
+        {3e38f,     1,        NULL       },
+        {NAN,       0,        NULL       }, /* not used: nothing was counted */
+        {-0.0f,     1,        NULL       },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const float sums[] = {1, 1, 1, cases[i].sum}, counts[] = {1, cases[i].count};
+        const struct part parts[] = {
+            {"w.in_sum2", 2, 2, sums,   DTYPE_F32},
+            {"w.counts",  2, 1, counts, DTYPE_F32}
+        };
+        struct imatrix *im = open_good(write_gguf("m.gguf", &(struct keys){0}, parts, 2));
+        struct quern_error err;
+        float out[4];
+        cr_assert(imatrix_read(im, im->entries, 0, 2, out, &err) == QUERN_OK);
+        const enum quern_status s = imatrix_read(im, im->entries, 2, 2, out, &err);
+        cr_assert(s == (cases[i].tensor ? QUERN_EFORMAT : QUERN_OK), "case %zu", i);
+        if (cases[i].tensor) {
+            cr_assert_str_eq(err.kind, "nonfinite");
+            cr_assert_str_eq(err.tensor, cases[i].tensor);
+            cr_assert(strstr(err.found, cases[i].tensor[2] == 'c' ? "value 1" : "value 3") &&
+                          strstr(err.file, "m.gguf"),
+                      "%s", err.text);
+        }
+        imatrix_close(im);
+    }
+    CHECK_LEAKS();
+}
+
+/* A file in memory, by a path that opens it: these are many. */
+static void open_any(int fd, const char *bytes, size_t n)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    cr_assert(ftruncate(fd, (off_t)n) == 0 && pwrite(fd, bytes, n, 0) == (ssize_t)n);
+    struct imatrix *im;
+    struct quern_error err;
+    if (imatrix_open(path, &im, &err) != QUERN_OK) {
+        cr_assert(err.status == QUERN_EFORMAT || err.status == QUERN_EUNSUPPORTED, "%s", err.text);
+        return;
+    }
+    float out[64];
+    for (uint32_t i = 0; i < im->nentries; i++) {
+        const struct imatrix_entry *e = &im->entries[i];
+        const uint64_t all = e->ncols * e->nmats;
+        imatrix_read(im, e, 0, all < 64 ? (size_t)all : 64, out, NULL);
+        imatrix_read(im, e, all - 1, 1, out, NULL);
+    }
+    imatrix_close(im);
+}
+
+/* Cut anywhere or changed anywhere, a file is read or refused. */
+Test(imatrix, mutations)
+{
+    static const char *const paths[] = {"tests/data/pocket/pocket-base.imatrix.gguf",
+                                        "tests/data/pocket/pocket-base.imatrix.dat"};
+    const int mem = memfd_create("mutation", MFD_CLOEXEC);
+    for (size_t f = 0; f < 2; f++) {
+        static char bytes[20000], changed[20000];
+        const int fd = open(paths[f], O_RDONLY | O_CLOEXEC);
+        const ssize_t n = read(fd, bytes, sizeof bytes);
+        close(fd);
+        cr_assert(n > 16000 && n < (ssize_t)sizeof bytes);
+        /* Where the headers are, and some of the values. */
+        for (ssize_t i = 0; i < n; i += i < 3000 ? 1 : 37) {
+            static const char values[] = {0, 1, '\x7f', '\x80', '\xff'};
+            open_any(mem, bytes, (size_t)i);
+            for (size_t v = 0; v < sizeof values; v++) {
+                memcpy(changed, bytes, (size_t)n);
+                changed[i] = values[v];
+                open_any(mem, changed, (size_t)n);
+            }
+        }
+    }
+    close(mem);
     CHECK_LEAKS();
 }
