@@ -24,18 +24,39 @@ static bool has_numbers(const struct plan *p, uint32_t i)
     return dtype_is_float(d) || dtype_is_quantized(d);
 }
 
-static void add_up(const struct plan *p, struct totals *t)
+struct named {
+    struct str name;
+    uint32_t step;
+};
+
+static int by_name(const void *a, const void *b)
 {
+    return str_cmp(((const struct named *)a)->name, ((const struct named *)b)->name);
+}
+
+/* In the order of names, so that a file read back, with its tensors in any order, gives the totals
+ * of the run that made it to the last bit. */
+static bool add_up(const struct plan *p, struct totals *t)
+{
+    struct named *order = calloc((size_t)p->nsteps + 1, sizeof *order);
+    size_t n = 0;
     *t = (struct totals){0};
-    for (uint32_t i = 0; i < p->nsteps; i++) {
-        if (!has_numbers(p, i))
-            continue;
+    if (!order)
+        return false;
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        if (has_numbers(p, i))
+            order[n++] = (struct named){p->steps[i].name, i};
+    qsort(order, n, sizeof *order, by_name);
+    for (size_t k = 0; k < n; k++) {
+        const uint32_t i = order[k].step;
         struct total *of_type = &t->type[p->steps[i].dtype];
         error_sums_join(&of_type->sums, &p->errors[i]);
         error_sums_join(&t->all.sums, &p->errors[i]);
         of_type->ntensors++;
         t->all.ntensors++;
     }
+    free(order);
+    return true;
 }
 
 /* ---- scripts -------------------------------------------------------------------------------- */
@@ -99,7 +120,7 @@ static void total_json(struct json_writer *w, const struct total *t, const char 
 void errors_json(struct json_writer *w, const struct plan *p)
 {
     struct totals t;
-    add_up(p, &t);
+    w->failed |= !add_up(p, &t);
     json_open(w, '{');
     json_key(w, "tensors");
     json_open(w, '[');
@@ -210,9 +231,10 @@ void print_errors(FILE *f, const struct plan *p, bool all, size_t worst)
 {
     struct totals t;
     struct row *rows = calloc((size_t)p->nsteps + 1, sizeof *rows);
-    if (!rows)
+    if (!rows || !add_up(p, &t)) {
+        free(rows);
         return;
-    add_up(p, &t);
+    }
     const bool weighted = t.all.sums.sum[SUM_WEIGHT] > 0.0;
     const size_t n = choose_rows(p, all, rows);
     const size_t shown = all || n < worst ? n : worst;
