@@ -84,9 +84,15 @@ struct builder {
     uint32_t ncommon; /* names in both, whatever their shapes */
 };
 
-static void add_unmatched(struct builder *b, struct unmatched u)
+static enum quern_status add_unmatched(struct builder *b, struct unmatched u,
+                                       struct quern_error *err)
 {
+    const char *why = !u.b            ? "only in the first model"
+                      : !u.a          ? "only in the second model"
+                      : u.other_shape ? "of another shape in each model"
+                                      : "of types that do not compare";
     b->comparison->unmatched[b->comparison->nunmatched++] = u;
+    return plan_drop(b->plan, u.a ? u.a->name : u.b->name, why, err);
 }
 
 /* The same bytes as a tensor of U8. */
@@ -167,14 +173,14 @@ static enum quern_status pair_up(struct builder *b, struct quern_error *err)
 {
     for (uint32_t i = 0; i < b->a->ntensors; i++)
         if (!model_find(b->b, b->a->tensors[i].name))
-            add_unmatched(b, (struct unmatched){.a = &b->a->tensors[i]});
+            TRY(add_unmatched(b, (struct unmatched){.a = &b->a->tensors[i]}, err));
     for (uint32_t i = 0; i < b->b->ntensors; i++) {
         const struct tensor *y = &b->b->tensors[i], *x = model_find(b->a, y->name);
         b->ncommon += x != NULL;
         if (x && same_shape(x, y) && comparable(x, y))
             TRY(add_step(b, x, y, err));
         else
-            add_unmatched(b, (struct unmatched){x, y, x && !same_shape(x, y)});
+            TRY(add_unmatched(b, (struct unmatched){x, y, x && !same_shape(x, y)}, err));
     }
     return QUERN_OK;
 }
