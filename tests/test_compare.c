@@ -290,7 +290,8 @@ static const struct error_sums *sums_of(const struct plan *p, struct str name)
     return NULL;
 }
 
-static struct plan *quantize_plan(struct model *m, const char *out, enum dtype d)
+static struct plan *quantize_plan(struct model *m, const char *out, enum dtype d,
+                                  const char *imatrix)
 {
     struct quern_error e;
     struct plan *p;
@@ -301,6 +302,7 @@ static struct plan *quantize_plan(struct model *m, const char *out, enum dtype d
     const struct quern_quantize q = {.type = gguf ? "Q8_0" : dtype_traits[d].name,
                                      .tensor_types = choices,
                                      .ntensor_types = gguf,
+                                     .imatrix = imatrix,
                                      .force = true,
                                      .keep_names = gguf,
                                      .arch = gguf ? "test" : NULL};
@@ -308,29 +310,34 @@ static struct plan *quantize_plan(struct model *m, const char *out, enum dtype d
     return p;
 }
 
-/* Every type that can be written: quantizing with stats and comparing afterwards give the same
- * bits, whatever the threads. */
-Test(compare, comparing_equals_stats_of_quantizing)
+/* A .dat with one entry: the values as they are. */
+static const char *matrix_of(const char *name, const float *values, int32_t n)
 {
-    unsigned ntypes = 0;
-    make_big("a", 0);
-    for (enum dtype d = 0; d < DTYPE_COUNT; d++) {
-        const bool gguf = dtype_is_quantized(d);
-        if (!codec_can_encode(d) || d == DTYPE_F64)
-            continue;
-        const char *out = scratch(gguf ? "out.gguf" : "out.safetensors");
-        struct model *m = opened(scratch("a"));
-        struct plan *p = quantize_plan(m, out, d);
-        cr_assert_eq(p->steps[0].dtype, d, "%s", dtype_traits[d].name);
-        if (p->refusal) { /* needs importance */
-            plan_free(p);
-            model_close(m);
-            continue;
-        }
-        run(p, 1 + ntypes++ % 3, 0, true);
-        struct compared r = compared(opened(scratch("a")), opened(out), NULL);
-        cr_assert_eq(r.p->nsteps, p->nsteps);
-        cr_assert_eq(r.c->nunmatched, 0u);
+    char bytes[4096];
+    const int32_t head[] = {1, (int32_t)strlen(name)}, row[] = {1, n};
+    size_t used = sizeof head;
+    memcpy(bytes, head, sizeof head);
+    memcpy(bytes + used, name, strlen(name));
+    used += strlen(name);
+    memcpy(bytes + used, row, sizeof row);
+    used += sizeof row;
+    memcpy(bytes + used, values, (size_t)n * sizeof *values);
+    used += (size_t)n * sizeof *values;
+    return scratch_file("m.dat", (struct str){bytes, used});
+}
+
+static void same_errors(enum dtype d, const char *imatrix, unsigned threads)
+{
+    const bool gguf = dtype_is_quantized(d);
+    const char *out = scratch(gguf ? "out.gguf" : "out.safetensors");
+    struct model *m = opened(scratch("a"));
+    struct plan *p = quantize_plan(m, out, d, imatrix);
+    cr_assert_eq(p->steps[0].dtype, d, "%s", dtype_traits[d].name);
+    cr_assert(!p->refusal || !imatrix);
+    if (!p->refusal) { /* it has the importance that it needs */
+        run(p, threads, 0, true);
+        struct compared r = compared(opened(scratch("a")), opened(out), imatrix);
+        cr_assert(r.p->nsteps == p->nsteps && r.c->nunmatched == 0);
         for (uint32_t i = 0; i < p->nsteps; i++) {
             cr_assert(memcmp(sums_of(r.p, p->steps[i].name), &p->errors[i], sizeof *p->errors) == 0,
                       "%s %u", dtype_traits[d].name, i);
@@ -338,11 +345,33 @@ Test(compare, comparing_equals_stats_of_quantizing)
                          p->steps[i].dtype == DTYPE_F32 || p->steps[i].nelems == 0, "%s",
                          dtype_traits[d].name);
         }
+        cr_assert_eq(p->errors[0].sum[SUM_WEIGHT] > 0, imatrix != NULL);
         done(&r);
-        plan_free(p);
-        model_close(m);
     }
-    cr_assert_geq(ntypes, 11u);
+    plan_free(p);
+    model_close(m);
+}
+
+/* Every type that can be written: quantizing with stats and comparing afterwards give the same
+ * bits, whatever the threads, with importance and without. */
+Test(compare, comparing_equals_stats_of_quantizing)
+{
+    unsigned ntypes = 0;
+    float w[256];
+    make_big("a", 0);
+    for (unsigned i = 0; i < 256; i++)
+        w[i] = (float)(i % 5) + 0.25f;
+    char matrix[128]; /* scratch() reuses its buffers */
+    snprintf(matrix, sizeof matrix, "%s", matrix_of("big.weight", w, 256));
+    for (enum dtype d = 0; d < DTYPE_COUNT; d++) {
+        if (!codec_can_encode(d) || d == DTYPE_F64)
+            continue;
+        same_errors(d, NULL, 1 + ntypes % 3);
+        if (dtype_is_quantized(d))
+            same_errors(d, matrix, 1 + ntypes % 3);
+        ntypes++;
+    }
+    cr_assert_geq(ntypes, 25u);
     CHECK_LEAKS();
 }
 
@@ -458,22 +487,6 @@ Test(compare, nothing_in_common_is_an_error)
 }
 
 /* ---- importance ----------------------------------------------------------------------------- */
-
-/* A .dat with one entry: the values as they are. */
-static const char *matrix_of(const char *name, const float *values, int32_t n)
-{
-    char bytes[4096];
-    const int32_t head[] = {1, (int32_t)strlen(name)}, row[] = {1, n};
-    size_t used = sizeof head;
-    memcpy(bytes, head, sizeof head);
-    memcpy(bytes + used, name, strlen(name));
-    used += strlen(name);
-    memcpy(bytes + used, row, sizeof row);
-    used += sizeof row;
-    memcpy(bytes + used, values, (size_t)n * sizeof *values);
-    used += (size_t)n * sizeof *values;
-    return scratch_file("m.dat", (struct str){bytes, used});
-}
 
 Test(compare, importance_weighs_by_column_and_matrix)
 {

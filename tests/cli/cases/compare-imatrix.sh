@@ -14,3 +14,15 @@ must quantize m/dense-f16.gguf q4.gguf Q4_0
 q compare --imatrix m.dat m/dense-f16.gguf q4.gguf
 q compare --imatrix other.dat m/dense-f16.gguf q4.gguf
 q compare --imatrix short.dat m/dense-f16.gguf q4.gguf
+# The weighted numbers are those of quantizing with the same matrix, for types that use it and others.
+for type in IQ4_XS Q8_0; do
+    program quantize -f --imatrix m.dat --stats --json m/dense-f16.gguf im.gguf $type >stats.json
+    program compare --json --imatrix m.dat m/dense-f16.gguf im.gguf >a.json
+    python3 - <<'END'
+import json
+compared, stats = json.load(open("a.json")), json.load(open("stats.json"))
+for r in (compared, stats):
+    r["errors"]["tensors"].sort(key=lambda t: t["tensor"])
+print("compare gives what --stats gave:", compared["errors"] == stats["errors"], sum("weighted_rmse" in t for t in stats["errors"]["tensors"]))
+END
+done
