@@ -16,7 +16,7 @@ q compare --imatrix other.dat m/dense-f16.gguf q4.gguf
 q compare --imatrix short.dat m/dense-f16.gguf q4.gguf
 # The weighted numbers are those of quantizing with the same matrix, for types that use it and others.
 for type in IQ4_XS Q8_0; do
-    program quantize -f --imatrix m.dat --stats --json m/dense-f16.gguf im.gguf $type >stats.json
+    program quantize -q -f --imatrix m.dat --stats --json m/dense-f16.gguf im.gguf $type >stats.json
     program compare --json --imatrix m.dat m/dense-f16.gguf im.gguf >a.json
     python3 - <<'END'
 import json
