@@ -108,6 +108,26 @@ static void run_pair_dots(const struct kernels *k, int unused)
     sink = dots[1];
 }
 
+/* A piece of the pipeline at a time. */
+static void run_block_errors(const struct kernels *k, int block)
+{
+    enum { SOME = 8192 };
+    double error_sq[SOME / 32], max[SOME / 32];
+    for (size_t i = 0, n; i < nweights; i += n) {
+        n = nweights - i < SOME ? nweights - i : SOME;
+        k->block_errors(x[0] + i, x[1] + i, n, (size_t)block, error_sq, max);
+        sink = error_sq[0];
+    }
+}
+
+static void run_weighted_errors(const struct kernels *k, int unused)
+{
+    double sums[3];
+    (void)unused;
+    k->weighted_errors(x[0], x[1], importance, nweights, sums);
+    sink = sums[1];
+}
+
 static void run_delta_magnitude(const struct kernels *k, int unused)
 {
     (void)unused;
@@ -309,16 +329,19 @@ int main(int argc, char **argv)
         run_bench(&b);
     }
     static const struct bench others[] = {
-        {"first_nonfinite",    run_first_nonfinite, 0, DTYPE_COUNT},
-        {"weighted_sum 2",     run_weighted_sum,    2, DTYPE_COUNT},
-        {"weighted_sum 3",     run_weighted_sum,    3, DTYPE_COUNT},
-        {"pair_dots",          run_pair_dots,       0, DTYPE_COUNT},
-        {"delta_magnitude",    run_delta_magnitude, 0, DTYPE_COUNT},
-        {"radix first",        run_radix_first,     0, DTYPE_COUNT},
-        {"radix second",       run_radix_second,    0, DTYPE_COUNT},
-        {"count_equal",        run_count_equal,     0, DTYPE_COUNT},
-        {"ties",               run_ties,            3, DTYPE_COUNT},
-        {"ties, no consensus", run_ties,            2, DTYPE_COUNT},
+        {"first_nonfinite",    run_first_nonfinite, 0,   DTYPE_COUNT},
+        {"weighted_sum 2",     run_weighted_sum,    2,   DTYPE_COUNT},
+        {"weighted_sum 3",     run_weighted_sum,    3,   DTYPE_COUNT},
+        {"pair_dots",          run_pair_dots,       0,   DTYPE_COUNT},
+        {"block_errors 32",    run_block_errors,    32,  DTYPE_COUNT},
+        {"block_errors 256",   run_block_errors,    256, DTYPE_COUNT},
+        {"weighted_errors",    run_weighted_errors, 0,   DTYPE_COUNT},
+        {"delta_magnitude",    run_delta_magnitude, 0,   DTYPE_COUNT},
+        {"radix first",        run_radix_first,     0,   DTYPE_COUNT},
+        {"radix second",       run_radix_second,    0,   DTYPE_COUNT},
+        {"count_equal",        run_count_equal,     0,   DTYPE_COUNT},
+        {"ties",               run_ties,            3,   DTYPE_COUNT},
+        {"ties, no consensus", run_ties,            2,   DTYPE_COUNT},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (wanted(&others[i], nwords, words))

@@ -12,6 +12,7 @@ struct verdict {
     const struct plan *plan;
     const struct comparison *c;
     uint32_t ndiffer; /* pairs of tensors that are not equal */
+    bool has_errors;  /* there are numbers to show */
 };
 
 static bool is_equal(const struct verdict *v)
@@ -76,7 +77,8 @@ static void print_verdict(const struct cli *c, const struct verdict *v)
     }
     printf("different: %" PRIu32 " of %" PRIu32 " tensors in both", v->ndiffer, v->plan->nsteps);
     if (v->c->nunmatched)
-        printf(", %" PRIu32 " that do not match", v->c->nunmatched);
+        printf("; %" PRIu32 " other%s not match", v->c->nunmatched,
+               v->c->nunmatched == 1 ? " does" : "s do");
     printf("\n");
 }
 
@@ -159,13 +161,15 @@ static int print_comparison(const struct cli *c, const struct plan *p,
                             const struct comparison *comparison)
 {
     struct verdict v = {.plan = p, .c = comparison};
-    for (uint32_t i = 0; i < p->nsteps; i++)
+    for (uint32_t i = 0; i < p->nsteps; i++) {
         v.ndiffer += !error_free(&p->errors[i]);
+        v.has_errors |= p->errors[i].max_error > 0.0 && !step_compares_bytes(&p->steps[i]);
+    }
     if (c->json) {
         print_comparison_json(&v);
     } else {
         say_findings(&v);
-        if (!c->quiet && (v.ndiffer || c->verbose))
+        if (!c->quiet && (v.has_errors || c->verbose))
             print_errors(stdout, p, c->verbose, WORST_SHOWN);
         print_verdict(c, &v);
     }

@@ -4,39 +4,9 @@
 #include <stdlib.h>
 
 #include "cli.h"
-#include "quant/error_stats.h"
+#include "pipeline/error_totals.h"
 
 #define NAME_WIDTH 44
-
-struct total {
-    struct error_sums sums;
-    uint64_t ntensors;
-};
-
-struct totals {
-    struct total type[DTYPE_COUNT], all;
-};
-
-/* Bytes that were compared or moved are no numbers. */
-static bool has_numbers(const struct plan *p, uint32_t i)
-{
-    const enum dtype d = p->steps[i].dtype;
-    return dtype_is_float(d) || dtype_is_quantized(d);
-}
-
-static void add_up(const struct plan *p, struct totals *t)
-{
-    *t = (struct totals){0};
-    for (uint32_t i = 0; i < p->nsteps; i++) {
-        if (!has_numbers(p, i))
-            continue;
-        struct total *of_type = &t->type[p->steps[i].dtype];
-        error_sums_join(&of_type->sums, &p->errors[i]);
-        error_sums_join(&t->all.sums, &p->errors[i]);
-        of_type->ntensors++;
-        t->all.ntensors++;
-    }
-}
 
 /* ---- scripts -------------------------------------------------------------------------------- */
 
@@ -85,7 +55,7 @@ static void tensor_json(struct json_writer *w, const struct step *s, const struc
     json_close(w, '}');
 }
 
-static void total_json(struct json_writer *w, const struct total *t, const char *type)
+static void total_json(struct json_writer *w, const struct error_total *t, const char *type)
 {
     json_open(w, '{');
     if (type)
@@ -98,13 +68,13 @@ static void total_json(struct json_writer *w, const struct total *t, const char 
 
 void errors_json(struct json_writer *w, const struct plan *p)
 {
-    struct totals t;
-    add_up(p, &t);
+    struct error_totals t;
+    w->failed |= !error_totals(p, &t);
     json_open(w, '{');
     json_key(w, "tensors");
     json_open(w, '[');
     for (uint32_t i = 0; i < p->nsteps; i++)
-        if (has_numbers(p, i))
+        if (step_has_errors(&p->steps[i]))
             tensor_json(w, &p->steps[i], &p->errors[i]);
     json_close(w, ']');
     json_key(w, "types");
@@ -173,7 +143,8 @@ static void print_tensor(FILE *f, int width, const struct step *s, const struct 
     print_figures(f, sums, weighted, true);
 }
 
-static void print_total(FILE *f, int width, const struct total *t, const char *type, bool weighted)
+static void print_total(FILE *f, int width, const struct error_total *t, const char *type,
+                        bool weighted)
 {
     char what[40];
     snprintf(what, sizeof what, "%" PRIu64 " tensor%s", t->ntensors, t->ntensors == 1 ? "" : "s");
@@ -198,7 +169,7 @@ static size_t choose_rows(const struct plan *p, bool all, struct row *rows)
     for (uint32_t i = 0; i < p->nsteps; i++) {
         struct error_figures v;
         error_figures(&p->errors[i], &v);
-        if (has_numbers(p, i) && (all || p->errors[i].max_error > 0.0))
+        if (step_has_errors(&p->steps[i]) && (all || p->errors[i].max_error > 0.0))
             rows[n++] = (struct row){isnan(v.relative) ? (double)INFINITY : v.relative, i};
     }
     if (!all)
@@ -208,11 +179,12 @@ static size_t choose_rows(const struct plan *p, bool all, struct row *rows)
 
 void print_errors(FILE *f, const struct plan *p, bool all, size_t worst)
 {
-    struct totals t;
+    struct error_totals t;
     struct row *rows = calloc((size_t)p->nsteps + 1, sizeof *rows);
-    if (!rows)
+    if (!rows || !error_totals(p, &t)) {
+        free(rows);
         return;
-    add_up(p, &t);
+    }
     const bool weighted = t.all.sums.sum[SUM_WEIGHT] > 0.0;
     const size_t n = choose_rows(p, all, rows);
     const size_t shown = all || n < worst ? n : worst;

@@ -78,7 +78,8 @@ static const struct option quantize_options[] = {
     {"shard-size", 0, OPTION_SIZE, FIELD(shard_bytes), "SIZE",
      "largest file of a safetensors directory output (default: one file)", NULL},
     {"stats", 0, OPTION_FLAG, FIELD(stats), NULL,
-     "measure what quantizing loses and print it in the summary", NULL},
+     "measure what every tensor loses and add the worst ones and totals to the summary, as quern "
+     "compare would show them; -v lists all", NULL},
     {.name = NULL},
 };
 
@@ -113,7 +114,8 @@ static const struct option merge_options[] = {
     {"random-seed", 0, OPTION_IGNORED_TEXT, 0, NULL, NULL, NULL},
     {"lora-merge-cache", 0, OPTION_IGNORED_TEXT, 0, NULL, NULL, NULL},
     {"stats", 0, OPTION_FLAG, FIELD(stats), NULL,
-     "measure what quantizing loses and print it in the summary", NULL},
+     "measure what every tensor loses and add the worst ones and totals to the summary, as quern "
+     "compare would show them; -v lists all", NULL},
     {.name = NULL},
 };
 

@@ -191,6 +191,17 @@ struct quern_merge {
 QUERN_API enum quern_status quern_plan_merge(const char *output, const struct quern_merge *options,
                                              struct quern_plan **out, struct quern_error *err);
 
+/* Plans the comparison of two models, the original a and its approximation b, by tensor name and
+ * shape; nothing is written. After quern_run(), quern_plan_errors() has one entry per pair of
+ * tensors, in the order of b, and quern_plan_left_out() the tensors without a partner. imatrix:
+ * path of an importance matrix to weigh errors by, or NULL. Both models must stay open until the
+ * plan is freed. quern_run() is QUERN_OK whether they are equal or not.
+ * Errors: EUSAGE (no name in common; an importance matrix of other models), EFORMAT, EIO, EMEMORY,
+ * EUNSUPPORTED. */
+QUERN_API enum quern_status quern_plan_compare(struct quern_model *a, struct quern_model *b,
+                                               const char *imatrix, struct quern_plan **out,
+                                               struct quern_error *err);
+
 /* Frees the plan; NULL is allowed. An unfinished run's part files are gone by then. */
 QUERN_API void quern_plan_free(struct quern_plan *plan);
 
@@ -210,6 +221,10 @@ QUERN_API void quern_plan_summarize(const struct quern_plan *plan, struct quern_
 /* Notes made while planning (fallbacks, options without effect ...): note i, or NULL. */
 QUERN_API const char *quern_plan_note(const struct quern_plan *plan, size_t i);
 
+/* Input tensors that the plan leaves out: number i as "NAME: why" (quoted), or NULL past the end.
+ */
+QUERN_API const char *quern_plan_left_out(const struct quern_plan *plan, size_t i);
+
 /* ---- running ------------------------------------------------------------------------------ */
 
 struct quern_progress {
@@ -224,7 +239,8 @@ struct quern_run_options {
     /* Called from the thread that called quern_run(), a few times per second. */
     void (*progress)(const struct quern_progress *progress, void *user);
     void *user;
-    /* Measure what encoding loses: quern_result.relative_error. Costs a decode of all blocks. */
+    /* Measure what encoding loses: quern_result.relative_error, quern_plan_errors(). Costs a decode
+     * of what was stored. */
     bool stats;
     /* Polled by every worker: set it (also from a signal handler) to stop with QUERN_ECANCELLED. */
     const volatile int *cancel;
@@ -247,6 +263,43 @@ struct quern_result {
 QUERN_API enum quern_status quern_run(struct quern_plan *plan,
                                       const struct quern_run_options *options,
                                       struct quern_result *result, struct quern_error *err);
+
+/* ---- errors of weights ---------------------------------------------------------------------- */
+
+/* How far the values b of a tensor are from the values a they stand for. Pairs with a NaN or Inf
+ * are counted in nnonfinite and otherwise left out. All numbers are the same for any threads,
+ * mem_bytes and CPU. */
+struct quern_errors {
+    const char *tensor; /* belongs to the plan; NULL in a total */
+    const char *from;   /* element type of a; NULL in a total */
+    const char *to;     /* element type of b; NULL in the total of all types */
+    bool equal;         /* all values are equal and finite */
+    bool as_bytes;      /* no weights: its bytes were compared, or just moved; only equal counts */
+    uint64_t nelems;    /* pairs that the sums below are of */
+    uint64_t nnonfinite;
+    double rmse;          /* root mean square of a - b, in the unit of the weights */
+    double relative_rmse; /* rmse over the root mean square of a; infinite when a is all zero */
+    double sqnr_db;   /* signal-to-noise ratio: 10 log10 of mean a^2 over mean (a - b)^2; NaN when
+                       * there is no noise */
+    double cosine;    /* of the angle between a and b as vectors; 1 when they are equal */
+    double max_error; /* largest |a - b| ... */
+    uint64_t max_error_at; /* ... and its first place: index along the flattened tensor */
+    /* The block of block_elems elements with the largest rmse, the first of several: a block of b's
+     * type, 256 elements for plain types. */
+    uint64_t worst_block; /* counted from 0 along the flattened tensor */
+    unsigned block_elems;
+    double worst_block_rmse;
+    /* With every square counted as often as the importance of its column says; NaN where there is
+     * no importance. */
+    double weighted_rmse, weighted_relative_rmse;
+};
+/* Tensor i of a plan that was run, either by quern_plan_compare() or with options.stats (a: what is
+ * encoded; b: what is stored). False past the end, and when the run measured nothing. */
+QUERN_API bool quern_plan_errors(const struct quern_plan *plan, size_t i, struct quern_errors *out);
+/* The same over all tensors whose b is of one type ("Q4_K"), or of any (NULL); max_error_at and
+ * worst_block are 0. False when there is none, or when memory ran out. */
+QUERN_API bool quern_plan_total_errors(const struct quern_plan *plan, const char *type,
+                                       struct quern_errors *out);
 
 /* Use the kernels of one instruction set: "portable", "avx2", "avx512" or NULL for the best this
  * CPU has. Call it before other threads use the library. False when this CPU cannot run them. */

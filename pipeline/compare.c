@@ -84,9 +84,15 @@ struct builder {
     uint32_t ncommon; /* names in both, whatever their shapes */
 };
 
-static void add_unmatched(struct builder *b, struct unmatched u)
+static enum quern_status add_unmatched(struct builder *b, struct unmatched u,
+                                       struct quern_error *err)
 {
+    const char *why = !u.b            ? "only in the first model"
+                      : !u.a          ? "only in the second model"
+                      : u.other_shape ? "of another shape in each model"
+                                      : "of types that do not compare";
     b->comparison->unmatched[b->comparison->nunmatched++] = u;
+    return plan_drop(b->plan, u.a ? u.a->name : u.b->name, why, err);
 }
 
 /* The same bytes as a tensor of U8. */
@@ -101,22 +107,32 @@ static const struct tensor *as_bytes(struct arena *arena, const struct tensor *t
     return view;
 }
 
-static enum quern_status check_importance(const struct step *s, const struct imatrix *im,
-                                          struct quern_error *err)
+/* A .dat does not tell which of its values belong to one matrix: there the tensor does. */
+static enum quern_status give_importance(struct step *s, struct plan *p,
+                                         const struct imatrix_entry *e, struct quern_error *err)
 {
-    const struct imatrix_entry *e = s->importance;
     uint64_t nmats = 1;
     for (unsigned d = 0; d + 2 < s->ndims; d++)
         nmats *= s->dims[d];
     const uint64_t ncols = s->ndims ? s->dims[s->ndims - 1] : 1;
-    if (e->ncols == ncols && e->nmats == nmats)
+    struct imatrix_entry *own = ARENA_NEW(&p->arena, struct imatrix_entry, 1);
+    if (!own)
+        return fail_memory(err, sizeof *own);
+    *own = *e;
+    s->importance = own;
+    if (!e->counts && e->nmats == 1 && e->ncols == ncols * nmats) {
+        own->ncols = ncols;
+        own->nmats = nmats;
+    }
+    if (own->ncols == ncols && own->nmats == nmats)
         return QUERN_OK;
-    return in_file(err, im->model->path,
-                   in_tensor(err, s->name,
-                             fail(err, QUERN_EUSAGE, "shape",
-                                  "%" PRIu64 " matrices of %" PRIu64 " columns" WANT
-                                  "expected %" PRIu64 " of %" PRIu64 ", as in the models",
-                                  e->nmats, e->ncols, nmats, ncols)));
+    return in_file(
+        err, p->imatrix->model->path,
+        in_tensor(err, s->name,
+                  fail(err, QUERN_EUSAGE, "shape",
+                       "importance of %" PRIu64 " columns, %" PRIu64 " times" WANT
+                       "expected %" PRIu64 " columns, %" PRIu64 " times, as in the models",
+                       e->ncols, e->nmats, ncols, nmats)));
 }
 
 static enum quern_status add_step(struct builder *b, const struct tensor *x, const struct tensor *y,
@@ -148,23 +164,23 @@ static enum quern_status add_step(struct builder *b, const struct tensor *x, con
                        .nelems = y->nelems,
                        .nbytes = y->nbytes};
     p->nsteps++;
-    if (p->imatrix && !bytes && y->nelems)
-        s->importance = imatrix_find(p->imatrix, y->name);
-    return s->importance ? check_importance(s, p->imatrix, err) : QUERN_OK;
+    const struct imatrix_entry *e =
+        p->imatrix && !bytes && y->nelems ? imatrix_find(p->imatrix, y->name) : NULL;
+    return e ? give_importance(s, p, e, err) : QUERN_OK;
 }
 
 static enum quern_status pair_up(struct builder *b, struct quern_error *err)
 {
     for (uint32_t i = 0; i < b->a->ntensors; i++)
         if (!model_find(b->b, b->a->tensors[i].name))
-            add_unmatched(b, (struct unmatched){.a = &b->a->tensors[i]});
+            TRY(add_unmatched(b, (struct unmatched){.a = &b->a->tensors[i]}, err));
     for (uint32_t i = 0; i < b->b->ntensors; i++) {
         const struct tensor *y = &b->b->tensors[i], *x = model_find(b->a, y->name);
         b->ncommon += x != NULL;
         if (x && same_shape(x, y) && comparable(x, y))
             TRY(add_step(b, x, y, err));
         else
-            add_unmatched(b, (struct unmatched){x, y, x && !same_shape(x, y)});
+            TRY(add_unmatched(b, (struct unmatched){x, y, x && !same_shape(x, y)}, err));
     }
     return QUERN_OK;
 }
@@ -212,8 +228,10 @@ static enum quern_status build(struct builder *b, const char *imatrix_path, stru
     *b->comparison = (struct comparison){.a = b->a, .b = b->b, .unmatched = unmatched};
     TRY(plan_add_model(p, b->a, err));
     TRY(plan_add_model(p, b->b, err));
-    if (imatrix_path)
+    if (imatrix_path) {
         TRY(imatrix_open(imatrix_path, &p->imatrix, err));
+        TRY(plan_add_model(p, p->imatrix->model, err));
+    }
     TRY(pair_up(b, err));
     TRY(check_common(b, err));
     return check_imatrix(p, err);

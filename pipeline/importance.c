@@ -151,8 +151,9 @@ static enum quern_status fit(struct importance *im, struct step *s, const struct
                               "its importance matrix entry has %" PRIu64 " values" WANT
                               "expected %" PRIu64 " (%" PRIu64 " columns of %" PRIu64 " matri%s)",
                               nvalues, ncols * nmats, ncols, nmats, nmats == 1 ? "x" : "ces"));
-    if (!*fits || !codec_uses_importance(s->dtype))
+    if (!*fits)
         return QUERN_OK;
+    /* Also for types that make nothing of it: stats weigh errors by it. */
     s->importance = e;
     if (e->ncols == ncols && e->nmats == nmats)
         return QUERN_OK;

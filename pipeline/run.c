@@ -123,8 +123,8 @@ static void survey(const struct plan *p, struct memory *m)
     *m = (struct memory){.metadata = p->arena.nbytes};
     for (uint32_t i = 0; i < p->nmodels; i++)
         m->metadata += model_bytes(p->models[i]);
-    if (p->imatrix)
-        m->metadata += imatrix_bytes(p->imatrix);
+    if (p->imatrix) /* its model is one of those */
+        m->metadata += p->imatrix->arena.nbytes;
     for (uint32_t i = 0; i < p->nsteps; i++) {
         const struct step *s = &p->steps[i];
         const uint64_t all = s->nelems < CHUNK ? s->nelems : CHUNK;

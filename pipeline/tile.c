@@ -326,7 +326,8 @@ static enum quern_status run_piece(const struct tile *t, struct piece *p, struct
 {
     const struct step *s = t->step;
     const uint64_t at = p->first - t->first;
-    if (s->importance)
+    /* For an op that measures, for stats, or for the type. */
+    if (s->importance && (t->pass < s->npasses || t->errors || codec_uses_importance(s->dtype)))
         TRY(read_importance(t, p, c, err));
     if (step_is_raw(s)) {
         measure_raw(t, p, c);

@@ -317,6 +317,57 @@ def test_merge(tmp, rng):
         check("ties: %s" % n, not off.any(), "%d of %d values differ" % (off.sum(), off.size))
 
 
+def error_figures(a, b, block, importance=None):
+    """What quern compare says of two tensors, by the definitions, in f64."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    d = (a - b).reshape(-1)
+    rms = lambda x: float(np.sqrt(np.mean(np.square(x))))
+    blocks = [rms(d[i:i + block]) for i in range(0, d.size, block)]
+    out = {"weights": d.size, "rmse": rms(d), "relative_rmse": rms(d) / rms(a), "max_error": float(np.abs(d).max()),
+           "max_error_at": int(np.abs(d).argmax()), "cosine": float(np.vdot(a, b) / np.linalg.norm(a) / np.linalg.norm(b)),
+           "worst_block_rmse": max(blocks), "block_weights": block}
+    if d.any():
+        out["sqnr_db"] = float(20 * np.log10(rms(a) / rms(d)))
+    if importance is not None:
+        w = np.broadcast_to(importance, a.shape).astype(np.float64)
+        out["weighted_rmse"] = float(np.sqrt((w * (a - b)**2).sum() / w.sum()))
+        out["weighted_relative_rmse"] = float(np.sqrt((w * (a - b)**2).sum() / (w * a**2).sum()))
+    return out, blocks
+
+
+def test_compare(tmp, rng):
+    """Error statistics against numpy's."""
+    source = os.path.join(POCKET, "pocket-base")
+    original = {n: to_f32(*t) for n, t in load_st(source).items()}
+    matrix = {n: rng.random(a.shape[-1], np.float32) for n, a in original.items() if a.ndim == 2}
+    with open(tmp("m.dat"), "wb") as f:
+        f.write(np.int32(len(matrix)).tobytes())
+        for n, w in matrix.items():
+            f.write(np.int32(len(n)).tobytes() + n.encode() + np.array([1, w.size], "<i4").tobytes() + w.tobytes())
+    for kind in (T.F16, T.Q8_0, T.Q4_0, T.Q6_K, None):
+        if kind:
+            other = tmp("%s.gguf" % kind.name)
+            # A container keeps the names, so the two compare.
+            if quern("quantize", "-f", "--keep-names", "--arch", "llama", "--pure", source, other, kind.name) is None:
+                check("compare %s" % kind.name, False)
+                continue
+            values = {n: (gguf_f32(t), gguf.GGML_QUANT_SIZES[t[0]][0]) for n, t in load_gguf(other).items()}
+        else:
+            other = os.path.join(POCKET, "pocket-code")
+            values = {n: (to_f32(*t), 1) for n, t in load_st(other).items()}
+        name = kind.name if kind else "code"
+        done = subprocess.run([QUERN, "compare", "--json", "--imatrix", tmp("m.dat"), source, other], capture_output=True, text=True)
+        check("compare %s: exit code" % name, done.returncode == 1, done.stderr)
+        got = {t["tensor"]: t for t in json.loads(done.stdout)["errors"]["tensors"]}
+        check("compare %s: names" % name, set(got) == set(original))
+        for n, a in original.items():
+            b, block = values[n]
+            want, blocks = error_figures(a, b, block if block > 1 else 256, matrix.get(n))
+            off = [k for k, v in want.items() if not abs(got[n].get(k, np.nan) - v) <= (1e-6 if k == "sqnr_db" else 1e-12 * abs(v))]
+            check("compare %s %s" % (name, n), not off, str([(k, want[k], got[n].get(k)) for k in off]))
+            check("compare %s %s: worst block" % (name, n), blocks[got[n]["worst_block"]] >= max(blocks) * (1 - 1e-12))
+
+
 def test_to_gguf(tmp, rng):
     """A merged directory as a plain GGUF container: the values the package quantizes to."""
     source = os.path.join(POCKET, "pocket-base")
@@ -335,7 +386,7 @@ def test_to_gguf(tmp, rng):
 def main():
     if not os.path.exists(QUERN):
         sys.exit("interop: %s is not there: run make first" % QUERN)
-    for test in (test_gguf, test_gguf_read_only_types, test_gguf_split, test_safetensors, test_merge, test_to_gguf):
+    for test in (test_gguf, test_gguf_read_only_types, test_gguf_split, test_safetensors, test_merge, test_compare, test_to_gguf):
         with tempfile.TemporaryDirectory(prefix="quern-interop.") as d:
             try:
                 test(lambda *p: os.path.join(d, *p), np.random.default_rng(7))

@@ -85,6 +85,40 @@ Test(api, merge_by_recipe_text)
     cr_assert_eq(access(scratch("m/config.json"), F_OK), 0);
 }
 
+Test(api, errors_of_quantizing_and_of_comparing)
+{
+    struct quern_error e;
+    struct quern_model *a, *b;
+    struct quern_plan *p, *q;
+    struct quern_errors x, y;
+    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base", &a, &e), QUERN_OK, "%s", e.text);
+    const struct quern_quantize o = {.type = "Q8_0", .keep_names = true, .arch = "llama"};
+    cr_assert_eq(quern_plan_quantize(a, scratch("a.gguf"), &o, &p, &e), QUERN_OK, "%s", e.text);
+    cr_assert(!quern_plan_errors(p, 0, &x)); /* not run yet */
+    cr_assert_eq(quern_run(p, &(struct quern_run_options){.stats = true}, NULL, &e), QUERN_OK);
+
+    cr_assert_eq(quern_open(scratch("a.gguf"), &b, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(quern_plan_compare(a, b, NULL, &q, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(quern_run(q, NULL, NULL, &e), QUERN_OK, "%s", e.text);
+    for (size_t i = 0; i < 20; i++) {
+        cr_assert(quern_plan_errors(p, i, &x) && quern_plan_errors(q, i, &y));
+        cr_assert_str_eq(x.tensor, y.tensor);
+        cr_assert_str_eq(x.to, y.to);
+        cr_assert(x.rmse == y.rmse && x.max_error_at == y.max_error_at);
+        cr_assert_eq(x.equal, strcmp(x.to, "Q8_0") != 0);
+    }
+    cr_assert(!quern_plan_errors(p, 20, &x) && !quern_plan_errors(q, 20, &x));
+    cr_assert(quern_plan_total_errors(p, "q8_0", &x) && quern_plan_total_errors(q, "Q8_0", &y));
+    cr_assert(x.rmse == y.rmse && x.nelems == y.nelems && x.nelems > 1000000);
+    cr_assert(quern_plan_total_errors(q, NULL, &y) && y.nelems == 1312000u && !y.to);
+    cr_assert(!quern_plan_total_errors(q, "Q4_0", &y) && !quern_plan_total_errors(q, "?", &y));
+    cr_assert_null(quern_plan_left_out(q, 0));
+    quern_plan_free(p);
+    quern_plan_free(q);
+    quern_close(b);
+    quern_close(a);
+}
+
 Test(api, errors_are_values)
 {
     struct quern_error e;

@@ -868,6 +868,36 @@ Test(kernels, other_merge_loops_equal_the_reference)
     }
 }
 
+/* Error sums of blocks, the last one short, and weighted ones, against the reference's bits. */
+Test(kernels, errors_equal_the_reference)
+{
+    enum { MOST = 1100 };
+    static float a[MOST], b[MOST], w[MOST];
+    static const size_t blocks[] = {32, 64, 128, 256};
+    for (size_t l = 0; l < 160; l++) {
+        const size_t n = l < 100 ? l : l * 7 % MOST, block = blocks[l % 4];
+        double want_sq[MOST / 32 + 1], want_max[MOST / 32 + 1], want[3];
+        double got_sq[MOST / 32 + 1], got_max[MOST / 32 + 1], got[3];
+        const size_t nbytes = (n + block - 1) / block * sizeof *want_sq;
+        seed = 900 + l;
+        for (size_t i = 0; i < n; i++) {
+            a[i] = l % 3 ? d_outliers(i) : d_ties(i);
+            b[i] = l % 5 ? a[i] + d_gauss(i) : a[i];
+            w[i] = below(4) ? uniform() : 0.0f;
+        }
+        kernels_reference.block_errors(a, b, n, block, want_sq, want_max);
+        kernels_reference.weighted_errors(a, b, w, n, want);
+        for (size_t t = 0; table_under_test(t); t++) {
+            const struct kernels *k = table_under_test(t);
+            k->block_errors(a, b, n, block, got_sq, got_max);
+            cr_assert(memcmp(got_sq, want_sq, nbytes) == 0, "%s %zu %zu", k->name, n, block);
+            cr_assert(memcmp(got_max, want_max, nbytes) == 0, "%s %zu %zu", k->name, n, block);
+            k->weighted_errors(a, b, w, n, got);
+            cr_assert(memcmp(got, want, sizeof got) == 0, "%s %zu", k->name, n);
+        }
+    }
+}
+
 Test(kernels, radix_count_equals_the_reference)
 {
     enum { LONG = 50000 };

@@ -458,6 +458,8 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "merging.inc"
 
+#include "errors.inc"
+
 /* ---- the table ------------------------------------------------------------------------------ */
 
 #define TABLE(isa)       TABLE_PASTE(isa)
@@ -512,6 +514,8 @@ const struct kernels TABLE(KERNELS_ISA) = {
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
     .pair_dots = pair_dots,
+    .block_errors = block_errors,
+    .weighted_errors = weighted_errors,
     .delta_magnitude = delta_magnitude,
     .radix_count = radix_count,
     .count_equal = count_equal,

@@ -5,7 +5,7 @@
  * else. No fused multiply-add, ever: its missing rounding changes the bytes.
  *
  *     vf  float        vi  int32_t    vu  uint32_t      LANES of each
- *     vd  double       LANES / 2
+ *     vd  double       vl  uint64_t   LANES / 2
  *     vm  mask         one truth value per lane, from comparisons, for m_*() and *_select()
  *
  * Stored data moves in sixteens, which is N16 vectors: one of AVX-512, two of AVX2, four of SSE2 or
@@ -50,6 +50,7 @@ typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
 typedef double vd __attribute__((vector_size(4 * LANES)));
+typedef uint64_t vl __attribute__((vector_size(4 * LANES)));
 typedef float half_vf __attribute__((vector_size(2 * LANES)));
 typedef uint16_t v_u16 __attribute__((vector_size(2 * LANES)));
 typedef uint8_t v_u8 __attribute__((vector_size(LANES)));
@@ -108,6 +109,11 @@ INLINE vu vu_set(uint32_t x)
 INLINE vf vf_abs(vf x)
 {
     return (vf)((vu)x & ~F32_SIGN);
+}
+
+INLINE vd vd_abs(vd x)
+{
+    return (vd)((vl)x & ~(UINT64_C(1) << 63));
 }
 
 INLINE vf vf_from_vi(vi x)
@@ -173,6 +179,7 @@ INLINE vf vf_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 INLINE vi vi_select(vm m, vi a, vi b) { return (vi)_mm512_mask_blend_epi32(m, (__m512i)b, (__m512i)a); }
 
 INLINE vd vd_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+INLINE vd vd_max(vd a, vd b) { return _mm512_max_pd(a, b); }
 INLINE vu vu_load_u16(const uint8_t *p) { return (vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p)); }
 INLINE vi vi_load_u8(const uint8_t *p) { return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p)); }
 INLINE vi vi_load_i8(const uint8_t *p) { return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)); }
@@ -211,6 +218,7 @@ INLINE vf vf_select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, (__m256)m)
 INLINE vi vi_select(vm m, vi a, vi b) { return (vi)vf_select(m, (vf)a, (vf)b); }
 
 INLINE vd vd_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+INLINE vd vd_max(vd a, vd b) { return _mm256_max_pd(a, b); }
 INLINE vu vu_load_u16(const uint8_t *p) { return (vu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p)); }
 INLINE vi vi_load_u8(const uint8_t *p) { return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p)); }
 INLINE vi vi_load_i8(const uint8_t *p) { return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p)); }
@@ -242,6 +250,7 @@ INLINE vf vf_sqrt(vf a) { return _mm_sqrt_ps(a); }
 INLINE unsigned m_bits(vm m) { return (unsigned)_mm_movemask_ps((__m128)m); }
 
 INLINE vd vd_load_f32(const float *p) { return _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const void *)p))); }
+INLINE vd vd_max(vd a, vd b) { return _mm_max_pd(a, b); }
 INLINE vu vu_load_u16(const uint8_t *p) { return (vu)_mm_unpacklo_epi16(_mm_loadl_epi64((const void *)p), _mm_setzero_si128()); }
 INLINE __m128i load_4_bytes(const uint8_t *p) { int32_t v; memcpy(&v, p, sizeof v); return _mm_cvtsi32_si128(v); }
 INLINE __m128i four_fold(__m128i v) { v = _mm_unpacklo_epi8(v, v); return _mm_unpacklo_epi16(v, v); }
@@ -263,6 +272,7 @@ INLINE vf vf_sqrt(vf a) { for (int i = 0; i < LANES; i++) a[i] = __builtin_sqrtf
 INLINE unsigned m_bits(vm m) { unsigned b = 0; for (int i = 0; i < LANES; i++) b |= (unsigned)(m[i] & 1) << i; return b; }
 
 INLINE vd vd_load_f32(const float *p) { half_vf v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vd); }
+INLINE vd vd_max(vd a, vd b) { const vl m = (vl)(a > b); return (vd)((m & (vl)a) | (~m & (vl)b)); }
 INLINE vu vu_load_u16(const uint8_t *p) { v_u16 v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vu); }
 INLINE vi vi_load_u8(const uint8_t *p) { v_u8 v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vi); }
 INLINE vi vi_load_i8(const uint8_t *p) { v_i8 v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vi); }
