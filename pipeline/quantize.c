@@ -200,6 +200,8 @@ enum quern_status plan_quantize(struct model *model, const char *output,
     /* A mistake in an option is not the file's. */
     if (err && s != QUERN_OK && (s != QUERN_EUSAGE || err->tensor[0]))
         in_file(err, model->path, s);
+    if (s == QUERN_OK && p->refusal)
+        in_file(p->refusal, model->path, p->refusal->status);
     if (s == QUERN_OK)
         *out = p;
     else

@@ -11,6 +11,10 @@ DIR/.stamp with the hash of this file, so a second call does nothing until this 
   unknown-arch.gguf           an architecture nobody knows
   align64.gguf                general.alignment = 64
   nan.gguf inf.safetensors    one bad weight each
+  deep.gguf                   four layers of two matrices, with a key that has a value for each layer
+  moe.gguf                    two layers of four experts
+  {dense,deep,moe}.imatrix.{gguf,dat}  their importance matrices; moe-flat.imatrix.gguf has one count for all experts
+  wrong.imatrix.dat           an entry of another size than its weight
   hf hf-b hf-c                Hugging Face directory of three shards with index, and two fine-tunes (one file each)
   hub/                        hf-b as it lies in a hub cache: snapshots/REV/ with links into blobs/
   hf-shape                    hf-b with one tensor of another shape
@@ -188,6 +192,60 @@ def imatrices(out):
     odd[3] = (odd[3][0], [0] * len(odd[3][1]), [4096])
     odd.append(("blk.7.ffn_up_exps.weight", list(range(32)), [512, 0, 7, 0]))
     imatrix_gguf(out("odd.imatrix.gguf"), odd, ())
+def matrices(parts):
+    """[(name, matrices, columns)] of the weights that an importance matrix has entries for"""
+    return [(n, s[0] if len(s) == 3 else 1, s[-1]) for n, s, _ in parts if n.startswith("blk.") and len(s) > 1]
+
+
+def imatrix_values(name, n):
+    return [(x / 65535.0) ** 2 + 0.0001 for x in uniform("im|" + name, n)]
+
+
+def weighed_gguf(path, entries, flat=False):
+    tensors = []
+    for name, nmats, ncols in entries:
+        if flat:
+            nmats, ncols = 1, nmats * ncols
+        counts = [float(512 * (i + 1)) for i in range(nmats)]
+        sums = [v * counts[i // ncols] for i, v in enumerate(imatrix_values(name, nmats * ncols))]
+        tensors.append((name + ".in_sum2", (nmats, ncols), "F32", pack(sums, "F32")))
+        tensors.append((name + ".counts", (nmats, 1), "F32", pack(counts, "F32")))
+    gguf(path, [("general.type", "str", "imatrix"), ("imatrix.datasets", "arr[str]", ["some-text.txt"]), ("imatrix.chunk_count", "u32", 7),
+                ("imatrix.chunk_size", "u32", 512)], tensors)
+
+
+def weighed_dat(path, entries):
+    data = struct.pack("<i", len(entries))
+    for name, nmats, ncols in entries:
+        n = nmats * ncols
+        data += struct.pack("<i", len(name)) + name.encode() + struct.pack("<ii%df" % n, 4, n, *[4 * v for v in imatrix_values(name, n)])
+    with open(path, "wb") as f:
+        f.write(data + struct.pack("<ii", 7, 13) + b"some-text.txt")
+
+
+def weighed_models(out):
+    deep = [("output.weight", (64, 256), weights("deep|o", 64 * 256, 0.05)), ("token_embd.weight", (64, 256), weights("deep|e", 64 * 256, 0.05))]
+    for i in range(4):
+        for part in ("attn_v", "ffn_down"):
+            name = "blk.%d.%s.weight" % (i, part)
+            deep.append((name, (64, 256), weights("deep|" + name, 64 * 256, 0.05)))
+    keys = [("general.architecture", "str", "llama"), ("llama.block_count", "u32", 4), ("llama.attention.head_count", "u32", 4),
+            ("llama.attention.head_count_kv", "arr[u32]", [1, 2, 4, 4]), ("llama.rope.dimension_sections", "arr[u32]", [1, 2, 3, 4])]
+    gguf(out("deep.gguf"), keys, gguf_tensors(deep, "F16"))
+
+    moe = deep[:2]
+    for i in range(2):
+        for part in ("gate", "up", "down"):
+            name = "blk.%d.ffn_%s_exps.weight" % (i, part)
+            moe.append((name, (4, 16, 256), weights("moe|" + name, 4 * 16 * 256, 0.05)))
+    keys = [("general.architecture", "str", "llama"), ("llama.block_count", "u32", 2), ("llama.expert_count", "u32", 4), ("llama.expert_used_count", "u32", 2)]
+    gguf(out("moe.gguf"), keys, gguf_tensors(moe, "F16"))
+
+    for name, parts in (("weighed", llama("base", hf=False)), ("deep", deep), ("moe", moe)):
+        weighed_gguf(out(name + ".imatrix.gguf"), matrices(parts))
+        weighed_dat(out(name + ".imatrix.dat"), matrices(parts))
+    weighed_gguf(out("moe-flat.imatrix.gguf"), matrices(moe), flat=True)
+    weighed_dat(out("wrong.imatrix.dat"), [("blk.0.attn_v.weight", 1, 255)])
 
 
 # ---- safetensors and Hugging Face directories
@@ -336,6 +394,7 @@ def main():
 
     gguf_models(out)
     imatrices(out)
+    weighed_models(out)
     hf_models(out)
     odd_models(out)
     wide_models(out)

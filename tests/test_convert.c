@@ -265,7 +265,7 @@ Test(convert, integers_round_to_nearest_even)
 
 Test(convert, what_can_be_read_and_written)
 {
-    cr_assert(codec_can_decode(DTYPE_IQ2_XXS) && !codec_can_encode(DTYPE_IQ2_XXS));
+    cr_assert(codec_can_decode(DTYPE_Q8_K) && !codec_can_encode(DTYPE_Q8_K));
     cr_assert(codec_can_decode(DTYPE_I32) && !codec_can_encode(DTYPE_I32));
     cr_assert(codec_can_decode(DTYPE_Q6_K) && codec_can_encode(DTYPE_Q6_K));
     cr_assert(!codec_can_decode(DTYPE_C64) && !codec_can_encode(DTYPE_C64));
@@ -275,6 +275,24 @@ Test(convert, what_can_be_read_and_written)
         if (dtype_is_float((enum dtype)d))
             cr_assert(codec_can_encode((enum dtype)d), "%s", dtype_traits[d].name);
     }
+}
+
+Test(convert, some_types_use_importance_and_some_need_it)
+{
+    for (int i = 0; i < DTYPE_COUNT; i++) {
+        const enum dtype d = (enum dtype)i;
+        const bool needs = d == DTYPE_IQ2_XXS || d == DTYPE_IQ2_XS || d == DTYPE_IQ1_S;
+        cr_assert_eq(codec_needs_importance(d), needs, "%s", dtype_traits[d].name);
+        if (needs)
+            cr_assert(codec_uses_importance(d) && codec_can_encode(d));
+        if (!dtype_is_quantized(d))
+            cr_assert(!codec_uses_importance(d), "%s", dtype_traits[d].name);
+    }
+    static const enum dtype without[] = {DTYPE_Q8_0,  DTYPE_Q1_0,  DTYPE_Q2_0,
+                                         DTYPE_TQ1_0, DTYPE_TQ2_0, DTYPE_MXFP4};
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++)
+        cr_assert(!codec_uses_importance(without[i]), "%s", dtype_traits[without[i]].name);
+    cr_assert(codec_uses_importance(DTYPE_Q4_0) && codec_uses_importance(DTYPE_Q6_K));
 }
 
 Test(convert, tables_are_chosen_by_name)

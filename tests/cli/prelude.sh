@@ -59,5 +59,5 @@ skip() {
 
 # tensors FILE: name, type and shape of every tensor, from the file's own bytes.
 tensors() {
-    python3 "$(dirname "${BASH_SOURCE[0]}")/../list_tensors.py" "$1"
+    python3 "$(dirname "${BASH_SOURCE[0]}")/../list_tensors.py" "$@"
 }
