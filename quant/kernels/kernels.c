@@ -454,6 +454,8 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "k_types.inc"
 
+#include "levels.inc"
+
 #include "k_decode.inc"
 
 #include "merging.inc"
@@ -502,6 +504,8 @@ const struct kernels TABLE(KERNELS_ISA) = {
                  [DTYPE_Q4_K] = encode_q4_k,
                  [DTYPE_Q5_K] = encode_q5_k,
                  [DTYPE_Q6_K] = encode_q6_k,
+                 [DTYPE_IQ4_NL] = encode_iq4_nl,
+                 [DTYPE_IQ4_XS] = encode_iq4_xs,
                  },
     .encode_im =
         {
@@ -510,6 +514,8 @@ const struct kernels TABLE(KERNELS_ISA) = {
                  [DTYPE_Q4_K] = encode_im_q4_k,
                  [DTYPE_Q5_K] = encode_im_q5_k,
                  [DTYPE_Q6_K] = encode_im_q6_k,
+                 [DTYPE_IQ4_NL] = encode_im_iq4_nl,
+                 [DTYPE_IQ4_XS] = encode_im_iq4_xs,
                  },
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,

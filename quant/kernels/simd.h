@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "quant/levels.h"
 #include "quant/small_floats.h"
 
 #if defined(__x86_64__)
@@ -411,5 +412,152 @@ INLINE vf vf_max_across(vf v)
     return vf_max(v, __builtin_shufflevector(v, v, 1, 0, 3, 2));
 #endif
 }
+
+/* ---- the levels of IQ4 ---------------------------------------------------------------------- */
+
+/* The nearest of sixteen levels, or its code; of two equally near the upper one. The steps between
+ * them are at the midpoints, exactly: where it matters, differences of floats are exact too.
+ *
+ * iq4_level() wants |x| < 140; iq4_code() takes anything, NaN as something large. */
+INLINE float iq4_edge(int step)
+{
+    return 0.5f * (float)(iq4_levels[step] + iq4_levels[step + 1]);
+}
+
+INLINE vf iq4_within(vf x)
+{
+    return vf_max(vf_min(x, vf_set(113.0f)), vf_set(-127.0f));
+}
+
+#if defined(SIMD_AVX512)
+
+/* One of 32 stretches, eight long, from the lower bits of what is left of a number next to a large
+ * one. Steps are further apart than that: one comparison settles it. The stretches around 128 and
+ * -128 share places, and there the sign tells. */
+struct iq4_tables {
+    vf edge[2], below[2], above[2];
+    vi code[2];
+};
+
+INLINE struct iq4_tables iq4_tables(void)
+{
+    float edge[32], below[32], above[32];
+    int32_t codes[32];
+    int code = 0;
+    for (int k = -16; k < 16; k++) {
+        while (code < 15 && iq4_edge(code) < (float)(8 * k - 4))
+            code++;
+        const bool both_ends = k < -14 || k > 14;
+        codes[k & 31] = code;
+        edge[k & 31] = both_ends ? 0.0f : code < 15 ? iq4_edge(code) : 256.0f;
+        below[k & 31] = (float)iq4_levels[both_ends ? 0 : code];
+        above[k & 31] = (float)iq4_levels[both_ends || code == 15 ? 15 : code + 1];
+    }
+    struct iq4_tables t;
+    memcpy(t.edge, edge, sizeof edge);
+    memcpy(t.below, below, sizeof below);
+    memcpy(t.above, above, sizeof above);
+    memcpy(t.code, codes, sizeof codes);
+    return t;
+}
+
+INLINE vf vf_lookup32(const vf table[2], vi i)
+{
+    return _mm512_permutex2var_ps(table[0], (__m512i)i, table[1]);
+}
+
+INLINE vf iq4_level(const struct iq4_tables *t, vf x)
+{
+    const vi stretch = (vi)(x + 100663296.0f); /* 1.5 * 2^26 */
+    const vm up = vf_ge(x, vf_lookup32(t->edge, stretch));
+    return vf_select(up, vf_lookup32(t->above, stretch), vf_lookup32(t->below, stretch));
+}
+
+INLINE vi iq4_code(const struct iq4_tables *t, vf any)
+{
+    const vf x = iq4_within(any);
+    const vi stretch = (vi)(x + 100663296.0f);
+    const vi code =
+        (vi)_mm512_permutex2var_epi32((__m512i)t->code[0], (__m512i)stretch, (__m512i)t->code[1]);
+    return vi_select(vf_ge(x, vf_lookup32(t->edge, stretch)), code + 1, code);
+}
+
+#elif defined(SIMD_AVX2)
+
+/* Eight stretches, 27 long, with two steps in each: at the ends of stretch k, -4 to 3, are no
+ * steps, and twice k and the steps passed make the code. The levels are bytes. */
+struct iq4_tables {
+    vf first, second;
+    vi level;
+};
+
+INLINE struct iq4_tables iq4_tables(void)
+{
+    struct iq4_tables t;
+    uint8_t level[16];
+    for (int k = -4; k < 4; k++) {
+        t.first[k & 7] = k < -3 ? -256.0f : iq4_edge(2 * k + 7);
+        t.second[k & 7] = iq4_edge(2 * k + 8);
+    }
+    for (int i = 0; i < 16; i++)
+        level[i] = (uint8_t)(iq4_levels[(i + 7) & 15] + 127);
+    memcpy(&t.level, level, sizeof level);
+    memcpy((char *)&t.level + 16, level, sizeof level);
+    return t;
+}
+
+/* In the lowest byte 32 + the code - 7; in the others bit 7, for which the look-up gives 0. */
+INLINE vi iq4_step(const struct iq4_tables *t, vf x)
+{
+    const vf k = vf_min(vf_max(x * (1.0f / 27.0f), vf_set(-4.0f)), vf_set(3.0f));
+    const __m256i stretch = (__m256i)(k + 12599312.0f); /* 0x4b404010 + k */
+    const vm first = vf_ge(x, _mm256_permutevar8x32_ps(t->first, stretch));
+    const vm second = vf_ge(x, _mm256_permutevar8x32_ps(t->second, stretch));
+    return (vi)stretch + (vi)stretch - first - second;
+}
+
+INLINE vf iq4_level(const struct iq4_tables *t, vf x)
+{
+    const vi level = (vi)_mm256_shuffle_epi8((__m256i)t->level, (__m256i)iq4_step(t, x));
+    return vf_from_vi(level) - 127.0f;
+}
+
+INLINE vi iq4_code(const struct iq4_tables *t, vf x)
+{
+    return (iq4_step(t, iq4_within(x)) + 7) & 15;
+}
+
+#else
+
+struct iq4_tables {
+    int none;
+};
+
+INLINE struct iq4_tables iq4_tables(void)
+{
+    return (struct iq4_tables){0};
+}
+
+INLINE vf iq4_level(const struct iq4_tables *t, vf x)
+{
+    vi level = vi_set(iq4_levels[0]);
+    (void)t;
+    for (int i = 0; i < 15; i++)
+        level += vi_select(vf_ge(x, vf_set(iq4_edge(i))), vi_set(iq4_levels[i + 1] - iq4_levels[i]),
+                           vi_set(0));
+    return vf_from_vi(level);
+}
+
+INLINE vi iq4_code(const struct iq4_tables *t, vf any)
+{
+    const vf x = iq4_within(any);
+    vi code = vi_set(0);
+    (void)t;
+    for (int i = 0; i < 15; i++)
+        code += vi_select(vf_ge(x, vf_set(iq4_edge(i))), vi_set(1), vi_set(0));
+    return code;
+}
+
+#endif
 
 #endif
