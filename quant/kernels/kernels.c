@@ -8,7 +8,10 @@
  * NaN and Inf are refused elsewhere; here they may give any bits, but nothing else. */
 #include "kernels.h"
 
+#include <float.h>
+
 #include "quant/blocks.h"
+#include "quant/grid_neighbours.h"
 #include "simd.h"
 
 /* 1.5 * 2^23: next to it, whole numbers are one mantissa step apart. */
@@ -456,6 +459,8 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "k_decode.inc"
 
+#include "grid.inc"
+
 #include "merging.inc"
 
 /* ---- the table ------------------------------------------------------------------------------ */
@@ -500,6 +505,9 @@ const struct kernels TABLE(KERNELS_ISA) = {
                  [DTYPE_Q4_K] = encode_q4_k,
                  [DTYPE_Q5_K] = encode_q5_k,
                  [DTYPE_Q6_K] = encode_q6_k,
+                 [DTYPE_IQ2_S] = encode_iq2_s,
+                 [DTYPE_IQ3_XXS] = encode_iq3_xxs,
+                 [DTYPE_IQ3_S] = encode_iq3_s,
                  },
     .encode_im =
         {
@@ -508,6 +516,11 @@ const struct kernels TABLE(KERNELS_ISA) = {
                  [DTYPE_Q4_K] = encode_im_q4_k,
                  [DTYPE_Q5_K] = encode_im_q5_k,
                  [DTYPE_Q6_K] = encode_im_q6_k,
+                 [DTYPE_IQ2_XXS] = encode_im_iq2_xxs,
+                 [DTYPE_IQ2_XS] = encode_im_iq2_xs,
+                 [DTYPE_IQ2_S] = encode_im_iq2_s,
+                 [DTYPE_IQ3_XXS] = encode_im_iq3_xxs,
+                 [DTYPE_IQ3_S] = encode_im_iq3_s,
                  },
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
