@@ -37,16 +37,11 @@ static const struct grid grids[GRID_COUNT] = {
     [GRID_IQ3_S] = GRID_3_BITS(iq3s_codes, 3, 1, near_iq3_s),
 };
 
-unsigned grid_key(const struct grid *g, unsigned code)
-{
-    const unsigned nlevels = (unsigned)g->nlevels, mask = (1u << g->nbits) - 1;
-    unsigned key = 0;
-    for (int i = g->ndims; i-- > 0;) {
-        const unsigned level = code >> i * g->nbits & mask;
-        key = key * nlevels + (level < nlevels ? level : nlevels - 1);
-    }
-    return key;
-}
+#define LEVELS_1(k) k, k + 1, k + 2, k + 2
+#define LEVELS_2(k) LEVELS_1(k), LEVELS_1(k + 3), LEVELS_1(k + 6), LEVELS_1(k + 6)
+#define LEVELS_3(k) LEVELS_2(k), LEVELS_2(k + 9), LEVELS_2(k + 18), LEVELS_2(k + 18)
+
+const uint8_t grid_half_keys[256] = {LEVELS_3(0), LEVELS_3(27), LEVELS_3(54), LEVELS_3(54)};
 
 /* ---- distances: a point's two halves add up ------------------------------------------------- */
 

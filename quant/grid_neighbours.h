@@ -61,7 +61,16 @@ static inline unsigned place_index(uint32_t place)
 /* The tables of a grid are made when it is first asked for; any number of threads may ask. */
 const struct grid *grid_of(enum grid_id id);
 
-/* The levels as a number in base nlevels, the first one least significant. Levels are clamped. */
-unsigned grid_key(const struct grid *g, unsigned code);
+/* Four levels of two bits as a number in base 3. */
+extern const uint8_t grid_half_keys[256];
+
+/* The levels as a number in base nlevels, the first one least significant. Levels that are not in
+ * use count as the highest that is. */
+static inline unsigned grid_key(const struct grid *g, unsigned code)
+{
+    if (g->nbits == 3)
+        return code & 4095;
+    return grid_half_keys[code & 255] + 81u * grid_half_keys[code >> 8 & 255];
+}
 
 #endif

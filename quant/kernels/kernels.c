@@ -8,7 +8,10 @@
  * NaN and Inf are refused elsewhere; here they may give any bits, but nothing else. */
 #include "kernels.h"
 
+#include <float.h>
+
 #include "quant/blocks.h"
+#include "quant/grid_neighbours.h"
 #include "simd.h"
 
 /* 1.5 * 2^23: next to it, whole numbers are one mantissa step apart. */
@@ -458,6 +461,8 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "k_decode.inc"
 
+#include "grid.inc"
+
 #include "merging.inc"
 
 #include "errors.inc"
@@ -489,23 +494,16 @@ const struct kernels TABLE(KERNELS_ISA) = {
                  },
     .encode =
         {
-                 [DTYPE_F32] = encode_f32,
-                 [DTYPE_F16] = encode_f16,
-                 [DTYPE_BF16] = encode_bf16,
-                 [DTYPE_F8_E4M3] = encode_f8_e4m3,
-                 [DTYPE_F8_E5M2] = encode_f8_e5m2,
-                 [DTYPE_Q4_0] = encode_q4_0,
-                 [DTYPE_Q4_1] = encode_q4_1,
-                 [DTYPE_Q5_0] = encode_q5_0,
-                 [DTYPE_Q5_1] = encode_q5_1,
-                 [DTYPE_Q8_0] = encode_q8_0,
-                 [DTYPE_Q2_K] = encode_q2_k,
-                 [DTYPE_Q3_K] = encode_q3_k,
-                 [DTYPE_Q4_K] = encode_q4_k,
-                 [DTYPE_Q5_K] = encode_q5_k,
-                 [DTYPE_Q6_K] = encode_q6_k,
-                 [DTYPE_IQ4_NL] = encode_iq4_nl,
-                 [DTYPE_IQ4_XS] = encode_iq4_xs,
+                 [DTYPE_F32] = encode_f32,                                                   [DTYPE_F16] = encode_f16,
+                 [DTYPE_BF16] = encode_bf16, [DTYPE_F8_E4M3] = encode_f8_e4m3,
+                 [DTYPE_F8_E5M2] = encode_f8_e5m2,     [DTYPE_Q4_0] = encode_q4_0,
+                 [DTYPE_Q4_1] = encode_q4_1, [DTYPE_Q5_0] = encode_q5_0,
+                 [DTYPE_Q5_1] = encode_q5_1,          [DTYPE_Q8_0] = encode_q8_0,
+                 [DTYPE_Q2_K] = encode_q2_k,                                                                                 [DTYPE_Q3_K] = encode_q3_k,
+                 [DTYPE_Q4_K] = encode_q4_k,       [DTYPE_Q5_K] = encode_q5_k,
+                 [DTYPE_Q6_K] = encode_q6_k,       [DTYPE_IQ4_NL] = encode_iq4_nl,
+                 [DTYPE_IQ4_XS] = encode_iq4_xs,   [DTYPE_IQ2_S] = encode_iq2_s,
+                 [DTYPE_IQ3_XXS] = encode_iq3_xxs, [DTYPE_IQ3_S] = encode_iq3_s,
                  },
     .encode_im =
         {
@@ -516,6 +514,11 @@ const struct kernels TABLE(KERNELS_ISA) = {
                  [DTYPE_Q6_K] = encode_im_q6_k,
                  [DTYPE_IQ4_NL] = encode_im_iq4_nl,
                  [DTYPE_IQ4_XS] = encode_im_iq4_xs,
+                 [DTYPE_IQ2_XXS] = encode_im_iq2_xxs,
+                 [DTYPE_IQ2_XS] = encode_im_iq2_xs,
+                 [DTYPE_IQ2_S] = encode_im_iq2_s,
+                 [DTYPE_IQ3_XXS] = encode_im_iq3_xxs,
+                 [DTYPE_IQ3_S] = encode_im_iq3_s,
                  },
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,

@@ -107,6 +107,18 @@ INLINE vu vu_set(uint32_t x)
     return x + (vu){0};
 }
 
+INLINE vi vi_load32(const int32_t *p)
+{
+    vi v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+INLINE void vi_store32(int32_t *p, vi v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
 INLINE vf vf_abs(vf x)
 {
     return (vf)((vu)x & ~F32_SIGN);
@@ -163,6 +175,7 @@ INLINE vi vi_min(vi a, vi b) { return (vi)_mm512_min_epi32((__m512i)a, (__m512i)
 INLINE vi vi_max(vi a, vi b) { return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b); }
 INLINE vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT); }
 INLINE vi vi_trunc(vf a) { return (vi)_mm512_cvttps_epi32(a); }
+INLINE vi vi_nearest(vf a) { return (vi)_mm512_cvtps_epi32(a); }
 
 INLINE vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 
@@ -212,6 +225,7 @@ INLINE vi vi_min(vi a, vi b) { return (vi)_mm256_min_epi32((__m256i)a, (__m256i)
 INLINE vi vi_max(vi a, vi b) { return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b); }
 INLINE vf vf_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE vi vi_trunc(vf a) { return (vi)_mm256_cvttps_epi32(a); }
+INLINE vi vi_nearest(vf a) { return (vi)_mm256_cvtps_epi32(a); }
 INLINE vf vf_sqrt(vf a) { return _mm256_sqrt_ps(a); }
 
 INLINE unsigned m_bits(vm m) { return (unsigned)_mm256_movemask_ps((__m256)m); }
@@ -247,6 +261,7 @@ INLINE vf vf_round(vf a) { return (a + 12582912.0f) - 12582912.0f; }
 INLINE vf vf_min(vf a, vf b) { return _mm_min_ps(a, b); }
 INLINE vf vf_max(vf a, vf b) { return _mm_max_ps(a, b); }
 INLINE vi vi_trunc(vf a) { return (vi)_mm_cvttps_epi32(a); }
+INLINE vi vi_nearest(vf a) { return (vi)_mm_cvtps_epi32(a); }
 INLINE vf vf_sqrt(vf a) { return _mm_sqrt_ps(a); }
 INLINE unsigned m_bits(vm m) { return (unsigned)_mm_movemask_ps((__m128)m); }
 
@@ -269,6 +284,7 @@ INLINE void store16_i8(uint8_t *p, const vi v[N16]) { _mm_storeu_si128((void *)p
 INLINE vf vf_min(vf a, vf b) { return vf_select(vf_gt(b, a), a, b); }
 INLINE vf vf_max(vf a, vf b) { return vf_select(vf_gt(a, b), a, b); }
 INLINE vi vi_trunc(vf a) { return __builtin_convertvector(a, vi); }
+INLINE vi vi_nearest(vf a) { return vi_trunc(vf_round(a)); }
 INLINE vf vf_sqrt(vf a) { for (int i = 0; i < LANES; i++) a[i] = __builtin_sqrtf(a[i]); return a; }
 INLINE unsigned m_bits(vm m) { unsigned b = 0; for (int i = 0; i < LANES; i++) b |= (unsigned)(m[i] & 1) << i; return b; }
 
@@ -389,6 +405,83 @@ INLINE float f16_value(uint16_t h)
 #else
     return f16_to_f32(h);
 #endif
+}
+
+/* ---- small tables --------------------------------------------------------------------------- */
+/* Of four or eight floats, those whose numbers are in the lowest bits of each lane; the table of
+ * eight has them twice over where there are more lanes. And: each of LANES / 4 floats four times.
+ */
+
+#if defined(SIMD_AVX512)
+
+INLINE vf vf_pick4(const float *t, vi at)
+{
+    return _mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(t)), (__m512i)at);
+}
+
+INLINE vf vf_pick8(const float *t, vi at)
+{
+    return _mm512_permutexvar_ps((__m512i)at, _mm512_loadu_ps(t));
+}
+
+INLINE vf vf_spread4(const float *p)
+{
+    const __m512i at = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+    return _mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(p)), at);
+}
+
+#elif defined(SIMD_AVX2)
+
+INLINE vf vf_pick4(const float *t, vi at)
+{
+    return _mm256_permutevar_ps(_mm256_broadcast_ps((const __m128 *)(const void *)t), (__m256i)at);
+}
+
+INLINE vf vf_pick8(const float *t, vi at)
+{
+    return _mm256_permutevar8x32_ps(_mm256_loadu_ps(t), (__m256i)at);
+}
+
+INLINE vf vf_spread4(const float *p)
+{
+    double two;
+    memcpy(&two, p, sizeof two);
+    return _mm256_permutevar_ps(_mm256_castpd_ps(_mm256_set1_pd(two)),
+                                _mm256_set_epi32(1, 1, 1, 1, 0, 0, 0, 0));
+}
+
+#else
+
+INLINE vf vf_pick4(const float *t, vi at)
+{
+    vf r = {0};
+    for (int i = 0; i < LANES; i++)
+        r[i] = t[at[i] & 3];
+    return r;
+}
+
+INLINE vf vf_pick8(const float *t, vi at)
+{
+    vf r = {0};
+    for (int i = 0; i < LANES; i++)
+        r[i] = t[at[i] & 7];
+    return r;
+}
+
+INLINE vf vf_spread4(const float *p)
+{
+    vf r = {0};
+    for (int i = 0; i < LANES; i++)
+        r[i] = p[i / 4];
+    return r;
+}
+
+#endif
+
+/* a + c in the lanes of m. */
+INLINE vi vi_add_where(vi a, vm m, int32_t c)
+{
+    return vi_select(m, a + c, a);
 }
 
 /* The largest lane, in all lanes. */
@@ -559,5 +652,10 @@ INLINE vi iq4_code(const struct iq4_tables *t, vf any)
 }
 
 #endif
+
+INLINE vf vf_min_across(vf v)
+{
+    return -vf_max_across(-v);
+}
 
 #endif
