@@ -191,7 +191,7 @@ valgrind: all
 sanitize:
 	@$(SUBMAKE) B=$(B)/asan OPT="-O1 -g" CFLAGS=-Wno-error \
 	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/unit-tests
-	@UBSAN_OPTIONS=print_stacktrace=1 $(B)/asan/unit-tests
+	@QUERN_TEST_ROUNDS=0 UBSAN_OPTIONS=print_stacktrace=1 $(B)/asan/unit-tests
 
 check-all: lint sanitize interop valgrind test
 

@@ -122,7 +122,7 @@ Test(quantize, experts_of_a_dat_lie_in_one_row)
     CHECK_LEAKS();
 }
 
-/* Types without use for importance get none; embeddings may have an entry that does not fit. */
+/* Embeddings may have an entry that does not fit. */
 Test(quantize, importance_is_given_where_it_counts)
 {
     struct quern_error e;
@@ -141,9 +141,9 @@ Test(quantize, importance_is_given_where_it_counts)
     cr_assert_not_null(find_step(p, "output.weight")->importance);
     cr_assert_eq(p->nmodels, 2u, "the matrix is an input: it is watched and counted");
     plan_free(p);
-    q.type = "Q8_0";
+    q.type = "Q8_0"; /* makes nothing of it, but stats weigh errors by it */
     cr_assert_eq(plan_it(m, &q, &p, &e), QUERN_OK, "%s", e.text);
-    cr_assert_null(find_step(p, "output.weight")->importance);
+    cr_assert_not_null(find_step(p, "output.weight")->importance);
     plan_free(p);
     model_close(m);
     CHECK_LEAKS();
