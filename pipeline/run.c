@@ -524,7 +524,7 @@ static uint64_t work_bytes(const struct plan *p)
     for (uint32_t i = 0; i < p->nsteps; i++) {
         const struct step *s = &p->steps[i];
         for (unsigned k = 0; k < s->nsources; k++)
-            total += s->sources[k].tensor->nbytes * (s->npasses + 1u);
+            total += s->sources[k].tensor->nbytes * (s->npasses + (p->nfiles ? 1u : 0u));
         total += p->nfiles ? s->nbytes : 0;
     }
     return total;
@@ -601,7 +601,7 @@ static void fill_result(const struct run *r, double start, struct quern_result *
     for (uint32_t i = 0; i < r->plan->nfiles; i++)
         result->written_bytes += r->plan->files[i].nbytes;
     result->read_bytes = r->total;
-    for (uint32_t i = 0; i < r->plan->nsteps; i++)
+    for (uint32_t i = 0; r->plan->nfiles && i < r->plan->nsteps; i++)
         result->read_bytes -= r->plan->steps[i].nbytes;
 }
 

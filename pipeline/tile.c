@@ -1,6 +1,7 @@
 /* tile.c - the work on one tile, the same for every command. */
 #include "tile.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 
@@ -56,6 +57,7 @@ size_t tile_bytes(const struct step *s, uint64_t n)
 
 /* Pointers into the scratch for one tile. */
 struct cut {
+    bool is_raw;
     const uint8_t *raw[MAX_SOURCES];
     const void *x[MAX_SOURCES];
     void *y;
@@ -88,7 +90,8 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
         c->sums.x = (float *)take(&at, PIECE * sizeof(float));
         c->sums.row = UINT64_MAX;
     }
-    if (step_is_raw(s) && !s->stats)
+    c->is_raw = step_is_raw(s);
+    if (c->is_raw && !s->stats)
         return;
     for (unsigned k = 0; k < s->nsources; k++)
         c->x[k] = take(&at, PIECE * width(s));
@@ -329,7 +332,7 @@ static enum quern_status run_piece(const struct tile *t, struct piece *p, struct
     /* For an op that measures, for stats, or for the type. */
     if (s->importance && (t->pass < s->npasses || t->errors || codec_uses_importance(s->dtype)))
         TRY(read_importance(t, p, c, err));
-    if (step_is_raw(s)) {
+    if (c->is_raw) {
         measure_raw(t, p, c);
         return QUERN_OK;
     }
@@ -374,9 +377,10 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
                            struct quern_error *err)
 {
     struct cut c = {0};
+    assert(t->step->nsources > 0);
     cut_scratch(t, w, &c);
     TRY(read_sources(t, &c, moved, err));
-    if (step_is_raw(t->step)) {
+    if (c.is_raw) {
         if (t->errors)
             TRY(run_pieces(t, &c, w->counts, err));
         if (t->step->op == &op_copy)

@@ -1,6 +1,7 @@
 /* error_stats.c - sums over pairs of values and the figures that follow from them. */
 #include "error_stats.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -58,6 +59,7 @@ static size_t find_error(const struct error_pairs *p, size_t first, double error
 
 static void add_blocks(struct error_sums *s, const struct error_pairs *p, const struct blocks *b)
 {
+    assert(p->block >= MIN_BLOCK && p->first % p->block == 0);
     for (size_t at = 0, k = 0; at < p->n; at += p->block, k++) {
         const size_t n = p->n - at < p->block ? p->n - at : p->block;
         const double mean_sq = b->error_sq[k] / (double)n;

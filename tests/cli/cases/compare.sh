@@ -7,4 +7,3 @@ must quantize m/dense-f16.gguf q4.gguf Q4_0
 q compare m/dense-f16.gguf q4.gguf
 q compare -v m/dense-f16.gguf q4.gguf
 q compare -q m/dense-f16.gguf q4.gguf
-q compare --progress json -q m/dense-f16.gguf m/dense-f16.gguf
