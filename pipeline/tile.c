@@ -1,6 +1,7 @@
 /* tile.c - the work on one tile, the same for every command. */
 #include "tile.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 
@@ -389,6 +390,7 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
                              stored(t->step->dtype, t->first), err));
         return write_tile(t, c.out, moved, err);
     }
+    assert(t->step->nsources > 0); /* only bytes can be made from nothing */
     TRY(run_pieces(t, &c, w->counts, err));
     if (t->pass < t->step->npasses)
         return QUERN_OK;
