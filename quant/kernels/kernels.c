@@ -459,6 +459,10 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "levels.inc"
 
+#include "weighted32.inc"
+
+#include "levels_decode.inc"
+
 #include "k_decode.inc"
 
 #include "grid.inc"
@@ -476,50 +480,77 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 extern const struct kernels TABLE(KERNELS_ISA);
 
+/* One slot a line. */
+/* clang-format off */
 const struct kernels TABLE(KERNELS_ISA) = {
     .name = NAME(KERNELS_ISA),
-    .decode =
-        {
-                 [DTYPE_F32] = decode_f32,
-                 [DTYPE_F16] = decode_f16,
-                 [DTYPE_BF16] = decode_bf16,
-                 [DTYPE_F8_E4M3] = decode_f8_e4m3,
-                 [DTYPE_F8_E5M2] = decode_f8_e5m2,
-                 [DTYPE_Q4_0] = decode_q4_0,
-                 [DTYPE_Q4_1] = decode_q4_1,
-                 [DTYPE_Q5_0] = decode_q5_0,
-                 [DTYPE_Q5_1] = decode_q5_1,
-                 [DTYPE_Q8_0] = decode_q8_0,
-                 [DTYPE_Q6_K] = decode_q6_k,
-                 },
-    .encode =
-        {
-                 [DTYPE_F32] = encode_f32,                                                   [DTYPE_F16] = encode_f16,
-                 [DTYPE_BF16] = encode_bf16, [DTYPE_F8_E4M3] = encode_f8_e4m3,
-                 [DTYPE_F8_E5M2] = encode_f8_e5m2,     [DTYPE_Q4_0] = encode_q4_0,
-                 [DTYPE_Q4_1] = encode_q4_1, [DTYPE_Q5_0] = encode_q5_0,
-                 [DTYPE_Q5_1] = encode_q5_1,          [DTYPE_Q8_0] = encode_q8_0,
-                 [DTYPE_Q2_K] = encode_q2_k,                                                                                 [DTYPE_Q3_K] = encode_q3_k,
-                 [DTYPE_Q4_K] = encode_q4_k,       [DTYPE_Q5_K] = encode_q5_k,
-                 [DTYPE_Q6_K] = encode_q6_k,       [DTYPE_IQ4_NL] = encode_iq4_nl,
-                 [DTYPE_IQ4_XS] = encode_iq4_xs,   [DTYPE_IQ2_S] = encode_iq2_s,
-                 [DTYPE_IQ3_XXS] = encode_iq3_xxs, [DTYPE_IQ3_S] = encode_iq3_s,
-                 },
-    .encode_im =
-        {
-                 [DTYPE_Q2_K] = encode_im_q2_k,
-                 [DTYPE_Q3_K] = encode_im_q3_k,
-                 [DTYPE_Q4_K] = encode_im_q4_k,
-                 [DTYPE_Q5_K] = encode_im_q5_k,
-                 [DTYPE_Q6_K] = encode_im_q6_k,
-                 [DTYPE_IQ4_NL] = encode_im_iq4_nl,
-                 [DTYPE_IQ4_XS] = encode_im_iq4_xs,
-                 [DTYPE_IQ2_XXS] = encode_im_iq2_xxs,
-                 [DTYPE_IQ2_XS] = encode_im_iq2_xs,
-                 [DTYPE_IQ2_S] = encode_im_iq2_s,
-                 [DTYPE_IQ3_XXS] = encode_im_iq3_xxs,
-                 [DTYPE_IQ3_S] = encode_im_iq3_s,
-                 },
+    .decode = {
+        [DTYPE_F32] = decode_f32,
+        [DTYPE_F16] = decode_f16,
+        [DTYPE_BF16] = decode_bf16,
+        [DTYPE_F8_E4M3] = decode_f8_e4m3,
+        [DTYPE_F8_E5M2] = decode_f8_e5m2,
+        [DTYPE_Q4_0] = decode_q4_0,
+        [DTYPE_Q4_1] = decode_q4_1,
+        [DTYPE_Q5_0] = decode_q5_0,
+        [DTYPE_Q5_1] = decode_q5_1,
+        [DTYPE_Q8_0] = decode_q8_0,
+        [DTYPE_Q6_K] = decode_q6_k,
+        [DTYPE_IQ4_NL] = decode_iq4_nl,
+        [DTYPE_IQ4_XS] = decode_iq4_xs,
+        [DTYPE_TQ1_0] = decode_tq1_0,
+        [DTYPE_TQ2_0] = decode_tq2_0,
+        [DTYPE_MXFP4] = decode_mxfp4,
+        [DTYPE_NVFP4] = decode_nvfp4,
+        [DTYPE_Q1_0] = decode_q1_0,
+        [DTYPE_Q2_0] = decode_q2_0,
+    },
+    .encode = {
+        [DTYPE_F32] = encode_f32,
+        [DTYPE_F16] = encode_f16,
+        [DTYPE_BF16] = encode_bf16,
+        [DTYPE_F8_E4M3] = encode_f8_e4m3,
+        [DTYPE_F8_E5M2] = encode_f8_e5m2,
+        [DTYPE_Q4_0] = encode_q4_0,
+        [DTYPE_Q4_1] = encode_q4_1,
+        [DTYPE_Q5_0] = encode_q5_0,
+        [DTYPE_Q5_1] = encode_q5_1,
+        [DTYPE_Q8_0] = encode_q8_0,
+        [DTYPE_Q2_K] = encode_q2_k,
+        [DTYPE_Q3_K] = encode_q3_k,
+        [DTYPE_Q4_K] = encode_q4_k,
+        [DTYPE_Q5_K] = encode_q5_k,
+        [DTYPE_Q6_K] = encode_q6_k,
+        [DTYPE_IQ2_S] = encode_iq2_s,
+        [DTYPE_IQ3_XXS] = encode_iq3_xxs,
+        [DTYPE_IQ3_S] = encode_iq3_s,
+        [DTYPE_IQ4_NL] = encode_iq4_nl,
+        [DTYPE_IQ4_XS] = encode_iq4_xs,
+        [DTYPE_TQ1_0] = encode_tq1_0,
+        [DTYPE_TQ2_0] = encode_tq2_0,
+        [DTYPE_MXFP4] = encode_mxfp4,
+        [DTYPE_NVFP4] = encode_nvfp4,
+        [DTYPE_Q1_0] = encode_q1_0,
+        [DTYPE_Q2_0] = encode_q2_0,
+    },
+    .encode_im = {
+        [DTYPE_Q4_0] = encode_im_q4_0,
+        [DTYPE_Q4_1] = encode_im_q4_1,
+        [DTYPE_Q5_0] = encode_im_q5_0,
+        [DTYPE_Q5_1] = encode_im_q5_1,
+        [DTYPE_Q2_K] = encode_im_q2_k,
+        [DTYPE_Q3_K] = encode_im_q3_k,
+        [DTYPE_Q4_K] = encode_im_q4_k,
+        [DTYPE_Q5_K] = encode_im_q5_k,
+        [DTYPE_Q6_K] = encode_im_q6_k,
+        [DTYPE_IQ2_XXS] = encode_im_iq2_xxs,
+        [DTYPE_IQ2_XS] = encode_im_iq2_xs,
+        [DTYPE_IQ2_S] = encode_im_iq2_s,
+        [DTYPE_IQ3_XXS] = encode_im_iq3_xxs,
+        [DTYPE_IQ3_S] = encode_im_iq3_s,
+        [DTYPE_IQ4_NL] = encode_im_iq4_nl,
+        [DTYPE_IQ4_XS] = encode_im_iq4_xs,
+    },
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
     .pair_dots = pair_dots,
@@ -530,3 +561,4 @@ const struct kernels TABLE(KERNELS_ISA) = {
     .count_equal = count_equal,
     .ties = ties,
 };
+/* clang-format on */

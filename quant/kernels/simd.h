@@ -658,4 +658,56 @@ INLINE vf vf_min_across(vf v)
     return -vf_max_across(-v);
 }
 
+/* ---- any sixteen levels, by code ------------------------------------------------------------ */
+
+#if defined(SIMD_AVX512)
+
+typedef vf level_table;
+
+INLINE level_table levels_of(const int8_t levels[16])
+{
+    return vf_from_vi(vi_load_i8((const uint8_t *)levels));
+}
+
+INLINE vf vf_levels(level_table t, vi code)
+{
+    return _mm512_permutexvar_ps((__m512i)code, t);
+}
+
+#elif defined(SIMD_AVX2)
+
+typedef __m256i level_table;
+
+/* As bytes, moved up so that they need no sign. */
+INLINE level_table levels_of(const int8_t levels[16])
+{
+    const __m128i bytes = _mm_loadu_si128((const void *)levels);
+    return _mm256_broadcastsi128_si256(_mm_xor_si128(bytes, _mm_set1_epi8(-128)));
+}
+
+INLINE vf vf_levels(level_table t, vi code)
+{
+    const vi only_lowest = code | (vi)vu_set(0x80808000);
+    return vf_from_vi((vi)_mm256_shuffle_epi8(t, (__m256i)only_lowest)) - 128.0f;
+}
+
+#else
+
+typedef const int8_t *level_table;
+
+INLINE level_table levels_of(const int8_t levels[16])
+{
+    return levels;
+}
+
+INLINE vf vf_levels(level_table t, vi code)
+{
+    vf level;
+    for (int i = 0; i < LANES; i++)
+        level[i] = (float)t[code[i]];
+    return level;
+}
+
+#endif
+
 #endif
