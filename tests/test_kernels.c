@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "quant/codec.h"
+#include "quant/levels.h"
 #include "quant/small_floats.h"
 
 #ifndef TEST_DATA
@@ -440,6 +441,39 @@ Test(kernels, short_runs_of_blocks)
             check_one_run(d, x, im, n, want, got);
         }
     }
+}
+
+/* Where one level gives way to the next, and the floats beside it: the largest weight makes the
+ * first scale that is tried exactly 1 (or a half). */
+static float beside_midpoint(const int8_t *levels, unsigned nlevels, float scale)
+{
+    const unsigned i = below(nlevels - 1);
+    const float midpoint = scale * 0.5f * (float)(levels[i] + levels[i + 1]);
+    return f32_from_bits(f32_bits(midpoint) + below(3) - 1);
+}
+
+Test(kernels, levels_change_at_their_midpoints)
+{
+    static float x[N];
+    seed = 60;
+    for (size_t i = 0; i < N; i++)
+        x[i] = i % 32 == 0 ? -127.0f : beside_midpoint(iq4_levels, 16, 1.0f);
+    check_encode(DTYPE_IQ4_NL, x, N, "midpoints");
+    check_encode(DTYPE_IQ4_XS, x, N, "midpoints");
+    for (size_t i = 0; i < N; i++)
+        x[i] = i % 16 == 0 ? 6.0f : beside_midpoint(fp4_levels, 8, below(2) ? -0.5f : 0.5f);
+    check_encode(DTYPE_MXFP4, x, N, "midpoints");
+    check_encode(DTYPE_NVFP4, x, N, "midpoints");
+}
+
+/* The exponent is that of a logarithm in f32, which rounds up below powers of two. */
+Test(kernels, exponent_of_mxfp4_is_that_of_libm)
+{
+    for (int k = -140; k <= 127; k++)
+        for (int below_it = -100; below_it < 100; below_it++) {
+            const float x = f32_from_bits(f32_bits(ldexpf(1, k)) - (uint32_t)below_it);
+            cr_assert_eq(mxfp4_exponent(x), (uint8_t)(int)(floorf(log2f(x)) - 2 + 127), "%a", x);
+        }
 }
 
 Test(kernels, decode_equals_the_reference)
