@@ -2,8 +2,9 @@
  *
  * Every function here has a scalar twin in quant/reference*.c that says what it does, and must give
  * the same bits for finite input: float operations may run side by side, never in another order.
- * Plain types and merging work on neighbouring elements. So do blocks of 32, whose only reductions
- * are minima and maxima. The K types need ordered sums and give each lane a block of its own.
+ * Plain types and merging work on neighbouring elements. So do blocks whose only reductions are
+ * minima and maxima. What needs ordered sums, the K types, IQ4 and whatever looks at importance,
+ * gives each lane a block of its own.
  *
  * NaN and Inf are refused elsewhere; here they may give any bits, but nothing else. */
 #include "kernels.h"
