@@ -6,6 +6,7 @@ PREFIX ?= /usr/local
 CC ?= cc
 # Set by the sanitizer and debug jobs; never -ffast-math, never -march=native.
 OPT ?= -O2 -g
+KERNEL_OPT ?= -O3
 SAN ?=
 B ?= build
 
@@ -64,7 +65,7 @@ $(B)/pipeline/run.o: OBJ_FLAGS := -fopenmp
 $(KERNEL_OBJ): $(B)/quant/kernels/kernels_%.o: quant/kernels/kernels.c
 	@mkdir -p $(@D)
 	@echo "  CC   $@"
-	$(Q)$(CC) $(CFLAGS_ALL) -O3 $(ISA_FLAGS_$*) -DKERNELS_ISA=$* -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) $(KERNEL_OPT) $(ISA_FLAGS_$*) -DKERNELS_ISA=$* -MMD -MP -c $< -o $@
 
 # ---- library: internal names stay inside
 $(B)/libquern.o: $(LIB_OBJ)
@@ -189,7 +190,7 @@ valgrind: all
 # Unit and corpus tests, instrumented, in a directory of their own. Sanitizers make gcc warn where
 # there is nothing to warn about.
 sanitize:
-	@$(SUBMAKE) B=$(B)/asan OPT="-O1 -g" CFLAGS=-Wno-error \
+	@$(SUBMAKE) B=$(B)/asan OPT="-O1 -g" KERNEL_OPT=-O1 CFLAGS="-Wno-error -Wno-psabi" \
 	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/unit-tests
 	@QUERN_TEST_ROUNDS=0 UBSAN_OPTIONS=print_stacktrace=1 $(B)/asan/unit-tests
 
