@@ -194,6 +194,19 @@ sanitize:
 	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/unit-tests
 	@QUERN_TEST_ROUNDS=0 UBSAN_OPTIONS=print_stacktrace=1 $(B)/asan/unit-tests
 
-check-all: lint sanitize interop valgrind test
+# The kernels as another architecture compiles them, run under emulation: the same bytes.
+CROSS ?= aarch64-linux-gnu
+GOLDEN_SRC := tests/golden_bytes.c $(wildcard quant/*.c) core/dtype.c core/str.c
+aarch64:
+	@mkdir -p $(B)/$(CROSS)
+	$(Q)for f in $(filter-out %_api.c,$(GOLDEN_SRC)); do \
+	    $(CROSS)-gcc $(CFLAGS_ALL) -Wno-error -c $$f -o $(B)/$(CROSS)/$$(basename $$f .c).o || exit 1; done
+	$(Q)$(CROSS)-gcc $(CFLAGS_ALL) $(KERNEL_OPT) -Wno-error -DKERNELS_ISA=portable -c quant/kernels/kernels.c \
+	    -o $(B)/$(CROSS)/kernels_portable.o
+	$(Q)$(CROSS)-gcc -static $(B)/$(CROSS)/*.o -o $(B)/$(CROSS)/golden-bytes -lm -lpthread
+	qemu-$(firstword $(subst -, ,$(CROSS))) $(B)/$(CROSS)/golden-bytes tests/data/quant
 
-.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize check-all
+check-all: export QUERN_TEST_ROUNDS = 16
+check-all: lint sanitize interop valgrind aarch64 test
+
+.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize aarch64 check-all

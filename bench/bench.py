@@ -5,6 +5,7 @@ Peers are named by the environment:
   LLAMA_QUANTIZE=/path/to/llama-quantize   MERGEKIT_YAML=/path/to/mergekit-yaml
 Without them only quern's own figures are printed. Also read:
   QUERN=build/quern   BENCH_DIR=build/bench-data (needs about 35 GB; 1 GB with SMALL=1)   ROUNDS=5   MERGEKIT_ROUNDS=3   SMALL=1 (quick and meaningless)
+  JOBS="f16:Q4_K_M ..." (of the quantize section, only these)
 
 Method: contenders take turns, in alternating order, after one unmeasured round that also brings the inputs into the page
 cache; output files are removed before each run; the table shows medians over the rounds. CPU time is user + system
@@ -23,6 +24,7 @@ MERGEKIT_ROUNDS = int(os.environ.get("MERGEKIT_ROUNDS", min(ROUNDS, 3)))
 LLAMA_QUANTIZE = os.environ.get("LLAMA_QUANTIZE")
 MERGEKIT = os.environ.get("MERGEKIT_YAML")
 MEDIUM, LARGE, HUGE = ("small", "small", "medium") if SMALL else ("medium", "large", "huge")
+JOBS = os.environ.get("JOBS", "").split()
 LOG = os.path.join(DIR, "log.txt")
 
 
@@ -164,14 +166,18 @@ def bench_quantize():
     rows = []
     for kind in ("bf16", "f16"):
         source = gguf(kind, MEDIUM)
-        for to in ("Q8_0", "Q4_0"):
+        for to in ("Q8_0", "Q4_0", "Q4_K_M"):
+            if JOBS and kind + ":" + to not in JOBS:
+                continue
+            # The simple types alone, the mixes as people use them.
+            pure = ["--pure"] if to.endswith("_0") else []
             contenders, outputs = {}, {}
             for threads in ("1", "2"):
                 out = outputs["quern", threads] = path("out-quern-%s.gguf" % threads)
-                contenders["quern", threads] = ([QUERN, "quantize", "-q", "-j", threads, "--pure", source, out, to], out)
+                contenders["quern", threads] = ([QUERN, "quantize", "-q", "-j", threads] + pure + [source, out, to], out)
                 if LLAMA_QUANTIZE:
                     out = outputs["llama-quantize", threads] = path("out-llama-%s.gguf" % threads)
-                    contenders["llama-quantize", threads] = ([LLAMA_QUANTIZE, "--pure", source, out, to, threads], out)
+                    contenders["llama-quantize", threads] = ([LLAMA_QUANTIZE] + pure + [source, out, to, threads], out)
             results = take_turns(contenders, [source])
             same = {subprocess.run(["sha256sum", o], capture_output=True, check=True).stdout.split()[0] for o in outputs.values()}
             for label in sorted(results, key=lambda k: (k[1], k[0])):
@@ -261,13 +267,20 @@ def bench_kernels():
     if not os.path.exists(KERNELS):
         say("build/bench-kernels is not there: no kernel figures.")
         return
-    rounds = ["-r", "3" if SMALL else "11"]
-    for what, args in (("f32 and blocks in memory (128 MB of f32), one thread", ["-n", str(1 << 25), "encode Q8_0", "encode Q4_0"]),
-                       ("data in a core's cache, one thread", ["encode Q", "encode F16", "encode BF16", "weighted_sum", "pair_dots", "ties"])):
-        out = subprocess.run([KERNELS] + rounds + args, capture_output=True, text=True, check=True).stdout
-        rows = [[line[:19].strip() + " " + line[19:28].strip(), *line[28:].split(None, 1)] for line in out.splitlines()]
-        print("## Kernels: %s\n" % what)
-        table(["kernel", "table", "rate and ratio to the reference"], [r[:2] + [" ".join(r[2].split())] for r in rows])
+    # llama.cpp's encoders lie in a library beside its programs.
+    library = os.path.join(os.path.dirname(LLAMA_QUANTIZE), "libggml-base.so") if LLAMA_QUANTIZE else ""
+    peer = ["-p", library] if os.path.exists(library) else []
+    first = (["llama.cpp"] if peer else []) + ["reference"]
+    rounds = ["-m", "-r", "3" if SMALL else "11"]
+    for what, args, with_peer in (("encoding, data in a core's cache, one thread", ["encode Q", "encode IQ", "encode TQ", "encode MX", "encode NV", "encode im"], True),
+                                  ("decoding and merging", ["decode", "encode F16", "encode BF16", "weighted_sum", "pair_dots", "errors", "ties"], False)):
+        out = subprocess.run([KERNELS] + rounds + (peer if with_peer else []) + args, capture_output=True, text=True, check=True).stdout.splitlines()
+        width = max(line.count("|") for line in out) - 1
+        names = first if with_peer and peer else ["reference"]
+        tables = names + ["portable", "AVX2", "AVX-512"][:width - 1 - len(names)]
+        print("## Kernels: %s, million weights per second (and times the first)\n" % what)
+        print("| kernel | %s |\n|%s" % (" | ".join(tables), "---|" * (len(tables) + 1)))
+        print("\n".join(out) + "\n", flush=True)
 
 
 def machine():

@@ -65,6 +65,9 @@ if [ "$level" = ci ]; then
     need_command cppcheck cppcheck
     need_command valgrind valgrind
     need_command shellcheck shellcheck
+    need_command aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+    [ -f /usr/aarch64-linux-gnu/include/stdlib.h ] || want libc6-dev-arm64-cross
+    need_command qemu-aarch64 qemu-user
     python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || want python3-venv
 fi
 
