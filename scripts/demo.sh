@@ -42,11 +42,11 @@ run merge -f --method slerp --base "$POCKET/pocket-prose" --model "$POCKET/pocke
 title "2. Fuse them with TIES, from a mergekit recipe (scripts/demo-ties.yml)"
 run merge -f scripts/demo-ties.yml "$OUT/ties"
 
-title "3. Shrink both to 8 and to 4 bits, and measure what is lost"
+title "3. Shrink both to 8, about 5 and 4 bits, and measure what is lost"
 rows=()
 for model in slerp ties; do
     whole=$(size_of "$OUT/$model/model.safetensors")
-    for type in Q8_0 Q4_0; do
+    for type in Q8_0 Q4_K_M IQ4_XS; do
         file=$OUT/$model-$type.gguf
         run quantize -f --stats --keep-names --arch llama "$OUT/$model" "$file" "$type"
         error=$(sed -n 's/.*quantization error: *\([0-9.]*\) *%.*/\1/p' "$OUT/.said")
@@ -58,8 +58,14 @@ for model in slerp ties; do
 done
 rm -f "$OUT/.said"
 
-title "4. Look inside the smallest, and check all of them"
-run inspect "$OUT/slerp-Q4_0.gguf"
+title "4. Where it was lost, tensor by tensor"
+command="compare $OUT/slerp $OUT/slerp-Q4_K_M.gguf"
+printf '%s$ quern %s%s\n' "$dim" "$command" "$plain"
+# shellcheck disable=SC2086
+"$QUERN" $command | sed 's/^/  /' || [ "${PIPESTATUS[0]}" -eq 1 ] # 1: they differ
+
+title "5. Look inside the smallest, and check all of them"
+run inspect "$OUT/slerp-IQ4_XS.gguf"
 run check "$OUT/slerp" "$OUT/ties" "$OUT"/*.gguf
 rm -f "$OUT/.said"
 
