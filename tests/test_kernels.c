@@ -688,6 +688,85 @@ Test(kernels, decode_gives_llama_cpp_values)
     cr_assert_eq(nblock_types, 27);
 }
 
+/* Root mean square error relative to that of Gaussian weights, in per mille: what a type promises.
+ * A few per cent above what the reference reaches. */
+static const struct {
+    enum dtype d;
+    int per_mille;
+} promises[] = {
+    {DTYPE_Q8_0,    6  },
+    {DTYPE_Q6_K,    19 },
+    {DTYPE_Q5_K,    37 },
+    {DTYPE_Q5_1,    43 },
+    {DTYPE_Q5_0,    46 },
+    {DTYPE_Q4_K,    75 },
+    {DTYPE_IQ4_NL,  77 },
+    {DTYPE_IQ4_XS,  79 },
+    {DTYPE_Q4_1,    86 },
+    {DTYPE_Q4_0,    92 },
+    {DTYPE_NVFP4,   106},
+    {DTYPE_MXFP4,   125},
+    {DTYPE_IQ3_S,   167},
+    {DTYPE_Q3_K,    155},
+    {DTYPE_IQ3_XXS, 215},
+    {DTYPE_IQ2_S,   268},
+    {DTYPE_IQ2_XS,  300},
+    {DTYPE_Q2_K,    298},
+    {DTYPE_IQ2_XXS, 348},
+    {DTYPE_IQ1_M,   590},
+    {DTYPE_IQ1_S,   490},
+    {DTYPE_TQ1_0,   900},
+    {DTYPE_TQ2_0,   900},
+    {DTYPE_Q2_0,    900},
+    {DTYPE_Q1_0,    650},
+};
+
+static double relative_error_of(const struct kernels *k, enum dtype d, const float *x,
+                                const float *im)
+{
+    static float back[N];
+    static uint8_t stored[N * 8];
+    double error = 0, weight = 0;
+    if (im)
+        k->encode_im[d](x, im, row_sigma2(x, N), stored, N);
+    else
+        k->encode[d](x, stored, N);
+    k->decode[d](stored, back, N);
+    for (size_t i = 0; i < N; i++) {
+        error += (double)(x[i] - back[i]) * (x[i] - back[i]);
+        weight += (double)x[i] * x[i];
+    }
+    return sqrt(error / weight);
+}
+
+Test(kernels, errors_are_what_a_type_promises)
+{
+    static float x[N], ones[N];
+    seed = 95;
+    fill(x, N, 0);
+    for (size_t i = 0; i < N; i++)
+        ones[i] = 1;
+    int nblock_types = 0;
+    for (int d = 0; d < DTYPE_COUNT; d++)
+        nblock_types += dtype_is_quantized((enum dtype)d) && codec_can_encode((enum dtype)d);
+    cr_assert_eq(nblock_types, sizeof promises / sizeof *promises, "every type promises something");
+    for (size_t i = 0; i < sizeof promises / sizeof *promises; i++) {
+        const enum dtype d = promises[i].d;
+        for (size_t t = 0; codec_table(t); t++) {
+            const struct kernels *k = codec_table(t);
+            for (int with = 0; with < 2; with++) {
+                if (with ? !k->encode_im[d] : !k->encode[d])
+                    continue;
+                const double e = relative_error_of(k, d, x, with ? ones : NULL) * 1000;
+                cr_expect(e < promises[i].per_mille, "%s, %s, importance %d: %.1f per mille",
+                          k->name, dtype_traits[d].name, with, e);
+                cr_expect(e > 0.7 * promises[i].per_mille, "%s, %s: %.1f, promise more", k->name,
+                          dtype_traits[d].name, e);
+            }
+        }
+    }
+}
+
 /* The trap a zero block is: d = 0 / -8. */
 Test(kernels, zero_block_of_q4_0_has_a_negative_zero_scale)
 {
