@@ -468,6 +468,8 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "grid.inc"
 
+#include "iq1.inc"
+
 #include "merging.inc"
 
 #include "errors.inc"
@@ -525,6 +527,7 @@ const struct kernels TABLE(KERNELS_ISA) = {
         [DTYPE_IQ2_S] = encode_iq2_s,
         [DTYPE_IQ3_XXS] = encode_iq3_xxs,
         [DTYPE_IQ3_S] = encode_iq3_s,
+        [DTYPE_IQ1_M] = encode_iq1_m,
         [DTYPE_IQ4_NL] = encode_iq4_nl,
         [DTYPE_IQ4_XS] = encode_iq4_xs,
         [DTYPE_TQ1_0] = encode_tq1_0,
@@ -549,6 +552,8 @@ const struct kernels TABLE(KERNELS_ISA) = {
         [DTYPE_IQ2_S] = encode_im_iq2_s,
         [DTYPE_IQ3_XXS] = encode_im_iq3_xxs,
         [DTYPE_IQ3_S] = encode_im_iq3_s,
+        [DTYPE_IQ1_S] = encode_im_iq1_s,
+        [DTYPE_IQ1_M] = encode_im_iq1_m,
         [DTYPE_IQ4_NL] = encode_im_iq4_nl,
         [DTYPE_IQ4_XS] = encode_im_iq4_xs,
     },
