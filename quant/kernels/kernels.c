@@ -13,6 +13,7 @@
 
 #include "quant/blocks.h"
 #include "quant/grid_neighbours.h"
+#include "quant/grids.h"
 #include "simd.h"
 
 /* 1.5 * 2^23: next to it, whole numbers are one mantissa step apart. */
@@ -470,6 +471,8 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "iq1.inc"
 
+#include "grid_decode.inc"
+
 #include "merging.inc"
 
 #include "errors.inc"
@@ -499,6 +502,13 @@ const struct kernels TABLE(KERNELS_ISA) = {
         [DTYPE_Q5_1] = decode_q5_1,
         [DTYPE_Q8_0] = decode_q8_0,
         [DTYPE_Q6_K] = decode_q6_k,
+        [DTYPE_IQ2_XXS] = decode_iq2_xxs,
+        [DTYPE_IQ2_XS] = decode_iq2_xs,
+        [DTYPE_IQ2_S] = decode_iq2_s,
+        [DTYPE_IQ3_XXS] = decode_iq3_xxs,
+        [DTYPE_IQ3_S] = decode_iq3_s,
+        [DTYPE_IQ1_S] = decode_iq1_s,
+        [DTYPE_IQ1_M] = decode_iq1_m,
         [DTYPE_IQ4_NL] = decode_iq4_nl,
         [DTYPE_IQ4_XS] = decode_iq4_xs,
         [DTYPE_TQ1_0] = decode_tq1_0,
