@@ -6,7 +6,7 @@
 
 #include "grids.h"
 
-/* Lists end to end. The sizes are facts of the grids; test_grids.c counts them anew. */
+/* Lists end to end. The sizes are facts of the grids; the unit test counts them anew. */
 enum {
     KEYS_2_BITS = 6561, /* 3^8 */
     KEYS_3_BITS = 4096, /* 8^4 */

@@ -13,6 +13,7 @@
 
 #include "quant/blocks.h"
 #include "quant/grid_neighbours.h"
+#include "quant/grids.h"
 #include "simd.h"
 
 /* 1.5 * 2^23: next to it, whole numbers are one mantissa step apart. */
@@ -468,6 +469,10 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "grid.inc"
 
+#include "iq1.inc"
+
+#include "grid_decode.inc"
+
 #include "merging.inc"
 
 #include "errors.inc"
@@ -497,6 +502,13 @@ const struct kernels TABLE(KERNELS_ISA) = {
         [DTYPE_Q5_1] = decode_q5_1,
         [DTYPE_Q8_0] = decode_q8_0,
         [DTYPE_Q6_K] = decode_q6_k,
+        [DTYPE_IQ2_XXS] = decode_iq2_xxs,
+        [DTYPE_IQ2_XS] = decode_iq2_xs,
+        [DTYPE_IQ2_S] = decode_iq2_s,
+        [DTYPE_IQ3_XXS] = decode_iq3_xxs,
+        [DTYPE_IQ3_S] = decode_iq3_s,
+        [DTYPE_IQ1_S] = decode_iq1_s,
+        [DTYPE_IQ1_M] = decode_iq1_m,
         [DTYPE_IQ4_NL] = decode_iq4_nl,
         [DTYPE_IQ4_XS] = decode_iq4_xs,
         [DTYPE_TQ1_0] = decode_tq1_0,
@@ -525,6 +537,7 @@ const struct kernels TABLE(KERNELS_ISA) = {
         [DTYPE_IQ2_S] = encode_iq2_s,
         [DTYPE_IQ3_XXS] = encode_iq3_xxs,
         [DTYPE_IQ3_S] = encode_iq3_s,
+        [DTYPE_IQ1_M] = encode_iq1_m,
         [DTYPE_IQ4_NL] = encode_iq4_nl,
         [DTYPE_IQ4_XS] = encode_iq4_xs,
         [DTYPE_TQ1_0] = encode_tq1_0,
@@ -549,6 +562,8 @@ const struct kernels TABLE(KERNELS_ISA) = {
         [DTYPE_IQ2_S] = encode_im_iq2_s,
         [DTYPE_IQ3_XXS] = encode_im_iq3_xxs,
         [DTYPE_IQ3_S] = encode_im_iq3_s,
+        [DTYPE_IQ1_S] = encode_im_iq1_s,
+        [DTYPE_IQ1_M] = encode_im_iq1_m,
         [DTYPE_IQ4_NL] = encode_im_iq4_nl,
         [DTYPE_IQ4_XS] = encode_im_iq4_xs,
     },

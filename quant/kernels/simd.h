@@ -167,7 +167,8 @@ INLINE void vf_transpose(vf rows[LANES])
 
 /* ---- one instruction each ------------------------------------------------------------------- */
 /* A table, one operation a line. min and max are a < b ? a : b and a > b ? a : b: when either is
- * NaN, the answer is b. */
+ * NaN, the answer is b. A rough reciprocal has eleven good bits or more, not the same everywhere.
+ */
 /* clang-format off */
 
 #if defined(SIMD_AVX512)
@@ -184,6 +185,7 @@ INLINE vi vi_trunc(vf a) { return (vi)_mm512_cvttps_epi32(a); }
 INLINE vi vi_nearest(vf a) { return (vi)_mm512_cvtps_epi32(a); }
 
 INLINE vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
+INLINE vf vf_rough_reciprocal(vf a) { return _mm512_rcp14_ps(a); }
 
 INLINE vm vf_gt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 INLINE vm vf_ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
@@ -233,6 +235,7 @@ INLINE vf vf_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT |
 INLINE vi vi_trunc(vf a) { return (vi)_mm256_cvttps_epi32(a); }
 INLINE vi vi_nearest(vf a) { return (vi)_mm256_cvtps_epi32(a); }
 INLINE vf vf_sqrt(vf a) { return _mm256_sqrt_ps(a); }
+INLINE vf vf_rough_reciprocal(vf a) { return _mm256_rcp_ps(a); }
 
 INLINE unsigned m_bits(vm m) { return (unsigned)_mm256_movemask_ps((__m256)m); }
 INLINE vf vf_select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, (__m256)m); }
@@ -269,6 +272,7 @@ INLINE vf vf_max(vf a, vf b) { return _mm_max_ps(a, b); }
 INLINE vi vi_trunc(vf a) { return (vi)_mm_cvttps_epi32(a); }
 INLINE vi vi_nearest(vf a) { return (vi)_mm_cvtps_epi32(a); }
 INLINE vf vf_sqrt(vf a) { return _mm_sqrt_ps(a); }
+INLINE vf vf_rough_reciprocal(vf a) { return _mm_rcp_ps(a); }
 INLINE unsigned m_bits(vm m) { return (unsigned)_mm_movemask_ps((__m128)m); }
 
 INLINE vd vd_load_f32(const float *p) { return _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const void *)p))); }
@@ -291,6 +295,7 @@ INLINE vf vf_min(vf a, vf b) { return vf_select(vf_gt(b, a), a, b); }
 INLINE vf vf_max(vf a, vf b) { return vf_select(vf_gt(a, b), a, b); }
 INLINE vi vi_trunc(vf a) { return __builtin_convertvector(a, vi); }
 INLINE vi vi_nearest(vf a) { return vi_trunc(vf_round(a)); }
+INLINE vf vf_rough_reciprocal(vf a) { return 1.0f / a; }
 INLINE vf vf_sqrt(vf a) { for (int i = 0; i < LANES; i++) a[i] = __builtin_sqrtf(a[i]); return a; }
 INLINE unsigned m_bits(vm m) { unsigned b = 0; for (int i = 0; i < LANES; i++) b |= (unsigned)(m[i] & 1) << i; return b; }
 
@@ -490,26 +495,44 @@ INLINE vi vi_add_where(vi a, vm m, int32_t c)
     return vi_select(m, a + c, a);
 }
 
+/* The vector with its halves exchanged, then the halves of these, and so on. */
+INLINE vf vf_exchange(vf v, int round)
+{
+#if LANES == 16
+    if (round == 0)
+        return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    if (round == 1)
+        return __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    if (round == 2)
+        return __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    return __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+#elif LANES == 8
+    if (round == 0)
+        return __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+    if (round == 1)
+        return __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+    return __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
+#else
+    if (round == 0)
+        return __builtin_shufflevector(v, v, 2, 3, 0, 1);
+    return __builtin_shufflevector(v, v, 1, 0, 3, 2);
+#endif
+}
+
 /* The largest lane, in all lanes. */
 INLINE vf vf_max_across(vf v)
 {
-#if LANES == 16
-    v = vf_max(v,
-               __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
-    v = vf_max(v,
-               __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
-    v = vf_max(v,
-               __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
-    return vf_max(
-        v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
-#elif LANES == 8
-    v = vf_max(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3));
-    v = vf_max(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5));
-    return vf_max(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6));
-#else
-    v = vf_max(v, __builtin_shufflevector(v, v, 2, 3, 0, 1));
-    return vf_max(v, __builtin_shufflevector(v, v, 1, 0, 3, 2));
-#endif
+    for (int round = 0; 1 << round < LANES; round++)
+        v = vf_max(v, vf_exchange(v, round));
+    return v;
+}
+
+/* The smallest lane, in all lanes. */
+INLINE vf vf_min_across(vf v)
+{
+    for (int round = 0; 1 << round < LANES; round++)
+        v = vf_min(v, vf_exchange(v, round));
+    return v;
 }
 
 /* ---- the levels of IQ4 ---------------------------------------------------------------------- */
@@ -658,11 +681,6 @@ INLINE vi iq4_code(const struct iq4_tables *t, vf any)
 }
 
 #endif
-
-INLINE vf vf_min_across(vf v)
-{
-    return -vf_max_across(-v);
-}
 
 /* ---- any sixteen levels, by code ------------------------------------------------------------ */
 
