@@ -635,7 +635,7 @@ INLINE vi iq4_step(const struct iq4_tables *t, vf x)
     const __m256i stretch = (__m256i)(k + 12599312.0f); /* 0x4b404010 + k */
     const vm first = vf_ge(x, _mm256_permutevar8x32_ps(t->first, stretch));
     const vm second = vf_ge(x, _mm256_permutevar8x32_ps(t->second, stretch));
-    return (vi)stretch + (vi)stretch - first - second;
+    return (vi)((vu)stretch + (vu)stretch - (vu)first - (vu)second); /* wraps above */
 }
 
 INLINE vf iq4_level(const struct iq4_tables *t, vf x)
