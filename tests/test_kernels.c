@@ -476,6 +476,14 @@ Test(kernels, exponent_of_mxfp4_is_that_of_libm)
         }
 }
 
+/* NaN and Inf may decode to any NaN and Inf: blocks with such a scale become others. */
+static void make_finite(enum dtype d, uint8_t *stored)
+{
+    const struct dtype_traits *t = &dtype_traits[d];
+    for (size_t at; t->block_elems > 1 && (at = codec_first_nonfinite(d, stored, N)) < N;)
+        memset(stored + at / t->block_elems * t->block_bytes, (int)below(100), t->block_bytes);
+}
+
 Test(kernels, decode_equals_the_reference)
 {
     static float x[N];
@@ -487,6 +495,7 @@ Test(kernels, decode_equals_the_reference)
             if (!kernels_reference.encode[d])
                 continue;
             kernels_reference.encode[d](x, stored + 1, N);
+            make_finite((enum dtype)d, stored + 1);
             check_decode((enum dtype)d, stored + 1, N, distributions[i].name);
         }
     }
@@ -498,15 +507,12 @@ Test(kernels, decode_of_random_bytes_equals_the_reference)
     static uint8_t stored[N * 8 + MARGIN];
     for (int i = 0; i < DTYPE_COUNT; i++) {
         const enum dtype d = (enum dtype)i;
-        const struct dtype_traits *t = &dtype_traits[d];
         if (!kernels_reference.decode[d])
             continue;
         seed = 200 + (uint64_t)i;
         for (size_t b = 0; b < N * 8; b++)
             stored[b] = (uint8_t)below(256);
-        for (size_t at; (at = codec_first_nonfinite(d, stored + 1, N)) < N && t->block_elems > 1;)
-            memset(stored + 1 + at / t->block_elems * t->block_bytes, (int)below(100),
-                   t->block_bytes);
+        make_finite(d, stored + 1);
         check_decode(d, stored + 1, N, "random bytes");
     }
 }
