@@ -45,8 +45,8 @@
 /* All bits that m_bits() can set. */
 #define LANES_MASK ((1u << LANES) - 1)
 
-/* Everything is inlined, so that constants reach the loops. Instrumented code is not: compilers would
- * take half an hour. */
+/* Everything is inlined, so that constants reach the loops. Instrumented code is not: compilers
+ * would take half an hour. */
 #if defined(__SANITIZE_ADDRESS__)
 #define INLINE static inline __attribute__((unused))
 #else
