@@ -246,8 +246,8 @@ const struct command commands[] = {
      "quern compare --json --imatrix imatrix.gguf model-f16.gguf model-q4_k_m.gguf\n"
      "  for a script, errors weighted by importance\n", cmd_compare},
     {"types", "", "list the element types",
-     "For every type: bits per weight, block, which formats can store it, and whether quern reads "
-     "and writes its values.", NULL, COMMON_JSON, NULL, cmd_types},
+     "For every type: bits per weight, block, which formats can store it, whether quern reads "
+     "and writes its values, and what an importance matrix is to it.", NULL, COMMON_JSON, NULL, cmd_types},
     {"help", "[COMMAND]", "explain a command", NULL, NULL, 0, NULL, cmd_help},
     {.name = NULL},
 };

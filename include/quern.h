@@ -121,6 +121,8 @@ struct quern_type {
     bool gguf, safetensors; /* formats that can store it */
     bool can_read;          /* quern can turn it into f32 */
     bool can_write;         /* quern can make it from f32 */
+    bool uses_imatrix;      /* an importance matrix changes what is written */
+    bool needs_imatrix;     /* quantize asks for one, except for embeddings and output.weight */
 };
 /* Type number i, or false when there are no more. */
 QUERN_API bool quern_get_type(size_t i, struct quern_type *out);

@@ -517,23 +517,17 @@ enum dtype mix_choose(struct mix *m, const struct mix_tensor *t, bool *fixed)
     return m->pure ? m->type->base : by_rules(m, t);
 }
 
+bool mix_type_needs_importance(enum dtype d)
+{
+    return d == DTYPE_IQ1_S || d == DTYPE_IQ1_M || d == DTYPE_IQ2_XXS || d == DTYPE_IQ2_XS ||
+           d == DTYPE_IQ2_S || d == DTYPE_IQ3_XXS;
+}
+
 bool mix_requires_importance(const struct mix *m, struct str name, enum dtype d)
 {
     if (mix_is_embedding(name) || str_is(name, "output.weight"))
         return false;
-    switch (d) {
-    case DTYPE_IQ1_S:
-    case DTYPE_IQ1_M:
-    case DTYPE_IQ2_XXS:
-    case DTYPE_IQ2_XS:
-    case DTYPE_IQ2_S:
-    case DTYPE_IQ3_XXS:
-        return true;
-    case DTYPE_Q2_K:
-        return in_set(m, SET(Q2_K_S));
-    default:
-        return false;
-    }
+    return mix_type_needs_importance(d) || (d == DTYPE_Q2_K && in_set(m, SET(Q2_K_S)));
 }
 
 enum dtype mix_fallback(enum dtype wanted, uint64_t row)

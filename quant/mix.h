@@ -56,6 +56,8 @@ struct mix_tensor {
  * fails when it does not fit). */
 enum dtype mix_choose(struct mix *m, const struct mix_tensor *t, bool *fixed);
 
+/* A type that is garbage without importance. */
+bool mix_type_needs_importance(enum dtype d);
 /* Would this type be garbage for this tensor without importance? Such a file is refused. */
 bool mix_requires_importance(const struct mix *m, struct str name, enum dtype d);
 

@@ -1,6 +1,7 @@
 /* type_api.c - the public face of element types and kernel tables. */
 #include "core/error.h"
 #include "quant/codec.h"
+#include "quant/mix.h"
 
 bool quern_get_type(size_t i, struct quern_type *out)
 {
@@ -14,7 +15,9 @@ bool quern_get_type(size_t i, struct quern_type *out)
                                .gguf = t->gguf_id != NO_GGUF_ID,
                                .safetensors = t->st_name != NULL,
                                .can_read = codec_can_decode((enum dtype)i),
-                               .can_write = codec_can_encode((enum dtype)i)};
+                               .can_write = codec_can_encode((enum dtype)i),
+                               .uses_imatrix = codec_uses_importance((enum dtype)i),
+                               .needs_imatrix = mix_type_needs_importance((enum dtype)i)};
     return true;
 }
 

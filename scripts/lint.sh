@@ -68,7 +68,7 @@ step_cppcheck() {
             --std=c11 -D__x86_64__ -D__GNUC__=12 -D_GNU_SOURCE -DKERNELS_ISA=portable -I. -Iinclude -j2 \
             --inline-suppr --suppress=missingInclude --suppress=missingIncludeSystem --suppress=unknownMacro \
             --suppress=invalidPointerCast --suppress=incorrectLogicOperator \
-            --suppress=arrayIndexOutOfBoundsCond --suppress=uninitvar:quant/kernels/merging.inc \
+            --suppress=arrayIndexOutOfBoundsCond --suppress="uninitvar:quant/kernels/*" \
             --suppress=normalCheckLevelMaxBranches --suppress=preprocessorErrorDirective \
             --template='{file}:{line}: {severity}: {message} [{id}]'
 }
