@@ -3,7 +3,9 @@
 
 #include <inttypes.h>
 
+#include "importance.h"
 #include "quant/codec.h"
+#include "quant/mix.h"
 
 /* ---- the op --------------------------------------------------------------------------------- */
 
@@ -107,32 +109,24 @@ static const struct tensor *as_bytes(struct arena *arena, const struct tensor *t
     return view;
 }
 
-/* A .dat does not tell which of its values belong to one matrix: there the tensor does. */
+/* What quantize takes, and what it ignores, is taken and ignored here. */
 static enum quern_status give_importance(struct step *s, struct plan *p,
                                          const struct imatrix_entry *e, struct quern_error *err)
 {
+    bool fits;
+    TRY(importance_attach(p, s, e, &fits, err));
+    if (fits || mix_is_embedding(s->name))
+        return QUERN_OK;
     uint64_t nmats = 1;
     for (unsigned d = 0; d + 2 < s->ndims; d++)
         nmats *= s->dims[d];
-    const uint64_t ncols = s->ndims ? s->dims[s->ndims - 1] : 1;
-    struct imatrix_entry *own = ARENA_NEW(&p->arena, struct imatrix_entry, 1);
-    if (!own)
-        return fail_memory(err, sizeof *own);
-    *own = *e;
-    s->importance = own;
-    if (!e->counts && e->nmats == 1 && e->ncols == ncols * nmats) {
-        own->ncols = ncols;
-        own->nmats = nmats;
-    }
-    if (own->ncols == ncols && own->nmats == nmats)
-        return QUERN_OK;
     return in_file(
         err, p->imatrix->model->path,
         in_tensor(err, s->name,
                   fail(err, QUERN_EUSAGE, "shape",
                        "importance of %" PRIu64 " columns, %" PRIu64 " times" WANT
                        "expected %" PRIu64 " columns, %" PRIu64 " times, as in the models",
-                       e->ncols, e->nmats, ncols, nmats)));
+                       e->ncols, e->nmats, s->ndims ? s->dims[s->ndims - 1] : 1, nmats)));
 }
 
 static enum quern_status add_step(struct builder *b, const struct tensor *x, const struct tensor *y,

@@ -135,29 +135,30 @@ static enum quern_status refuse(struct importance *im, const struct step *s,
     return QUERN_OK;
 }
 
-/* As many values as the tensor has columns, for each of its matrices. Which of them belong to one
- * matrix is told by the tensor: a .dat does not know. */
-static enum quern_status fit(struct importance *im, struct step *s, const struct imatrix_entry *e,
-                             bool *fits, struct quern_error *err)
+static uint64_t matrices_of(const struct step *s)
 {
-    const uint64_t ncols = s->dims[s->ndims - 1], nvalues = e->sums->nelems;
-    uint64_t nmats = 1;
+    uint64_t n = 1;
     for (unsigned d = 0; d + 2 < s->ndims; d++)
-        nmats *= s->dims[d];
-    *fits = nvalues == ncols * nmats;
-    if (!*fits && !mix_is_embedding(s->name))
-        return in_tensor(err, s->name,
-                         fail(err, QUERN_EUSAGE, "imatrix",
-                              "its importance matrix entry has %" PRIu64 " values" WANT
-                              "expected %" PRIu64 " (%" PRIu64 " columns of %" PRIu64 " matri%s)",
-                              nvalues, ncols * nmats, ncols, nmats, nmats == 1 ? "x" : "ces"));
+        n *= s->dims[d];
+    return n;
+}
+
+static uint64_t columns_of(const struct step *s)
+{
+    return s->ndims ? s->dims[s->ndims - 1] : 1;
+}
+
+enum quern_status importance_attach(struct plan *p, struct step *s, const struct imatrix_entry *e,
+                                    bool *fits, struct quern_error *err)
+{
+    const uint64_t ncols = columns_of(s), nmats = matrices_of(s);
+    *fits = e->sums->nelems == ncols * nmats;
     if (!*fits)
         return QUERN_OK;
-    /* Also for types that make nothing of it: stats weigh errors by it. */
     s->importance = e;
     if (e->ncols == ncols && e->nmats == nmats)
         return QUERN_OK;
-    struct imatrix_entry *own = arena_alloc(&im->plan->arena, sizeof *own);
+    struct imatrix_entry *own = arena_alloc(&p->arena, sizeof *own);
     if (!own)
         return fail_memory(err, sizeof *own);
     *own = *e;
@@ -165,6 +166,21 @@ static enum quern_status fit(struct importance *im, struct step *s, const struct
     own->nmats = nmats;
     s->importance = own;
     return QUERN_OK;
+}
+
+/* Also for types that make nothing of it: stats weigh errors by it. */
+static enum quern_status fit(struct importance *im, struct step *s, const struct imatrix_entry *e,
+                             bool *fits, struct quern_error *err)
+{
+    TRY(importance_attach(im->plan, s, e, fits, err));
+    if (*fits || mix_is_embedding(s->name))
+        return QUERN_OK;
+    const uint64_t ncols = columns_of(s), nmats = matrices_of(s);
+    return in_tensor(err, s->name,
+                     fail(err, QUERN_EUSAGE, "imatrix",
+                          "its importance matrix entry has %" PRIu64 " values" WANT
+                          "expected %" PRIu64 " (%" PRIu64 " columns of %" PRIu64 " matri%s)",
+                          e->sums->nelems, ncols * nmats, ncols, nmats, nmats == 1 ? "x" : "ces"));
 }
 
 enum quern_status importance_give(struct importance *im, struct step *s, struct str name,

@@ -29,6 +29,12 @@ enum quern_status importance_keys(const struct importance *im, struct meta_list 
 enum quern_status importance_give(struct importance *im, struct step *s, struct str name,
                                   bool required, struct quern_error *err);
 
+/* Sets s->importance to e when that has a value for every column of every matrix of the step, else
+ * says that it does not fit. Which values belong to one matrix is told by the step: a .dat does not
+ * know, and one count may serve several. EMEMORY. */
+enum quern_status importance_attach(struct plan *p, struct step *s, const struct imatrix_entry *e,
+                                    bool *fits, struct quern_error *err);
+
 /* Notes on tensors without entry and on entries without tensor in m. */
 enum quern_status importance_notes(const struct importance *im, const struct model *m,
                                    struct quern_error *err);

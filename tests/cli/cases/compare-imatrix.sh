@@ -26,3 +26,6 @@ for r in (compared, stats):
 print("compare gives what --stats gave:", compared["errors"] == stats["errors"], sum("weighted_rmse" in t for t in stats["errors"]["tensors"]))
 END
 done
+# One count for all experts is what quantize takes, too.
+must quantize -q m/moe.gguf moe.gguf Q4_0
+q compare -q --imatrix m/moe-flat.imatrix.gguf m/moe.gguf moe.gguf
