@@ -17,7 +17,7 @@ bool row_sums_needed(const struct step *s);
 
 /* Mean of squares of a row of what the step copies, summed in order in one float as llama.cpp does.
  * The row is read again, a piece at a time: it may be longer than all memory, and lie in several
- * tiles. */
+ * tiles. EFORMAT names the element when the sum is not finite. */
 enum quern_status row_sums_get(const struct step *s, struct row_sums *sums, uint64_t row,
                                float *sigma2, struct quern_error *err);
 
