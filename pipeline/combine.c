@@ -82,6 +82,19 @@ static enum quern_status counts_raw(const struct step *s, const uint8_t *const s
     return QUERN_OK;
 }
 
+static enum quern_status check_finite(const struct step *s, const float *y, uint64_t first,
+                                      size_t n, struct quern_error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (y[i] > FLT_MAX)
+            return in_tensor(err, s->name,
+                             fail(err, QUERN_EFORMAT, "nonfinite",
+                                  "value %" PRIu64 " becomes Inf" WANT
+                                  "expected sums that a 32-bit float can hold",
+                                  first + i));
+    return QUERN_OK;
+}
+
 /* One part after the other, each sum rounded: the order of the inputs is part of the result. */
 static enum quern_status sums_raw(const struct step *s, const uint8_t *const src[], uint8_t *dst,
                                   size_t nbytes, uint64_t at, struct quern_error *err)
@@ -98,14 +111,7 @@ static enum quern_status sums_raw(const struct step *s, const uint8_t *const src
         for (size_t i = 0; i < n; i++)
             y[i] += x[i] * p->factor;
     }
-    for (size_t i = 0; i < n; i++)
-        if (y[i] > FLT_MAX)
-            return in_tensor(err, s->name,
-                             fail(err, QUERN_EFORMAT, "nonfinite",
-                                  "value %" PRIu64 " becomes Inf" WANT
-                                  "expected sums that a 32-bit float can hold",
-                                  first + i));
-    return QUERN_OK;
+    return check_finite(s, y, first, n, err);
 }
 
 /* A .dat has means, times its number of calls. Where nothing was counted all columns are alike. */
@@ -135,7 +141,8 @@ static enum quern_status rows_raw(const struct step *s, const uint8_t *const src
             value = stop;
         }
     }
-    return QUERN_OK;
+    /* A mean times the calls of the busiest expert may be more than its sum was. */
+    return check_finite(s, y, first, (size_t)(end - first), err);
 }
 
 static const struct op op_sums = {.name = "add", .raw = sums_raw};

@@ -408,6 +408,14 @@ Test(combine, bad_values)
         const char *a = write_gguf("a.gguf", &(struct keys){0}, parts, 2);
         must_fail(JOB(scratch("out.gguf"), 0, a, a), QUERN_EFORMAT, "nonfinite", cases[i].tensor);
     }
+    /* A .dat has the mean of each expert times the calls of the busiest. */
+    const float sums[] = {1, 3e38f}, counts[] = {1024, 1};
+    const struct part parts[] = {
+        {"w.in_sum2", 2, 1, sums,   DTYPE_F32},
+        {"w.counts",  2, 1, counts, DTYPE_F32}
+    };
+    const char *b = write_gguf("b.gguf", &(struct keys){0}, parts, 2);
+    must_fail(JOB(scratch("out.dat"), 0, b), QUERN_EFORMAT, "nonfinite", "w");
     CHECK_LEAKS();
 }
 
