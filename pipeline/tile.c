@@ -185,11 +185,12 @@ static enum quern_status fail_overflow(const struct piece *p, enum dtype d, cons
     for (size_t j = i; j < end && j < p->n; j++)
         if (fabs(value_at(p->step, y, j)) > fabs(value_at(p->step, y, worst)))
             worst = j;
-    return in_tensor(err, p->step->name,
-                     fail(err, QUERN_EFORMAT, "value-range",
-                          "element %" PRIu64 " is %g" WANT
-                          "%s cannot store it; choose another type",
-                          p->first + worst, value_at(p->step, y, worst), dtype_traits[d].name));
+    return in_tensor(
+        err, p->step->name,
+        fail(err, QUERN_EFORMAT, "value-range",
+             "element %" PRIu64 " is %g" WANT "%s cannot store it%s; choose another type",
+             p->first + worst, value_at(p->step, y, worst), dtype_traits[d].name,
+             p->importance && codec_uses_importance(d) ? " with this importance" : ""));
 }
 
 /* ---- pieces --------------------------------------------------------------------------------- */

@@ -19,3 +19,10 @@ for model in nan inf large huge; do
     q quantize --keep-names --arch x --imatrix w.dat $model.safetensors out.gguf Q4_0
 done
 q quantize --keep-names --arch x --imatrix w.dat nan.safetensors out.gguf Q5_1
+# Importance can be too large as well.
+python3 - <<'END'
+import struct
+name = b"blk.0.attn_v.weight"
+open("h.dat", "wb").write(struct.pack("<ii", 1, len(name)) + name + struct.pack("<ii256f", 1, 256, *[3e38] * 256))
+END
+q quantize -q --imatrix h.dat m/dense-f16.gguf out.gguf Q4_K
