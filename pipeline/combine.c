@@ -280,6 +280,7 @@ static enum quern_status gather_all(struct combine *c, struct quern_error *err)
     size_t total = 0;
     for (size_t k = 0; k < r->ninputs; k++) {
         total += r->inputs[k]->nentries;
+        c->plan->held_bytes += r->inputs[k]->arena.nbytes;
         TRY(plan_add_model(c->plan, r->inputs[k]->model, err));
     }
     c->sums = ARENA_NEW(&c->plan->arena, struct sum, total);

@@ -90,6 +90,7 @@ static struct step look_at(const struct tensor *t, const struct source *source, 
 static enum quern_status build(struct plan *p, const struct imatrix *im, struct quern_error *err)
 {
     const size_t n = 2 * (size_t)im->nentries;
+    p->held_bytes = im->arena.nbytes;
     struct source *sources = ARENA_NEW(&p->arena, struct source, n);
     struct look *looks = ARENA_NEW(&p->arena, struct look, n);
     p->steps = ARENA_NEW(&p->arena, struct step, n);

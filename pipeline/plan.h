@@ -138,6 +138,7 @@ struct plan {
     uint32_t nmodels;
     bool owns_models;
     struct imatrix *imatrix; /* owned; or NULL */
+    uint64_t held_bytes;     /* memory for the run that neither plan nor models count */
     const char **notes;
     uint32_t nnotes;
     /* Per step, when a run was asked for stats or the plan compares: the sums over its elements,

@@ -120,7 +120,7 @@ struct memory {
 
 static void survey(const struct plan *p, struct memory *m)
 {
-    *m = (struct memory){.metadata = p->arena.nbytes};
+    *m = (struct memory){.metadata = p->arena.nbytes + p->held_bytes};
     for (uint32_t i = 0; i < p->nmodels; i++)
         m->metadata += model_bytes(p->models[i]);
     if (p->imatrix) /* its model is one of those */

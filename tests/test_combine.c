@@ -419,6 +419,24 @@ Test(combine, bad_values)
     CHECK_LEAKS();
 }
 
+Test(combine, mem_counts_the_entries)
+{
+    struct imatrix *a = open_good(POCKET_GGUF), *b = open_good(POCKET_DAT), *both[] = {a, b};
+    const struct combine_request r = {.inputs = both, .ninputs = 2, .output = scratch("o.gguf")};
+    struct plan *p;
+    cr_assert(combine_plan(&r, &p, NULL) == QUERN_OK);
+    const uint64_t least = plan_min_mem(p);
+    p->held_bytes = 0;
+    cr_assert_eq(least - plan_min_mem(p), a->arena.nbytes + b->arena.nbytes);
+    plan_free(p);
+    cr_assert(imatrix_lint_plan(a, &p, NULL) == QUERN_OK);
+    cr_assert_eq(p->held_bytes, a->arena.nbytes);
+    plan_free(p);
+    imatrix_close(a);
+    imatrix_close(b);
+    CHECK_LEAKS();
+}
+
 /* ---- lint ----------------------------------------------------------------------------------- */
 
 static void expect_findings(const char *path, const char *model_path,
