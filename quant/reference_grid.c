@@ -344,7 +344,7 @@ static void encode_im_IQ2_XXS(const float *x, const float *qw, float row_sigma2,
                               struct block_iq2_xxs *b)
 {
     struct sub subs[SUPER / 32];
-    uint8_t scales[SUPER / 16];
+    uint8_t scales[SUPER / 16] = {0};
     (void)row_sigma2;
     search_block(&iq2_xxs, x, qw, subs);
     float d;
@@ -364,7 +364,7 @@ static void encode_im_IQ2_XS(const float *x, const float *qw, float row_sigma2,
                              struct block_iq2_xs *b)
 {
     struct sub subs[SUPER / 16];
-    uint8_t scales[SUPER / 16];
+    uint8_t scales[SUPER / 16] = {0};
     (void)row_sigma2;
     search_block(&iq2_xs, x, qw, subs);
     float d;
@@ -382,7 +382,7 @@ static void encode_im_IQ2_XS(const float *x, const float *qw, float row_sigma2,
 static void encode_iq2_s(const float *x, const float *qw, struct block_iq2_s *b)
 {
     struct sub subs[SUPER / 16];
-    uint8_t scales[SUPER / 16];
+    uint8_t scales[SUPER / 16] = {0};
     search_block(&iq2_s, x, qw, subs);
     float d;
     memset(b, 0, sizeof *b);
@@ -413,7 +413,7 @@ static void encode_im_IQ2_S(const float *x, const float *qw, float row_sigma2,
 static void encode_iq3_xxs(const float *x, const float *qw, struct block_iq3_xxs *b)
 {
     struct sub subs[SUPER / 32];
-    uint8_t scales[SUPER / 16];
+    uint8_t scales[SUPER / 16] = {0};
     search_block(&iq3_xxs, x, qw, subs);
     float d;
     memset(b, 0, sizeof *b);
@@ -443,7 +443,7 @@ static void encode_im_IQ3_XXS(const float *x, const float *qw, float row_sigma2,
 static void encode_iq3_s(const float *x, const float *qw, struct block_iq3_s *b)
 {
     struct sub subs[SUPER / 32];
-    uint8_t scales[SUPER / 16];
+    uint8_t scales[SUPER / 16] = {0};
     search_block(&iq3_s, x, qw, subs);
     float d;
     memset(b, 0, sizeof *b);
@@ -558,7 +558,7 @@ static struct sums fit_moved(const struct grid *g, const float *x, const float *
 static void cut_to_points(const struct grid *g, const float *x, const float *w, int n,
                           const int *order, struct cut *cut, uint16_t *codes)
 {
-    uint8_t levels[MAX_SUB];
+    uint8_t levels[MAX_SUB] = {0};
     for (int i = 0; i < n; i++)
         levels[order[i]] = i < cut->low ? 0 : i < cut->high ? 1 : 2;
     if (cut->scale < 0.0f) {
