@@ -93,6 +93,13 @@ bool dtype_is_float(enum dtype d);
 /* Bytes of nelems elements. False when they are no whole blocks or the number leaves 64 bits. */
 bool dtype_bytes(enum dtype d, uint64_t nelems, uint64_t *nbytes);
 
+/* The same for elements that are in memory already; a short last block counts as a whole one. */
+static inline size_t dtype_stored(enum dtype d, uint64_t nelems)
+{
+    const struct dtype_traits *t = &dtype_traits[d];
+    return (size_t)((nelems + t->block_elems - 1) / t->block_elems * t->block_bytes);
+}
+
 /* Look-ups return false when there is no such type. Names for users are matched in any case. */
 bool dtype_from_gguf(uint32_t gguf_id, enum dtype *out);
 bool dtype_from_safetensors(struct str name, enum dtype *out);

@@ -44,7 +44,7 @@ struct piece {
     uint64_t chunk;          /* index of the chunk */
     uint64_t first;          /* flat index of the first element */
     size_t n;                /* elements, at most PIECE */
-    const float *importance; /* of each element while measuring; NULL when the step has none */
+    const float *importance; /* of each element, where it is asked for; else NULL */
 };
 
 /* x[k] has n elements of source k: float, or double when step->wide. */

@@ -11,18 +11,12 @@ bool row_sums_needed(const struct step *s)
     return s->importance && codec_uses_row_sigma2(s->dtype);
 }
 
-static uint64_t stored(enum dtype d, uint64_t n)
-{
-    const struct dtype_traits *t = &dtype_traits[d];
-    return n / t->block_elems * t->block_bytes;
-}
-
 static enum quern_status read_piece(const struct source *src, struct row_sums *sums, uint64_t first,
                                     size_t n, struct quern_error *err)
 {
     const enum dtype d = src->tensor->dtype;
-    TRY(model_pread(src->model, src->tensor->file, sums->raw, (size_t)stored(d, n),
-                    src->tensor->offset + stored(d, first), err));
+    TRY(model_pread(src->model, src->tensor->file, sums->raw, dtype_stored(d, n),
+                    src->tensor->offset + dtype_stored(d, first), err));
     codec_kernels()->decode[d](sums->raw, sums->x, n);
     return QUERN_OK;
 }

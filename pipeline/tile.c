@@ -15,12 +15,6 @@ static size_t width(const struct step *s)
     return s->wide ? sizeof(double) : sizeof(float);
 }
 
-static size_t stored(enum dtype d, uint64_t n)
-{
-    const struct dtype_traits *t = &dtype_traits[d];
-    return (size_t)((n + t->block_elems - 1) / t->block_elems * t->block_bytes);
-}
-
 static size_t padded(size_t n)
 {
     return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
@@ -43,9 +37,9 @@ bool step_is_raw(const struct step *s)
 
 size_t tile_bytes(const struct step *s, uint64_t n)
 {
-    size_t total = padded(s->op->carry_bytes) + padded(stored(s->dtype, n));
+    size_t total = padded(s->op->carry_bytes) + padded(dtype_stored(s->dtype, n));
     for (unsigned k = 0; k < s->nsources; k++)
-        total += padded(stored(s->sources[k].tensor->dtype, n));
+        total += padded(dtype_stored(s->sources[k].tensor->dtype, n));
     if (!step_is_raw(s) || s->stats)
         total += (s->nsources + 2u) * padded(PIECE * width(s));
     if (s->importance)
@@ -80,9 +74,9 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
     const struct step *s = t->step;
     uint8_t *at = w->block;
     c->carry = take(&at, s->op->carry_bytes);
-    c->out = take(&at, stored(s->dtype, t->n));
+    c->out = take(&at, dtype_stored(s->dtype, t->n));
     for (unsigned k = 0; k < s->nsources; k++)
-        c->raw[k] = take(&at, stored(s->sources[k].tensor->dtype, t->n));
+        c->raw[k] = take(&at, dtype_stored(s->sources[k].tensor->dtype, t->n));
     if (s->importance)
         c->importance = (float *)take(&at, PIECE * sizeof(float));
     if (row_sums_needed(s)) {
@@ -113,8 +107,8 @@ static enum quern_status read_sources(const struct tile *t, struct cut *c, uint6
     for (unsigned k = 0; k < t->step->nsources; k++) {
         const struct source *src = &t->step->sources[k];
         const enum dtype d = src->tensor->dtype;
-        const size_t n = stored(d, t->n);
-        const uint64_t at = src->tensor->offset + stored(d, t->first);
+        const size_t n = dtype_stored(d, t->n);
+        const uint64_t at = src->tensor->offset + dtype_stored(d, t->first);
         const enum quern_status status =
             model_pread(src->model, src->tensor->file, (void *)c->raw[k], n, at, err);
         if (status != QUERN_OK)
@@ -234,7 +228,8 @@ static enum quern_status encode_rows(const struct piece *p, struct cut *c, const
         float sigma2;
         n = p->n - i < left ? p->n - i : (size_t)left;
         TRY(row_sums_get(s, &c->sums, at / length, &sigma2, err));
-        codec_encode(s->dtype, x + i, p->importance + i, sigma2, out + stored(s->dtype, i), n);
+        codec_encode(s->dtype, x + i, p->importance + i, sigma2, out + dtype_stored(s->dtype, i),
+                     n);
     }
     return QUERN_OK;
 }
@@ -323,7 +318,7 @@ static void measure_raw(const struct tile *t, const struct piece *p, struct cut 
         return;
     if ((!dtype_is_float(d) && !dtype_is_quantized(d)) || !codec_can_decode(d))
         return;
-    decode(p->step, d, c->raw[0] + stored(d, p->first - t->first), (void *)c->x[0], p->n);
+    decode(p->step, d, c->raw[0] + dtype_stored(d, p->first - t->first), (void *)c->x[0], p->n);
     add_errors(t, p, c->x[0], c->x[0]);
 }
 
@@ -341,10 +336,10 @@ static enum quern_status run_piece(const struct tile *t, struct piece *p, struct
     }
     for (unsigned k = 0; k < s->nsources; k++) {
         const enum dtype d = s->sources[k].tensor->dtype;
-        decode(s, d, c->raw[k] + stored(d, at), (void *)c->x[k], p->n);
+        decode(s, d, c->raw[k] + dtype_stored(d, at), (void *)c->x[k], p->n);
     }
     if (t->pass == s->npasses)
-        return apply_piece(t, p, c, c->out + stored(s->dtype, at), err);
+        return apply_piece(t, p, c, c->out + dtype_stored(s->dtype, at), err);
     if (t->pass == 0 && !s->op->sees_nonfinite)
         TRY(check_sources(p, c, err));
     s->op->measure(p, t->pass, c->x, counts,
@@ -370,8 +365,8 @@ static enum quern_status run_pieces(const struct tile *t, struct cut *c, uint64_
 static enum quern_status write_tile(const struct tile *t, const uint8_t *bytes, uint64_t *moved,
                                     struct quern_error *err)
 {
-    const size_t n = stored(t->step->dtype, t->n);
-    const uint64_t at = t->step->offset + stored(t->step->dtype, t->first);
+    const size_t n = dtype_stored(t->step->dtype, t->n);
+    const uint64_t at = t->step->offset + dtype_stored(t->step->dtype, t->first);
     *moved += n;
     return pwrite_full(t->out->fd, bytes, n, at, t->out->final_path, err);
 }
@@ -387,8 +382,8 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
             TRY(run_pieces(t, &c, w->counts, err));
         if (t->step->op == &op_copy)
             return write_tile(t, c.raw[0], moved, err);
-        TRY(t->step->op->raw(t->step, c.raw, c.out, stored(t->step->dtype, t->n),
-                             stored(t->step->dtype, t->first), err));
+        TRY(t->step->op->raw(t->step, c.raw, c.out, dtype_stored(t->step->dtype, t->n),
+                             dtype_stored(t->step->dtype, t->first), err));
         return write_tile(t, c.out, moved, err);
     }
     assert(t->step->nsources > 0); /* only bytes can be made from nothing */

@@ -202,11 +202,6 @@ static size_t at_most_some(size_t n)
     return n < SOME ? n : SOME;
 }
 
-static size_t stored_bytes(enum dtype d, size_t nelems)
-{
-    return nelems / dtype_traits[d].block_elems * dtype_traits[d].block_bytes;
-}
-
 void codec_decode_f64(enum dtype d, const void *stored, double *out, size_t nelems)
 {
     if (d == DTYPE_F64) {
@@ -215,7 +210,7 @@ void codec_decode_f64(enum dtype d, const void *stored, double *out, size_t nele
     }
     decode_fn *decode = codec_kernels()->decode[d];
     const char *p = stored;
-    for (size_t n; nelems > 0; nelems -= n, out += n, p += stored_bytes(d, n)) {
+    for (size_t n; nelems > 0; nelems -= n, out += n, p += dtype_stored(d, n)) {
         float x[SOME];
         n = at_most_some(nelems);
         decode(p, x, n);
@@ -232,7 +227,7 @@ void codec_encode_f64(enum dtype d, const double *x, void *stored, size_t nelems
     }
     encode_fn *encode = codec_kernels()->encode[d];
     char *p = stored;
-    for (size_t n; nelems > 0; nelems -= n, x += n, p += stored_bytes(d, n)) {
+    for (size_t n; nelems > 0; nelems -= n, x += n, p += dtype_stored(d, n)) {
         float narrow[SOME];
         n = at_most_some(nelems);
         for (size_t i = 0; i < n; i++)
@@ -330,7 +325,7 @@ size_t codec_first_nonfinite(enum dtype d, const void *stored, size_t nelems)
 
     const struct kernels *k = codec_kernels();
     const char *p = stored;
-    for (size_t done = 0, n; done < nelems; done += n, p += stored_bytes(d, n)) {
+    for (size_t done = 0, n; done < nelems; done += n, p += dtype_stored(d, n)) {
         float x[SOME];
         n = at_most_some(nelems - done);
         k->decode[d](p, x, n);

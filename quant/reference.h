@@ -99,7 +99,19 @@ BLOCK_ENCODE_IM_LIST(X)
         }                                                                                    \
     }
 
-/* ---- shared by encoders --------------------------------------------------------------------- */
+/* ---- shared by decoders and encoders -------------------------------------------------------- */
+
+/* Scale and minimum s of the eight 6-bit pairs in 12 bytes. */
+static inline void scale_and_min(const uint8_t *scales, int s, int *scale, int *min)
+{
+    if (s < 4) {
+        *scale = scales[s] & 63;
+        *min = scales[s + 4] & 63;
+    } else {
+        *scale = (scales[s + 4] & 15) | scales[s - 4] >> 6 << 4;
+        *min = scales[s + 4] >> 4 | scales[s] >> 6 << 4;
+    }
+}
 
 /* A scale so small that its reciprocal is infinite sends every quotient out of range. llama.cpp
  * then converts an impossible float to an integer, which C leaves open; its x86-64 builds get

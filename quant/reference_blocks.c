@@ -9,6 +9,7 @@
 
 #include "grids.h"
 #include "levels.h"
+#include "searches.h"
 #include "small_floats.h"
 
 /* Defines reference_decode_ID from decode_ID, which does one block. */
@@ -170,18 +171,6 @@ static void decode_Q3_K(const struct block_q3_k *b, float *y)
         const int high = b->scales[8 + s % 4] >> s / 4 * 2 & 3;
         const int minus = b->hmask[e % 32] >> e / 32 & 1 ? 0 : 4;
         y[e] = d * (float)((low | high << 4) - 32) * (float)(low_two_bits(b->qs, e) - minus);
-    }
-}
-
-/* Scale and minimum s of the eight 6-bit pairs in 12 bytes. */
-static void scale_and_min(const uint8_t *scales, int s, int *scale, int *min)
-{
-    if (s < 4) {
-        *scale = scales[s] & 63;
-        *min = scales[s + 4] & 63;
-    } else {
-        *scale = (scales[s + 4] & 15) | scales[s - 4] >> 6 << 4;
-        *min = scales[s + 4] >> 4 | scales[s] >> 6 << 4;
     }
 }
 
@@ -379,19 +368,6 @@ static uint8_t to_u8(float x)
     return (uint8_t)to_int(x);
 }
 
-/* The largest |x|, with its sign; the first one when there are several. */
-static float signed_max(const float *x, int n)
-{
-    float amax = 0.0f, max = 0.0f;
-    for (int j = 0; j < n; j++) {
-        if (amax < fabsf(x[j])) {
-            amax = fabsf(x[j]);
-            max = x[j];
-        }
-    }
-    return max;
-}
-
 static void min_and_max(const float *x, int n, float *min, float *max)
 {
     *min = x[0];
@@ -402,11 +378,6 @@ static void min_and_max(const float *x, int n, float *min, float *max)
         if (x[j] > *max)
             *max = x[j];
     }
-}
-
-static int min_int(int a, int b)
-{
-    return a < b ? a : b;
 }
 
 static void encode_Q4_0(const float *x, struct block_q4_0 *b)

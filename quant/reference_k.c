@@ -238,17 +238,6 @@ static void put_scale_and_min(int s, uint8_t scale, uint8_t min, uint8_t scales[
     }
 }
 
-static void get_scale_and_min(const uint8_t scales[12], int s, int *scale, int *min)
-{
-    if (s < 4) {
-        *scale = scales[s] & 63;
-        *min = scales[s + 4] & 63;
-    } else {
-        *scale = (scales[s + 4] & 15) | scales[s - 4] >> 6 << 4;
-        *min = scales[s + 4] >> 4 | scales[s] >> 6 << 4;
-    }
-}
-
 static uint8_t six_bits(float x)
 {
     const uint8_t l = (uint8_t)nearest(x);
@@ -280,7 +269,7 @@ static void codes_with_min(const float *x, int nmax, const struct head_k *head,
 {
     for (int s = 0; s < 8; s++) {
         int scale, min;
-        get_scale_and_min(head->scales, s, &scale, &min);
+        scale_and_min(head->scales, s, &scale, &min);
         const float d = f16_to_f32(head->d) * (float)scale;
         if (d == 0.0f)
             continue;
