@@ -18,6 +18,7 @@ struct planner {
     const struct merge_request *req;
     struct recipe recipe;
     struct plan *plan;
+    struct arena scratch; /* what only planning needs */
     struct model_set set;
     struct layers layers;
     bool hub[MAX_SOURCES]; /* the model's name is a hub id */
@@ -74,8 +75,7 @@ static enum quern_status open_model(struct planner *pl, unsigned i, struct quern
         for (uint32_t k = 0; k < m->nnotes; k++)
             TRY(plan_note(pl->plan, err, "%s: %s", quoted(str_from(path)).text, m->notes[k]));
     }
-    pl->set.models[i] = m;
-    return QUERN_OK;
+    return view_of_model(m, &pl->scratch, &pl->set.views[i], err);
 }
 
 static enum quern_status open_models(struct planner *pl, struct quern_error *err)
@@ -90,9 +90,14 @@ static enum quern_status open_models(struct planner *pl, struct quern_error *err
 }
 
 /* The model that shapes, types and metadata are taken from. */
+static const struct view *donor_view(const struct planner *pl)
+{
+    return &pl->set.views[pl->set.donor];
+}
+
 static const struct model *donor_of(const struct planner *pl)
 {
-    const struct model *donor = pl->set.models[pl->set.donor];
+    const struct model *donor = donor_view(pl)->model;
     assert(donor);
     return donor;
 }
@@ -205,6 +210,7 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s,
                                   .models = sources,
                                   .nmodels = r->nmodels,
                                   .base = r->base,
+                                  .exact = DTYPE_COUNT,
                                   .arena = &pl->plan->arena};
     return r->method->prepare(&job, s, err);
 }
@@ -216,8 +222,7 @@ static enum quern_status plan_step(struct planner *pl, struct step *s, const str
     if (!sources)
         return fail_memory(err, pl->set.count * sizeof *sources);
     for (unsigned k = 0; k < pl->set.count; k++)
-        sources[k] = (struct source){.model = pl->set.models[k],
-                                     .tensor = model_find(pl->set.models[k], t->name)};
+        sources[k] = *view_find(&pl->set.views[k], t->name);
     *s = (struct step){
         .name = t->name, .dims = t->dims, .ndims = t->ndims, .round_dtype = DTYPE_COUNT};
     if (is_weights(t))
@@ -236,38 +241,37 @@ static int by_name(const void *a, const void *b)
  * safetensors. */
 static const struct tensor **ordered(struct planner *pl)
 {
-    const struct model *donor = donor_of(pl);
-    const struct tensor **order =
-        ARENA_NEW(&pl->plan->arena, const struct tensor *, donor->ntensors + 1);
-    for (uint32_t i = 0; order && i < donor->ntensors; i++)
-        order[i] = &donor->tensors[i];
+    const struct view *donor = donor_view(pl);
+    const struct tensor **order = ARENA_NEW(&pl->scratch, const struct tensor *, donor->count + 1);
+    for (uint32_t i = 0; order && i < donor->count; i++)
+        order[i] = donor->sources[i].tensor;
     if (order && !pl->to_gguf)
-        qsort(order, donor->ntensors, sizeof order[0], by_name);
+        qsort(order, donor->count, sizeof order[0], by_name);
     return order;
 }
 
 static enum quern_status plan_steps(struct planner *pl, struct quern_error *err)
 {
     struct plan *p = pl->plan;
-    const struct model *donor = donor_of(pl);
+    const struct view *donor = donor_view(pl);
     const struct tensor **order = ordered(pl);
-    p->steps = ARENA_NEW(&p->arena, struct step, donor->ntensors + 1);
+    p->steps = ARENA_NEW(&p->arena, struct step, donor->count + 1);
     if (!p->steps || !order)
-        return fail_memory(err, donor->ntensors * sizeof *p->steps);
-    for (uint32_t i = 0; i < donor->ntensors; i++)
-        if (!layers_add(&pl->layers, donor->tensors[i].name))
+        return fail_memory(err, donor->count * sizeof *p->steps);
+    for (uint32_t i = 0; i < donor->count; i++)
+        if (!layers_add(&pl->layers, order[i]->name))
             return fail_memory(err, sizeof pl->layers);
     struct mistakes m = {0};
     check_tensors_alike(&pl->set, &m);
     TRY(mistakes_end(&m, err));
     params_unused_filters(&pl->recipe, donor, &m);
     uint32_t npassed = 0;
-    for (uint32_t i = 0; i < donor->ntensors; i++) {
+    for (uint32_t i = 0; i < donor->count; i++) {
         TRY(plan_step(pl, &p->steps[i], order[i], &m, err));
         npassed += !is_weights(order[i]);
     }
     TRY(mistakes_end(&m, err));
-    p->nsteps = donor->ntensors;
+    p->nsteps = donor->count;
     if (npassed && pl->set.has_base)
         return plan_note(p, err, "%u tensor%s without weights taken from the base", npassed,
                          npassed == 1 ? "" : "s");
@@ -283,10 +287,9 @@ static enum quern_status keep_types(struct planner *pl, struct meta_list *metas,
     uint32_t counts[DTYPE_COUNT] = {0};
     enum dtype most = DTYPE_F32;
     bool changed = false;
-    const struct model *donor = donor_of(pl);
     for (uint32_t i = 0; i < pl->plan->nsteps; i++) {
         const struct step *s = &pl->plan->steps[i];
-        changed |= model_find(donor, s->name)->dtype != s->dtype;
+        changed |= view_find(donor_view(pl), s->name)->tensor->dtype != s->dtype;
         if (++counts[s->dtype] > counts[most])
             most = s->dtype;
     }
@@ -373,6 +376,9 @@ enum quern_status merge_plan(const struct merge_request *req, struct plan **out,
         return QUERN_EMEMORY;
     const enum quern_status status = build(&pl, err);
     layers_free(&pl.layers);
+    for (unsigned i = 0; i < MAX_SOURCES; i++)
+        view_free(&pl.set.views[i]);
+    arena_free(&pl.scratch);
     recipe_free(&pl.recipe);
     if (status == QUERN_OK)
         *out = pl.plan;

@@ -35,7 +35,10 @@ struct merge_job {
     const struct merge_values *values;
     const struct source *models;
     unsigned nmodels;
-    int base; /* index of the base, or -1 */
+    int base;         /* index of the base, or -1 */
+    enum dtype exact; /* round after every operation to this type, as mergekit does; DTYPE_COUNT:
+                       * once, at the end */
+    uint64_t seed;    /* of methods that draw random numbers */
     struct arena *arena;
 };
 

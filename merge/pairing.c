@@ -116,11 +116,11 @@ static enum quern_status check_no_scales(const struct model *m, struct quern_err
 
 enum quern_status check_models_alike(const struct model_set *set, struct quern_error *err)
 {
-    const struct model *donor = set->models[set->donor];
+    const struct model *donor = set->views[set->donor].model;
     for (unsigned i = 0; i < set->count; i++) {
-        TRY(check_format(donor, set->models[i], err));
-        TRY(check_architecture(donor, set->models[i], err));
-        TRY(check_no_scales(set->models[i], err));
+        TRY(check_format(donor, set->views[i].model, err));
+        TRY(check_architecture(donor, set->views[i].model, err));
+        TRY(check_no_scales(set->views[i].model, err));
     }
     return QUERN_OK;
 }
@@ -159,86 +159,87 @@ static bool is_vocabulary(struct str name)
     return str_is(name, "output.weight");
 }
 
-static void at_tensor(struct quern_error *e, const struct model *m, const struct tensor *t)
+/* An error about a tensor of an input: its name and file. */
+static void at_source(struct quern_error *e, const struct source *s)
 {
-    in_tensor(e, t->name, QUERN_EUSAGE);
-    in_file(e, m->files[t->file].path, QUERN_EUSAGE);
+    in_source(e, s, QUERN_EUSAGE);
 }
 
-static void wrong_shape(const struct model *a, const struct tensor *x, const struct model *b,
-                        const struct tensor *y, struct mistakes *m)
+static void wrong_shape(const struct source *a, const struct source *b, struct mistakes *m)
 {
     struct quern_error *e = mistake(m);
+    const struct tensor *x = a->tensor, *y = b->tensor;
     const char *why = "models must have the same shapes to be merged";
     if (is_vocabulary(x->name) && x->ndims == 2 && y->ndims == 2 && x->dims[1] == y->dims[1])
         why = "the vocabularies have different sizes: merge models with the same tokenizer, or "
               "resize the embeddings of one first (aligning them by token is not supported yet)";
     fail(e, QUERN_EUSAGE, "shape", "its shape is %s and in '%s' it is %s" WANT "%s",
-         shape_of(y).text, quoted(str_from(a->path)).text, shape_of(x).text, why);
-    at_tensor(e, b, y);
+         shape_of(y).text, quoted(str_from(a->model->path)).text, shape_of(x).text, why);
+    at_source(e, b);
 }
 
-static void missing(const struct model *has, const struct tensor *t, const struct model *lacks,
-                    struct mistakes *m)
+static void missing(const struct source *has, const struct view *lacks, struct mistakes *m)
 {
     struct quern_error *e = mistake(m);
-    const bool head = str_is(t->name, "lm_head.weight") || str_is(t->name, "output.weight");
+    const struct str name = has->tensor->name;
+    const bool head = str_is(name, "lm_head.weight") || str_is(name, "output.weight");
     fail(e, QUERN_EUSAGE, "missing-tensor", "it is not in '%s'" WANT "%s",
-         quoted(str_from(lacks->path)).text,
+         quoted(str_from(lacks->model->path)).text,
          head ? "expected all models to tie the output head to the embeddings, or none"
               : "expected the same tensors in all models");
-    at_tensor(e, has, t);
+    at_source(e, has);
 }
 
-static void wrong_type(const struct model *a, const struct tensor *x, const struct model *b,
-                       const struct tensor *y, struct mistakes *m)
+static void wrong_type(const struct source *a, const struct source *b, struct mistakes *m)
 {
     struct quern_error *e = mistake(m);
     fail(e, QUERN_EUSAGE, "type",
          "its type is %s and in '%s' it is %s" WANT "expected one type: these are not weights",
-         dtype_traits[y->dtype].name, quoted(str_from(a->path)).text, dtype_traits[x->dtype].name);
-    at_tensor(e, b, y);
+         dtype_traits[b->tensor->dtype].name, quoted(str_from(a->model->path)).text,
+         dtype_traits[a->tensor->dtype].name);
+    at_source(e, b);
 }
 
-static void check_readable(const struct model *model, const struct tensor *t, struct mistakes *m)
+static void check_readable(const struct source *s, struct mistakes *m)
 {
-    if (!is_weights(t) || codec_can_decode(t->dtype))
+    const enum dtype d = s->tensor->dtype;
+    if (!is_weights(s->tensor) || codec_can_decode(d))
         return;
     struct quern_error *e = mistake(m);
     fail(e, QUERN_EUNSUPPORTED, "type", "its type is %s" WANT "quern cannot read that type yet",
-         dtype_traits[t->dtype].name);
-    at_tensor(e, model, t);
+         dtype_traits[d].name);
+    at_source(e, s);
 }
 
-static void check_pair(const struct model *a, const struct tensor *x, const struct model *b,
-                       const struct tensor *y, struct mistakes *m)
+static void check_pair(const struct source *a, const struct source *b, struct mistakes *m)
 {
+    const struct tensor *x = a->tensor, *y = b->tensor;
     if (!same_shape(x, y))
-        wrong_shape(a, x, b, y, m);
+        wrong_shape(a, b, m);
     else if (is_weights(x) != is_weights(y) || (!is_weights(x) && x->dtype != y->dtype))
-        wrong_type(a, x, b, y, m);
+        wrong_type(a, b, m);
     else
-        check_readable(b, y, m);
+        check_readable(b, m);
 }
 
 void check_tensors_alike(const struct model_set *set, struct mistakes *m)
 {
-    const struct model *donor = set->models[set->donor];
-    for (uint32_t i = 0; i < donor->ntensors; i++) {
-        const struct tensor *x = &donor->tensors[i];
-        check_readable(donor, x, m);
+    const struct view *donor = &set->views[set->donor];
+    for (uint32_t i = 0; i < donor->count; i++) {
+        const struct source *x = &donor->sources[i];
+        check_readable(x, m);
         for (unsigned k = 0; k < set->count; k++) {
-            const struct tensor *y = model_find(set->models[k], x->name);
-            if (set->models[k] == donor)
+            if (k == set->donor)
                 continue;
+            const struct source *y = view_find(&set->views[k], x->tensor->name);
             if (y)
-                check_pair(donor, x, set->models[k], y, m);
+                check_pair(x, y, m);
             else
-                missing(donor, x, set->models[k], m);
+                missing(x, &set->views[k], m);
         }
     }
     for (unsigned k = 0; k < set->count; k++)
-        for (uint32_t i = 0; i < set->models[k]->ntensors; i++)
-            if (!model_find(donor, set->models[k]->tensors[i].name))
-                missing(set->models[k], &set->models[k]->tensors[i], donor, m);
+        for (uint32_t i = 0; i < set->views[k].count; i++)
+            if (!view_find(donor, set->views[k].sources[i].tensor->name))
+                missing(&set->views[k].sources[i], donor, m);
 }

@@ -3,11 +3,11 @@
 #define QUERN_PAIRING_H
 
 #include "merge/mistakes.h"
-#include "pipeline/plan.h"
+#include "merge/view.h"
 
-/* Models to merge, in the order of the recipe; one may be there twice. */
+/* What is merged, in the order of the recipe; a model may be there twice. */
 struct model_set {
-    struct model *models[MAX_SOURCES];
+    struct view views[MAX_SOURCES];
     unsigned count;
     unsigned donor; /* whose shapes, types and metadata the result has: the base, else the first */
     bool has_base;  /* the donor is a base */

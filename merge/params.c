@@ -123,18 +123,18 @@ void params_missing(const struct recipe *r, struct mistakes *m)
 }
 
 static void unused_filters(const struct recipe *r, const struct setting *s,
-                           const struct model *tensors, struct mistakes *m)
+                           const struct view *tensors, struct mistakes *m)
 {
     for (uint32_t i = 0; i < s->nchoices; i++) {
         const struct choice *c = &s->choices[i];
         bool used = c->filter.n == 0;
-        for (uint32_t t = 0; !used && t < tensors->ntensors; t++)
-            used = fits(c, tensors->tensors[t].name);
+        for (uint32_t t = 0; !used && t < tensors->count; t++)
+            used = fits(c, tensors->sources[t].tensor->name);
         if (used)
             continue;
         struct quern_error *e = mistake(m);
         const char *example =
-            tensors->ntensors ? tensors->tensors[tensors->ntensors / 2].name.p : "";
+            tensors->count ? tensors->sources[tensors->count / 2].tensor->name.p : "";
         fail(e, QUERN_EUSAGE, "filter",
              "line %" PRIu32 ": filter '%s' is part of no tensor name" WANT
              "names here look like '%s'",
@@ -143,7 +143,7 @@ static void unused_filters(const struct recipe *r, const struct setting *s,
     }
 }
 
-void params_unused_filters(const struct recipe *r, const struct model *tensors, struct mistakes *m)
+void params_unused_filters(const struct recipe *r, const struct view *tensors, struct mistakes *m)
 {
     for (unsigned i = 0; i < r->method->nparams; i++)
         unused_filters(r, &r->settings[i], tensors, m);

@@ -8,6 +8,7 @@
 
 #include "merge/mistakes.h"
 #include "merge/recipe.h"
+#include "merge/view.h"
 
 /* Values when no tensor can differ: no filter and no gradient anywhere. False when they can. */
 bool params_constant(const struct recipe *r, struct merge_values *out);
@@ -21,7 +22,7 @@ void params_of(const struct recipe *r, struct str tensor, double position, struc
 void params_missing(const struct recipe *r, struct mistakes *m);
 
 /* Every filter that is part of no tensor name is a mistake. */
-void params_unused_filters(const struct recipe *r, const struct model *tensors, struct mistakes *m);
+void params_unused_filters(const struct recipe *r, const struct view *tensors, struct mistakes *m);
 
 /* ---- where a tensor stands in its model ----------------------------------------------------- */
 

@@ -265,7 +265,7 @@ static enum quern_status gather(struct combine *c, struct str name, uint32_t *at
         if (at[k] == im->nentries || !str_eq(im->entries[at[k]].name, name))
             continue;
         const struct imatrix_entry *e = &im->entries[at[k]++];
-        sources[s->nparts] = (struct source){im->model, e->sums};
+        sources[s->nparts] = (struct source){.model = im->model, .tensor = e->sums};
         order[s->nparts++] = (struct part){im, e, e->counts ? 1.0f : (float)c->chunk_size};
     }
     TRY(settle_shape(s, err));
@@ -326,7 +326,8 @@ static enum quern_status add_count_step(struct combine *c, const struct sum *s,
     if (!sources)
         return fail_memory(err, s->ncounted * sizeof *sources);
     for (unsigned k = 0; k < s->ncounted; k++)
-        sources[k] = (struct source){s->parts[k].im->model, s->parts[k].e->counts};
+        sources[k] =
+            (struct source){.model = s->parts[k].im->model, .tensor = s->parts[k].e->counts};
     TRY(add_step(c, s, ".counts", s->nmats, 1, &op_counts, err));
     p->steps[p->nsteps - 1].sources = sources;
     p->steps[p->nsteps - 1].nsources = (uint8_t)s->ncounted;

@@ -100,7 +100,7 @@ static enum quern_status build(struct plan *p, const struct imatrix *im, struct 
         const struct tensor *both[] = {im->entries[i].sums, im->entries[i].counts};
         for (unsigned k = 0; k < 2 && both[k]; k++) {
             const uint32_t at = p->nsteps++;
-            sources[at] = (struct source){im->model, both[k]};
+            sources[at] = (struct source){.model = im->model, .tensor = both[k]};
             looks[at].least = k == 1 ? 0.5f : 0;
             p->steps[at] = look_at(both[k], &sources[at], &looks[at]);
         }

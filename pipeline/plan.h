@@ -17,13 +17,39 @@
 #define PIECE 8192u
 #define CHUNK 65536u
 
-#define MAX_SOURCES 17 /* sixteen models and a base */
+#define MAX_SOURCES 65 /* sixty-four models and a base */
 
-/* Something that yields the elements of a tensor in the shape the step wants. */
+struct source_kind;
+
+/* Something that yields the elements of a tensor in the shape the step wants: a tensor as it is
+ * stored, or with a kind, values that are made while they are read (an adapter added, rows laid out
+ * anew ...). Then tensor describes them: name, shape and the type they would be stored in; its file
+ * is the one to name in messages, its offset means nothing. */
 struct source {
     struct model *model;
     const struct tensor *tensor;
+    const struct source_kind *kind; /* NULL: the tensor as it is stored */
+    const void *params;             /* the kind's */
 };
+
+struct source_kind {
+    const char *name;
+    /* Memory of one worker for one source, all zero at the start of a tile and then kept from read
+     * to read, which go upwards. It counts what it gives to the sources it reads from. */
+    size_t (*scratch_bytes)(const struct source *s, bool wide);
+    /* Elements [first, first + n), n at most PIECE, as float, or double when wide. Adds the bytes
+     * read to *moved. Must give the same values wherever a read begins. */
+    enum quern_status (*read)(const struct source *s, void *scratch, bool wide, uint64_t first,
+                              size_t n, void *x, uint64_t *moved, struct quern_error *err);
+};
+
+/* The same for any source, stored ones included. */
+size_t source_scratch_bytes(const struct source *s, bool wide);
+enum quern_status source_read(const struct source *s, void *scratch, bool wide, uint64_t first,
+                              size_t n, void *x, uint64_t *moved, struct quern_error *err);
+/* Names tensor and file of the source in the error. */
+enum quern_status in_source(struct quern_error *err, const struct source *s,
+                            enum quern_status status);
 
 struct step;
 
@@ -41,6 +67,7 @@ struct piece {
     const struct step *step;
     void *state;             /* the step's, written by combine only */
     void *carry;             /* this worker's, carry_bytes */
+    void *fetched;           /* this worker's, fetch_bytes */
     uint64_t chunk;          /* index of the chunk */
     uint64_t first;          /* flat index of the first element */
     size_t n;                /* elements, at most PIECE */
@@ -58,6 +85,12 @@ struct op {
 
     size_t (*state_bytes)(const struct step *s); /* NULL: none */
     size_t carry_bytes;
+    /* For statistics of rows. Called before measure and apply of every piece, to get from outside
+     * of the piece, with source_read(), what they need: into p->fetched, which is all zero at the
+     * start of a tile and kept from piece to piece. Both NULL when nothing is needed. */
+    size_t (*fetch_bytes)(const struct step *s);
+    enum quern_status (*fetch)(const struct piece *p, unsigned pass, uint64_t *moved,
+                               struct quern_error *err);
     /* All four may be NULL when npasses of every step is 0. */
     struct measure_need (*need)(const struct step *s, unsigned pass);
     void (*measure)(const struct piece *p, unsigned pass, const void *const x[], uint64_t *counts,

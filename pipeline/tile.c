@@ -30,16 +30,29 @@ bool step_is_raw(const struct step *s)
     if (!s->op->raw || rounds_first(s))
         return false;
     for (unsigned k = 0; k < s->nsources; k++)
-        if (s->sources[k].tensor->dtype != s->dtype)
+        if (s->sources[k].kind || s->sources[k].tensor->dtype != s->dtype)
             return false;
     return true;
 }
 
+static size_t fetch_bytes(const struct step *s)
+{
+    return s->op->fetch_bytes ? s->op->fetch_bytes(s) : 0;
+}
+
+/* For a source of a tile: its bytes as they are stored, or the scratch of its kind. */
+static size_t source_bytes(const struct step *s, unsigned k, uint64_t n)
+{
+    const struct source *src = &s->sources[k];
+    return src->kind ? source_scratch_bytes(src, s->wide) : dtype_stored(src->tensor->dtype, n);
+}
+
 size_t tile_bytes(const struct step *s, uint64_t n)
 {
-    size_t total = padded(s->op->carry_bytes) + padded(dtype_stored(s->dtype, n));
+    size_t total = padded(s->op->carry_bytes) + padded(fetch_bytes(s));
+    total += padded(dtype_stored(s->dtype, n));
     for (unsigned k = 0; k < s->nsources; k++)
-        total += padded(dtype_stored(s->sources[k].tensor->dtype, n));
+        total += padded(source_bytes(s, k, n));
     if (!step_is_raw(s) || s->stats)
         total += (s->nsources + 2u) * padded(PIECE * width(s));
     if (s->importance)
@@ -57,9 +70,10 @@ struct cut {
     void *y;
     uint8_t *round; /* a piece as round_dtype */
     uint8_t *out;
-    void *carry;
+    void *carry, *fetched;
     float *importance; /* of a piece */
     struct row_sums sums;
+    uint64_t moved; /* bytes read by kinds and fetches */
 };
 
 static uint8_t *take(uint8_t **at, size_t n)
@@ -74,9 +88,14 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
     const struct step *s = t->step;
     uint8_t *at = w->block;
     c->carry = take(&at, s->op->carry_bytes);
+    c->fetched = take(&at, fetch_bytes(s));
+    memset(c->fetched, 0, fetch_bytes(s));
     c->out = take(&at, dtype_stored(s->dtype, t->n));
-    for (unsigned k = 0; k < s->nsources; k++)
-        c->raw[k] = take(&at, dtype_stored(s->sources[k].tensor->dtype, t->n));
+    for (unsigned k = 0; k < s->nsources; k++) {
+        c->raw[k] = take(&at, source_bytes(s, k, t->n));
+        if (s->sources[k].kind)
+            memset((void *)c->raw[k], 0, source_bytes(s, k, t->n));
+    }
     if (s->importance)
         c->importance = (float *)take(&at, PIECE * sizeof(float));
     if (row_sums_needed(s)) {
@@ -93,26 +112,20 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
     c->round = take(&at, PIECE * width(s));
 }
 
-static enum quern_status in_source(struct quern_error *err, const struct step *s, unsigned k,
-                                   enum quern_status status)
-{
-    const struct source *src = &s->sources[k];
-    in_tensor(err, src->tensor->name, status);
-    return in_file(err, src->model->files[src->tensor->file].path, status);
-}
-
 static enum quern_status read_sources(const struct tile *t, struct cut *c, uint64_t *moved,
                                       struct quern_error *err)
 {
     for (unsigned k = 0; k < t->step->nsources; k++) {
         const struct source *src = &t->step->sources[k];
         const enum dtype d = src->tensor->dtype;
+        if (src->kind)
+            continue;
         const size_t n = dtype_stored(d, t->n);
         const uint64_t at = src->tensor->offset + dtype_stored(d, t->first);
         const enum quern_status status =
             model_pread(src->model, src->tensor->file, (void *)c->raw[k], n, at, err);
         if (status != QUERN_OK)
-            return in_source(err, t->step, k, status);
+            return in_source(err, src, status);
         *moved += n;
     }
     return QUERN_OK;
@@ -153,7 +166,7 @@ static enum quern_status check_sources(const struct piece *p, const struct cut *
     for (unsigned k = 0; k < p->step->nsources; k++) {
         const size_t i = first_nonfinite(p->step, c->x[k], p->n);
         if (i < p->n)
-            return in_source(err, p->step, k,
+            return in_source(err, &p->step->sources[k],
                              fail_nonfinite(err, value_at(p->step, c->x[k], i), p->first + i));
     }
     return QUERN_OK;
@@ -249,7 +262,7 @@ static enum quern_status encode(const struct piece *p, struct cut *c, const void
         x = (const float *)c->round;
     }
     if (row_sums_needed(s))
-        TRY(in_source(err, s, 0, encode_rows(p, c, x, out, err)));
+        TRY(in_source(err, &s->sources[0], encode_rows(p, c, x, out, err)));
     else
         codec_encode(s->dtype, x, p->importance, 0.0f, out, p->n);
     if (s->reference_bugs)
@@ -322,6 +335,23 @@ static void measure_raw(const struct tile *t, const struct piece *p, struct cut 
     add_errors(t, p, c->x[0], c->x[0]);
 }
 
+/* The piece of every source, which begins at element `at` of the tile. */
+static enum quern_status get_values(const struct piece *p, struct cut *c, uint64_t at,
+                                    struct quern_error *err)
+{
+    const struct step *s = p->step;
+    for (unsigned k = 0; k < s->nsources; k++) {
+        const struct source *src = &s->sources[k];
+        const enum dtype d = src->tensor->dtype;
+        if (src->kind)
+            TRY(source_read(src, (void *)c->raw[k], s->wide, p->first, p->n, (void *)c->x[k],
+                            &c->moved, err));
+        else
+            decode(s, d, c->raw[k] + dtype_stored(d, at), (void *)c->x[k], p->n);
+    }
+    return QUERN_OK;
+}
+
 static enum quern_status run_piece(const struct tile *t, struct piece *p, struct cut *c,
                                    uint64_t *counts, struct quern_error *err)
 {
@@ -334,10 +364,9 @@ static enum quern_status run_piece(const struct tile *t, struct piece *p, struct
         measure_raw(t, p, c);
         return QUERN_OK;
     }
-    for (unsigned k = 0; k < s->nsources; k++) {
-        const enum dtype d = s->sources[k].tensor->dtype;
-        decode(s, d, c->raw[k] + dtype_stored(d, at), (void *)c->x[k], p->n);
-    }
+    TRY(get_values(p, c, at, err));
+    if (s->op->fetch)
+        TRY(s->op->fetch(p, t->pass, &c->moved, err));
     if (t->pass == s->npasses)
         return apply_piece(t, p, c, c->out + dtype_stored(s->dtype, at), err);
     if (t->pass == 0 && !s->op->sees_nonfinite)
@@ -350,7 +379,7 @@ static enum quern_status run_piece(const struct tile *t, struct piece *p, struct
 static enum quern_status run_pieces(const struct tile *t, struct cut *c, uint64_t *counts,
                                     struct quern_error *err)
 {
-    struct piece p = {.step = t->step, .state = t->state, .carry = c->carry};
+    struct piece p = {.step = t->step, .state = t->state, .carry = c->carry, .fetched = c->fetched};
     for (uint64_t done = 0; done < t->n; done += p.n) {
         p.first = t->first + done;
         p.chunk = p.first / CHUNK;
@@ -388,6 +417,7 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
     }
     assert(t->step->nsources > 0); /* only bytes can be made from nothing */
     TRY(run_pieces(t, &c, w->counts, err));
+    *moved += c.moved;
     if (t->pass < t->step->npasses)
         return QUERN_OK;
     return write_tile(t, c.out, moved, err);

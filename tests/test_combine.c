@@ -14,7 +14,7 @@ TestSuite(combine, .init = scratch_begin, .fini = scratch_end);
 #define POCKET_DAT  "tests/data/pocket/pocket-base.imatrix.dat"
 
 struct job {
-    const char *inputs[20]; /* up to the first NULL */
+    const char *inputs[MAX_SOURCES + 2]; /* up to the first NULL */
     const char *output;
     uint32_t chunk_size;
     unsigned threads;

@@ -1,0 +1,28 @@
+/* view.h - a model as a merge sees it: named tensors, each with where its values come from.
+ *
+ * view_of_model() shows the stored tensors. What adds an adapter, lays out a vocabulary anew or
+ * stands for the result of an earlier stage replaces sources of a view or adds some; the planner
+ * knows no difference. */
+#ifndef QUERN_VIEW_H
+#define QUERN_VIEW_H
+
+#include "pipeline/plan.h"
+
+struct view {
+    struct model *model;    /* its files and metadata */
+    struct source *sources; /* its tensors in their order, then what was added; the arena's */
+    uint32_t count, capacity;
+    struct name_table added; /* index of what is no tensor of the model; malloc'ed */
+};
+
+/* All zero is a valid empty view. The arena must outlive it. */
+enum quern_status view_of_model(struct model *m, struct arena *arena, struct view *v,
+                                struct quern_error *err);
+/* Adds a source under the name of its tensor; replaces the one that has this name. */
+enum quern_status view_set(struct view *v, struct arena *arena, const struct source *s,
+                           struct quern_error *err);
+/* NULL when there is none of this name. */
+const struct source *view_find(const struct view *v, struct str name);
+void view_free(struct view *v);
+
+#endif

@@ -1,0 +1,55 @@
+/* source.c - read the elements of a source, whatever kind it is. */
+#include "plan.h"
+#include "quant/codec.h"
+
+#define MOST_BLOCK 256u
+
+enum quern_status in_source(struct quern_error *err, const struct source *s,
+                            enum quern_status status)
+{
+    in_tensor(err, s->tensor->name, status);
+    if (!s->model || s->model->nfiles == 0)
+        return status;
+    return in_file(err, s->model->files[s->tensor->file].path, status);
+}
+
+/* A stored tensor is read in whole blocks, which may begin before the first element asked for. */
+struct stored_scratch {
+    double values[PIECE + 2 * MOST_BLOCK];
+    uint8_t raw[(PIECE + 2 * MOST_BLOCK) * sizeof(double)];
+};
+
+size_t source_scratch_bytes(const struct source *s, bool wide)
+{
+    return s->kind ? s->kind->scratch_bytes(s, wide) : sizeof(struct stored_scratch);
+}
+
+static enum quern_status read_stored(const struct source *s, struct stored_scratch *scratch,
+                                     bool wide, uint64_t first, size_t n, void *x, uint64_t *moved,
+                                     struct quern_error *err)
+{
+    const enum dtype d = s->tensor->dtype;
+    const size_t block = dtype_traits[d].block_elems, width = wide ? sizeof(double) : sizeof(float);
+    const size_t before = first % block, whole = (before + n + block - 1) / block * block;
+    const size_t nbytes = dtype_stored(d, whole);
+    TRY(model_pread(s->model, s->tensor->file, scratch->raw, nbytes,
+                    s->tensor->offset + dtype_stored(d, first - before), err));
+    *moved += nbytes;
+    void *to = whole == n ? x : scratch->values;
+    if (wide)
+        codec_decode_f64(d, scratch->raw, to, whole);
+    else
+        codec_kernels()->decode[d](scratch->raw, to, whole);
+    if (to != x)
+        memcpy(x, (const uint8_t *)to + before * width, n * width);
+    return QUERN_OK;
+}
+
+enum quern_status source_read(const struct source *s, void *scratch, bool wide, uint64_t first,
+                              size_t n, void *x, uint64_t *moved, struct quern_error *err)
+{
+    const enum quern_status status = s->kind
+                                         ? s->kind->read(s, scratch, wide, first, n, x, moved, err)
+                                         : read_stored(s, scratch, wide, first, n, x, moved, err);
+    return status == QUERN_OK || s->kind ? status : in_source(err, s, status);
+}
