@@ -8,6 +8,7 @@
 #include "merge/card.h"
 #include "merge/pairing.h"
 #include "merge/params.h"
+#include "merge/vocab_align.h"
 #include "pipeline/carry.h"
 #include "pipeline/retype.h"
 #include "quant/mix.h"
@@ -21,6 +22,7 @@ struct planner {
     struct arena scratch; /* what only planning needs */
     struct model_set set;
     struct layers layers;
+    struct vocab_result vocabulary;
     bool hub[MAX_SOURCES]; /* the model's name is a hub id */
     bool to_gguf, to_file; /* output is one file: GGUF, safetensors */
 };
@@ -57,9 +59,7 @@ static enum quern_status check_supported(const struct planner *pl, struct quern_
         const char *name;
         bool given;
     } keys[] = {
-        {"tokenizer_source", r->tokenizer_source != NULL},
-        {"tokenizer",        r->tokenizer != NULL       },
-        {"chat_template",    r->chat_template.n > 0     },
+        {"chat_template", r->chat_template.n > 0},
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (keys[i].given)
@@ -122,6 +122,16 @@ static enum quern_status open_models(struct planner *pl, struct quern_error *err
     for (unsigned i = 0; i < pl->recipe.nmodels; i++)
         TRY(open_model(pl, i, err));
     return QUERN_OK;
+}
+
+static enum quern_status align_vocabularies(struct planner *pl, struct quern_error *err)
+{
+    const struct vocab_job job = {.recipe = &pl->recipe,
+                                  .places = &pl->req->places,
+                                  .set = &pl->set,
+                                  .plan = pl->plan,
+                                  .scratch = &pl->scratch};
+    return vocab_align(&job, &pl->vocabulary, err);
 }
 
 /* The model that shapes, types and metadata are taken from. */
@@ -408,6 +418,7 @@ static enum quern_status build(struct planner *pl, struct quern_error *err)
     TRY(check_supported(pl, err));
     TRY(open_models(pl, err));
     TRY(check_models_alike(&pl->set, err));
+    TRY(align_vocabularies(pl, err));
     TRY(check_conversion(pl, err));
     TRY(plan_steps(pl, err));
     return lay_out(pl, err);
@@ -421,6 +432,7 @@ enum quern_status merge_plan(const struct merge_request *req, struct plan **out,
         return QUERN_EMEMORY;
     const enum quern_status status = build(&pl, err);
     layers_free(&pl.layers);
+    vocab_result_free(&pl.vocabulary);
     for (unsigned i = 0; i < MAX_SOURCES; i++)
         view_free(&pl.set.views[i]);
     arena_free(&pl.scratch);
