@@ -47,7 +47,7 @@ void reader_ref(struct reader *d, const struct yaml_node *n, const char *what,
             reader_unknown_key(d, i, what, keys, sizeof keys / sizeof *keys);
     }
     if (!yaml_get(n, "model"))
-        reader_wrong(d, n, QUERN_EUSAGE, "recipe", "%s is a map without 'model' or 'path'", what);
+        reader_wrong(d, n, QUERN_EUSAGE, "recipe", "%s has no 'model' or 'path'", what);
 }
 
 /* ---- taking apart ---------------------------------------------------------------------------- */

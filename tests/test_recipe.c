@@ -204,8 +204,7 @@ Test(recipe, adapters)
         cr_assert(strstr(err.text, "{model: {path:"), "%s", err.text);
     }
     recipe_free(&recipe);
-    refused("merge_method: linear\nmodels: [{model: {lora: b}}]\n", QUERN_EUSAGE,
-            "without 'model'");
+    refused("merge_method: linear\nmodels: [{model: {lora: b}}]\n", QUERN_EUSAGE, "has no 'model'");
     refused("merge_method: linear\nmodels: [{model: {model: a, lore: b}}]\n", QUERN_EUSAGE,
             "did you mean 'lora'?");
     CHECK_LEAKS();
@@ -384,7 +383,8 @@ Test(recipe, models)
     refused("merge_method: linear\nmodels: a\n", QUERN_EUSAGE, "models is text");
     refused("merge_method: linear\nmodels: [a]\n", QUERN_EUSAGE, "without the key 'model'");
     refused("merge_method: linear\nmodels: [{model: }]\n", QUERN_EUSAGE, "model is nothing");
-    refused("merge_method: linear\nmodels: [{model: {}}]\n", QUERN_EUSAGE, "empty map");
+    refused("merge_method: linear\nmodels: [{model: {}}]\n", QUERN_EUSAGE,
+            "has no 'model' or 'path'");
     refused("merge_method: linear\nmodels: [{model: {pth: x}}]\n", QUERN_EUSAGE, "'pth'");
     refused("merge_method: linear\nmodels: [{model: a, parameter: {}}]\n", QUERN_EUSAGE,
             "did you mean 'parameters'?");
