@@ -6,9 +6,10 @@
 
 #include "core/io.h"
 #include "merge/card.h"
+#include "merge/chat_template.h"
 #include "merge/pairing.h"
 #include "merge/params.h"
-#include "merge/vocab_align.h"
+#include "merge/vocab_files.h"
 #include "pipeline/carry.h"
 #include "pipeline/retype.h"
 #include "quant/mix.h"
@@ -55,17 +56,6 @@ static enum quern_status load_recipe(struct planner *pl, struct quern_error *err
 static enum quern_status check_supported(const struct planner *pl, struct quern_error *err)
 {
     const struct recipe *r = &pl->recipe;
-    const struct {
-        const char *name;
-        bool given;
-    } keys[] = {
-        {"chat_template", r->chat_template.n > 0},
-    };
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (keys[i].given)
-            return in_file(
-                err, r->path,
-                fail(err, QUERN_EUNSUPPORTED, "recipe", "'%s' is not supported yet", keys[i].name));
     for (unsigned i = 0; i < r->nmodels; i++)
         if (r->models[i].ref.override_architecture.n)
             return in_file(err, r->path,
@@ -390,10 +380,14 @@ static enum quern_status add_card(struct planner *pl, struct quern_error *err)
 static enum quern_status lay_out_directory(struct planner *pl, struct quern_error *err)
 {
     const struct model *donor = donor_of(pl);
+    struct str template;
     const uint64_t asked = pl->req->shard_bytes;
     const uint64_t shard = asked == 0 ? DEFAULT_SHARD : asked == UINT64_MAX ? 0 : asked;
     if (donor->dir)
         TRY(plan_carry_over(pl->plan, donor->dir, recipe_out_dtype(&pl->recipe), err));
+    TRY(vocab_files(&pl->vocabulary, pl->plan, err));
+    TRY(chat_template_text(&pl->recipe, &pl->set, &pl->plan->arena, &template, err));
+    TRY(chat_template_file(pl->plan, template, err));
     if (!pl->req->no_model_card)
         TRY(add_card(pl, err));
     return layout_directory(pl->plan, pl->req->output, donor->metas, donor->nmetas, shard, err);

@@ -149,10 +149,6 @@ static enum quern_status read_input(struct aligner *a, unsigned k, struct quern_
     struct vocab_input *in = &a->inputs[k];
     const struct model *m = a->job->set->views[k].model;
     in->name = ref_name(ref_of(a, k));
-    in->same_as = k;
-    for (unsigned i = 0; i < k; i++)
-        if (in->same_as == k && ref_same(ref_of(a, i), ref_of(a, k)))
-            in->same_as = i;
     TRY(count_rows(a, k, err));
     if (m->dir)
         TRY(tokenizer_of(a, m->dir, &in->tokenizer, err));
@@ -342,8 +338,6 @@ static enum quern_status tell_model(const struct aligner *a, const struct row_no
 {
     struct plan *p = a->job->plan;
     const char *name = a->inputs[k].name.text;
-    if (a->inputs[k].same_as != k)
-        return QUERN_OK;
     if (n->beyond[k])
         TRY(plan_note(p, err, "'%s': %u token%s beyond its %" PRIu64 " rows count%s as missing",
                       name, n->beyond[k], plural(n->beyond[k]), a->inputs[k].nrows,

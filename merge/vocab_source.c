@@ -105,7 +105,7 @@ static enum quern_status read_mean(struct reading *r, uint32_t row, uint64_t col
     memset(x, 0, n * (r->wide ? sizeof(double) : sizeof(float)));
     for (unsigned k = 0; k < map->nmodels; k++) {
         const uint32_t theirs = map->own[k][row];
-        if (!map->counts[k] || theirs == NO_ROW)
+        if (theirs == NO_ROW)
             continue;
         TRY(read_inner(r, k, theirs * r->v->width + column, n, r->scratch->piece));
         count++;

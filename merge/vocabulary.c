@@ -21,6 +21,11 @@ static struct token *find(const struct vocabulary *v, struct str text)
     return name_table_find(&v->index, text, text_of, v, &i) ? &v->tokens[i] : NULL;
 }
 
+const struct token *vocabulary_find(const struct vocabulary *v, struct str text)
+{
+    return find(v, text);
+}
+
 static enum quern_status append(struct vocabulary *v, const struct token *t, uint32_t id,
                                 struct quern_error *err)
 {
@@ -202,23 +207,17 @@ static enum quern_status size_map(struct mapper *p, struct quern_error *err)
 static enum quern_status make_room(struct mapper *p, struct arena *arena, struct quern_error *err)
 {
     const uint32_t n = p->map->nkept;
-    bool *counts = ARENA_NEW(arena, bool, p->w->ninputs);
     p->defaults = ARENA_NEW(arena, struct default_row, n);
-    bool room = counts && p->defaults;
+    bool room = p->defaults != NULL;
     for (unsigned k = 0; room && k < p->w->ninputs; k++) {
-        const unsigned same = p->w->inputs[k].same_as;
-        counts[k] = same == k;
-        p->own[k] = same < k ? p->own[same] : ARENA_NEW(arena, uint32_t, n);
+        p->own[k] = ARENA_NEW(arena, uint32_t, n);
         room = p->own[k] != NULL;
-        if (room && same == k)
+        if (room)
             memset(p->own[k], 0xFF, n * sizeof **p->own);
         p->map->own[k] = p->own[k];
     }
-    if (!room)
-        return fail_memory(err, n * sizeof(uint32_t));
-    p->map->counts = counts;
     p->map->defaults = p->defaults;
-    return QUERN_OK;
+    return room ? QUERN_OK : fail_memory(err, n * sizeof(uint32_t));
 }
 
 /* The rows that model k has for the tokens of the result. */
@@ -260,7 +259,7 @@ static struct default_row by_rule(struct mapper *p, const struct token *t)
     unsigned owner = 0, nowners = 0;
     const uint32_t id = t->id;
     for (unsigned k = 0; k < p->w->ninputs; k++)
-        if (p->map->counts[k] && p->own[k][id] != NO_ROW && nowners++ == 0)
+        if (p->own[k][id] != NO_ROW && nowners++ == 0)
             owner = k;
     const uint32_t of_base = p->own[p->w->first][id];
     if (nowners == 1)
@@ -339,8 +338,6 @@ static enum quern_status map_rows(struct mapper *p, struct arena *scratch, struc
         wish_of[t - p->v->tokens] = i + 1;
     }
     for (unsigned k = 0; k < p->w->ninputs; k++) {
-        if (p->w->inputs[k].same_as < k)
-            continue;
         map_tokens(p, k);
         map_rest(p, k);
     }

@@ -10,11 +10,10 @@
 
 #define NO_ROW UINT32_MAX
 
-/* A model as its vocabulary is concerned. Models that are the same twice share a tokenizer. */
+/* A model as far as its vocabulary is concerned. */
 struct vocab_input {
     const struct tokenizer *tokenizer;
     uint64_t nrows;     /* of its embedding: tokens from here on are not had by it */
-    unsigned same_as;   /* the first model of the recipe that is the same */
     struct quoted name; /* in messages */
 };
 
@@ -52,8 +51,6 @@ struct row_map {
     unsigned nmodels;
     const uint32_t *own[MAX_SOURCES];   /* [nkept]: the model's row, or NO_ROW */
     const struct default_row *defaults; /* [nkept] */
-    const bool *counts;                 /* [nmodels]: takes part in means; false for a model that
-                                           is there again */
 };
 
 /* Tokens of the result by id. Texts are the tokenizers'. */
@@ -72,6 +69,8 @@ struct vocabulary {
 enum quern_status vocabulary_build(const struct vocab_wish *w, struct vocabulary *v,
                                    struct quern_error *err);
 void vocabulary_free(struct vocabulary *v);
+/* NULL when there is none of this text. */
+const struct token *vocabulary_find(const struct vocabulary *v, struct str text);
 
 /* What was noticed while rows were looked up; counts per model, one arena array each. */
 struct row_notes {
