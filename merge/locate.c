@@ -172,7 +172,8 @@ enum quern_status check_mappings(const struct places *places, const struct recip
             return fail(err, QUERN_EUSAGE, "usage", "'%s'" WANT "expected ID=PATH",
                         quoted(str_from(text)).text);
         const struct str id = {text, (size_t)(equals - text)};
-        bool used = false;
+        bool used =
+            r->tokenizer.source == TOKENIZER_OF_MODEL && mapping_fits(id, &r->tokenizer.model);
         for (unsigned k = 0; k < r->nmodels; k++)
             used |= mapping_fits(id, &r->models[k].ref);
         if (!used)

@@ -48,6 +48,10 @@ static enum quern_status lay_out_gguf(struct planner *pl, struct quern_error *er
         TRY(plan_retype_gguf(pl->plan, donor, &q, &metas, err));
     else
         TRY(keep_types(pl, &metas, err));
+    struct str template;
+    TRY(chat_template_text(&pl->recipe, &pl->set, &pl->plan->arena, &template, err));
+    if (template.p && !meta_list_set_string(&metas, "tokenizer.chat_template", template))
+        return fail_memory(err, template.n);
     TRY(gguf_alignment_of(&metas, &alignment, err));
     return layout_gguf(pl->plan, pl->req->output, &metas, alignment, err);
 }
@@ -117,6 +121,10 @@ enum quern_status lay_out(struct planner *pl, struct quern_error *err)
     const struct model *donor = donor_of(pl);
     if (pl->to_gguf)
         return lay_out_gguf(pl, err);
+    if (pl->to_file && (pl->vocabulary.changed || pl->recipe.chat_template.n))
+        TRY(plan_note(pl->plan, err,
+                      "the tokenizer of the result is not written: it needs a "
+                      "directory as output"));
     if (pl->to_file)
         return layout_safetensors(pl->plan, pl->req->output, donor->metas, donor->nmetas, err);
     return lay_out_directory(pl, err);

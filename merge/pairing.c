@@ -157,9 +157,11 @@ static void wrong_shape(const struct source *a, const struct source *b, struct m
     struct quern_error *e = mistake(m);
     const struct tensor *x = a->tensor, *y = b->tensor;
     const char *why = "models must have the same shapes to be merged";
-    if (is_vocabulary(x->name) && x->ndims == 2 && y->ndims == 2 && x->dims[1] == y->dims[1])
-        why = "the vocabularies have different sizes: merge models with the same tokenizer, or "
-              "resize the embeddings of one first (aligning them by token is not supported yet)";
+    if (is_vocabulary(x->name) && x->ndims == y->ndims && x->ndims > 0 &&
+        (x->ndims == 1 || (x->ndims == 2 && x->dims[1] == y->dims[1])))
+        why = "the vocabularies have different sizes: tokenizer_source (union, base or a model) in "
+              "the recipe aligns them by token, --allow-crimes merges the rows that all have, by "
+              "number";
     fail(e, QUERN_EUSAGE, "shape", "its shape is %s and in '%s' it is %s" WANT "%s",
          shape_of(y).text, quoted(str_from(a->model->path)).text, shape_of(x).text, why);
     at_source(e, b);

@@ -150,9 +150,11 @@ static enum quern_status read_input(struct aligner *a, unsigned k, struct quern_
     const struct model *m = a->job->set->views[k].model;
     in->name = ref_name(ref_of(a, k));
     TRY(count_rows(a, k, err));
-    if (m->dir)
-        TRY(tokenizer_of(a, m->dir, &in->tokenizer, err));
-    return QUERN_OK;
+    if (m->format != MODEL_GGUF)
+        return m->dir ? tokenizer_of(a, m->dir, &in->tokenizer, err) : QUERN_OK;
+    struct tokenizer *t = &a->out->tokenizers[a->out->ntokenizers++];
+    in->tokenizer = t;
+    return tokenizer_of_gguf(m, t, err);
 }
 
 static enum quern_status read_inputs(struct aligner *a, struct quern_error *err)
@@ -372,6 +374,21 @@ static enum quern_status tell(const struct aligner *a, const struct row_map *map
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+/* The keys of a GGUF are the donor's, so its vocabulary must be, too. */
+static enum quern_status check_gguf(const struct aligner *a, struct quern_error *err)
+{
+    const struct vocab_result *r = a->out;
+    const unsigned donor = a->job->set->donor;
+    if (a->job->set->views[donor].model->format != MODEL_GGUF)
+        return QUERN_OK;
+    if (!r->changed && !r->foreign && r->nrows == a->inputs[donor].nrows)
+        return QUERN_OK;
+    return fail(err, QUERN_EUNSUPPORTED, "vocabulary",
+                "the result would have another vocabulary than '%s'" WANT
+                "that is not supported for GGUF models: use tokenizer_source: base",
+                a->inputs[donor].name.text);
+}
+
 static enum quern_status align(struct aligner *a, struct quern_error *err)
 {
     struct mistakes m = {0};
@@ -391,6 +408,7 @@ static enum quern_status align(struct aligner *a, struct quern_error *err)
     TRY(mistakes_end(&m, err));
     a->out->nrows = map->nrows;
     a->out->changed = v->nstripped || v->nnew || v->nredefined;
+    TRY(check_gguf(a, err));
     return tell(a, map, &notes, err);
 }
 
@@ -401,10 +419,6 @@ enum quern_status vocab_align(const struct vocab_job *job, struct vocab_result *
     if (!out->given)
         return QUERN_OK;
     struct aligner a = {.job = job, .out = out};
-    for (unsigned k = 0; k < job->set->count; k++)
-        if (!job->set->views[k].model || job->set->views[k].model->format == MODEL_GGUF)
-            return fail(err, QUERN_EUNSUPPORTED, "vocabulary",
-                        "a tokenizer setting for GGUF models is not supported yet");
     out->tokenizers = calloc(job->set->count + 1, sizeof *out->tokenizers);
     a.digests = calloc(job->set->count + 1, sizeof *a.digests);
     const enum quern_status status =
