@@ -208,6 +208,69 @@ Test(vocabulary, rules_for_missing_rows)
     cr_assert(n.beyond[2] == 0 && n.unused[2] == 1 && n.nzero == 0);
     w.has_base = false;
     expect_rows(&w, ROWS("0 1 2 m", "a0 0 2 1", "a0 m 1 0"), 4, &n);
+    struct token_wish tokens[] = {
+        {.token = STR("q"),         .source = TOKEN_SAME_OF_MODEL, .force = true},
+        {.token = STR("s"),                         .source = TOKEN_OF_MODEL,                                      .other = STR("q")}, /* of model b */
+        {.token = STR("new"),        .source = TOKEN_ZERO},
+        {.token = STR("p"),.source = TOKEN_OF_MODEL,                            .id = 2, .force = true}, /* of model a */
+        {.token = STR("t"),    .force = true},
+    };
+    wish.tokens = tokens;
+    wish.ntokens = 5;
+    expect_rows(&w, ROWS("!a2 !a1 2 b0 z !z", "!a2 !a1 2 1 z !z", "!a2 !a1 1 0 z !z"), 6, &n);
+    cr_assert(n.beyond[2] == 1 && n.nzero == 1 && str_is(n.zero, "t"));
+    close_all(&v);
+    CHECK_LEAKS();
+}
+
+Test(vocabulary, rows_without_a_token_are_kept)
+{
+    struct row_notes n;
+    struct vocabulary v = {0};
+    input(0, "BPE", "p q", "", 5);
+    input(1, "BPE", "q p r s", "", 6);
+    input(2, "BPE", "p q", "", 3);
+    struct vocab_wish w = wish_of(3, true);
+    wish.source = TOKENIZER_BASE;
+    /* Rows 2 and 3 of b are its tokens r and s: they must not stand for padding of a. */
+    expect_rows(&w, ROWS("0 1 2 3 4", "1 0 a2 a3 4", "0 1 2 a3 a4"), 5, &n);
+    cr_assert(n.unused[1] == 2 && n.dropped[1] == 1 && n.dropped[0] == 0 && n.dropped[2] == 0);
+    wish.pad = 4;
+    expect_rows(&w, ROWS("0 1 2 3 4", "1 0 a2 a3 4", "0 1 2 a3 a4"), 8, &n);
+    wish = (struct tokenizer_wish){.source = TOKENIZER_UNION};
+    expect_rows(&w, ROWS("0 1 b2 b3 4", "1 0 2 3 4", "0 1 b2 b3 a4"), 5, &n);
+    close_all(&v);
+    CHECK_LEAKS();
+}
+
+Test(vocabulary, identity_is_seen)
+{
+    struct vocabulary v;
+    struct row_map map;
+    struct row_notes n;
+    struct quern_error err;
+    struct mistakes m = {0};
+    input(0, "BPE", "p q", "", 4);
+    input(1, "BPE", "p q", "", 3);
+    input(2, "BPE", "q p", "", 4);
+    const struct vocab_wish w = wish_of(3, true);
+    cr_assert(vocabulary_build(&w, &v, &err) == QUERN_OK);
+    cr_assert(vocabulary_rows(&w, &v, &arena, &map, &n, &m, &err) == QUERN_OK);
+    cr_assert(row_map_is_identity(&map, 0, 4));
+    cr_assert(!row_map_is_identity(&map, 1, 3) && !row_map_is_identity(&map, 2, 4));
+    close_all(&v);
+    CHECK_LEAKS();
+}
+
+Test(vocabulary, what_is_wrong_with_tokens)
+{
+    struct vocabulary v;
+    struct row_map map;
+    struct row_notes n;
+    struct quern_error err;
+    struct mistakes m = {0};
+    input(0, "BPE", "p q r", "", 2);
+    input(1, "BPE", "p", "", 0);
     struct token_wish tokens[3] = {{.token = STR("p")}, {.token = STR("q")}, {.token = STR("r")}};
     tokens[0].source = tokens[1].source = TOKEN_OF_MODEL;
     tokens[0].id = 2;
