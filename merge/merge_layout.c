@@ -95,6 +95,8 @@ static enum quern_status lay_out_directory(struct planner *pl, struct quern_erro
     }
     if (donor->dir)
         TRY(plan_carry_over(pl->plan, donor->dir, config.p ? &config : NULL, err));
+    if (pl->req->no_tokenizer)
+        plan_leave_tokenizer(pl->plan);
     if (!pl->req->no_model_card)
         TRY(add_card(pl, err));
     return layout_directory(pl->plan, pl->req->output, donor->metas, donor->nmetas, shard, err);

@@ -88,6 +88,8 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s, const 
     find_values(r, t, &values, m);
     if (m->count > 0)
         return QUERN_OK;
+    if (pl->req->explain && !(s->detail = explain_target(pl, t, &values)))
+        return fail_memory(err, 256);
     s->dtype = s->round_dtype = (uint8_t)out;
     s->wide = out == DTYPE_F64;
     for (unsigned k = 0; k < t->slice->nsources; k++)
@@ -112,6 +114,8 @@ static enum quern_status plan_step(struct planner *pl, struct step *s, const str
     if (is_weights(lead))
         return plan_weights(pl, s, t, m, err);
     plan_bytes(s, t);
+    if (pl->req->explain && !(s->detail = explain_target(pl, t, NULL)))
+        return fail_memory(err, 256);
     return QUERN_OK;
 }
 

@@ -27,6 +27,11 @@ enum quern_status plan_steps(struct planner *pl, struct quern_error *err);
 /* Keys and files of the output, and where everything goes in it. */
 enum quern_status lay_out(struct planner *pl, struct quern_error *err);
 
+/* Sources and parameters of a tensor in words; the plan's. NULL when memory ran out. values: NULL
+ * for bytes that are passed on. */
+const char *explain_target(struct planner *pl, const struct target *t,
+                           const struct merge_values *values);
+
 /* What of the inputs no target uses, into the plan's list of what is left out. */
 enum quern_status list_left_out(struct planner *pl, struct quern_error *err);
 
