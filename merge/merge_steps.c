@@ -1,6 +1,7 @@
 /* merge_steps.c - one step for every tensor of the output. */
 #include <stdlib.h>
 
+#include "merge/crop.h"
 #include "merge/params.h"
 #include "merge/planner.h"
 
@@ -165,8 +166,12 @@ enum quern_status plan_steps(struct planner *pl, struct quern_error *err)
     struct targets *t = &pl->targets;
     struct mistakes m = {.sink = pl->req->sink};
     TRY(targets_list(&pl->recipe, &pl->set, &p->arena, &pl->scratch, t, &m, err));
-    for (uint32_t i = 0; i < t->count; i++)
+    for (uint32_t i = 0; i < t->count; i++) {
+        TRY(crop_target(pl, &t->items[i], &m, err));
         check_target(&t->items[i], &m);
+    }
+    if (t->relaid && !pl->req->allow_crimes)
+        TRY(check_widths(&pl->set, &pl->scratch, err));
     TRY(mistakes_end(&m, err));
     if (!pl->to_gguf && t->count)
         qsort(t->items, t->count, sizeof *t->items, by_name);

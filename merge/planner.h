@@ -14,6 +14,7 @@ struct planner {
     struct targets targets;
     bool hub[MAX_SOURCES]; /* the model's name is a hub id */
     bool to_gguf, to_file; /* output is one file: GGUF, safetensors */
+    uint64_t vocabulary;   /* rows of the embeddings when the donor's were cut; else 0 */
     bool new_head;         /* the result has an output head and its donor has none */
 };
 
