@@ -5,6 +5,7 @@
 
 struct ledger {
     const struct planner *pl;
+    const struct model_ref *ref;
     const struct view *view;
     const bool *used;
     struct quern_error *err;
@@ -13,8 +14,7 @@ struct ledger {
 static enum quern_status left_out(const struct ledger *l, struct str what, const char *why)
 {
     struct plan *p = l->pl->plan;
-    const char *text =
-        arena_printf(&p->arena, "of %s, %s", quoted(str_from(l->view->model->path)).text, why);
+    const char *text = arena_printf(&p->arena, "of %s, %s", ref_name(l->ref).text, why);
     return text ? plan_drop(p, what, text, l->err) : fail_memory(l->err, 256);
 }
 
@@ -101,8 +101,11 @@ static enum quern_status list_view(const struct ledger *l, struct arena *scratch
 enum quern_status list_left_out(struct planner *pl, struct quern_error *err)
 {
     for (unsigned k = 0; k < pl->set.count; k++) {
-        const struct ledger l = {
-            .pl = pl, .view = &pl->set.views[k], .used = pl->targets.used[k], .err = err};
+        const struct ledger l = {.pl = pl,
+                                 .ref = &pl->recipe.models[k].ref,
+                                 .view = &pl->set.views[k],
+                                 .used = pl->targets.used[k],
+                                 .err = err};
         TRY(list_view(&l, &pl->scratch));
     }
     return QUERN_OK;

@@ -165,7 +165,7 @@ static enum quern_status build(struct planner *pl, struct quern_error *err)
     TRY(load_recipe(pl, err));
     TRY(check_supported(pl, err));
     TRY(open_models(pl, err));
-    TRY(check_models_alike(&pl->set, pl->req->allow_crimes, &pl->scratch, err));
+    TRY(check_models_alike(&pl->set, pl->req->allow_crimes, pl->plan, &pl->scratch, err));
     TRY(check_conversion(pl, err));
     TRY(share_heads(&pl->set, &pl->plan->arena, &pl->scratch, &pl->new_head, err));
     TRY(align_vocabularies(pl, err));

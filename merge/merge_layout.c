@@ -1,4 +1,6 @@
 /* merge_layout.c - the keys and files of a merged model, and where everything goes. */
+#include <inttypes.h>
+
 #include "core/io.h"
 #include "merge/card.h"
 #include "merge/chat_template.h"
@@ -71,6 +73,20 @@ static enum quern_status add_card(struct planner *pl, struct quern_error *err)
     return plan_add_side_text(p, "mergekit_config.yml", pl->recipe.text, err);
 }
 
+static enum quern_status set_vocabulary(struct planner *pl, struct str *config,
+                                        struct quern_error *err)
+{
+    struct arena *arena = &pl->plan->arena;
+    const char *size = arena_printf(arena, "%" PRIu64, pl->vocabulary);
+    if (!size)
+        return fail_memory(err, 32);
+    const struct config_edit edits[] = {
+        {.path = "vocab_size",             .value = str_from(size)},
+        {.path = "text_config.vocab_size", .value = str_from(size)}
+    };
+    return config_apply(arena, *config, edits, 2, config, err);
+}
+
 /* config.json of the donor with what the merge changed. */
 static enum quern_status edit_config(struct planner *pl, struct str *config,
                                      struct quern_error *err)
@@ -82,6 +98,8 @@ static enum quern_status edit_config(struct planner *pl, struct str *config,
     struct arena *arena = &pl->plan->arena;
     if (pl->targets.relaid)
         TRY(relayer_config(pl, config, err));
+    if (pl->vocabulary)
+        TRY(set_vocabulary(pl, config, err));
     if (pl->new_head)
         TRY(config_apply(arena, *config, untied, 2, config, err));
     return config_with_dtype(arena, *config, recipe_out_dtype(&pl->recipe), config, err);
@@ -111,6 +129,8 @@ static enum quern_status lay_out_directory(struct planner *pl, struct quern_erro
     if (donor->dir)
         TRY(plan_carry_over(pl->plan, donor->dir, config.p ? &config : NULL, err));
     TRY(add_tokenizer(pl, err));
+    if (pl->req->no_tokenizer)
+        plan_leave_tokenizer(pl->plan);
     if (!pl->req->no_model_card)
         TRY(add_card(pl, err));
     return layout_directory(pl->plan, pl->req->output, donor->metas, donor->nmetas, shard, err);

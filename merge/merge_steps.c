@@ -1,6 +1,7 @@
 /* merge_steps.c - one step for every tensor of the output. */
 #include <stdlib.h>
 
+#include "merge/crop.h"
 #include "merge/params.h"
 #include "merge/planner.h"
 
@@ -88,6 +89,8 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s, const 
     find_values(r, t, &values, m);
     if (m->count > 0)
         return QUERN_OK;
+    if (pl->req->explain && !(s->detail = explain_target(pl, t, &values)))
+        return fail_memory(err, 256);
     s->dtype = s->round_dtype = (uint8_t)out;
     s->wide = out == DTYPE_F64;
     for (unsigned k = 0; k < t->slice->nsources; k++)
@@ -112,6 +115,8 @@ static enum quern_status plan_step(struct planner *pl, struct step *s, const str
     if (is_weights(lead))
         return plan_weights(pl, s, t, m, err);
     plan_bytes(s, t);
+    if (pl->req->explain && !(s->detail = explain_target(pl, t, NULL)))
+        return fail_memory(err, 256);
     return QUERN_OK;
 }
 
@@ -161,8 +166,12 @@ enum quern_status plan_steps(struct planner *pl, struct quern_error *err)
     struct targets *t = &pl->targets;
     struct mistakes m = {.sink = pl->req->sink};
     TRY(targets_list(&pl->recipe, &pl->set, &p->arena, &pl->scratch, t, &m, err));
-    for (uint32_t i = 0; i < t->count; i++)
+    for (uint32_t i = 0; i < t->count; i++) {
+        TRY(crop_target(pl, &t->items[i], &m, err));
         check_target(&t->items[i], &m);
+    }
+    if (t->relaid && !pl->req->allow_crimes)
+        TRY(check_widths(&pl->set, &pl->scratch, err));
     TRY(mistakes_end(&m, err));
     if (!pl->to_gguf && t->count)
         qsort(t->items, t->count, sizeof *t->items, by_name);

@@ -16,6 +16,7 @@ struct planner {
     struct vocab_result vocabulary;
     bool hub[MAX_SOURCES]; /* the model's name is a hub id */
     bool to_gguf, to_file; /* output is one file: GGUF, safetensors */
+    uint64_t vocabulary;   /* rows of the embeddings when the donor's were cut; else 0 */
     bool new_head;         /* the result has an output head and its donor has none */
 };
 
@@ -28,6 +29,11 @@ enum quern_status plan_steps(struct planner *pl, struct quern_error *err);
 
 /* Keys and files of the output, and where everything goes in it. */
 enum quern_status lay_out(struct planner *pl, struct quern_error *err);
+
+/* Sources and parameters of a tensor in words; the plan's. NULL when memory ran out. values: NULL
+ * for bytes that are passed on. */
+const char *explain_target(struct planner *pl, const struct target *t,
+                           const struct merge_values *values);
 
 /* What of the inputs no target uses, into the plan's list of what is left out. */
 enum quern_status list_left_out(struct planner *pl, struct quern_error *err);

@@ -393,6 +393,7 @@ const struct method method_ties = {
     .title = "TIES",
     .paper = "https://arxiv.org/abs/2306.01708",
     .base = BASE_ORIGIN,
+    .crop = CROP_TO_BASE,
     .min_models = 2,
     .max_models = MAX_SOURCES,
     .params = ties_params,

@@ -86,7 +86,7 @@ static enum quern_status find_spot(struct arena *arena, struct str config, const
             return check_rest(&p, err);
         }
         if (t != PULL_OBJECT)
-            return t == PULL_ERROR ? pull_fail(&p, 0, err) : QUERN_OK;
+            return t == PULL_ERROR ? pull_fail(&p, 0, err) : check_rest(&p, err);
         path += n + 1;
     }
 }
