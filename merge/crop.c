@@ -3,7 +3,7 @@
 
 #include <inttypes.h>
 
-#include "merge/heads.h"
+#include "merge/vocab_names.h"
 
 struct crop {
     struct source inner;

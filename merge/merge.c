@@ -103,7 +103,7 @@ static enum quern_status align_vocabularies(struct planner *pl, struct quern_err
                                   .set = &pl->set,
                                   .plan = pl->plan,
                                   .scratch = &pl->scratch};
-    return vocab_align(&job, &pl->vocabulary, err);
+    return vocab_align(&job, &pl->aligned, err);
 }
 
 const struct view *donor_view(const struct planner *pl)
@@ -181,7 +181,7 @@ enum quern_status merge_plan(const struct merge_request *req, struct plan **out,
     if (!pl.plan)
         return QUERN_EMEMORY;
     const enum quern_status status = build(&pl, err);
-    vocab_result_free(&pl.vocabulary);
+    vocab_result_free(&pl.aligned);
     for (unsigned i = 0; i < MAX_SOURCES; i++)
         view_free(&pl.set.views[i]);
     arena_free(&pl.scratch);

@@ -109,7 +109,7 @@ static enum quern_status edit_config(struct planner *pl, struct str *config,
 static enum quern_status add_tokenizer(struct planner *pl, struct quern_error *err)
 {
     struct str template;
-    TRY(vocab_files(&pl->vocabulary, pl->plan, err));
+    TRY(vocab_files(&pl->aligned, pl->plan, err));
     TRY(chat_template_text(&pl->recipe, &pl->set, &pl->plan->arena, &template, err));
     return chat_template_file(pl->plan, template, err);
 }
@@ -141,7 +141,7 @@ enum quern_status lay_out(struct planner *pl, struct quern_error *err)
     const struct model *donor = donor_of(pl);
     if (pl->to_gguf)
         return lay_out_gguf(pl, err);
-    if (pl->to_file && (pl->vocabulary.changed || pl->recipe.chat_template.n))
+    if (pl->to_file && (pl->aligned.changed || pl->recipe.chat_template.n))
         TRY(plan_note(pl->plan, err,
                       "the tokenizer of the result is not written: it needs a "
                       "directory as output"));

@@ -4,8 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "merge/heads.h"
 #include "merge/targets.h"
+#include "merge/vocab_names.h"
 #include "pipeline/config_edit.h"
 #include "quant/codec.h"
 

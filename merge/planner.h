@@ -13,7 +13,7 @@ struct planner {
     struct arena scratch; /* what only planning needs */
     struct model_set set;
     struct targets targets;
-    struct vocab_result vocabulary;
+    struct vocab_result aligned;
     bool hub[MAX_SOURCES]; /* the model's name is a hub id */
     bool to_gguf, to_file; /* output is one file: GGUF, safetensors */
     uint64_t vocabulary;   /* rows of the embeddings when the donor's were cut; else 0 */

@@ -7,50 +7,8 @@
 
 #include "core/checked.h"
 #include "core/sha256.h"
+#include "merge/vocab_names.h"
 #include "merge/vocab_source.h"
-
-/* ---- names ----------------------------------------------------------------------------------- */
-
-static const char *const embedding_names[] = {
-    "embed_tokens.weight",   "wte.weight",    "word_embeddings.weight", "embed_in.weight",
-    "tok_embeddings.weight", "shared.weight", "token_embd.weight",      "embeddings.weight",
-};
-static const char *const head_names[] = {
-    "lm_head.weight",
-    "lm_head.bias",
-    "lm_head.decoder.weight",
-    "lm_head.decoder.bias",
-    "embed_out.weight",
-    "output_layer.weight",
-    "cls.predictions.bias",
-    "cls.predictions.decoder.weight",
-    "cls.predictions.decoder.bias",
-    "vocab_projector.weight",
-    "vocab_projector.bias",
-};
-
-/* The whole name, or its last parts. */
-static bool ends_with_parts(struct str name, const char *parts)
-{
-    const size_t n = strlen(parts);
-    return str_ends(name, parts) && (name.n == n || name.p[name.n - n - 1] == '.');
-}
-
-static bool is_embedding_name(struct str name)
-{
-    for (size_t i = 0; i < sizeof embedding_names / sizeof *embedding_names; i++)
-        if (ends_with_parts(name, embedding_names[i]))
-            return true;
-    return false;
-}
-
-bool is_vocabulary_name(struct str name)
-{
-    for (size_t i = 0; i < sizeof head_names / sizeof *head_names; i++)
-        if (ends_with_parts(name, head_names[i]))
-            return true;
-    return str_is(name, "output.weight") || is_embedding_name(name);
-}
 
 /* ---- tokenizers ------------------------------------------------------------------------------ */
 
@@ -118,7 +76,7 @@ static enum quern_status count_rows(struct aligner *a, unsigned k, struct quern_
     const struct view *v = &a->job->set->views[k];
     for (uint32_t i = 0; i < v->count; i++) {
         const struct tensor *t = v->sources[i].tensor;
-        if (t->ndims != 2 || !is_embedding_name(t->name))
+        if (t->ndims != 2 || !is_embedding(t->name))
             continue;
         a->inputs[k].nrows = t->dims[0];
         return QUERN_OK;
@@ -267,7 +225,8 @@ static uint64_t width_of(const struct source *s)
     return s->tensor->ndims == 2 ? s->tensor->dims[1] : 1;
 }
 
-static void check_widths(const struct aligner *a, const struct source *sources, struct mistakes *m)
+static void compare_widths(const struct aligner *a, const struct source *sources,
+                           struct mistakes *m)
 {
     for (unsigned k = 1; k < a->wish.ninputs; k++) {
         if (width_of(&sources[k]) == width_of(&sources[0]))
@@ -312,7 +271,7 @@ static enum quern_status lay_out_views(const struct aligner *a, const struct row
     const struct view *donor = &a->job->set->views[a->job->set->donor];
     for (uint32_t i = 0; i < donor->count; i++) {
         const struct str name = donor->sources[i].tensor->name;
-        if (!is_vocabulary_name(name))
+        if (!is_vocabulary(name))
             continue;
         struct source *sources = ARENA_NEW(&a->job->plan->arena, struct source, a->wish.ninputs);
         if (!sources)
@@ -320,7 +279,7 @@ static enum quern_status lay_out_views(const struct aligner *a, const struct row
         sources[0] = donor->sources[i];
         if (!gather(a, name, sources))
             continue;
-        check_widths(a, sources, m);
+        compare_widths(a, sources, m);
         for (unsigned k = 0; k < a->wish.ninputs && m->count == 0; k++)
             if (!row_map_is_identity(map, k, a->inputs[k].nrows))
                 TRY(lay_out(a, map, k, sources, err));

@@ -34,7 +34,4 @@ enum quern_status vocab_align(const struct vocab_job *job, struct vocab_result *
                               struct quern_error *err);
 void vocab_result_free(struct vocab_result *r);
 
-/* Is this the name of a tensor with a row per token? */
-bool is_vocabulary_name(struct str name);
-
 #endif
