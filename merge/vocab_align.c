@@ -299,6 +299,12 @@ static enum quern_status tell_model(const struct aligner *a, const struct row_no
 {
     struct plan *p = a->job->plan;
     const char *name = a->inputs[k].name.text;
+    const enum tokenizer_kind kind = a->inputs[k].tokenizer->kind;
+    const enum tokenizer_kind first = a->inputs[a->wish.first].tokenizer->kind;
+    if (kind != first)
+        TRY(plan_note(p, err, "'%s' has a %s tokenizer, '%s' a %s one: tokens are matched by text",
+                      name, tokenizer_kind_name(kind), a->inputs[a->wish.first].name.text,
+                      tokenizer_kind_name(first)));
     if (n->beyond[k])
         TRY(plan_note(p, err, "'%s': %u token%s beyond its %" PRIu64 " rows count%s as missing",
                       name, n->beyond[k], plural(n->beyond[k]), a->inputs[k].nrows,
@@ -344,7 +350,8 @@ static enum quern_status check_gguf(const struct aligner *a, struct quern_error 
         return QUERN_OK;
     return fail(err, QUERN_EUNSUPPORTED, "vocabulary",
                 "the result would have another vocabulary than '%s'" WANT
-                "that is not supported for GGUF models: use tokenizer_source: base",
+                "that is not supported for GGUF models: use tokenizer_source: base, without new "
+                "tokens and padding",
                 a->inputs[donor].name.text);
 }
 

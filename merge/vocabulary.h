@@ -64,8 +64,8 @@ struct vocabulary {
     uint32_t nredefined; /* tokens of the source that became added tokens */
 };
 
-/* The tokens. Free with vocabulary_free() whatever comes back. EUNSUPPORTED when two models cannot
- * be united, EMEMORY. */
+/* The tokens. Free with vocabulary_free() whatever comes back. EUSAGE when there are too
+ * many, EMEMORY. */
 enum quern_status vocabulary_build(const struct vocab_wish *w, struct vocabulary *v,
                                    struct quern_error *err);
 void vocabulary_free(struct vocabulary *v);
