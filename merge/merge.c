@@ -2,6 +2,7 @@
 #include "merge/merge.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/io.h"
@@ -49,6 +50,20 @@ static enum quern_status load_recipe(struct planner *pl, struct quern_error *err
     return QUERN_OK;
 }
 
+/* Names the methods that can. */
+static enum quern_status fail_inexact(const struct recipe *r, struct quern_error *err)
+{
+    char can[256];
+    size_t n = 0;
+    for (size_t i = 0; method_at(i) && n < sizeof can; i++)
+        if (method_at(i)->exact)
+            n += (size_t)snprintf(can + n, sizeof can - n, "%s%s", n ? ", " : "",
+                                  method_at(i)->name);
+    return fail(err, QUERN_EUNSUPPORTED, "mergekit-exact",
+                "method '%s' cannot round as mergekit does" WANT "expected one of %s",
+                r->method->name, can);
+}
+
 /* Keys that are read and not followed yet. */
 static enum quern_status check_supported(const struct planner *pl, struct quern_error *err)
 {
@@ -72,8 +87,8 @@ static enum quern_status check_supported(const struct planner *pl, struct quern_
                            fail(err, QUERN_EUNSUPPORTED, "recipe",
                                 "'%s': 'override_architecture' is not supported",
                                 ref_name(&r->models[i].ref).text));
-    if (pl->req->mergekit_exact)
-        return fail(err, QUERN_EUNSUPPORTED, "mergekit-exact", "that is not supported yet");
+    if (pl->req->mergekit_exact && !r->method->exact)
+        return in_file(err, r->path, fail_inexact(r, err));
     return QUERN_OK;
 }
 
@@ -208,10 +223,25 @@ static enum dtype merged_dtype(const struct planner *pl, const struct tensor *t)
     return dtype_is_quantized(t->dtype) ? DTYPE_BF16 : t->dtype;
 }
 
-/* The type that mergekit computes in: the recipe's, else the one that is stored. */
-static enum dtype exact_dtype(const struct planner *pl, const struct tensor *t)
+/* The type that mergekit computes in: the recipe's, else the base's, else the models' own, F32
+ * where they differ. */
+static enum quern_status exact_dtype(const struct planner *pl, const struct source *sources,
+                                     enum dtype *out, struct quern_error *err)
 {
-    return pl->recipe.dtype != DTYPE_COUNT ? pl->recipe.dtype : (enum dtype)t->dtype;
+    const enum dtype own = sources[pl->set.donor].tensor->dtype;
+    *out = pl->recipe.dtype;
+    if (*out == DTYPE_COUNT)
+        *out = dtype_is_quantized(own) ? DTYPE_BF16 : own;
+    for (unsigned k = 0; k < pl->set.count && pl->recipe.dtype == DTYPE_COUNT; k++)
+        if (!pl->set.has_base && sources[k].tensor->dtype != own)
+            *out = DTYPE_F32;
+    if (*out == DTYPE_F32 || *out == DTYPE_F16 || *out == DTYPE_BF16)
+        return QUERN_OK;
+    return in_source(err, &sources[pl->set.donor],
+                     fail(err, QUERN_EUNSUPPORTED, "mergekit-exact",
+                          "the type is %s" WANT "rounding as mergekit does is for float32, float16 "
+                          "and bfloat16; set dtype in the recipe",
+                          dtype_traits[*out].name));
 }
 
 static void plan_bytes(const struct planner *pl, struct step *s, const struct source *sources)
@@ -244,16 +274,18 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s,
     if (m->count > 0)
         return QUERN_OK;
     s->dtype = s->round_dtype = (uint8_t)out;
+    enum dtype exact = DTYPE_COUNT;
+    if (pl->req->mergekit_exact)
+        TRY(exact_dtype(pl, sources, &exact, err));
     s->wide = out == DTYPE_F64;
     for (unsigned k = 0; k < pl->set.count; k++)
         s->wide |= sources[k].tensor->dtype == DTYPE_F64;
+    s->wide &= exact == DTYPE_COUNT;
     const struct merge_job job = {.values = &values,
                                   .models = sources,
                                   .nmodels = r->nmodels,
                                   .base = r->base,
-                                  .exact = pl->req->mergekit_exact
-                                               ? exact_dtype(pl, sources[pl->set.donor].tensor)
-                                               : DTYPE_COUNT,
+                                  .exact = exact,
                                   .seed = pl->req->seed,
                                   .arena = &pl->plan->arena};
     return r->method->prepare(&job, s, err);
