@@ -14,4 +14,15 @@ void divide_all(bool wide, void *y, double divisor, size_t n);
 /* Adds a.a, a.b and b.b to sums[0..2], in f64. */
 void add_pair_dots(bool wide, const void *a, const void *b, size_t n, double sums[3]);
 
+/* a.b in f64. */
+double dot_f64(const double *a, const double *b, size_t n);
+
+/* d = x - base in f32. */
+void subtract_f32(float *d, const float *x, const float *base, size_t n);
+
+/* y = base + (w[0]*(x[0] - base) + w[1]*(x[1] - base) + ...), in this order, every difference,
+ * product and sum rounded. */
+void sum_differences(bool wide, void *y, const void *base, const void *const x[], const double w[],
+                     size_t nx, size_t n);
+
 #endif

@@ -3,14 +3,16 @@
 
 #include "merge/method.h"
 
-static const struct method *const methods[] = {&method_linear, &method_slerp, &method_ties};
+static const struct method *const methods[] = {
+    &method_linear,      &method_slerp,        &method_ties,
+    &method_nuslerp,     &method_multislerp,   &method_karcher,
+    &method_model_stock, &method_arcee_fusion, &method_passthrough};
 #define NMETHODS (sizeof methods / sizeof methods[0])
 
 /* What mergekit has and quern does not have yet. */
 static const char *const planned[] = {
-    "nuslerp", "multislerp",   "karcher",     "task_arithmetic",  "dare_linear", "dare_ties",
-    "della",   "della_linear", "breadcrumbs", "breadcrumbs_ties", "model_stock", "sce",
-    "ram",     "ramplus_tl",   "nearswap",    "arcee_fusion",     "passthrough"};
+    "task_arithmetic",  "dare_linear", "dare_ties", "della",      "della_linear", "breadcrumbs",
+    "breadcrumbs_ties", "sce",         "ram",       "ramplus_tl", "nearswap"};
 #define NPLANNED (sizeof planned / sizeof planned[0])
 
 /* Of mergekit's methods, old and new. int8_mask only ever chose how a mask was stored. */
@@ -61,7 +63,7 @@ enum quern_status method_find(struct str name, const struct method **out, struct
             return QUERN_OK;
         }
     }
-    char have[128];
+    char have[320];
     list_names(have, sizeof have);
     for (size_t i = 0; i < NPLANNED; i++) {
         names[NMETHODS + i] = planned[i];
@@ -100,6 +102,16 @@ const char *closest_param(const struct method *m, struct str word)
     for (unsigned i = 0; i < m->nparams; i++)
         names[i] = m->params[i].name;
     return closest(word, names, m->nparams);
+}
+
+enum quern_status check_nothing(const struct merge_values *v, unsigned nmodels, int base,
+                                struct quern_error *err)
+{
+    (void)v;
+    (void)nmodels;
+    (void)base;
+    (void)err;
+    return QUERN_OK;
 }
 
 struct source *sources_base_first(const struct merge_job *job)

@@ -33,7 +33,7 @@ static bool look_up(const struct setting *s, struct str tensor, double position,
 /* Does the base need this parameter, or any? */
 static bool concerns(const struct recipe *r, unsigned model, const struct method_param *p)
 {
-    return p->per_model && !((int)model == r->base && r->method->base == BASE_ORIGIN);
+    return p->per_model && !((int)model == r->base && base_is_origin(r->method));
 }
 
 static bool is_constant(const struct setting *s)

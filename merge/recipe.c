@@ -434,8 +434,12 @@ static void check_models(struct reader *d, const struct yaml_node *root)
 {
     const struct recipe *r = d->r;
     const struct method *m = r->method;
-    if (m->base != BASE_INPUT && r->base < 0) {
+    if ((m->base == BASE_MEMBER || m->base == BASE_ORIGIN) && r->base < 0) {
         wrong(d, root, QUERN_EUSAGE, "recipe", "%s needs a base_model", m->name);
+        return;
+    }
+    if (m->base == BASE_NONE && r->base >= 0) {
+        wrong(d, root, QUERN_EUSAGE, "recipe", "%s has no base_model" WANT "leave it out", m->name);
         return;
     }
     if (r->nmodels < m->min_models || r->nmodels > m->max_models)
@@ -443,7 +447,7 @@ static void check_models(struct reader *d, const struct yaml_node *root)
               r->nmodels == 1 ? "" : "s", r->base >= 0 ? " with the base" : "", m->name,
               m->min_models < m->max_models ? "at least " : "", m->min_models,
               r->base >= 0 ? ", the base included" : "");
-    if (m->base == BASE_ORIGIN)
+    if (base_is_origin(m) && r->base >= 0)
         for (unsigned i = 0; i < m->nparams; i++)
             if (r->models[r->base].settings[i].nchoices > 0)
                 note(d, "under the base model has no effect in", m->params[i].name, m->name);
