@@ -168,8 +168,13 @@ static void check_models(struct reader *d, const struct yaml_node *n, const stru
 {
     const struct method *m = d->r->method;
     (void)module;
-    if (m->base != BASE_INPUT && s->base < 0) {
+    if ((m->base == BASE_MEMBER || m->base == BASE_ORIGIN) && s->base < 0) {
         reader_wrong(d, n, QUERN_EUSAGE, "recipe", "%s needs a base_model", m->name);
+        return;
+    }
+    if (m->base == BASE_NONE && s->base >= 0) {
+        reader_wrong(d, n, QUERN_EUSAGE, "recipe", "%s has no base_model" WANT "leave it out",
+                     m->name);
         return;
     }
     if (s->nsources < m->min_models || s->nsources > m->max_models)
@@ -177,7 +182,7 @@ static void check_models(struct reader *d, const struct yaml_node *n, const stru
                      s->nsources, s->nsources == 1 ? "" : "s", s->base >= 0 ? " with the base" : "",
                      m->name, m->min_models < m->max_models ? "at least " : "", m->min_models,
                      s->base >= 0 ? ", the base included" : "");
-    for (unsigned i = 0; m->base == BASE_ORIGIN && i < m->nparams; i++)
+    for (unsigned i = 0; s->base >= 0 && base_is_origin(m) && i < m->nparams; i++)
         if (s->sources[s->base].settings[i].nchoices > 0)
             reader_note(d, "%s under the base model has no effect in %s", m->params[i].name,
                         m->name);
