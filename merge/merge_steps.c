@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "merge/crop.h"
+#include "merge/fuse.h"
 #include "merge/params.h"
 #include "merge/planner.h"
 
@@ -23,7 +24,7 @@ static enum quern_status equal_raw(const struct step *s, const uint8_t *const sr
     return QUERN_OK;
 }
 
-static const struct op op_equal = {.name = "equal", .raw = equal_raw};
+const struct op op_equal = {.name = "equal", .raw = equal_raw};
 
 /* The type that merged values are rounded to. */
 static enum dtype merged_dtype(const struct planner *pl, const struct tensor *t)
@@ -110,8 +111,11 @@ static enum quern_status plan_step(struct planner *pl, struct step *s, const str
                                    struct mistakes *m, struct quern_error *err)
 {
     const struct tensor *lead = t->inputs[t->lead].tensor;
-    *s = (struct step){
-        .name = t->name, .dims = lead->dims, .ndims = lead->ndims, .round_dtype = DTYPE_COUNT};
+    *s = (struct step){.name = t->name,
+                       .dims = lead->dims,
+                       .ndims = lead->ndims,
+                       .nelems = lead->nelems,
+                       .round_dtype = DTYPE_COUNT};
     if (is_weights(lead))
         return plan_weights(pl, s, t, m, err);
     plan_bytes(s, t);
@@ -176,12 +180,11 @@ enum quern_status plan_steps(struct planner *pl, struct quern_error *err)
     if (!pl->to_gguf && t->count)
         qsort(t->items, t->count, sizeof *t->items, by_name);
     TRY(check_filters(pl, &m, err));
-    p->steps = ARENA_NEW(&p->arena, struct step, t->count + 1);
-    if (!p->steps)
-        return fail_memory(err, t->count * sizeof *p->steps);
+    pl->steps = ARENA_NEW(&p->arena, struct step, t->count + 1);
+    if (!pl->steps)
+        return fail_memory(err, t->count * sizeof *pl->steps);
     for (uint32_t i = 0; i < t->count; i++)
-        TRY(plan_step(pl, &p->steps[i], &t->items[i], &m, err));
+        TRY(plan_step(pl, &pl->steps[i], &t->items[i], &m, err));
     TRY(mistakes_end(&m, err));
-    p->nsteps = t->count;
     return note_passed(pl, err);
 }
