@@ -26,6 +26,13 @@ enum base_rule {
     BASE_NONE      /* there must be none */
 };
 
+/* What --allow-crimes does to tensors of the vocabulary when their sizes differ. */
+enum crop_rule {
+    CROP_NEVER,  /* an error all the same */
+    CROP_COMMON, /* all are cut to what they have in common */
+    CROP_TO_BASE /* those that are larger than the base are cut to its size */
+};
+
 /* Every parameter's value for one tensor, by its index in method.params. */
 struct merge_values {
     double global[MAX_METHOD_PARAMS];
@@ -49,6 +56,7 @@ struct method {
     const char *title;
     const char *paper; /* where to read about it */
     enum base_rule base;
+    enum crop_rule crop;
     unsigned min_models, max_models; /* the base counts */
     const struct method_param *params;
     unsigned nparams;

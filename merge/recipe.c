@@ -69,7 +69,7 @@ static const struct {
     {"tokenizer_source", false},
     {"tokenizer",        false},
     {"chat_template",    false},
-    {"name",             true },
+    {"name",             false},
     {"embed_slerp",      true },
 };
 #define NTOP_KEYS (sizeof top_keys / sizeof *top_keys)
@@ -220,6 +220,13 @@ static void check_values(struct reader *d, const struct yaml_node *n, const stru
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+static void read_name(struct reader *d, const struct yaml_node *root)
+{
+    const struct yaml_node *n = yaml_get(root, "name");
+    if (n && !yaml_is_null(n))
+        reader_text(d, n, "name", "the name of a stage", &d->r->name);
+}
+
 /* What is in them is for the planner of vocabularies to read. */
 static void read_tokenizer(struct reader *d, const struct yaml_node *root)
 {
@@ -289,6 +296,7 @@ static void read_recipe(struct reader *d, const struct yaml_node *root)
     if ((n = yaml_get(root, "out_dtype")))
         read_dtype(d, n, &r->out_dtype);
     read_tokenizer(d, root);
+    read_name(d, root);
     if (d->m.count == 0 && d->memory == QUERN_OK)
         place_bases(d, root);
     check_slices(d, root, check_models);
@@ -296,21 +304,32 @@ static void read_recipe(struct reader *d, const struct yaml_node *root)
     check_slices(d, root, check_values);
 }
 
-enum quern_status recipe_parse(struct recipe *r, struct str text, const char *path,
-                               const struct mistake_sink *sink, struct quern_error *err)
+enum quern_status recipe_read(struct recipe *r, const struct yaml_node *root, struct str text,
+                              const char *path, const struct mistake_sink *sink,
+                              struct quern_error *err)
 {
-    *r = (struct recipe){.base = -1, .dtype = DTYPE_COUNT, .out_dtype = DTYPE_COUNT};
-    r->text = arena_str(&r->arena, text);
-    r->path = path ? arena_printf(&r->arena, "%s", path) : NULL;
-    if (!r->text.p || (path && !r->path))
-        return fail_memory(err, text.n);
-    const struct yaml_node *root;
-    TRY(yaml_parse(r->text, r->path, &r->arena, &root, err));
+    r->base = -1;
+    r->dtype = r->out_dtype = DTYPE_COUNT;
+    r->text = text;
+    r->path = path;
     struct reader d = {.r = r, .m = {.sink = sink}};
     read_recipe(&d, root);
     if (d.memory != QUERN_OK)
         return fail_memory(err, sizeof(struct choice));
     return mistakes_end(&d.m, err);
+}
+
+enum quern_status recipe_parse(struct recipe *r, struct str text, const char *path,
+                               const struct mistake_sink *sink, struct quern_error *err)
+{
+    *r = (struct recipe){0};
+    const struct str copy = arena_str(&r->arena, text);
+    const char *name = path ? arena_printf(&r->arena, "%s", path) : NULL;
+    if (!copy.p || (path && !name))
+        return fail_memory(err, text.n);
+    const struct yaml_node *root;
+    TRY(yaml_parse(copy, name, &r->arena, &root, err));
+    return recipe_read(r, root, copy, name, sink, err);
 }
 
 void recipe_free(struct recipe *r)
