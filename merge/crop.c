@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 
+#include "merge/made.h"
 #include "merge/vocab_names.h"
 
 struct crop {
@@ -111,9 +112,15 @@ enum quern_status crop_target(struct planner *pl, struct target *t, struct mista
         const struct tensor *in = t->inputs[k].tensor;
         if (has_size(in, size))
             continue;
+        if (!made_alone(&t->inputs[k]))
+            return in_tensor(err, t->name,
+                             fail(err, QUERN_EUNSUPPORTED, "stages",
+                                  "an earlier stage makes it by statistics of all of it, and a "
+                                  "part is to be cut out" WANT
+                                  "run the stages one after the other"));
         any = true;
         if (k == t->lead)
-            pl->vocabulary = size[0];
+            pl->cut_rows = size[0];
         TRY(crop_source(&t->inputs[k], size[0], size[1], &pl->plan->arena, &t->inputs[k], err));
     }
     if (!any)

@@ -2,34 +2,29 @@
 #include "merge/merge.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #include "core/io.h"
+#include "merge/chat_template.h"
+#include "merge/fuse.h"
 #include "merge/heads.h"
-#include "merge/planner.h"
+#include "merge/stages.h"
 #include "pipeline/carry.h"
 
-/* ---- recipe and models ---------------------------------------------------------------------- */
+/* ---- models ---------------------------------------------------------------------- */
 
-static enum quern_status load_recipe(struct planner *pl, struct quern_error *err)
+/* Names the methods that can. */
+static enum quern_status fail_inexact(const struct recipe *r, struct quern_error *err)
 {
-    const struct merge_request *req = pl->req;
-    const int given = !!req->recipe_path + !!req->recipe_text + !!req->flags.method;
-    if (given != 1)
-        return fail(err, QUERN_EUSAGE, "usage",
-                    given ? "a recipe and a method" WANT "expected one of them"
-                          : "no recipe" WANT "expected a recipe or a method");
-    struct arena *arena = &pl->plan->arena;
-    struct str text;
-    if (req->recipe_path)
-        TRY(read_small_file(req->recipe_path, YAML_MAX_TEXT, arena, &text, err));
-    else if (req->flags.method)
-        TRY(flags_recipe(&req->flags, arena, &text, err));
-    else
-        text = str_from(req->recipe_text);
-    TRY(recipe_parse(&pl->recipe, text, req->recipe_path, req->sink, err));
-    for (uint32_t i = 0; i < pl->recipe.nnotes; i++)
-        TRY(plan_note(pl->plan, err, "%s", pl->recipe.notes[i]));
-    return QUERN_OK;
+    char can[256];
+    size_t n = 0;
+    for (size_t i = 0; method_at(i) && n < sizeof can; i++)
+        if (method_at(i)->exact)
+            n += (size_t)snprintf(can + n, sizeof can - n, "%s%s", n ? ", " : "",
+                                  method_at(i)->name);
+    return fail(err, QUERN_EUNSUPPORTED, "mergekit-exact",
+                "method '%s' cannot round as mergekit does" WANT "expected one of %s",
+                r->method->name, can);
 }
 
 /* Keys that are read and not followed yet. */
@@ -42,8 +37,8 @@ static enum quern_status check_supported(const struct planner *pl, struct quern_
                            fail(err, QUERN_EUNSUPPORTED, "recipe",
                                 "'%s': 'override_architecture' is not supported",
                                 ref_name(&r->models[i].ref).text));
-    if (pl->req->mergekit_exact)
-        return fail(err, QUERN_EUNSUPPORTED, "mergekit-exact", "that is not supported yet");
+    if (pl->req->mergekit_exact && !r->method->exact)
+        return in_file(err, r->path, fail_inexact(r, err));
     return QUERN_OK;
 }
 
@@ -58,6 +53,9 @@ static struct model *opened(const struct planner *pl, const char *path)
 
 static enum quern_status open_model(struct planner *pl, unsigned i, struct quern_error *err)
 {
+    struct planner *stage = stage_of(pl, i);
+    if (stage)
+        return stage_view(stage, pl, &pl->set.views[i], err);
     struct location at;
     const struct model_ref *ref = &pl->recipe.models[i].ref;
     TRY(in_file(err, pl->recipe.path,
@@ -87,7 +85,6 @@ static enum quern_status open_model(struct planner *pl, unsigned i, struct quern
 
 static enum quern_status open_models(struct planner *pl, struct quern_error *err)
 {
-    TRY(check_mappings(&pl->req->places, &pl->recipe, err));
     pl->set.count = pl->recipe.nmodels;
     pl->set.has_base = pl->recipe.base >= 0;
     pl->set.donor = pl->set.has_base ? (unsigned)pl->recipe.base : 0;
@@ -98,12 +95,20 @@ static enum quern_status open_models(struct planner *pl, struct quern_error *err
 
 static enum quern_status align_vocabularies(struct planner *pl, struct quern_error *err)
 {
-    const struct vocab_job job = {.recipe = &pl->recipe,
+    const struct vocab_job job = {.sink = pl->req->sink,
+                                  .recipe = &pl->recipe,
                                   .places = &pl->req->places,
                                   .set = &pl->set,
                                   .plan = pl->plan,
                                   .scratch = &pl->scratch};
-    return vocab_align(&job, &pl->aligned, err);
+    TRY(vocab_align(&job, &pl->aligned, err));
+    pl->vocabulary = pl->aligned.given ? &pl->aligned : donor_view(pl)->vocabulary;
+    if (pl->aligned.given)
+        pl->cut_rows = pl->aligned.nrows;
+    TRY(chat_template_text(&pl->recipe, &pl->set, &pl->plan->arena, &pl->chat_template, err));
+    if (!pl->chat_template.p)
+        pl->chat_template = donor_view(pl)->chat_template;
+    return QUERN_OK;
 }
 
 const struct view *donor_view(const struct planner *pl)
@@ -157,12 +162,9 @@ static enum quern_status check_conversion(const struct planner *pl, struct quern
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static enum quern_status build(struct planner *pl, struct quern_error *err)
+/* From a recipe to steps. */
+static enum quern_status plan_stage(struct planner *pl, struct quern_error *err)
 {
-    pl->plan->owns_models = true;
-    pl->plan->force = pl->req->force;
-    TRY(check_output(pl, err));
-    TRY(load_recipe(pl, err));
     TRY(check_supported(pl, err));
     TRY(open_models(pl, err));
     TRY(check_models_alike(&pl->set, pl->req->allow_crimes, pl->plan, &pl->scratch, err));
@@ -170,25 +172,54 @@ static enum quern_status build(struct planner *pl, struct quern_error *err)
     TRY(share_heads(&pl->set, &pl->plan->arena, &pl->scratch, &pl->new_head, err));
     TRY(align_vocabularies(pl, err));
     TRY(plan_steps(pl, err));
-    TRY(list_left_out(pl, err));
+    return list_left_out(pl, err);
+}
+
+static enum quern_status check_places(const struct stages *s, const struct places *places,
+                                      struct quern_error *err)
+{
+    const struct recipe *recipes[MAX_STAGES];
+    for (uint32_t i = 0; i < s->count; i++)
+        recipes[i] = &s->items[i].recipe;
+    return check_mappings(places, recipes, s->count, err);
+}
+
+static enum quern_status build(struct stages *s, const struct merge_request *req, struct plan *p,
+                               struct quern_error *err)
+{
+    struct planner out = {.req = req};
+    p->owns_models = true;
+    p->force = req->force;
+    TRY(check_output(&out, err));
+    TRY(stages_load(s, req, p, err));
+    TRY(check_places(s, &req->places, err));
+    struct planner *pl = NULL;
+    for (uint32_t i = 0; i < s->norder; i++) {
+        pl = &s->items[s->order[i]];
+        pl->to_gguf = out.to_gguf;
+        pl->to_file = out.to_file;
+        TRY(plan_stage(pl, err));
+    }
+    assert(pl);
+    for (uint32_t i = 0; i < pl->targets.count; i++)
+        TRY(fuse_step(&pl->steps[i], &p->arena, err));
+    p->steps = pl->steps;
+    p->nsteps = pl->targets.count;
     return lay_out(pl, err);
 }
 
 enum quern_status merge_plan(const struct merge_request *req, struct plan **out,
                              struct quern_error *err)
 {
-    struct planner pl = {.req = req, .plan = plan_new("merge", err)};
-    if (!pl.plan)
+    struct stages stages = {0};
+    struct plan *p = plan_new("merge", err);
+    if (!p)
         return QUERN_EMEMORY;
-    const enum quern_status status = build(&pl, err);
-    vocab_result_free(&pl.aligned);
-    for (unsigned i = 0; i < MAX_SOURCES; i++)
-        view_free(&pl.set.views[i]);
-    arena_free(&pl.scratch);
-    recipe_free(&pl.recipe);
+    const enum quern_status status = build(&stages, req, p, err);
+    stages_free(&stages);
     if (status == QUERN_OK)
-        *out = pl.plan;
+        *out = p;
     else
-        plan_free(pl.plan);
+        plan_free(p);
     return status;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "merge/crop.h"
+#include "merge/fuse.h"
 #include "merge/params.h"
 #include "merge/planner.h"
 
@@ -23,7 +24,7 @@ static enum quern_status equal_raw(const struct step *s, const uint8_t *const sr
     return QUERN_OK;
 }
 
-static const struct op op_equal = {.name = "equal", .raw = equal_raw};
+const struct op op_equal = {.name = "equal", .raw = equal_raw};
 
 /* The type that merged values are rounded to. */
 static enum dtype merged_dtype(const struct planner *pl, const struct tensor *t)
@@ -37,10 +38,25 @@ static enum dtype merged_dtype(const struct planner *pl, const struct tensor *t)
     return dtype_is_quantized(t->dtype) ? DTYPE_BF16 : t->dtype;
 }
 
-/* The type that mergekit computes in: the recipe's, else the one that is stored. */
-static enum dtype exact_dtype(const struct planner *pl, const struct tensor *t)
+/* The type that mergekit computes in: the recipe's, else the base's, else the models' own, F32
+ * where they differ. */
+static enum quern_status exact_dtype(const struct planner *pl, const struct target *t,
+                                     enum dtype *out, struct quern_error *err)
 {
-    return pl->recipe.dtype != DTYPE_COUNT ? pl->recipe.dtype : (enum dtype)t->dtype;
+    const enum dtype own = t->inputs[t->lead].tensor->dtype;
+    *out = pl->recipe.dtype;
+    if (*out == DTYPE_COUNT)
+        *out = dtype_is_quantized(own) ? DTYPE_BF16 : own;
+    for (unsigned k = 0; k < t->slice->nsources && pl->recipe.dtype == DTYPE_COUNT; k++)
+        if (t->slice->base < 0 && t->inputs[k].tensor->dtype != own)
+            *out = DTYPE_F32;
+    if (*out == DTYPE_F32 || *out == DTYPE_F16 || *out == DTYPE_BF16)
+        return QUERN_OK;
+    return in_source(err, &t->inputs[t->lead],
+                     fail(err, QUERN_EUNSUPPORTED, "mergekit-exact",
+                          "the type is %s" WANT "rounding as mergekit does is for float32, float16 "
+                          "and bfloat16; set dtype in the recipe",
+                          dtype_traits[*out].name));
 }
 
 static void plan_bytes(struct step *s, const struct target *t)
@@ -89,18 +105,21 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s, const 
     find_values(r, t, &values, m);
     if (m->count > 0)
         return QUERN_OK;
+    enum dtype exact = DTYPE_COUNT;
+    if (pl->req->mergekit_exact)
+        TRY(exact_dtype(pl, t, &exact, err));
     if (pl->req->explain && !(s->detail = explain_target(pl, t, &values)))
         return fail_memory(err, 256);
     s->dtype = s->round_dtype = (uint8_t)out;
     s->wide = out == DTYPE_F64;
     for (unsigned k = 0; k < t->slice->nsources; k++)
         s->wide |= t->inputs[k].tensor->dtype == DTYPE_F64;
+    s->wide &= exact == DTYPE_COUNT;
     const struct merge_job job = {.values = &values,
                                   .models = t->inputs,
                                   .nmodels = t->slice->nsources,
                                   .base = t->slice->base,
-                                  .exact =
-                                      pl->req->mergekit_exact ? exact_dtype(pl, lead) : DTYPE_COUNT,
+                                  .exact = exact,
                                   .seed = pl->req->seed,
                                   .arena = &pl->plan->arena};
     return r->method->prepare(&job, s, err);
@@ -110,8 +129,11 @@ static enum quern_status plan_step(struct planner *pl, struct step *s, const str
                                    struct mistakes *m, struct quern_error *err)
 {
     const struct tensor *lead = t->inputs[t->lead].tensor;
-    *s = (struct step){
-        .name = t->name, .dims = lead->dims, .ndims = lead->ndims, .round_dtype = DTYPE_COUNT};
+    *s = (struct step){.name = t->name,
+                       .dims = lead->dims,
+                       .ndims = lead->ndims,
+                       .nelems = lead->nelems,
+                       .round_dtype = DTYPE_COUNT};
     if (is_weights(lead))
         return plan_weights(pl, s, t, m, err);
     plan_bytes(s, t);
@@ -176,12 +198,11 @@ enum quern_status plan_steps(struct planner *pl, struct quern_error *err)
     if (!pl->to_gguf && t->count)
         qsort(t->items, t->count, sizeof *t->items, by_name);
     TRY(check_filters(pl, &m, err));
-    p->steps = ARENA_NEW(&p->arena, struct step, t->count + 1);
-    if (!p->steps)
-        return fail_memory(err, t->count * sizeof *p->steps);
+    pl->steps = ARENA_NEW(&p->arena, struct step, t->count + 1);
+    if (!pl->steps)
+        return fail_memory(err, t->count * sizeof *pl->steps);
     for (uint32_t i = 0; i < t->count; i++)
-        TRY(plan_step(pl, &p->steps[i], &t->items[i], &m, err));
+        TRY(plan_step(pl, &pl->steps[i], &t->items[i], &m, err));
     TRY(mistakes_end(&m, err));
-    p->nsteps = t->count;
     return note_passed(pl, err);
 }

@@ -48,7 +48,7 @@ static enum quern_status in_config(const struct model *m, enum quern_status stat
 static enum quern_status architecture(const struct view *v, struct arena *scratch, struct str *out,
                                       struct quern_error *err)
 {
-    const struct meta *k = model_meta(v->model, "general.architecture");
+    const struct meta *k = view_meta(v, "general.architecture");
     bool found;
     *out = (struct str){"", 0};
     if (v->model->format == MODEL_GGUF && k)
@@ -90,7 +90,7 @@ static enum quern_status read_width(const struct view *v, struct arena *scratch,
     if (v->model->format == MODEL_GGUF) {
         TRY(architecture(v, scratch, &arch, err));
         const char *key = arena_printf(scratch, "%.*s.embedding_length", STR_ARG(arch));
-        const struct meta *k = key ? model_meta(v->model, key) : NULL;
+        const struct meta *k = key ? view_meta(v, key) : NULL;
         if (k)
             meta_u64(k, size);
         return key ? QUERN_OK : fail_memory(err, arch.n);

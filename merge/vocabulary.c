@@ -64,6 +64,7 @@ static enum quern_status take_source(const struct vocab_wish *w, struct vocabula
                                      struct quern_error *err)
 {
     const struct tokenizer *t = w->foreign ? w->foreign : w->inputs[w->source].tokenizer;
+    v->kind = t->kind;
     const uint64_t nrows = w->foreign ? UINT64_MAX : w->inputs[w->source].nrows;
     for (uint32_t i = 0; i < t->ntokens; i++) {
         if (t->tokens[i].id < nrows)

@@ -58,6 +58,7 @@ struct vocabulary {
     struct token *tokens; /* malloc'ed, as is the index */
     uint32_t ntokens, capacity;
     uint32_t end_id;
+    enum tokenizer_kind kind; /* the source's */
     struct name_table index;
     uint32_t nstripped;  /* tokens of the source that have no row and are left out */
     uint32_t nnew;       /* tokens that the source did not have */
