@@ -36,7 +36,7 @@ struct cli {
     uint64_t shard_bytes;
     /* merge */
     const char *method, *base, *dtype, *out_dtype;
-    struct values models, params, model_paths;
+    struct values models, params, model_paths, loras;
     bool no_model_card, mergekit_exact, allow_crimes;
     uint64_t seed;
     /* check */

@@ -90,6 +90,8 @@ static const struct option merge_options[] = {
     {"model", 0, OPTION_LIST, FIELD(models), "MODEL",
      "a model to merge (with --method), or ID=PATH: where a model named in the recipe lies; "
      "repeatable", NULL},
+    {"lora", 0, OPTION_LIST, FIELD(loras), "PATH[:WEIGHT]",
+     "a LoRA adapter to add to the --base, nothing else being merged; repeatable", NULL},
     {"param", 0, OPTION_LIST, FIELD(params), "NAME=VALUE",
      "a parameter (with --method): t=0.4, or weight=0.3,0.7 with one value per model; repeatable", NULL},
     {"dtype", 0, OPTION_TEXT, FIELD(dtype), "TYPE",

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/io.h"
+#include "merge/adapt.h"
 #include "merge/card.h"
 #include "merge/pairing.h"
 #include "merge/params.h"
@@ -30,7 +31,7 @@ struct planner {
 static enum quern_status load_recipe(struct planner *pl, struct quern_error *err)
 {
     const struct merge_request *req = pl->req;
-    const int given = !!req->recipe_path + !!req->recipe_text + !!req->flags.method;
+    const int given = !!req->recipe_path + !!req->recipe_text + flags_given(&req->flags);
     if (given != 1)
         return fail(err, QUERN_EUSAGE, "usage",
                     given ? "a recipe and a method" WANT "expected one of them"
@@ -39,7 +40,7 @@ static enum quern_status load_recipe(struct planner *pl, struct quern_error *err
     struct str text;
     if (req->recipe_path)
         TRY(read_small_file(req->recipe_path, YAML_MAX_TEXT, arena, &text, err));
-    else if (req->flags.method)
+    else if (flags_given(&req->flags))
         TRY(flags_recipe(&req->flags, arena, &text, err));
     else
         text = str_from(req->recipe_text);
@@ -93,12 +94,6 @@ static enum quern_status open_model(struct planner *pl, unsigned i, struct quern
     TRY(in_file(err, pl->recipe.path,
                 locate_model(ref, &pl->req->places, &pl->plan->arena, &at, err)));
     pl->hub[i] = at.hub;
-    if (at.lora)
-        return in_file(err, pl->recipe.path,
-                       fail(err, QUERN_EUNSUPPORTED, "lora",
-                            "'%s': a LoRA adapter is not supported yet" WANT
-                            "merge it into its model first",
-                            ref_name(ref).text));
     struct model *m = opened(pl, at.path);
     if (!m) {
         TRY(model_open(at.path, &m, err));
@@ -110,7 +105,8 @@ static enum quern_status open_model(struct planner *pl, unsigned i, struct quern
         for (uint32_t k = 0; k < m->nnotes; k++)
             TRY(plan_note(pl->plan, err, "%s: %s", quoted(str_from(at.path)).text, m->notes[k]));
     }
-    return view_of_model(m, &pl->scratch, &pl->set.views[i], err);
+    TRY(view_of_model(m, &pl->scratch, &pl->set.views[i], err));
+    return adapt_view(&pl->set.views[i], pl->plan, &at, err);
 }
 
 static enum quern_status open_models(struct planner *pl, struct quern_error *err)

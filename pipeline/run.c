@@ -109,6 +109,18 @@ static uint64_t tile_elems(const struct step *s, uint64_t budget)
     return (1 + extra) * CHUNK;
 }
 
+/* The tile that speed can use. What sources keep that are made while they are read comes on top:
+ * they fill it anew for every tile, so tiles must not get smaller for it. */
+static uint64_t best_tile_elems(const struct step *s)
+{
+    uint64_t kept = 0;
+    for (unsigned k = 0; k < s->nsources; k++)
+        if (s->sources[k].kind)
+            kept += source_scratch_bytes(&s->sources[k], s->wide);
+    const uint64_t elems = tile_elems(s, WORKER_BYTES + kept);
+    return s->nelems < elems ? s->nelems : elems;
+}
+
 struct memory {
     uint64_t metadata;   /* models and plan */
     uint64_t least_tile; /* scratch of a worker at one chunk per tile */
@@ -129,8 +141,7 @@ static void survey(const struct plan *p, struct memory *m)
         const struct step *s = &p->steps[i];
         const uint64_t all = s->nelems < CHUNK ? s->nelems : CHUNK;
         const uint64_t least = tile_bytes(s, all);
-        const uint64_t most = tile_bytes(
-            s, s->nelems < tile_elems(s, WORKER_BYTES) ? s->nelems : tile_elems(s, WORKER_BYTES));
+        const uint64_t most = tile_bytes(s, best_tile_elems(s));
         const uint64_t job = job_bytes(s, &m->max_counts);
         m->least_tile = least > m->least_tile ? least : m->least_tile;
         m->most_tile = most > m->most_tile ? most : m->most_tile;
