@@ -159,6 +159,7 @@ extern volatile int stop_signal;
 
 int cmd_quantize(struct cli *c);
 int cmd_merge(struct cli *c);
+int cmd_lora(struct cli *c);
 int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_check(struct cli *c);

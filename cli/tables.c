@@ -191,7 +191,8 @@ const struct command commands[] = {
      "  change the type of a Hugging Face model and shard it anew\n", cmd_quantize},
     {"merge",
      "[options] RECIPE.yml OUTPUT [TYPE]\n"
-     "[options] --method NAME --base MODEL --model MODEL... OUTPUT [TYPE]", "fuse two or more models into one",
+     "[options] --method NAME --base MODEL --model MODEL... OUTPUT [TYPE]\n"
+     "[options] --base MODEL --lora ADAPTER[:WEIGHT]... OUTPUT [TYPE]", "fuse two or more models into one",
      "RECIPE.yml is a mergekit recipe (its models: form) for linear, slerp or ties. MODEL is a "
      "path "
      "or a hub id; an id is looked up in the local Hugging Face cache or given by --model ID=PATH. "
@@ -200,12 +201,24 @@ const struct command commands[] = {
      "OUTPUT is a Hugging Face directory, one .safetensors file, or, for GGUF models, a .gguf "
      "file, "
      "which TYPE quantizes in the same pass.\n"
+     "An ADAPTER is a LoRA of PEFT (a directory) or GGUF; WEIGHT multiplies what it adds. In recipes "
+     "adapters stand behind a '+' or under 'lora'.\n"
      "Arithmetic is in 32-bit floats, dot products in 64-bit, with one rounding to the output type "
      "at the end. Unknown keys in a recipe and filters that match no tensor are errors.", merge_options, COMMON_RUN | COMMON_JSON,
+     "quern merge --base MODEL --lora ADAPTER:0.8 merged/\n"
+     "  a model with a LoRA adapter in it\n"
      "quern merge recipe.yml merged/\n"
      "  run a mergekit recipe\n"
      "quern merge --method slerp --base A --model B --param t=0.4 merged/\n"
      "  SLERP of two models without a recipe\n", cmd_merge},
+    {"lora",
+     "info [--json] ADAPTER", "show LoRA adapters",
+     "info shows what an adapter changes: its kind, the base it was trained on, ranks, factors, the "
+     "modules and the tensors it has whole. ADAPTER is a PEFT directory (adapter_model.safetensors "
+     "and adapter_config.json) or that file, or a GGUF adapter.\n"
+     "quern merge --base MODEL --lora ADAPTER adds adapters to their base.", NULL, COMMON_JSON,
+     "quern lora info adapter/\n"
+     "  what does it change?\n", cmd_lora},
     {"imatrix",
      "combine [options] INPUT INPUT... -o OUTPUT\n"
      "convert [options] INPUT OUTPUT\n"

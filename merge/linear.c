@@ -74,7 +74,8 @@ static enum quern_status linear_prepare(const struct merge_job *job, struct step
     l->divisor = 1;
     if (job->values->global[NORMALIZE] != 0)
         l->divisor = (s->wide ? wide_sum : narrow_sum)(l->weight, job->nmodels);
-    s->op = &op_linear;
+    const bool as_it_is = job->nmodels == 1 && l->weight[0] == 1;
+    s->op = as_it_is ? &op_copy : &op_linear;
     s->params = l;
     s->sources = job->models;
     s->nsources = (uint8_t)job->nmodels;

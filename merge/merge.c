@@ -218,6 +218,16 @@ static void plan_bytes(const struct planner *pl, struct step *s, const struct so
     s->op = pl->set.has_base ? &op_copy : &op_equal;
 }
 
+/* A tensor that is only passed on moves as bytes, blocks and all, unless another type is asked for.
+ */
+static void keep_stored(const struct planner *pl, struct step *s)
+{
+    if (s->op != &op_copy || s->sources[0].kind || recipe_out_dtype(&pl->recipe) != DTYPE_COUNT)
+        return;
+    s->dtype = s->sources[0].tensor->dtype;
+    s->round_dtype = DTYPE_COUNT;
+}
+
 static enum quern_status plan_weights(struct planner *pl, struct step *s,
                                       const struct source *sources, struct mistakes *m,
                                       struct quern_error *err)
@@ -252,7 +262,9 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s,
                                                : DTYPE_COUNT,
                                   .seed = pl->req->seed,
                                   .arena = &pl->plan->arena};
-    return r->method->prepare(&job, s, err);
+    TRY(r->method->prepare(&job, s, err));
+    keep_stored(pl, s);
+    return QUERN_OK;
 }
 
 static enum quern_status plan_step(struct planner *pl, struct step *s, const struct tensor *t,
