@@ -39,6 +39,10 @@ struct cli {
     struct values models, params, model_paths, loras;
     bool no_model_card, mergekit_exact, allow_crimes;
     uint64_t seed;
+    /* lora */
+    unsigned rank;
+    struct values includes, excludes;
+    bool no_save_modules;
     /* check */
     bool sha256;
     /* imatrix */

@@ -1,9 +1,12 @@
-/* cmd_lora.c - quern lora: show adapters. */
+/* cmd_lora.c - quern lora: show adapters, take them out of tuned models. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 #include "formats/adapter.h"
+#include "merge/extract.h"
+#include "pipeline/compare.h"
 
 /* ---- info -------------------------------------------------------------------------------------
  */
@@ -225,20 +228,172 @@ static int info(struct cli *c, const struct values *a)
     return code;
 }
 
+/* ---- extract ----------------------------------------------------------------------------------
+ */
+
+#define WORST_SHOWN 10
+
+struct extraction_of_models {
+    struct model *base, *tuned;
+    struct plan *survey, *plan;
+    struct comparison *comparison;
+    struct extract_report *report;
+};
+
+static double relative(struct extracted e)
+{
+    return e.norm > 0 ? e.error / e.norm : 0;
+}
+
+/* The worst step that was not shown yet, or nsteps. */
+static uint32_t next_worst(const struct plan *p, const struct extract_report *r, const bool *shown)
+{
+    uint32_t best = p->nsteps;
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        if (p->steps[i].parts && !shown[i] &&
+            (best == p->nsteps || relative(r->steps[i]) > relative(r->steps[best])))
+            best = i;
+    return best;
+}
+
+static void print_extracted(const struct cli *c, const struct plan *p,
+                            const struct extract_report *r)
+{
+    const struct extracted total = extract_total(p, r);
+    const uint32_t limit = c->verbose || r->nproducts < WORST_SHOWN ? r->nproducts : WORST_SHOWN;
+    bool *shown = calloc(p->nsteps + 1u, sizeof *shown);
+    if (!shown || c->quiet) {
+        free(shown);
+        return;
+    }
+    if (limit > 0)
+        say("  %-44s %5s %12s  %s", limit < r->nproducts ? "tensor (worst)" : "tensor", "rank",
+            "difference", "lost");
+    for (uint32_t k = 0; k < limit; k++) {
+        const uint32_t i = next_worst(p, r, shown);
+        const struct extraction *e = p->steps[i].params;
+        shown[i] = true;
+        say("  %-44s %5" PRIu64 " %12.4g  %.3f %%", quoted(p->steps[i].name).text, e->rank,
+            r->steps[i].norm, 100 * relative(r->steps[i]));
+    }
+    say("  %" PRIu32 " products lose %.3f %% of the differences; %" PRIu32 " tensors whole",
+        r->nproducts, 100 * relative(total), r->nwhole);
+    free(shown);
+}
+
+static void extracted_json(const struct plan *p, const struct extract_report *r)
+{
+    struct json_writer w = {0};
+    json_open(&w, '{');
+    field_text(&w, "command", "lora extract");
+    field_text(&w, "output", p->dir);
+    field_u64(&w, "bytes", p->files[0].nbytes);
+    field_f64(&w, "relative_error", relative(extract_total(p, r)));
+    json_key(&w, "products");
+    json_open(&w, '[');
+    for (uint32_t i = 0; i < p->nsteps; i++) {
+        const struct extraction *e = p->steps[i].params;
+        if (!p->steps[i].parts)
+            continue;
+        json_open(&w, '{');
+        json_key(&w, "tensor");
+        json_put_str(&w, p->steps[i].name);
+        field_u64(&w, "rank", e->rank);
+        field_f64(&w, "norm", r->steps[i].norm);
+        field_f64(&w, "error", r->steps[i].error);
+        field_f64(&w, "relative_error", relative(r->steps[i]));
+        json_close(&w, '}');
+    }
+    json_close(&w, ']');
+    json_key(&w, "whole");
+    json_open(&w, '[');
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        if (!p->steps[i].parts)
+            json_put_str(&w, p->steps[i].name);
+    json_close(&w, ']');
+    json_close(&w, '}');
+    print_json(&w);
+}
+
+static int run_extraction(struct cli *c, const struct extraction_of_models *x)
+{
+    const bool own_json = c->json && !c->dry_run;
+    if (own_json)
+        print_notes(c, x->plan);
+    const int code = own_json ? run_quietly(c, x->plan) : run_plan(c, x->plan);
+    if (code != 0 || c->dry_run)
+        return code;
+    if (own_json)
+        extracted_json(x->plan, x->report);
+    else
+        print_extracted(c, x->plan, x->report);
+    return 0;
+}
+
+/* First what differs at all, then the extraction: the files are laid out before it begins. */
+static int extract_from(struct cli *c, struct extraction_of_models *x, const char *output)
+{
+    struct quern_error err;
+    if (plan_compare(x->base, x->tuned, NULL, &x->survey, &x->comparison, &err) != QUERN_OK)
+        return report_error(c, &err);
+    const int code = run_quietly(c, x->survey);
+    if (code != 0)
+        return code;
+    const struct extract_request request = {.survey = x->survey,
+                                            .comparison = x->comparison,
+                                            .output = output,
+                                            .rank = c->rank,
+                                            .includes = c->includes.items,
+                                            .nincludes = c->includes.count,
+                                            .excludes = c->excludes.items,
+                                            .nexcludes = c->excludes.count,
+                                            .no_save_modules = c->no_save_modules,
+                                            .dtype = c->out_dtype,
+                                            .force = c->force};
+    if (extract_plan(&request, &x->plan, &x->report, &err) != QUERN_OK)
+        return report_error(c, &err);
+    return run_extraction(c, x);
+}
+
+static int extract(struct cli *c, const struct values *a)
+{
+    struct quern_error err;
+    struct extraction_of_models x = {0};
+    const size_t nwords = c->output ? 2 : 3;
+    if (a->count != nwords)
+        return usage_error(c, "extract takes BASE TUNED OUTPUT, got %zu word%s", a->count,
+                           a->count == 1 ? "" : "s");
+    int code = 0;
+    if (model_open(a->items[0], &x.base, &err) != QUERN_OK ||
+        model_open(a->items[1], &x.tuned, &err) != QUERN_OK)
+        code = report_error(c, &err);
+    else
+        code = extract_from(c, &x, c->output ? c->output : a->items[2]);
+    if (x.plan)
+        plan_free(x.plan);
+    if (x.survey)
+        plan_free(x.survey);
+    model_close(x.tuned);
+    model_close(x.base);
+    return code;
+}
+
 /* ---- words ------------------------------------------------------------------------------------
  */
 
 int cmd_lora(struct cli *c)
 {
-    static const char *const words[] = {"info"};
+    static const char *const words[] = {"extract", "info"};
     const char *word = c->args.count ? c->args.items[0] : "";
     struct values rest = {.count = 0};
     for (size_t i = 1; i < c->args.count; i++)
         rest.items[rest.count++] = c->args.items[i];
     if (strcmp(word, "info") == 0)
         return info(c, &rest);
+    if (strcmp(word, "extract") == 0)
+        return extract(c, &rest);
     const char *near = *word ? closest(str_from(word), words, sizeof words / sizeof *words) : NULL;
-    return usage_error(c, "%s%s%sexpected info%s%s%s", *word ? "'" : "",
+    return usage_error(c, "%s%s%sexpected extract or info%s%s%s", *word ? "'" : "",
                        *word ? quoted(str_from(word)).text : "", *word ? "': " : "",
                        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }

@@ -127,6 +127,20 @@ static const struct option merge_options[] = {
     {.name = NULL},
 };
 
+static const struct option lora_options[] = {
+    {"rank", 'r', OPTION_COUNT, FIELD(rank), "N", "extract: rank of the products (default: 32)", NULL},
+    {"include", 0, OPTION_LIST, FIELD(includes), "REGEX",
+     "extract: only tensors whose name matches; repeatable", NULL},
+    {"exclude", 0, OPTION_LIST, FIELD(excludes), "REGEX",
+     "extract: no tensors whose name matches; repeatable", NULL},
+    {"no-save-modules", 0, OPTION_FLAG, FIELD(no_save_modules), NULL,
+     "extract: leave out what is no matrix of a layer (embeddings, norms, biases) instead of keeping "
+     "it whole", NULL},
+    {"out-dtype", 0, OPTION_TEXT, FIELD(out_dtype), "TYPE",
+     "extract: type of the products: f32 (default), f16 or bf16", "f32 f16 bf16"},
+    {.name = NULL},
+};
+
 static const struct option imatrix_options[] = {
     {"model", 0, OPTION_TEXT, FIELD(model), "M.gguf",
      "lint: the model the matrix is for; its weights are compared with the entries", NULL},
@@ -212,13 +226,22 @@ const struct command commands[] = {
      "quern merge --method slerp --base A --model B --param t=0.4 merged/\n"
      "  SLERP of two models without a recipe\n", cmd_merge},
     {"lora",
-     "info [--json] ADAPTER", "show LoRA adapters",
+     "info [--json] ADAPTER\n"
+     "extract [options] BASE TUNED OUTPUT", "show LoRA adapters, take them out of tuned models",
      "info shows what an adapter changes: its kind, the base it was trained on, ranks, factors, the "
      "modules and the tensors it has whole. ADAPTER is a PEFT directory (adapter_model.safetensors "
      "and adapter_config.json) or that file, or a GGUF adapter.\n"
-     "quern merge --base MODEL --lora ADAPTER adds adapters to their base.", NULL, COMMON_JSON,
+     "extract writes a PEFT adapter of what TUNED is away from BASE (both safetensors): for every "
+     "matrix the product of rank N closest to the difference, found by a randomized singular value "
+     "decomposition that reads the models tile by tile. Embeddings, heads, norms and biases that "
+     "differ are kept whole. The summary tells how much of the differences is lost. --dry-run reads "
+     "both models, too: it looks for what differs.\n"
+     "quern merge --base MODEL --lora ADAPTER adds adapters to their base.", lora_options,
+     COMMON_RUN | COMMON_JSON,
      "quern lora info adapter/\n"
-     "  what does it change?\n", cmd_lora},
+     "  what does it change?\n"
+     "quern lora extract base/ tuned/ adapter/ --rank 64\n"
+     "  a small file instead of a second model\n", cmd_lora},
     {"imatrix",
      "combine [options] INPUT INPUT... -o OUTPUT\n"
      "convert [options] INPUT OUTPUT\n"

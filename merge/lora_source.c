@@ -226,6 +226,28 @@ static enum quern_status get_left(const struct desk *d, uint32_t i, uint64_t row
     return QUERN_OK;
 }
 
+/* out[j] = l[0] * r[0][j] + l[1] * r[1][j] + ..., nk rows of r that lie `stride` apart, every sum
+ * in this order. */
+static void multiply(const struct desk *d, const void *l, const void *r, size_t stride, size_t nk,
+                     void *out, size_t n)
+{
+    if (!d->wide) {
+        const struct product m = {.y = out,
+                                  .l = l,
+                                  .r = r,
+                                  .l_col = 1,
+                                  .r_row = stride,
+                                  .rows = 1,
+                                  .inner = nk,
+                                  .cols = n};
+        codec_kernels()->product(&m);
+        return;
+    }
+    memset(out, 0, n * sizeof(double));
+    for (size_t k = 0; k < nk; k++)
+        add_row_f64(((const double *)l)[k], (const double *)r + k * stride, out, n);
+}
+
 /* Columns [column, column + n) of a row of product i. */
 static enum quern_status make_delta(const struct desk *d, uint32_t i, uint64_t row, uint64_t column,
                                     size_t n, uint8_t *delta, struct quern_error *err)
@@ -236,11 +258,7 @@ static enum quern_status make_delta(const struct desk *d, uint32_t i, uint64_t r
     const uint8_t *left;
     TRY(keep_right(d, i, matrix, err));
     TRY(get_left(d, i, row, &left, err));
-    const uint8_t *right = right_of(d, i) + column * w;
-    if (d->wide)
-        product_f64((const double *)left, (const double *)right, p->cols, kept, (double *)delta, n);
-    else
-        product_f32((const float *)left, (const float *)right, p->cols, kept, (float *)delta, n);
+    multiply(d, left, right_of(d, i) + column * w, p->cols, kept, delta, n);
     for (uint64_t k = kept; k < p->rank; k++) {
         TRY(read_factor(d, &p->right, (matrix * p->rank + k) * p->cols + column, n, d->row, err));
         if (d->wide)
