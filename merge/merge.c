@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/io.h"
+#include "merge/adapt.h"
 #include "merge/fuse.h"
 #include "merge/heads.h"
 #include "merge/stages.h"
@@ -60,12 +61,6 @@ static enum quern_status open_model(struct planner *pl, unsigned i, struct quern
     TRY(in_file(err, pl->recipe.path,
                 locate_model(ref, &pl->req->places, &pl->plan->arena, &at, err)));
     pl->hub[i] = at.hub;
-    if (at.lora)
-        return in_file(err, pl->recipe.path,
-                       fail(err, QUERN_EUNSUPPORTED, "lora",
-                            "'%s': a LoRA adapter is not supported yet" WANT
-                            "merge it into its model first",
-                            ref_name(ref).text));
     struct model *m = opened(pl, at.path);
     if (!m) {
         TRY(model_open(at.path, &m, err));
@@ -79,7 +74,9 @@ static enum quern_status open_model(struct planner *pl, unsigned i, struct quern
     }
     struct view *v = &pl->set.views[i];
     TRY(view_of_model(m, &pl->scratch, v, err));
-    return m->dir ? read_config(m->dir, &pl->scratch, &v->config, err) : QUERN_OK;
+    if (m->dir)
+        TRY(read_config(m->dir, &pl->scratch, &v->config, err));
+    return adapt_view(v, pl->plan, &at, err);
 }
 
 static enum quern_status open_models(struct planner *pl, struct quern_error *err)
