@@ -184,8 +184,8 @@ enum quern_status check_mappings(const struct places *places, const struct recip
         const struct str id = {text, (size_t)(equals - text)};
         bool used = false;
         for (size_t r = 0; r < nrecipes; r++) {
-            const struct tokenizer_wish *t = &recipes[r]->tokenizer;
-            used |= t->source == TOKENIZER_OF_MODEL && mapping_fits(id, &t->model);
+            const struct tokenizer_wish *w = &recipes[r]->tokenizer;
+            used |= w->source == TOKENIZER_OF_MODEL && mapping_fits(id, &w->model);
             for (unsigned k = 0; k < recipes[r]->nmodels; k++)
                 used |= mapping_fits(id, &recipes[r]->models[k].ref);
         }

@@ -6,6 +6,7 @@
 
 #include "core/io.h"
 #include "merge/adapt.h"
+#include "merge/chat_template.h"
 #include "merge/fuse.h"
 #include "merge/heads.h"
 #include "merge/stages.h"
@@ -91,12 +92,20 @@ static enum quern_status open_models(struct planner *pl, struct quern_error *err
 
 static enum quern_status align_vocabularies(struct planner *pl, struct quern_error *err)
 {
-    const struct vocab_job job = {.recipe = &pl->recipe,
+    const struct vocab_job job = {.sink = pl->req->sink,
+                                  .recipe = &pl->recipe,
                                   .places = &pl->req->places,
                                   .set = &pl->set,
                                   .plan = pl->plan,
                                   .scratch = &pl->scratch};
-    return vocab_align(&job, &pl->aligned, err);
+    TRY(vocab_align(&job, &pl->aligned, err));
+    pl->vocabulary = pl->aligned.given ? &pl->aligned : donor_view(pl)->vocabulary;
+    if (pl->aligned.given)
+        pl->cut_rows = pl->aligned.nrows;
+    TRY(chat_template_text(&pl->recipe, &pl->set, &pl->plan->arena, &pl->chat_template, err));
+    if (!pl->chat_template.p)
+        pl->chat_template = donor_view(pl)->chat_template;
+    return QUERN_OK;
 }
 
 const struct view *donor_view(const struct planner *pl)
