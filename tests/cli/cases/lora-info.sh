@@ -9,3 +9,4 @@ q lora info m/dense-f16.gguf
 q lora info
 q lora inf m/lora
 q lora info -o x m/lora
+q help lora
