@@ -475,6 +475,8 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "merging.inc"
 
+#include "divergence.inc"
+
 #include "errors.inc"
 
 /* ---- the table ------------------------------------------------------------------------------ */
@@ -575,6 +577,8 @@ const struct kernels TABLE(KERNELS_ISA) = {
     .weighted_sum = weighted_sum,
     .pair_dots = pair_dots,
     .dots = many_dots,
+    .exp_sum = exp_sum,
+    .divergence = divergence,
     .block_errors = block_errors,
     .weighted_errors = weighted_errors,
     .delta_magnitude = delta_magnitude,
