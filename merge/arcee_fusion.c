@@ -284,6 +284,7 @@ const struct method method_arcee_fusion = {
     .title = "Arcee Fusion",
     .paper = "https://arcee.ai",
     .base = BASE_ORIGIN,
+    .crop = CROP_COMMON,
     .min_models = 2,
     .max_models = 2,
     .check = check_nothing,

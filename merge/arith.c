@@ -74,6 +74,18 @@ void add_pair_dots(bool wide, const void *a, const void *b, size_t n, double sum
         sums[k] += dots[k];
 }
 
+void round_values(enum dtype d, float *x, size_t n)
+{
+    uint16_t half[PIECE];
+    if (d != DTYPE_BF16 && d != DTYPE_F16)
+        return;
+    for (size_t i = 0, some; i < n; i += some) {
+        some = n - i < PIECE ? n - i : PIECE;
+        codec_kernels()->encode[d](x + i, half, some);
+        codec_kernels()->decode[d](half, x + i, some);
+    }
+}
+
 void subtract_f32(float *d, const float *x, const float *base, size_t n)
 {
     const float *const both[] = {x, base};

@@ -26,6 +26,13 @@ enum base_rule {
     BASE_NONE      /* there must be none */
 };
 
+/* What --allow-crimes does to tensors of the vocabulary when their sizes differ. */
+enum crop_rule {
+    CROP_NEVER,  /* an error all the same */
+    CROP_COMMON, /* all are cut to what they have in common */
+    CROP_TO_BASE /* those that are larger than the base are cut to its size */
+};
+
 /* Every parameter's value for one tensor, by its index in method.params. */
 struct merge_values {
     double global[MAX_METHOD_PARAMS];
@@ -49,9 +56,11 @@ struct method {
     const char *title;
     const char *paper; /* where to read about it */
     enum base_rule base;
+    enum crop_rule crop;
     unsigned min_models, max_models; /* the base counts */
     const struct method_param *params;
     unsigned nparams;
+    bool exact; /* can round after every operation (merge_job.exact) */
     /* Can it work with these values? EUSAGE when not. Also called before any model is open. */
     enum quern_status (*check)(const struct merge_values *v, unsigned nmodels, int base,
                                struct quern_error *err);
@@ -64,6 +73,17 @@ struct method {
 extern const struct method method_linear;
 extern const struct method method_slerp;
 extern const struct method method_ties;
+extern const struct method method_task_arithmetic;
+extern const struct method method_dare_linear;
+extern const struct method method_dare_ties;
+extern const struct method method_della;
+extern const struct method method_della_linear;
+extern const struct method method_breadcrumbs;
+extern const struct method method_breadcrumbs_ties;
+extern const struct method method_sce;
+extern const struct method method_ram;
+extern const struct method method_ramplus_tl;
+extern const struct method method_nearswap;
 extern const struct method method_nuslerp;
 extern const struct method method_multislerp;
 extern const struct method method_karcher;
@@ -74,7 +94,7 @@ extern const struct method method_passthrough;
 /* Method number i, or NULL past the end. */
 const struct method *method_at(size_t i);
 
-/* EUNSUPPORTED for methods of mergekit that quern lacks, EUSAGE with a suggestion for others. */
+/* EUSAGE with a suggestion when there is none of this name. */
 enum quern_status method_find(struct str name, const struct method **out, struct quern_error *err);
 
 /* Index of a parameter, or -1. */

@@ -57,6 +57,7 @@ const struct method method_model_stock = {
     .title = "Model Stock",
     .paper = "https://arxiv.org/abs/2403.19522",
     .base = BASE_ORIGIN,
+    .crop = CROP_COMMON,
     .min_models = 3,
     .max_models = MAX_SOURCES,
     .params = model_stock_params,

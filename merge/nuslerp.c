@@ -104,6 +104,7 @@ const struct method method_nuslerp = {
     .title = "NuSLERP",
     .paper = "https://en.wikipedia.org/wiki/Slerp",
     .base = BASE_OPTIONAL,
+    .crop = CROP_COMMON,
     .min_models = 2,
     .max_models = 3,
     .params = nuslerp_params,

@@ -69,6 +69,7 @@ const struct method method_slerp = {
     .title = "SLERP",
     .paper = "https://en.wikipedia.org/wiki/Slerp",
     .base = BASE_MEMBER,
+    .crop = CROP_COMMON,
     .min_models = 2,
     .max_models = 2,
     .params = slerp_params,

@@ -97,7 +97,7 @@ static void check(const char *recipe, double tolerance)
 /* ---- vectors --------------------------------------------------------------------------------- */
 
 /* The elements start, start + stride ... of a tensor. */
-struct slice {
+struct stretch {
     size_t start, stride, count;
 };
 
@@ -108,23 +108,23 @@ static size_t nslices(enum layout l)
     return l == WHOLE ? 1 : l == ROWS ? nrows : ncols;
 }
 
-static struct slice slice_at(enum layout l, size_t i)
+static struct stretch slice_at(enum layout l, size_t i)
 {
     if (l == ROWS)
-        return (struct slice){i * ncols, 1, ncols};
+        return (struct stretch){i * ncols, 1, ncols};
     if (l == COLUMNS)
-        return (struct slice){i, ncols, nrows};
-    return (struct slice){0, 1, nrows * ncols};
+        return (struct stretch){i, ncols, nrows};
+    return (struct stretch){0, 1, nrows * ncols};
 }
 
 /* Element i of model m, less the base (model 0) if there is one. */
-static double value(const struct slice *s, unsigned m, bool base, size_t i)
+static double value(const struct stretch *s, unsigned m, bool base, size_t i)
 {
     const size_t at = s->start + i * s->stride;
     return base ? in[m][at] - in[0][at] : in[m][at];
 }
 
-static double dot(const struct slice *s, unsigned a, unsigned b, bool base)
+static double dot(const struct stretch *s, unsigned a, unsigned b, bool base)
 {
     long double sum = 0;
     for (size_t i = 0; i < s->count; i++)
@@ -132,7 +132,7 @@ static double dot(const struct slice *s, unsigned a, unsigned b, bool base)
     return (double)sum;
 }
 
-static void put(const struct slice *s, const double *weights, unsigned first, unsigned n, bool base)
+static void put(const struct stretch *s, const double *weights, unsigned first, unsigned n, bool base)
 {
     for (size_t i = 0; i < s->count; i++) {
         double sum = base ? in[0][s->start + i * s->stride] : 0;
@@ -148,7 +148,7 @@ static void nuslerp_by_definition(enum layout l, double t, bool base)
 {
     const unsigned a = base ? 1 : 0, b = a + 1;
     for (size_t i = 0; i < nslices(l); i++) {
-        const struct slice s = slice_at(l, i);
+        const struct stretch s = slice_at(l, i);
         const double c = dot(&s, a, b, base) / sqrt(dot(&s, a, a, base) * dot(&s, b, b, base));
         const double th = acos(c), w[] = {sin((1 - t) * th) / sin(th), sin(t * th) / sin(th)};
         put(&s, w, a, 2, base);
@@ -212,7 +212,7 @@ Test(merge_gram, nuslerp_of_small_columns)
 /* With all its tangents. */
 static void multislerp_by_definition(const double *w, unsigned n, bool base)
 {
-    const struct slice s = slice_at(WHOLE, 0);
+    const struct stretch s = slice_at(WHOLE, 0);
     double *mu = ARENA_NEW(&arena, double, s.count), *tan = ARENA_NEW(&arena, double, s.count);
     double size[MOST_MODELS], length = 0, square = 0, mean = 0;
     for (unsigned m = 0; m < n; m++) {
@@ -305,7 +305,7 @@ Test(merge_gram, multislerp_edges)
 static void karcher_by_definition(unsigned n, unsigned max_iter, double tol)
 {
     const size_t count = nrows * ncols;
-    const struct slice s = slice_at(WHOLE, 0);
+    const struct stretch s = slice_at(WHOLE, 0);
     double *unit[MOST_MODELS], *u = ARENA_NEW(&arena, double, count);
     double *t = ARENA_NEW(&arena, double, count), mean = 0, size = 0;
     for (unsigned m = 0; m < n; m++) {
@@ -404,7 +404,7 @@ Test(merge_gram, karcher_edges)
 static void stock_by_definition(enum layout l, unsigned n)
 {
     for (size_t i = 0; i < nslices(l); i++) {
-        const struct slice s = slice_at(l, i);
+        const struct stretch s = slice_at(l, i);
         double sum = 0, w[MOST_MODELS];
         for (unsigned a = 1; a <= n; a++)
             for (unsigned b = a + 1; b <= n; b++)
