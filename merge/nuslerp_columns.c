@@ -3,6 +3,7 @@
  * Every chunk has a part of many columns, so the sums of a column come together from all workers.
  * They are added as integers, which may be done in any order: one pass finds how large the
  * elements are, the next adds products in units that small ones show in and large ones fit in. */
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -25,6 +26,14 @@ struct columns {
 static uint64_t ncolumns(const struct step *s)
 {
     return s->nelems ? s->nelems / s->dims[0] : 0;
+}
+
+/* Of the first element of a piece. */
+static uint64_t first_column(const struct piece *p)
+{
+    const uint64_t n = ncolumns(p->step);
+    assert(n > 0); /* a tensor without elements has no pieces */
+    return p->first % n;
 }
 
 /* Bits of a limb: so many that the sum over a column fits in 63. */
@@ -108,7 +117,7 @@ static void add_products(const struct piece *p, const struct pair *pair, uint64_
     const struct columns *c = p->state;
     const double unit = ldexp(1, (int)limb_bits(s));
     const uint64_t n = ncolumns(s);
-    uint64_t column = p->first % n;
+    uint64_t column = first_column(p);
     for (size_t i = 0; i < p->n; i++) {
         const double a = element(s->wide, pair, 0, i) * c->scale[0];
         const double b = element(s->wide, pair, 1, i) * c->scale[1];
@@ -179,7 +188,7 @@ static void apply_f64(const struct piece *p, const struct pair *pair, const doub
     const struct columns *c = p->state;
     const uint64_t n = ncolumns(p->step);
     const double *a = pair->v[0], *b = pair->v[1];
-    uint64_t column = p->first % n;
+    uint64_t column = first_column(p);
     for (size_t i = 0; i < p->n; i++) {
         const double *w = c->weights + 2 * column, sum = w[0] * a[i] + w[1] * b[i];
         y[i] = base ? base[i] + sum : sum;
@@ -192,7 +201,7 @@ static void apply_f32(const struct piece *p, const struct pair *pair, const floa
     const struct columns *c = p->state;
     const uint64_t n = ncolumns(p->step);
     const float *a = pair->v[0], *b = pair->v[1];
-    uint64_t column = p->first % n;
+    uint64_t column = first_column(p);
     for (size_t i = 0; i < p->n; i++) {
         const double *w = c->weights + 2 * column;
         const float sum = (float)w[0] * a[i] + (float)w[1] * b[i];
