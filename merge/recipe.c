@@ -227,18 +227,19 @@ static void read_name(struct reader *d, const struct yaml_node *root)
         reader_text(d, n, "name", "the name of a stage", &d->r->name);
 }
 
-/* What is in them is for the planner of vocabularies to read. */
 static void read_tokenizer(struct reader *d, const struct yaml_node *root)
 {
     struct recipe *r = d->r;
     const struct yaml_node *source = yaml_get(root, "tokenizer_source");
     const struct yaml_node *block = yaml_get(root, "tokenizer");
     const struct yaml_node *chat = yaml_get(root, "chat_template");
-    r->tokenizer_source = source && !yaml_is_null(source) ? source : NULL;
-    r->tokenizer = block && !yaml_is_null(block) ? block : NULL;
-    if (r->tokenizer_source && r->tokenizer)
+    source = source && !yaml_is_null(source) ? source : NULL;
+    block = block && !yaml_is_null(block) ? block : NULL;
+    if (source && block)
         reader_wrong(d, block, QUERN_EUSAGE, "recipe",
                      "tokenizer and tokenizer_source" WANT "expected one of them");
+    else
+        reader_tokenizer(d, source, block, &r->tokenizer);
     if (chat && !yaml_is_null(chat))
         reader_text(d, chat, "chat_template", "auto, a name or a template", &r->chat_template);
 }

@@ -1042,6 +1042,33 @@ Test(kernels, divergence_equals_the_reference)
         }
 }
 
+Test(kernels, sparse_loops_equal_the_reference)
+{
+    static float want[MERGE_N], got[MERGE_N];
+    static uint32_t score[MERGE_N], got_bits[MERGE_N];
+    fill_models(0);
+    for (size_t l = 0; l <= 70; l++) {
+        const size_t n = merge_length(l);
+        const uint32_t key[2] = {below(UINT32_MAX), below(UINT32_MAX)};
+        const uint32_t counter[4] = {l % 2 ? UINT32_MAX - 3 : below(UINT32_MAX), (uint32_t)l, 7, 8};
+        const uint32_t low = l % 3 ? 0 : below(UINT32_MAX), span = l % 7 ? below(UINT32_MAX) : 1;
+        const float scale = l % 2 ? 1.0f : gauss();
+        double want_sums[2], got_sums[2];
+        kernels_reference.random_bits(score, key, counter, n);
+        kernels_reference.kept_deltas(want, merge_p[0], merge_base, score, low, span, scale, n);
+        kernels_reference.kept_sums(merge_p[0], merge_base, score, low, span, n, want_sums);
+        for (size_t t = 0; table_under_test(t); t++) {
+            const struct kernels *k = table_under_test(t);
+            k->random_bits(got_bits, key, counter, n);
+            cr_assert(memcmp(got_bits, score, n * sizeof *score) == 0, "%s bits %zu", k->name, n);
+            k->kept_deltas(got, merge_p[0], merge_base, score, low, span, scale, n);
+            cr_assert(memcmp(got, want, n * sizeof *got) == 0, "%s deltas %zu", k->name, n);
+            k->kept_sums(merge_p[0], merge_base, score, low, span, n, got_sums);
+            cr_assert(memcmp(got_sums, want_sums, sizeof got_sums) == 0, "%s sums %zu", k->name, n);
+        }
+    }
+}
+
 /* Error sums of blocks, the last one short, and weighted ones, against the reference's bits. */
 Test(kernels, errors_equal_the_reference)
 {
