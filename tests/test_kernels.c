@@ -1044,6 +1044,35 @@ Test(kernels, other_merge_loops_equal_the_reference)
     }
 }
 
+/* The divergence of rows, also of such whose exponentials underflow. */
+Test(kernels, divergence_equals_the_reference)
+{
+    static const float spreads[] = {0.02f, 1, 30, 1000};
+    for (size_t i = 0; i < sizeof spreads / sizeof *spreads; i++)
+        for (size_t l = 0; l <= 70; l++) {
+            const size_t n = merge_length(l);
+            double most[2] = {-INFINITY, -INFINITY};
+            seed = 750 + l;
+            for (size_t k = 0; k < 2; k++)
+                for (size_t j = 0; j < n; j++) {
+                    merge_x[k][j] = gauss() * spreads[i];
+                    most[k] = fmax(most[k], (double)merge_x[k][j]);
+                }
+            const double sum[2] = {kernels_reference.exp_sum(merge_x[0], n, most[0]),
+                                   kernels_reference.exp_sum(merge_x[1], n, most[1])};
+            const double scale[2] = {1 / sum[0], 1 / sum[1]};
+            const double want =
+                kernels_reference.divergence(merge_x[0], merge_x[1], n, most, scale);
+            cr_assert(want >= (n ? -1e-12 : 0));
+            for (size_t t = 0; table_under_test(t); t++) {
+                const struct kernels *k = table_under_test(t);
+                cr_assert(k->exp_sum(merge_x[0], n, most[0]) == sum[0], "%s, %zu", k->name, n);
+                cr_assert(k->divergence(merge_x[0], merge_x[1], n, most, scale) == want, "%s, %zu",
+                          k->name, n);
+            }
+        }
+}
+
 Test(kernels, sparse_loops_equal_the_reference)
 {
     static float want[MERGE_N], got[MERGE_N];
