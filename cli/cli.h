@@ -37,7 +37,8 @@ struct cli {
     /* merge */
     const char *method, *base, *dtype, *out_dtype;
     struct values models, params, model_paths;
-    bool no_model_card;
+    bool no_model_card, mergekit_exact, allow_crimes;
+    uint64_t seed;
     /* check */
     bool sha256;
     /* imatrix */
@@ -58,6 +59,7 @@ enum option_kind {
     OPTION_SIZE,
     OPTION_SHARD, /* a size as mergekit writes it: 5B is 5e9 bytes, 0 is no limit */
     OPTION_COUNT,
+    OPTION_NUMBER,      /* any of 64 bits */
     OPTION_IGNORED,     /* taken for another program's sake, with a note */
     OPTION_IGNORED_TEXT /* likewise, with a value */
 };

@@ -70,8 +70,12 @@ int cmd_merge(struct cli *c)
     struct arena arena = {0};
     struct quern_error err;
     struct plan *p;
-    struct merge_request r = {
-        .shard_bytes = c->shard_bytes, .force = c->force, .no_model_card = c->no_model_card};
+    struct merge_request r = {.shard_bytes = c->shard_bytes,
+                              .force = c->force,
+                              .seed = c->seed,
+                              .mergekit_exact = c->mergekit_exact,
+                              .allow_crimes = c->allow_crimes,
+                              .no_model_card = c->no_model_card};
     int code = read_words(c, &r);
     if (code == 0)
         code = read_flags(c, &r);

@@ -118,6 +118,11 @@ static int set_option(struct cli *c, const struct option *o, const char *value)
     case OPTION_IGNORED_TEXT:
         say("note: --%s has no effect here", o->name);
         return 0;
+    case OPTION_NUMBER:
+        if (!str_to_u64(str_from(value), field(c, o)))
+            return usage_error(c, "--%s '%s': expected a whole number", o->name,
+                               quoted(str_from(value)).text);
+        return 0;
     case OPTION_COUNT:
         if (!str_to_u64(str_from(value), &n) || n == 0 || n > 100000)
             return usage_error(c, "--%s '%s': expected a number from 1 to 100000", o->name,

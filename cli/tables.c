@@ -100,6 +100,13 @@ static const struct option merge_options[] = {
      "largest file of a directory output (default: 5B, mergekit's way to say 5 GB; 0: no limit)",
      NULL},
     {"shard-size", 0, OPTION_SHARD, FIELD(shard_bytes), "SIZE", "the same", NULL},
+    {"random-seed", 0, OPTION_NUMBER, FIELD(seed), "N",
+     "of methods that draw random numbers (default: 0)", NULL},
+    {"mergekit-exact", 0, OPTION_FLAG, FIELD(mergekit_exact), NULL,
+     "compute in the recipe's dtype and round after every operation, as mergekit does", NULL},
+    {"allow-crimes", 0, OPTION_FLAG, FIELD(allow_crimes), NULL,
+     "merge models of other architectures, or with embeddings of other sizes, as far as names and "
+     "shapes permit", NULL},
     {"no-write-model-card", 0, OPTION_FLAG, FIELD(no_model_card), NULL,
      "write no README.md and mergekit_config.yml", NULL},
     /* What mergekit scripts carry and quern does anyway or has no use for. */
@@ -111,7 +118,6 @@ static const struct option merge_options[] = {
     {"write-model-card", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
     {"safe-serialization", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
     {"trust-remote-code", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
-    {"random-seed", 0, OPTION_IGNORED_TEXT, 0, NULL, NULL, NULL},
     {"lora-merge-cache", 0, OPTION_IGNORED_TEXT, 0, NULL, NULL, NULL},
     {"stats", 0, OPTION_FLAG, FIELD(stats), NULL,
      "measure what every tensor loses and add the worst ones and totals to the summary, as quern "

@@ -184,6 +184,11 @@ struct quern_merge {
     uint64_t shard_bytes;  /* directory output: largest file; 0 = 5 GB, as mergekit */
     bool force;            /* replace an existing output */
     bool no_model_card;    /* directory output: no README.md and mergekit_config.yml */
+    uint64_t seed;         /* of methods that draw random numbers; the same seed, the same bytes */
+    bool mergekit_exact;   /* compute in the recipe's dtype and round after every operation, as
+                            * mergekit does; else in 32-bit floats with one rounding at the end */
+    bool allow_crimes;     /* merge models of other architectures, or with embeddings of other
+                            * sizes, as far as names and shapes permit */
 };
 
 /* Opens the models of a recipe and plans their merge into output (a directory, a *.safetensors or,

@@ -7,10 +7,9 @@
 
 #include "core/io.h"
 
-/* A reference taken apart. */
+/* What is looked for; revision may be empty. */
 struct parts {
-    struct str path, revision; /* revision may be empty */
-    bool split;                /* it was written "path@revision" */
+    struct str path, revision;
 };
 
 static bool is_there(const char *path)
@@ -43,33 +42,6 @@ static bool is_hub_id(struct str s)
             return false;
     }
     return s.n > 0 && slashes <= 1 && s.p[0] != '.' && !str_has(s, "..") && !str_has(s, "/.");
-}
-
-static enum quern_status take_apart(const struct model_ref *ref, struct parts *p,
-                                    struct quern_error *err)
-{
-    *p = (struct parts){.path = ref->path, .revision = ref->revision};
-    if (ref->text.n == 0)
-        return QUERN_OK;
-    if (memchr(ref->text.p, '+', ref->text.n))
-        return fail(err, QUERN_EUNSUPPORTED, "lora",
-                    "'%s': a LoRA adapter after '+' is not supported yet" WANT
-                    "merge it into its model first",
-                    ref_name(ref).text);
-    const char *at = memchr(ref->text.p, '@', ref->text.n);
-    p->path = ref->text;
-    if (!at)
-        return QUERN_OK;
-    const size_t n = (size_t)(at - ref->text.p);
-    p->path.n = n;
-    p->revision = (struct str){at + 1, ref->text.n - n - 1};
-    p->split = true;
-    if (memchr(p->revision.p, '@', p->revision.n) || p->path.n == 0 || p->revision.n == 0)
-        return fail(err, QUERN_EUSAGE, "recipe",
-                    "'%s'" WANT
-                    "expected path@revision; a path with '@' needs the form {path: ...}",
-                    ref_name(ref).text);
-    return QUERN_OK;
 }
 
 /* The revision becomes part of a path: nothing may climb out of the cache. */
@@ -132,34 +104,62 @@ static enum quern_status not_found(const struct parts *p, bool hub, struct quern
                 STR_ARG(p->revision), STR_ARG(p->path));
 }
 
-enum quern_status locate_model(const struct model_ref *ref, const struct places *places,
-                               struct arena *arena, const char **path, bool *hub,
-                               struct quern_error *err)
+static enum quern_status locate(const struct parts *p, const struct places *places,
+                                struct arena *arena, const char **path, bool *hub,
+                                struct quern_error *err)
 {
-    const struct str whole = ref->text.n ? ref->text : ref->path;
-    const char *found = mapped(places, whole);
-    *hub = is_hub_id(whole);
-    *path = found ? found : whole.p;
-    if (found || is_there(*path))
-        return QUERN_OK;
-    struct parts p;
-    TRY(take_apart(ref, &p, err));
-    *hub = is_hub_id(p.path);
-    *path = p.split ? mapped(places, p.path) : NULL;
+    *hub = is_hub_id(p->path);
+    *path = mapped(places, p->path);
     if (*path)
         return QUERN_OK;
-    const char *plain = arena_str(arena, p.path).p;
+    const char *plain = arena_str(arena, p->path).p;
     if (!plain)
-        return fail_memory(err, p.path.n);
+        return fail_memory(err, p->path.n);
     if (is_there(plain)) {
         *path = plain;
         return QUERN_OK;
     }
-    if (p.revision.n > 0 && !is_safe_revision(p.revision))
-        return fail(err, QUERN_EUSAGE, "recipe", "'%s' is no revision", quoted(p.revision).text);
+    if (p->revision.n > 0 && !is_safe_revision(p->revision))
+        return fail(err, QUERN_EUSAGE, "recipe", "'%s' is no revision", quoted(p->revision).text);
     if (*hub && places->hub_cache)
-        TRY(look_in_cache(places->hub_cache, &p, arena, path, err));
-    return *path ? QUERN_OK : not_found(&p, *hub, err);
+        TRY(look_in_cache(places->hub_cache, p, arena, path, err));
+    return *path ? QUERN_OK : not_found(p, *hub, err);
+}
+
+/* A mapping or a path whose name is all that the recipe says, signs and all; or NULL. */
+static const char *locate_whole(const struct model_ref *ref, const struct places *places)
+{
+    const struct str whole = ref_text(ref);
+    const char *found = mapped(places, whole);
+    if (found)
+        return found;
+    return is_there(whole.p) ? whole.p : NULL;
+}
+
+enum quern_status locate_model(const struct model_ref *ref, const struct places *places,
+                               struct arena *arena, struct location *out, struct quern_error *err)
+{
+    *out = (struct location){.path = locate_whole(ref, places), .hub = is_hub_id(ref_text(ref))};
+    struct ref_parts all;
+    /* The whole name may be that of a model, yet its map have an adapter. */
+    if (out->path && ref->lora.text.n + ref->lora.path.n == 0)
+        return QUERN_OK;
+    TRY(ref_take_apart(ref, &all, err));
+    const struct parts model = {all.path, all.revision}, lora = {all.lora, all.lora_revision};
+    if (!out->path)
+        TRY(locate(&model, places, arena, &out->path, &out->hub, err));
+    bool hub;
+    return lora.path.n ? locate(&lora, places, arena, &out->lora, &hub, err) : QUERN_OK;
+}
+
+/* Is this mapping's name that of the model or of the adapter? */
+static bool mapping_fits(struct str id, const struct model_ref *ref)
+{
+    struct ref_parts all;
+    if (str_eq(id, ref_text(ref)))
+        return true;
+    return ref_take_apart(ref, &all, NULL) == QUERN_OK &&
+           (str_eq(id, all.path) || (all.lora.n && str_eq(id, all.lora)));
 }
 
 enum quern_status check_mappings(const struct places *places, const struct recipe *r,
@@ -173,13 +173,8 @@ enum quern_status check_mappings(const struct places *places, const struct recip
                         quoted(str_from(text)).text);
         const struct str id = {text, (size_t)(equals - text)};
         bool used = false;
-        for (unsigned k = 0; k < r->nmodels; k++) {
-            const struct model_ref *ref = &r->models[k].ref;
-            const struct str whole = ref->text.n ? ref->text : ref->path;
-            const char *at = memchr(whole.p, '@', whole.n);
-            const struct str path = {whole.p, at ? (size_t)(at - whole.p) : whole.n};
-            used |= str_eq(id, whole) || str_eq(id, path);
-        }
+        for (unsigned k = 0; k < r->nmodels; k++)
+            used |= mapping_fits(id, &r->models[k].ref);
         if (!used)
             return fail(err, QUERN_EUSAGE, "usage", "'%s' names no model of the recipe",
                         quoted(id).text);

@@ -10,12 +10,17 @@ struct places {
     const char *hub_cache; /* the Hugging Face hub cache, or NULL */
 };
 
+struct location {
+    const char *path;
+    const char *lora; /* of the adapter, or NULL */
+    bool hub;         /* the model's name is a hub id, fit for a model card */
+};
+
 /* Looks in this order: the mappings, a path of this name, the cache (refs/REVISION, snapshots/).
- * *path is the arena's. *hub tells that the name is a hub id, fit for a model card.
- * EIO "not-found" with the download command when there is none, EUNSUPPORTED for path+lora. */
+ * The paths are the arena's or the recipe's. EIO "not-found" with the download command when there
+ * is none. */
 enum quern_status locate_model(const struct model_ref *ref, const struct places *places,
-                               struct arena *arena, const char **path, bool *hub,
-                               struct quern_error *err);
+                               struct arena *arena, struct location *out, struct quern_error *err);
 
 /* A mapping must be of the form ID=PATH and its ID in the recipe. */
 enum quern_status check_mappings(const struct places *places, const struct recipe *r,

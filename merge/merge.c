@@ -49,6 +49,34 @@ static enum quern_status load_recipe(struct planner *pl, struct quern_error *err
     return QUERN_OK;
 }
 
+/* Keys that are read and not followed yet. */
+static enum quern_status check_supported(const struct planner *pl, struct quern_error *err)
+{
+    const struct recipe *r = &pl->recipe;
+    const struct {
+        const char *name;
+        bool given;
+    } keys[] = {
+        {"tokenizer_source", r->tokenizer_source != NULL},
+        {"tokenizer",        r->tokenizer != NULL       },
+        {"chat_template",    r->chat_template.n > 0     },
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (keys[i].given)
+            return in_file(
+                err, r->path,
+                fail(err, QUERN_EUNSUPPORTED, "recipe", "'%s' is not supported yet", keys[i].name));
+    for (unsigned i = 0; i < r->nmodels; i++)
+        if (r->models[i].ref.override_architecture.n)
+            return in_file(err, r->path,
+                           fail(err, QUERN_EUNSUPPORTED, "recipe",
+                                "'%s': 'override_architecture' is not supported",
+                                ref_name(&r->models[i].ref).text));
+    if (pl->req->mergekit_exact)
+        return fail(err, QUERN_EUNSUPPORTED, "mergekit-exact", "that is not supported yet");
+    return QUERN_OK;
+}
+
 /* A model that is open already, under the same path. */
 static struct model *opened(const struct planner *pl, const char *path)
 {
@@ -60,20 +88,27 @@ static struct model *opened(const struct planner *pl, const char *path)
 
 static enum quern_status open_model(struct planner *pl, unsigned i, struct quern_error *err)
 {
-    const char *path;
+    struct location at;
     const struct model_ref *ref = &pl->recipe.models[i].ref;
     TRY(in_file(err, pl->recipe.path,
-                locate_model(ref, &pl->req->places, &pl->plan->arena, &path, &pl->hub[i], err)));
-    struct model *m = opened(pl, path);
+                locate_model(ref, &pl->req->places, &pl->plan->arena, &at, err)));
+    pl->hub[i] = at.hub;
+    if (at.lora)
+        return in_file(err, pl->recipe.path,
+                       fail(err, QUERN_EUNSUPPORTED, "lora",
+                            "'%s': a LoRA adapter is not supported yet" WANT
+                            "merge it into its model first",
+                            ref_name(ref).text));
+    struct model *m = opened(pl, at.path);
     if (!m) {
-        TRY(model_open(path, &m, err));
+        TRY(model_open(at.path, &m, err));
         const enum quern_status status = plan_add_model(pl->plan, m, err);
         if (status != QUERN_OK) {
             model_close(m);
             return status;
         }
         for (uint32_t k = 0; k < m->nnotes; k++)
-            TRY(plan_note(pl->plan, err, "%s: %s", quoted(str_from(path)).text, m->notes[k]));
+            TRY(plan_note(pl->plan, err, "%s: %s", quoted(str_from(at.path)).text, m->notes[k]));
     }
     return view_of_model(m, &pl->scratch, &pl->set.views[i], err);
 }
@@ -173,6 +208,12 @@ static enum dtype merged_dtype(const struct planner *pl, const struct tensor *t)
     return dtype_is_quantized(t->dtype) ? DTYPE_BF16 : t->dtype;
 }
 
+/* The type that mergekit computes in: the recipe's, else the one that is stored. */
+static enum dtype exact_dtype(const struct planner *pl, const struct tensor *t)
+{
+    return pl->recipe.dtype != DTYPE_COUNT ? pl->recipe.dtype : (enum dtype)t->dtype;
+}
+
 static void plan_bytes(const struct planner *pl, struct step *s, const struct source *sources)
 {
     s->dtype = sources[pl->set.donor].tensor->dtype;
@@ -210,7 +251,10 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s,
                                   .models = sources,
                                   .nmodels = r->nmodels,
                                   .base = r->base,
-                                  .exact = DTYPE_COUNT,
+                                  .exact = pl->req->mergekit_exact
+                                               ? exact_dtype(pl, sources[pl->set.donor].tensor)
+                                               : DTYPE_COUNT,
+                                  .seed = pl->req->seed,
                                   .arena = &pl->plan->arena};
     return r->method->prepare(&job, s, err);
 }
@@ -361,6 +405,7 @@ static enum quern_status build(struct planner *pl, struct quern_error *err)
     pl->plan->force = pl->req->force;
     TRY(check_output(pl, err));
     TRY(load_recipe(pl, err));
+    TRY(check_supported(pl, err));
     TRY(open_models(pl, err));
     TRY(check_models_alike(&pl->set, err));
     TRY(check_conversion(pl, err));

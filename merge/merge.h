@@ -16,7 +16,10 @@ struct merge_request {
     const char *type;     /* GGUF output: file type, or NULL to store what the merge rounds to */
     uint64_t shard_bytes; /* directory output: largest file; 0 = 5 GB, UINT64_MAX = no limit */
     bool force;
-    bool no_model_card; /* directory output: no README.md and mergekit_config.yml */
+    uint64_t seed;       /* of methods that draw random numbers */
+    bool mergekit_exact; /* round after every operation, as mergekit does */
+    bool allow_crimes;   /* merge models that do not quite fit together, as mergekit does */
+    bool no_model_card;  /* directory output: no README.md and mergekit_config.yml */
 };
 
 /* The plan owns the models it opened. Errors: EUSAGE (recipe, models that do not fit together),

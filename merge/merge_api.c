@@ -14,6 +14,9 @@ enum quern_status quern_plan_merge(const char *output, const struct quern_merge 
         .type = options->type,
         .shard_bytes = options->shard_bytes,
         .force = options->force,
+        .seed = options->seed,
+        .mergekit_exact = options->mergekit_exact,
+        .allow_crimes = options->allow_crimes,
         .no_model_card = options->no_model_card
     };
     struct plan *p;

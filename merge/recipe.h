@@ -8,12 +8,24 @@
 #include "core/yaml.h"
 #include "merge/method.h"
 
-/* A model as the recipe names it. */
+/* Where a model or an adapter lies: text, or a path and perhaps a revision. */
+struct ref_place {
+    struct str text; /* "path-or-id" or "path-or-id@revision", all of it */
+    struct str path, revision;
+};
+
+/* A model as the recipe names it. locate.h finds it. */
 struct model_ref {
-    struct str text;     /* "path-or-id" or "path-or-id@revision", all of it */
-    struct str path;     /* of the map form {path, revision}; else empty */
-    struct str revision; /* likewise, may be empty */
+    struct ref_place model;
+    struct ref_place lora; /* of the map form {model, lora}; else empty */
+    bool whole;            /* model.text is all there is: it may hold "+lora" */
+    struct str override_architecture;
     uint32_t line;
+};
+
+/* The same taken apart; all but path may be empty. */
+struct ref_parts {
+    struct str path, revision, lora, lora_revision;
 };
 
 /* One of the values a parameter may have: for the tensors whose name contains filter. */
@@ -46,6 +58,10 @@ struct recipe {
     int base; /* index, or -1 */
     struct setting settings[MAX_METHOD_PARAMS];
     enum dtype dtype, out_dtype; /* DTYPE_COUNT: not given */
+    /* As they stand in the recipe, or NULL. At most one of the first two. */
+    const struct yaml_node *tokenizer_source; /* "union", "base" or a model */
+    const struct yaml_node *tokenizer;        /* a map */
+    struct str chat_template;
     const char **notes;
     uint32_t nnotes;
 };
@@ -58,7 +74,13 @@ void recipe_free(struct recipe *r);
 /* The type that values are rounded to: out_dtype, else dtype, else DTYPE_COUNT (the base's own). */
 enum dtype recipe_out_dtype(const struct recipe *r);
 
-/* How the model is called in messages. */
+/* EUSAGE when there is more than one '@' or '+' in the text. A file may have such a name: ask only
+ * once there is none of the whole name. */
+enum quern_status ref_take_apart(const struct model_ref *ref, struct ref_parts *out,
+                                 struct quern_error *err);
+bool ref_same(const struct model_ref *a, const struct model_ref *b);
+/* What stands for the model in the recipe, and the same for messages. */
+struct str ref_text(const struct model_ref *ref);
 struct quoted ref_name(const struct model_ref *ref);
 
 #endif

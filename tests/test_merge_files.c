@@ -101,12 +101,11 @@ Test(merge_files, nonfinite_inputs_and_results)
  */
 
 static enum quern_status locate(const char *name, const char *const *mappings, size_t n,
-                                const char **path, struct quern_error *err)
+                                struct location *at, struct quern_error *err)
 {
     const struct places places = {.mappings = mappings, .nmappings = n, .hub_cache = in_dir("hub")};
-    const struct model_ref ref = {.text = str_from(name)};
-    bool hub;
-    return locate_model(&ref, &places, &arena, path, &hub, err);
+    const struct model_ref ref = {.model = {.text = str_from(name)}, .whole = true};
+    return locate_model(&ref, &places, &arena, at, err);
 }
 
 Test(merge_files, hub_cache)
@@ -125,30 +124,64 @@ Test(merge_files, hub_cache)
     write_text("hub/models--org--name/refs/pr/1", "feed\n");
     write_text("hub/models--org--name/refs/bad", "../../../etc");
     struct quern_error err;
-    const char *path;
-    cr_assert(locate("org/name", NULL, 0, &path, &err) == QUERN_OK, "%s", err.text);
-    cr_assert_str_eq(path, in_dir("hub/models--org--name/snapshots/0123abcd"));
-    cr_assert(locate("org/name@pr/1", NULL, 0, &path, &err) == QUERN_OK);
-    cr_assert_str_eq(path, in_dir("hub/models--org--name/snapshots/feed"));
-    cr_assert(locate("org/name@feed", NULL, 0, &path, &err) == QUERN_OK);
+    struct location at;
+    cr_assert(locate("org/name", NULL, 0, &at, &err) == QUERN_OK, "%s", err.text);
+    cr_assert_str_eq(at.path, in_dir("hub/models--org--name/snapshots/0123abcd"));
+    cr_assert(locate("org/name@pr/1", NULL, 0, &at, &err) == QUERN_OK);
+    cr_assert_str_eq(at.path, in_dir("hub/models--org--name/snapshots/feed"));
+    cr_assert(locate("org/name@feed", NULL, 0, &at, &err) == QUERN_OK);
     /* A mapping or an existing path of this very name comes first. */
     const char *const mapping[] = {"org/name=/elsewhere"};
-    cr_assert(locate("org/name", mapping, 1, &path, &err) == QUERN_OK);
-    cr_assert_str_eq(path, "/elsewhere");
-    cr_assert(locate("org/name@v2", mapping, 1, &path, &err) == QUERN_OK);
-    cr_assert_str_eq(path, "/elsewhere");
-    cr_assert(locate(in_dir("plain+dir@x"), NULL, 0, &path, &err) == QUERN_OK);
+    cr_assert(locate("org/name", mapping, 1, &at, &err) == QUERN_OK);
+    cr_assert_str_eq(at.path, "/elsewhere");
+    cr_assert(locate("org/name@v2", mapping, 1, &at, &err) == QUERN_OK);
+    cr_assert_str_eq(at.path, "/elsewhere");
+    cr_assert(locate(in_dir("plain+dir@x"), NULL, 0, &at, &err) == QUERN_OK);
 
-    cr_assert(locate("org/other@v3", NULL, 0, &path, &err) == QUERN_EIO);
+    cr_assert(locate("org/other@v3", NULL, 0, &at, &err) == QUERN_EIO);
     cr_assert(strstr(err.text, "hf download org/other --revision v3"), "%s", err.text);
     cr_assert(strstr(err.text, "org/other=PATH"), "%s", err.text);
-    cr_assert(locate("org/name@bad", NULL, 0, &path, &err) == QUERN_EFORMAT);
-    cr_assert(locate("org/name@../../x", NULL, 0, &path, &err) == QUERN_EUSAGE);
-    cr_assert(locate("a@b@c", NULL, 0, &path, &err) == QUERN_EUSAGE);
-    cr_assert(locate("/no/such/model", NULL, 0, &path, &err) == QUERN_EIO);
+    cr_assert(locate("org/name@bad", NULL, 0, &at, &err) == QUERN_EFORMAT);
+    cr_assert(locate("org/name@../../x", NULL, 0, &at, &err) == QUERN_EUSAGE);
+    cr_assert(locate("a@b@c", NULL, 0, &at, &err) == QUERN_EUSAGE);
+    cr_assert(locate("/no/such/model", NULL, 0, &at, &err) == QUERN_EIO);
     cr_assert(!strstr(err.text, "download"), "%s", err.text);
-    cr_assert(locate("org/name+org/lora", NULL, 0, &path, &err) == QUERN_EUNSUPPORTED);
-    cr_assert(strstr(err.text, "LoRA"), "%s", err.text);
+    const char *const both[] = {"org/lora=/adapter", "org/name=/elsewhere"};
+    cr_assert(locate("org/name@v2+org/lora@v3", both, 2, &at, &err) == QUERN_OK && at.hub);
+    cr_assert_str_eq(at.path, "/elsewhere");
+    cr_assert_str_eq(at.lora, "/adapter");
+    cr_assert(locate("org/name+org/lora", NULL, 0, &at, &err) == QUERN_EIO);
+    cr_assert(strstr(err.text, "hf download org/lora"), "%s", err.text);
+    CHECK_LEAKS();
+}
+
+Test(merge_files, what_is_not_followed_is_refused)
+{
+    const float x[2] = {0};
+    const struct blob b = {
+        .name = "q", .dtype = DTYPE_F32, .dims = {2, 0},
+                .bytes = x
+    };
+    write_model("a.safetensors", &b, 1);
+    static const char *const models[] = {"[{model: {model: a, lora: a}}]",
+                                         "[{model: a+a}]",
+                                         "[{model: {model: a, override_architecture: X}}]",
+                                         "[{model: a}]\ntokenizer_source: union",
+                                         "[{model: a}]\ntokenizer: {}",
+                                         "[{model: a}]\nchat_template: chatml"};
+    static const char *const words[] = {
+        "LoRA",        "LoRA",           "override_architecture", "'tokenizer_source'",
+        "'tokenizer'", "'chat_template'"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        REFUSED("a", text("merge_method: linear\nparameters: {weight: 1}\nmodels: %s\n", models[i]),
+                QUERN_EUNSUPPORTED, words[i], "not supported");
+    struct merge_request req = {
+        .recipe_text = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\n",
+        .output = in_dir("out.safetensors"),
+        .mergekit_exact = true};
+    struct quern_error err;
+    place(&req, "a");
+    cr_assert(run(&req, &err) == QUERN_EUNSUPPORTED, "%s", err.text);
     CHECK_LEAKS();
 }
 

@@ -8,6 +8,9 @@
 #include "merge/params.h"
 #include "tests/leaks.h"
 
+#define MODELS \
+    "models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: 1}}]\n"
+
 static struct recipe recipe;
 
 static const struct recipe *accepted(const char *text)
@@ -57,7 +60,7 @@ Test(recipe, linear_example)
                                       "merge_method: linear\n"
                                       "dtype: float16\n");
     cr_assert(r->nmodels == 3 && r->base == -1 && recipe_out_dtype(r) == DTYPE_F16);
-    cr_assert(str_is(r->models[1].ref.text, "org/two-13B-V1.2"));
+    cr_assert(str_is(r->models[1].ref.model.text, "org/two-13B-V1.2"));
     cr_assert(value("weight", 2, "x", 0) == 0.5 && value("normalize", -1, "x", 0) == 1);
     recipe_free(&recipe);
     CHECK_LEAKS();
@@ -158,12 +161,68 @@ Test(recipe, model_references)
                                       "  - model: {model: org/d@r2}\n"
                                       "base_model: org/a@v1\n");
     cr_assert(r->base == 0 && r->nmodels == 4);
-    cr_assert(str_is(r->models[0].ref.text, "org/a@v1"));
-    cr_assert(str_is(r->models[1].ref.path, "/data/a@b"));
-    cr_assert(str_is(r->models[1].ref.revision, "main"));
-    cr_assert(str_is(r->models[2].ref.path, "org/c") && r->models[2].ref.revision.n == 0);
-    cr_assert(str_is(r->models[3].ref.text, "org/d@r2"));
+    struct ref_parts p;
+    struct quern_error err;
+    cr_assert(ref_take_apart(&r->models[0].ref, &p, &err) == QUERN_OK);
+    cr_assert(str_is(p.path, "org/a") && str_is(p.revision, "v1") && p.lora.n == 0);
+    cr_assert(ref_take_apart(&r->models[1].ref, &p, &err) == QUERN_OK);
+    cr_assert(str_is(p.path, "/data/a@b") && str_is(p.revision, "main"));
+    cr_assert(ref_take_apart(&r->models[2].ref, &p, &err) == QUERN_OK);
+    cr_assert(str_is(p.path, "org/c") && p.revision.n == 0);
+    cr_assert(str_is(r->models[3].ref.model.text, "org/d@r2"));
     recipe_free(&recipe);
+    CHECK_LEAKS();
+}
+
+Test(recipe, adapters)
+{
+    const struct recipe *r =
+        accepted("merge_method: linear\nparameters: {weight: 1}\nmodels:\n"
+                 "  - model: org/a@v1+org/l@main\n"
+                 "  - model: {model: {path: a+b, revision: r}, lora: org/l,\n"
+                 "            override_architecture: LlamaForCausalLM}\n"
+                 "  - model: {model: org/c@v2, lora: {path: x@y, revision: z}}\n"
+                 "  - model: a@b@c\n"
+                 "  - model: a+b+c\n"
+                 "base_model: {model: {path: org/a, revision: v1}, lora: org/l@main}\n");
+    static const char *const parts[][4] = {
+        {"org/a", "v1", "org/l", "main"},
+        {"a+b",   "r",  "org/l", ""    },
+        {"org/c", "v2", "x@y",   "z"   }
+    };
+    struct ref_parts p;
+    struct quern_error err;
+    cr_assert(r->base == 0 && r->nmodels == 5);
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert(ref_take_apart(&r->models[i].ref, &p, &err) == QUERN_OK, "%s", err.text);
+        cr_assert(str_is(p.path, parts[i][0]) && str_is(p.revision, parts[i][1]));
+        cr_assert(str_is(p.lora, parts[i][2]) && str_is(p.lora_revision, parts[i][3]));
+    }
+    cr_assert(str_is(r->models[1].ref.override_architecture, "LlamaForCausalLM"));
+    for (size_t i = 3; i < 5; i++) {
+        cr_assert(ref_take_apart(&r->models[i].ref, &p, &err) == QUERN_EUSAGE);
+        cr_assert(strstr(err.text, "{model: {path:"), "%s", err.text);
+    }
+    recipe_free(&recipe);
+    refused("merge_method: linear\nmodels: [{model: {lora: b}}]\n", QUERN_EUSAGE, "has no 'model'");
+    refused("merge_method: linear\nmodels: [{model: {model: a, lore: b}}]\n", QUERN_EUSAGE,
+            "did you mean 'lora'?");
+    CHECK_LEAKS();
+}
+
+Test(recipe, tokenizers_are_kept_as_they_are)
+{
+    const struct recipe *r = accepted("merge_method: linear\n" MODELS "tokenizer_source: union\n"
+                                      "chat_template: chatml\n");
+    cr_assert(str_is(r->tokenizer_source->text, "union") && !r->tokenizer);
+    cr_assert(str_is(r->chat_template, "chatml"));
+    recipe_free(&recipe);
+    r = accepted("merge_method: linear\n" MODELS "tokenizer: {source: base}\n"
+                 "tokenizer_source: null\nchat_template:\n");
+    cr_assert(yaml_get(r->tokenizer, "source") && !r->tokenizer_source && !r->chat_template.n);
+    recipe_free(&recipe);
+    refused("merge_method: linear\n" MODELS "tokenizer: {source: base}\ntokenizer_source: base\n",
+            QUERN_EUSAGE, "expected one of them");
     CHECK_LEAKS();
 }
 
@@ -220,9 +279,6 @@ Test(recipe, keys_without_effect_are_noted)
 
 /* ---- refused --------------------------------------------------------------------------------- */
 
-#define MODELS \
-    "models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: 1}}]\n"
-
 Test(recipe, corpus_of_bad_recipes)
 {
     refused("merge_method: linear\nmerge_method: slerp\n", QUERN_EUSAGE, "twice");
@@ -241,8 +297,7 @@ Test(recipe, corpus_of_bad_recipes)
 
 Test(recipe, unsupported_parts_are_named)
 {
-    static const char *const keys[] = {"slices", "modules", "tokenizer_source", "tokenizer",
-                                       "chat_template"};
+    static const char *const keys[] = {"slices", "modules"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         char text[300], words[60];
         snprintf(text, sizeof text, "merge_method: linear\n%s: x\n" MODELS, keys[i]);
@@ -254,8 +309,6 @@ Test(recipe, unsupported_parts_are_named)
             QUERN_EUNSUPPORTED, "'slices' is not supported yet");
     refused("merge_method: linear\nmodels: [{model: a, layer_range: [0, 1]}]\n", QUERN_EUNSUPPORTED,
             "layer_range");
-    refused("merge_method: linear\nmodels: [{model: {model: a, lora: b}}]\n", QUERN_EUNSUPPORTED,
-            "'lora' is not supported yet");
     refused("merge_method: nuslerp\n" MODELS, QUERN_EUNSUPPORTED, "linear, slerp, ties");
     CHECK_LEAKS();
 }
@@ -276,7 +329,8 @@ Test(recipe, models)
     refused("merge_method: linear\nmodels: a\n", QUERN_EUSAGE, "models is text");
     refused("merge_method: linear\nmodels: [a]\n", QUERN_EUSAGE, "without the key 'model'");
     refused("merge_method: linear\nmodels: [{model: }]\n", QUERN_EUSAGE, "model is nothing");
-    refused("merge_method: linear\nmodels: [{model: {}}]\n", QUERN_EUSAGE, "empty map");
+    refused("merge_method: linear\nmodels: [{model: {}}]\n", QUERN_EUSAGE,
+            "has no 'model' or 'path'");
     refused("merge_method: linear\nmodels: [{model: {pth: x}}]\n", QUERN_EUSAGE, "'pth'");
     refused("merge_method: linear\nmodels: [{model: a, parameter: {}}]\n", QUERN_EUSAGE,
             "did you mean 'parameters'?");
