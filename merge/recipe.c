@@ -40,7 +40,7 @@ static void read_models(struct reader *d, const struct yaml_node *n)
         read_model(d, i);
 }
 
-static void read_dtype(struct reader *d, const struct yaml_node *n, enum dtype *out)
+void reader_dtype(struct reader *d, const struct yaml_node *n, enum dtype *out)
 {
     static const struct {
         const char *name;
@@ -227,9 +227,9 @@ static void read_recipe(struct reader *d, const struct yaml_node *root)
         reader_wrong(d, root, QUERN_EUSAGE, "recipe", "no models");
     reader_params(d, yaml_get(root, "parameters"), false, r->settings);
     if ((n = yaml_get(root, "dtype")))
-        read_dtype(d, n, &r->dtype);
+        reader_dtype(d, n, &r->dtype);
     if ((n = yaml_get(root, "out_dtype")))
-        read_dtype(d, n, &r->out_dtype);
+        reader_dtype(d, n, &r->out_dtype);
     read_tokenizer(d, root);
     if ((n = yaml_get(root, "base_model")) && !yaml_is_null(n)) {
         struct model_ref base = {0};
