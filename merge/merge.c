@@ -6,6 +6,7 @@
 
 #include "core/io.h"
 #include "merge/card.h"
+#include "merge/moe.h"
 #include "merge/pairing.h"
 #include "merge/params.h"
 #include "pipeline/carry.h"
@@ -27,7 +28,7 @@ struct planner {
 
 /* ---- recipe and models ---------------------------------------------------------------------- */
 
-static enum quern_status load_recipe(struct planner *pl, struct quern_error *err)
+static enum quern_status recipe_text(struct planner *pl, struct str *text, struct quern_error *err)
 {
     const struct merge_request *req = pl->req;
     const int given = !!req->recipe_path + !!req->recipe_text + !!req->flags.method;
@@ -36,14 +37,17 @@ static enum quern_status load_recipe(struct planner *pl, struct quern_error *err
                     given ? "a recipe and a method" WANT "expected one of them"
                           : "no recipe" WANT "expected a recipe or a method");
     struct arena *arena = &pl->plan->arena;
-    struct str text;
     if (req->recipe_path)
-        TRY(read_small_file(req->recipe_path, YAML_MAX_TEXT, arena, &text, err));
-    else if (req->flags.method)
-        TRY(flags_recipe(&req->flags, arena, &text, err));
-    else
-        text = str_from(req->recipe_text);
-    TRY(recipe_parse(&pl->recipe, text, req->recipe_path, err));
+        return read_small_file(req->recipe_path, YAML_MAX_TEXT, arena, text, err);
+    if (req->flags.method)
+        return flags_recipe(&req->flags, arena, text, err);
+    *text = str_from(req->recipe_text);
+    return QUERN_OK;
+}
+
+static enum quern_status load_recipe(struct planner *pl, struct str text, struct quern_error *err)
+{
+    TRY(recipe_parse(&pl->recipe, text, pl->req->recipe_path, err));
     for (uint32_t i = 0; i < pl->recipe.nnotes; i++)
         TRY(plan_note(pl->plan, err, "%s", pl->recipe.notes[i]));
     return QUERN_OK;
@@ -403,8 +407,12 @@ static enum quern_status build(struct planner *pl, struct quern_error *err)
 {
     pl->plan->owns_models = true;
     pl->plan->force = pl->req->force;
+    struct str text;
+    TRY(recipe_text(pl, &text, err));
+    if (is_moe_recipe(text))
+        return moe_plan(pl->req, text, pl->plan, err);
     TRY(check_output(pl, err));
-    TRY(load_recipe(pl, err));
+    TRY(load_recipe(pl, text, err));
     TRY(check_supported(pl, err));
     TRY(open_models(pl, err));
     TRY(check_models_alike(&pl->set, err));
