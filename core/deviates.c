@@ -19,8 +19,8 @@ static double polynomial(const double *c, size_t n, double x)
 }
 #define POLYNOMIAL(c, x) polynomial((c), sizeof(c) / sizeof *(c), (x))
 
-/* The logarithm of a normal number below 1: log 2^e m = e log 2 + 2 artanh((m - 1) / (m + 1)). Right to a
- * few ulps, which is all that the tails below ask for. */
+/* The logarithm of a normal number below 1: log 2^e m = e log 2 + 2 artanh((m - 1) / (m + 1)).
+ * Right to a few ulps, which is all that the tails below ask for. */
 static double logarithm(double x)
 {
     int e;

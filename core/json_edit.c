@@ -50,9 +50,10 @@ enum quern_status json_set(struct arena *arena, struct str text, const char *key
     TRY(find_member(&p, key, &at, err));
     const size_t before = at.to ? at.from : at.end, after = at.to ? at.to : at.end;
     const struct str head = {text.p, before}, tail = {text.p + after, text.n - after};
-    const char *made = at.to ? arena_printf(arena, "%.*s%s%.*s", STR_ARG(head), value, STR_ARG(tail))
-                             : arena_printf(arena, "%.*s%s\n  \"%s\": %s%.*s", STR_ARG(head),
-                                            at.empty ? "" : ",", key, value, STR_ARG(tail));
+    const char *made = at.to
+                           ? arena_printf(arena, "%.*s%s%.*s", STR_ARG(head), value, STR_ARG(tail))
+                           : arena_printf(arena, "%.*s%s\n  \"%s\": %s%.*s", STR_ARG(head),
+                                          at.empty ? "" : ",", key, value, STR_ARG(tail));
     if (!made)
         return fail_memory(err, text.n);
     *out = str_from(made);

@@ -27,8 +27,8 @@ static enum quern_status compile(struct str text, uint32_t options, enum quern_s
         char why[128] = "";
         pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
         pattern_free(p);
-        return fail(err, refusal, "pattern", "pattern '%s': %s at character %zu",
-                    quoted(text).text, why, at + 1);
+        return fail(err, refusal, "pattern", "pattern '%s': %s at character %zu", quoted(text).text,
+                    why, at + 1);
     }
     p->match = pcre2_match_data_create_from_pattern(p->code, NULL);
     p->context = pcre2_match_context_create(NULL);
@@ -58,8 +58,8 @@ enum quern_status pattern_new_unicode(struct str text, struct pattern **out,
 enum quern_status pattern_next(const struct pattern *p, struct str s, size_t from, size_t *start,
                                size_t *end, struct quern_error *err)
 {
-    const int n = pcre2_match(p->code, (PCRE2_SPTR)s.p, s.n, from, PCRE2_NO_UTF_CHECK, p->match,
-                              p->context);
+    const int n =
+        pcre2_match(p->code, (PCRE2_SPTR)s.p, s.n, from, PCRE2_NO_UTF_CHECK, p->match, p->context);
     if (n < 0 && n != PCRE2_ERROR_NOMATCH)
         return fail(err, QUERN_EUNSUPPORTED, "pattern",
                     "a pattern of the tokenizer takes too long on a text");

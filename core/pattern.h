@@ -16,8 +16,8 @@ enum quern_status pattern_search(const struct pattern *p, struct str s, bool *fo
 /* The same for a tokenizer's expression. EUNSUPPORTED when it is none that we know. */
 enum quern_status pattern_new_unicode(struct str text, struct pattern **out,
                                       struct quern_error *err);
-/* The first match in s, valid UTF-8, at or behind from: bytes [*start, *end); both s.n when there is
- * none. */
+/* The first match in s, valid UTF-8, at or behind from: bytes [*start, *end); both s.n when there
+ * is none. */
 enum quern_status pattern_next(const struct pattern *p, struct str s, size_t from, size_t *start,
                                size_t *end, struct quern_error *err);
 void pattern_free(struct pattern *p);

@@ -16,11 +16,10 @@ enum stage_kind {
     /* normalizers */
     PREPEND, /* a in front */
     REPLACE, /* every a by b */
-    UNICODE, /* a normal form: nothing happens to ASCII, all else is refused */
+    UNICODE, /* a normal form: texts that it would change, or might, are refused */
     /* pre-tokenizers */
     CUT,         /* at every match of the pattern, which is a piece of its own */
     DROP,        /* likewise, and the match is gone */
-    DIGITS,      /* runs of digits are pieces */
     BYTES,       /* every byte becomes a letter */
     BLANK_FIRST, /* a blank in front unless there is one */
     METASPACE    /* blanks become a; a in front, by the scheme; pieces begin with a when cut */
@@ -33,7 +32,8 @@ struct stage {
     struct str a, b;
     struct pattern *pattern;
     enum scheme scheme;
-    bool cut, each; /* METASPACE; DIGITS: every digit by itself */
+    bool cut;      /* METASPACE */
+    bool composed; /* UNICODE: NFC */
 };
 
 struct prompt_encoder {
@@ -78,8 +78,10 @@ static enum quern_status read_normalizer(struct prompt_encoder *e, const struct 
 {
     struct str type = {NULL, 0};
     json_text(json_get(v, "type"), &type);
-    if (str_is(type, "NFC") || str_is(type, "NFD") || str_is(type, "NFKC") || str_is(type, "NFKD")) {
+    if (str_is(type, "NFC") || str_is(type, "NFD") || str_is(type, "NFKC") ||
+        str_is(type, "NFKD")) {
         s->kind = UNICODE;
+        s->composed = str_is(type, "NFC");
         return QUERN_OK;
     }
     s->kind = str_is(type, "Prepend") ? PREPEND : REPLACE;
@@ -161,9 +163,10 @@ static enum quern_status read_pretokenizer(struct prompt_encoder *e, const struc
     if (!str_is(type, "Digits"))
         return unknown("pre-tokenizer", type, err);
     struct stage *s = next_pretokenizer(e);
-    s->kind = DIGITS;
-    s->each = member_flag(v, "individual_digits", false);
-    return QUERN_OK;
+    s->kind = CUT;
+    return pattern_new_unicode(member_flag(v, "individual_digits", false) ? STR("\\p{N}")
+                                                                          : STR("\\p{N}+"),
+                               &s->pattern, err);
 }
 
 static enum quern_status read_normalizers(struct prompt_encoder *e, const struct json *v,
@@ -200,8 +203,8 @@ static enum quern_status read_model(struct prompt_encoder *e, struct pull *p,
     for (enum pull_token t; (t = pull_next(p)) != PULL_OBJECT_END;) {
         if (t == PULL_ERROR)
             return pull_fail(p, 0, err);
-        const bool affix = str_is(p->str, "continuing_subword_prefix") ||
-                           str_is(p->str, "end_of_word_suffix");
+        const bool affix =
+            str_is(p->str, "continuing_subword_prefix") || str_is(p->str, "end_of_word_suffix");
         const bool fuse = str_is(p->str, "fuse_unk");
         t = pull_next(p);
         if (affix && t == PULL_STRING && p->str.n > 0)
@@ -224,8 +227,7 @@ static enum quern_status read_small(struct prompt_encoder *e, struct str text, b
     if (text.n == 0 || text.p[0] != '{')
         return QUERN_OK;
     TRY(json_parse(text, &root, err));
-    const enum quern_status s =
-        (normalizer ? read_normalizers : read_pretokenizers)(e, root, err);
+    const enum quern_status s = (normalizer ? read_normalizers : read_pretokenizers)(e, root, err);
     json_free(root);
     return s;
 }
@@ -351,11 +353,43 @@ static struct str joined(struct arena *arena, struct str a, struct str b)
     return (struct str){p, a.n + b.n};
 }
 
-static bool is_ascii(struct str s)
+static uint32_t code_point(const char *p)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if ((uint8_t)s.p[i] >= 0x80)
+    const size_t n = utf8_length(*p);
+    uint32_t c = n == 1 ? (uint8_t)*p : (uint8_t)*p & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++)
+        c = c << 6 | ((uint8_t)p[i] & 0x3f);
+    return c;
+}
+
+/* Texts of nothing but these are in NFC already: no marks that combine, nothing that is replaced.
+ */
+static bool is_composed(uint32_t c)
+{
+    static const uint32_t ranges[][2] = {
+        {0,       0x2ff  }, /* Latin */
+        {0x400,   0x482  }, /* Cyrillic */
+        {0x2010,  0x2027 }, /* dashes, quotes */
+        {0x3001,  0x3029 },
+        {0x3041,  0x3096 }, /* Kana */
+        {0x30a1,  0x30fa },
+        {0x4e00,  0x9fff }, /* Han */
+        {0xac00,  0xd7a3 }, /* Hangul */
+        {0x1f300, 0x1f6ff}  /* pictures */
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (c >= ranges[i][0] && c <= ranges[i][1])
+            return true;
+    return false;
+}
+
+static bool is_normal(const struct stage *form, struct str s)
+{
+    for (size_t i = 0; i < s.n; i += utf8_length(s.p[i])) {
+        const uint32_t c = code_point(s.p + i);
+        if (form->composed ? !is_composed(c) : c >= 0x80)
             return false;
+    }
     return true;
 }
 
@@ -363,10 +397,10 @@ static enum quern_status normalize(struct encoding *c, struct str *s)
 {
     for (unsigned i = 0; i < c->e->nnormalizers; i++) {
         const struct stage *n = &c->e->normalizers[i];
-        if (n->kind == UNICODE && !is_ascii(*s))
+        if (n->kind == UNICODE && !is_normal(n, *s))
             return fail(c->err, QUERN_EUNSUPPORTED, "tokenizer",
-                        "'%s' has to be brought into a Unicode normal form" WANT
-                        "use prompts of ASCII only",
+                        "'%s' may have to be brought into a Unicode normal form" WANT
+                        "use plain letters in prompts",
                         quoted(*s).text);
         if (n->kind == PREPEND)
             *s = joined(&c->scratch, n->a, *s);
@@ -419,23 +453,6 @@ static enum quern_status cut(struct encoding *c, unsigned stage, struct str s)
     return QUERN_OK;
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static enum quern_status cut_digits(struct encoding *c, unsigned stage, struct str s)
-{
-    const bool each = c->e->pretokenizers[stage].each;
-    for (size_t at = 0, to; at < s.n; at = to) {
-        for (to = at + 1; to < s.n && is_digit(s.p[to]) == is_digit(s.p[at]); to++)
-            if (each && is_digit(s.p[at]))
-                break;
-        TRY(pretokenize(c, stage + 1, (struct str){s.p + at, to - at}));
-    }
-    return QUERN_OK;
-}
-
 static bool begins_with(struct str s, struct str with)
 {
     return s.n >= with.n && memcmp(s.p, with.p, with.n) == 0;
@@ -471,8 +488,6 @@ static enum quern_status pretokenize(struct encoding *c, unsigned stage, struct 
     case CUT:
     case DROP:
         return cut(c, stage, s);
-    case DIGITS:
-        return cut_digits(c, stage, s);
     case METASPACE:
         return metaspace(c, stage, s);
     case BYTES:
@@ -504,8 +519,7 @@ static const struct token *added_at(const struct prompt_encoder *e, struct str r
 {
     const struct token *best = NULL;
     for (uint32_t i = 0; i < e->nadded; i++)
-        if (begins_with(rest, e->added[i]->text) &&
-            (!best || e->added[i]->text.n > best->text.n))
+        if (begins_with(rest, e->added[i]->text) && (!best || e->added[i]->text.n > best->text.n))
             best = e->added[i];
     return best;
 }
@@ -534,8 +548,8 @@ enum quern_status prompt_encode(struct prompt_encoder *e, struct str text, struc
 {
     size_t bad;
     if (text.n > PROMPT_MAX_BYTES)
-        return fail(err, QUERN_EUSAGE, "prompt",
-                    "a prompt of %zu bytes" WANT "expected at most %u", text.n, PROMPT_MAX_BYTES);
+        return fail(err, QUERN_EUSAGE, "prompt", "a prompt of %zu bytes" WANT "expected at most %u",
+                    text.n, PROMPT_MAX_BYTES);
     if (!utf8_valid(text, &bad))
         return fail(err, QUERN_EUSAGE, "utf8", "a prompt is not UTF-8");
     struct encoding c = {.e = e, .arena = arena, .out = out, .err = err, .first = true};

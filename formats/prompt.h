@@ -1,4 +1,5 @@
-/* prompt.h - turn a short text into the ids of its tokens, as the Hugging Face tokenizers library does.
+/* prompt.h - turn a short text into the ids of its tokens, as the Hugging Face tokenizers library
+ * does.
  *
  * For BPE tokenizers (tokenizer.json), byte-level or with a sign for blanks. What the file asks for
  * and is not known here is EUNSUPPORTED, never a guess. */

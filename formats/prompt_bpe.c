@@ -1,5 +1,5 @@
-/* prompt_bpe.c - byte pair encoding of one word: join the pair that was learned first, until none is
- * left. */
+/* prompt_bpe.c - byte pair encoding of one word: join the pair that was learned first, until none
+ * is left. */
 #include <stdio.h>
 
 #include "formats/prompt.h"
@@ -67,7 +67,8 @@ enum quern_status token_list_add(struct token_list *l, struct arena *arena, uint
     return QUERN_OK;
 }
 
-/* A word in parts: part i is text[from[i], from[i + 1]), rank[i] that of joining it with the next. */
+/* A word in parts: part i is text[from[i], from[i + 1]), rank[i] that of joining it with the next.
+ */
 struct parts {
     struct str text;
     uint32_t *from, *rank;

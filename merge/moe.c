@@ -1,4 +1,5 @@
-/* moe.c - plan a mixture: all but the MLPs from the base, MLPs from the experts, routers made new. */
+/* moe.c - plan a mixture: all but the MLPs from the base, MLPs from the experts, routers made new.
+ */
 #include "merge/moe.h"
 
 #include <inttypes.h>
@@ -17,12 +18,12 @@ struct moe_planner {
     const struct merge_request *req;
     struct moe_recipe recipe;
     struct plan *plan;
-    struct arena scratch;     /* what only planning needs */
-    struct model_set set;     /* the models of the recipe, the base first */
+    struct arena scratch; /* what only planning needs */
+    struct model_set set; /* the models of the recipe, the base first */
     const struct moe_arch *arch;
     struct gate gate, shared_gate; /* what all routers have in common */
-    uint64_t width;           /* of the residual stream */
-    uint32_t capacity;        /* of plan->steps */
+    uint64_t width;                /* of the residual stream */
+    uint32_t capacity;             /* of plan->steps */
     bool to_file;
 };
 
@@ -131,8 +132,8 @@ static enum quern_status encode_all(struct moe_planner *pl, struct prompt_encode
 {
     const uint64_t rows = pl->gate.embedding.tensor->dims[0];
     for (uint32_t i = 0; i < prompts->count; i++) {
-        const char *text = arena_printf(&pl->scratch, "%.*s%.*s", STR_ARG(begin),
-                                        STR_ARG(prompts->items[i]));
+        const char *text =
+            arena_printf(&pl->scratch, "%.*s%.*s", STR_ARG(begin), STR_ARG(prompts->items[i]));
         if (!text)
             return fail_memory(err, prompts->items[i].n);
         TRY(prompt_encode(e, str_from(text), &pl->plan->arena, out, err));
@@ -174,10 +175,8 @@ static enum quern_status prepare_gates(struct moe_planner *pl, struct quern_erro
                             "it has no matrix model.embed_tokens.weight" WANT
                             "expected a language model of the llama, mistral or qwen kind"));
     pl->width = embedding->tensor->dims[1];
-    pl->gate = (struct gate){.mode = m->gate,
-                             .seed = pl->req->seed,
-                             .width = pl->width,
-                             .embedding = *embedding};
+    pl->gate = (struct gate){
+        .mode = m->gate, .seed = pl->req->seed, .width = pl->width, .embedding = *embedding};
     pl->shared_gate = pl->gate;
     if (m->gate != GATE_EMBEDDING)
         return QUERN_OK;
@@ -322,8 +321,7 @@ static enum quern_status add_expert(struct moe_planner *pl, const char *name,
                        in_tensor(err, like->name,
                                  fail(err, QUERN_EUSAGE, "shape",
                                       s ? "its shape is not that of the base's"
-                                        : "it is missing" WANT
-                                          "expected a model like the base")));
+                                        : "it is missing" WANT "expected a model like the base")));
     struct step *step;
     TRY(add_copy(pl, name, s, stored_type(pl, like), &step, err));
     const double scale = residual ? e->scale : 1;

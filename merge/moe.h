@@ -30,7 +30,7 @@ struct moe_arch {
     const char *sources[4]; /* model types it can be built from */
     struct {
         const char *key, *value; /* JSON, or NULL for the width of the MLP */
-    } settings[8];              /* further members of config.json */
+    } settings[8];               /* further members of config.json */
 };
 
 /* The one that the recipe names, else the first that fits. model_type: of all the models. */
@@ -55,7 +55,7 @@ struct gate {
 struct gate_prompts {
     struct token_list positive, negative;
 };
-extern const struct source_kind source_gate; /* params: struct gate */
+extern const struct source_kind source_gate;  /* params: struct gate */
 extern const struct source_kind source_zeros; /* no params */
 
 /* Weights of an expert, changed: (x + noise * n) * scale, n normal. */

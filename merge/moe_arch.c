@@ -1,4 +1,5 @@
-/* moe_arch.c - the architectures of mixtures: what their tensors are called, what config.json says. */
+/* moe_arch.c - the architectures of mixtures: what their tensors are called, what config.json says.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -21,7 +22,7 @@ static const struct moe_arch archs[] = {
      .parts = {"w1", "w3", "w2"},
      .count_key = "num_local_experts",
      .sources = {"llama", "mistral"},
-     .settings = {{"sliding_window", "null"}}},
+     .settings = {{"sliding_window", "null"}}      },
     {.name = "DeepSeek MoE",
      .class_name = "DeepseekForCausalLM",
      .model_type = "deepseek",
@@ -37,10 +38,11 @@ static const struct moe_arch archs[] = {
                   {"scoring_func", "\"softmax\""},
                   {"norm_topk_prob", "true"},
                   {"moe_intermediate_size", OF_FFN},
-                  {"auto_map", "{\"AutoConfig\": \"" DEEPSEEK "configuration_deepseek.DeepseekConfig\", "
-                               "\"AutoModel\": \"" DEEPSEEK "modeling_deepseek.DeepseekModel\", "
-                               "\"AutoModelForCausalLM\": \"" DEEPSEEK
-                               "modeling_deepseek.DeepseekForCausalLM\"}"}}},
+                  {"auto_map",
+                   "{\"AutoConfig\": \"" DEEPSEEK "configuration_deepseek.DeepseekConfig\", "
+                   "\"AutoModel\": \"" DEEPSEEK "modeling_deepseek.DeepseekModel\", "
+                   "\"AutoModelForCausalLM\": \"" DEEPSEEK
+                   "modeling_deepseek.DeepseekForCausalLM\"}"}}},
     {.name = "Qwen MoE",
      .class_name = "Qwen2MoeForCausalLM",
      .model_type = "qwen2_moe",
@@ -70,7 +72,7 @@ static const struct moe_arch archs[] = {
      .sources = {"qwen3"},
      .settings = {{"decoder_sparse_step", "1"},
                   {"norm_topk_prob", "true"},
-                  {"moe_intermediate_size", OF_FFN}}},
+                  {"moe_intermediate_size", OF_FFN}}           },
 };
 #define NARCHS (sizeof archs / sizeof *archs)
 

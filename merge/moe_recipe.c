@@ -38,8 +38,7 @@ static void read_number(struct moe_reader *d, const struct yaml_node *n, double 
 {
     if (!yaml_is_null(n) && !yaml_number(n, out))
         reader_wrong(&d->d, n, QUERN_EUSAGE, "value", "%s is %s" WANT "expected a finite number",
-                     n->key.p,
-                     n->kind == YAML_IS_SCALAR ? quoted(n->text).text : node_kind(n));
+                     n->key.p, n->kind == YAML_IS_SCALAR ? quoted(n->text).text : node_kind(n));
 }
 
 static void read_prompts(struct moe_reader *d, const struct yaml_node *n, struct prompts *out)
@@ -51,8 +50,7 @@ static void read_prompts(struct moe_reader *d, const struct yaml_node *n, struct
                      n->key.p, n->kind == YAML_IS_LIST ? "too long" : node_kind(n), MAX_PROMPTS);
         return;
     }
-    struct str *items =
-        reader_memory(&d->d, ARENA_NEW(&d->m->r.arena, struct str, n->count + 1));
+    struct str *items = reader_memory(&d->d, ARENA_NEW(&d->m->r.arena, struct str, n->count + 1));
     if (!items)
         return;
     for (const struct yaml_node *i = n->first; i; i = i->next)
@@ -124,8 +122,9 @@ static void read_gate(struct moe_reader *d, const struct yaml_node *n)
 
 static void read_key(struct moe_reader *d, const struct yaml_node *n)
 {
-    static const char *const keys[] = {"base_model", "experts", "gate_mode", "dtype",
-                                       "experts_per_token", "shared_experts", "architecture"};
+    static const char *const keys[] = {"base_model",  "experts",           "gate_mode",
+                                       "dtype",       "experts_per_token", "shared_experts",
+                                       "architecture"};
     struct moe_recipe *m = d->m;
     double number = 0;
     if (str_is(n->key, "base_model")) {
@@ -200,8 +199,7 @@ static void check_experts(struct moe_reader *d, const struct yaml_node *root)
     if (alike)
         reader_note(&d->d, "all experts are the same model: of use only if it is trained further");
     if (m->nexperts & (m->nexperts - 1))
-        reader_note(&d->d,
-                    "%u experts are no power of two: llama.cpp will not run the model",
+        reader_note(&d->d, "%u experts are no power of two: llama.cpp will not run the model",
                     m->nexperts);
 }
 
@@ -238,7 +236,7 @@ enum quern_status moe_recipe_parse(struct moe_recipe *m, struct str text, const 
 {
     *m = (struct moe_recipe){
         .r = {.dtype = DTYPE_COUNT, .out_dtype = DTYPE_COUNT},
-            .per_token = 2
+          .per_token = 2
     };
     struct recipe *r = &m->r;
     r->text = arena_str(&r->arena, text);
