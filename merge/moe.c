@@ -85,7 +85,7 @@ static enum quern_status open_models(struct moe_planner *pl, struct quern_error 
     pl->set.has_base = true;
     for (unsigned i = 0; i < r->nmodels; i++)
         TRY(open_model(pl, i, err));
-    TRY(check_models_alike(&pl->set, err));
+    TRY(check_models_alike(&pl->set, false, &pl->scratch, err));
     TRY(model_type_of(pl, pl->set.views[0].model, &base, err));
     for (unsigned i = 1; i < r->nmodels; i++) {
         const struct model *m = pl->set.views[i].model;
@@ -464,17 +464,6 @@ static enum quern_status check_output(struct moe_planner *pl, struct quern_error
     return QUERN_OK;
 }
 
-static enum quern_status change_config(struct moe_planner *pl, struct quern_error *err)
-{
-    struct plan *p = pl->plan;
-    for (uint32_t i = 0; i < p->nsides; i++)
-        if (strcmp(p->sides[i].name, "config.json") == 0)
-            return in_file(err, pl->set.views[0].model->path,
-                           moe_config(pl->arch, &pl->recipe, p->sides[i].text, &p->arena,
-                                      &p->sides[i].text, err));
-    return QUERN_OK;
-}
-
 static enum quern_status lay_out(struct moe_planner *pl, struct quern_error *err)
 {
     struct plan *p = pl->plan;
@@ -483,8 +472,14 @@ static enum quern_status lay_out(struct moe_planner *pl, struct quern_error *err
     const uint64_t shard = asked == 0 ? DEFAULT_SHARD : asked == UINT64_MAX ? 0 : asked;
     if (pl->to_file)
         return layout_safetensors(p, pl->req->output, base->metas, base->nmetas, err);
-    TRY(plan_carry_over(p, base->dir, pl->recipe.r.dtype, err));
-    TRY(change_config(pl, err));
+    struct str config;
+    TRY(read_config(base->dir, &pl->scratch, &config, err));
+    TRY(in_file(err, base->path,
+                moe_config(pl->arch, &pl->recipe, config, &pl->scratch, &config, err)));
+    TRY(config_with_dtype(&pl->scratch, config, pl->recipe.r.dtype, &config, err));
+    TRY(plan_carry_over(p, base->dir, &config, err));
+    if (pl->req->no_tokenizer)
+        plan_leave_tokenizer(p);
     if (!pl->req->no_model_card)
         TRY(plan_add_side_text(p, "mergekit_moe_config.yml", pl->recipe.r.text, err));
     return layout_directory(p, pl->req->output, base->metas, base->nmetas, shard, err);
@@ -496,7 +491,7 @@ static enum quern_status build(struct moe_planner *pl, struct str text, struct q
     p->owns_models = true;
     p->force = pl->req->force;
     TRY(check_output(pl, err));
-    TRY(moe_recipe_parse(&pl->recipe, text, pl->req->recipe_path, err));
+    TRY(moe_recipe_parse(&pl->recipe, text, pl->req->recipe_path, pl->req->sink, err));
     for (uint32_t i = 0; i < pl->recipe.r.nnotes; i++)
         TRY(plan_note(p, err, "%s", pl->recipe.r.notes[i]));
     TRY(open_models(pl, err));

@@ -4,8 +4,8 @@
 #include <stdio.h>
 
 #include "core/json.h"
-#include "core/json_edit.h"
 #include "merge/moe.h"
+#include "pipeline/config_edit.h"
 
 #define DEEPSEEK "deepseek-ai/deepseek-moe-16b-base--"
 
@@ -141,8 +141,9 @@ struct editor {
 
 static void set(struct editor *e, const char *key, const char *value)
 {
+    const struct config_edit edit = {key, str_from(value ? value : ""), true};
     if (e->status == QUERN_OK)
-        e->status = value ? json_set(e->arena, e->text, key, value, &e->text, e->err)
+        e->status = value ? config_apply(e->arena, e->text, &edit, 1, &e->text, e->err)
                           : fail_memory(e->err, e->text.n);
 }
 

@@ -232,7 +232,7 @@ bool is_moe_recipe(struct str text)
 }
 
 enum quern_status moe_recipe_parse(struct moe_recipe *m, struct str text, const char *path,
-                                   struct quern_error *err)
+                                   const struct mistake_sink *sink, struct quern_error *err)
 {
     *m = (struct moe_recipe){
         .r = {.dtype = DTYPE_COUNT, .out_dtype = DTYPE_COUNT},
@@ -245,7 +245,10 @@ enum quern_status moe_recipe_parse(struct moe_recipe *m, struct str text, const 
         return fail_memory(err, text.n);
     const struct yaml_node *root;
     TRY(yaml_parse(r->text, r->path, &r->arena, &root, err));
-    struct moe_reader d = {.d = {.r = r}, .m = m};
+    struct moe_reader d = {
+        .d = {.r = r, .m = {.sink = sink}},
+          .m = m
+    };
     read_recipe(&d, root);
     if (d.d.memory != QUERN_OK)
         return fail_memory(err, sizeof(struct str));

@@ -36,9 +36,10 @@ struct moe_recipe {
 /* Is this the recipe of a mixture? False for whatever cannot be read: others say why. */
 bool is_moe_recipe(struct str text);
 
-/* Parses text (which is copied) into *m. Free with moe_recipe_free() whatever comes back. */
+/* Parses text (which is copied) into *m. Free with moe_recipe_free() whatever comes back. sink: who
+ * wants to hear of every mistake, or NULL. */
 enum quern_status moe_recipe_parse(struct moe_recipe *m, struct str text, const char *path,
-                                   struct quern_error *err);
+                                   const struct mistake_sink *sink, struct quern_error *err);
 void moe_recipe_free(struct moe_recipe *m);
 
 #endif

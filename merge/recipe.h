@@ -1,12 +1,14 @@
 /* recipe.h - a merge as its user wrote it: models, method, parameters.
  *
- * The schema is mergekit's (models form). Everything that can be wrong without looking at a model
- * is found here, and all mistakes are counted. */
+ * The schema is mergekit's. Its three forms (models, slices, modules) are read into one: modules of
+ * slices of sources. Everything that can be wrong without looking at a model is found here, and all
+ * mistakes are told. */
 #ifndef QUERN_RECIPE_H
 #define QUERN_RECIPE_H
 
 #include "core/yaml.h"
 #include "merge/method.h"
+#include "merge/mistakes.h"
 
 /* Where a model or an adapter lies: text, or a path and perhaps a revision. */
 struct ref_place {
@@ -43,9 +45,34 @@ struct setting {
     uint32_t nchoices;
 };
 
+/* A model that takes part in a slice. */
+struct slice_source {
+    unsigned model;      /* index into recipe.models */
+    uint64_t first, end; /* its layers [first, end); of no meaning in a slice that is whole */
+    struct setting settings[MAX_METHOD_PARAMS];
+};
+
+/* Layers of the output that follow each other and are made from the same sources. */
+struct slice {
+    struct slice_source *sources; /* in the order of the recipe, an unlisted base last */
+    unsigned nsources;
+    int base;   /* index into sources, or -1 */
+    bool whole; /* all layers of all sources: what 'models' means */
+    struct setting settings[MAX_METHOD_PARAMS];
+    const struct yaml_node *node;
+};
+
+/* A part of the model with layers of its own. */
+struct module {
+    struct str name; /* empty: the model has but one, and the recipe does not name it */
+    struct slice *slices;
+    uint32_t nslices;
+    struct setting settings[MAX_METHOD_PARAMS];
+    const struct yaml_node *node;
+};
+
 struct recipe_model {
     struct model_ref ref;
-    struct setting settings[MAX_METHOD_PARAMS];
 };
 
 struct recipe {
@@ -53,9 +80,11 @@ struct recipe {
     const char *path; /* names the recipe in errors; NULL when it has no file */
     struct str text;
     const struct method *method;
-    struct recipe_model models[MAX_SOURCES]; /* an unlisted base comes last */
+    struct recipe_model models[MAX_SOURCES]; /* each once, as they are met; base_model last */
     unsigned nmodels;
-    int base; /* index, or -1 */
+    int base; /* base_model as an index into models, or -1 */
+    struct module *modules;
+    uint32_t nmodules;
     struct setting settings[MAX_METHOD_PARAMS];
     enum dtype dtype, out_dtype; /* DTYPE_COUNT: not given */
     /* As they stand in the recipe, or NULL. At most one of the first two. */
@@ -66,9 +95,10 @@ struct recipe {
     uint32_t nnotes;
 };
 
-/* Parses text (which is copied) into *r. Free with recipe_free() whatever comes back. */
+/* Parses text (which is copied) into *r. Free with recipe_free() whatever comes back. sink: who
+ * wants to hear of every mistake, or NULL. */
 enum quern_status recipe_parse(struct recipe *r, struct str text, const char *path,
-                               struct quern_error *err);
+                               const struct mistake_sink *sink, struct quern_error *err);
 void recipe_free(struct recipe *r);
 
 /* The type that values are rounded to: out_dtype, else dtype, else DTYPE_COUNT (the base's own). */

@@ -22,7 +22,8 @@ static bool make_room(struct view *v, struct arena *arena, uint32_t capacity)
 
 static bool find(const struct view *v, struct str name, uint32_t *i)
 {
-    return (v->model && name_table_find(&v->model->index, name, model_tensor_name, v->model, i)) ||
+    return (v->model && !v->made &&
+            name_table_find(&v->model->index, name, model_tensor_name, v->model, i)) ||
            name_table_find(&v->added, name, source_name, v, i);
 }
 

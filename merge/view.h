@@ -10,6 +10,8 @@
 
 struct view {
     struct model *model;    /* its files and metadata */
+    bool made;              /* its tensors are not those of the model: all were added */
+    struct str config;      /* text of config.json; .p is NULL where there is none */
     struct source *sources; /* its tensors in their order, then what was added; the arena's */
     uint32_t count, capacity;
     struct name_table added; /* index of what is no tensor of the model; malloc'ed */

@@ -127,11 +127,12 @@ struct step {
      * nmats the matrices (product of all but the last two dimensions). */
     const struct imatrix_entry *importance;
     uint64_t nelems, nbytes;
-    uint32_t file;   /* output file */
-    uint64_t offset; /* absolute in it */
-    bool fallback;   /* stored type is not the wanted one because of the row length */
-    uint8_t wanted;  /* that type */
-    bool stats;      /* set by plan_run(): measure what encoding loses */
+    uint32_t file;      /* output file */
+    uint64_t offset;    /* absolute in it */
+    bool fallback;      /* stored type is not the wanted one because of the row length */
+    uint8_t wanted;     /* that type */
+    bool stats;         /* set by plan_run(): measure what encoding loses */
+    const char *detail; /* for a dry run: sources and parameters in words; or NULL */
 };
 
 /* Bytes of a file that are neither its header nor a tensor. */

@@ -249,14 +249,6 @@ Test(merge_files, flags)
 /* ---- outputs ----------------------------------------------------------------------------------
  */
 
-static void write_hf(const char *name, const char *config, const struct blob *blobs, size_t n)
-{
-    cr_assert(mkdir(in_dir(name), 0700) == 0);
-    write_model(text("%s/model.safetensors", name), blobs, n);
-    write_text(text("%s/config.json", name), config);
-    write_text(text("%s/tokenizer.json", name), "{\"tokens\": []}");
-}
-
 Test(merge_files, directory)
 {
     const float x[4] = {1, 2, 3, 4};

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/io.h"
+#include "merge/layers.h"
 #include "merge/params.h"
 #include "tests/leaks.h"
 
@@ -16,8 +17,8 @@ static struct recipe recipe;
 static const struct recipe *accepted(const char *text)
 {
     struct quern_error err;
-    cr_assert(recipe_parse(&recipe, str_from(text), "r.yml", &err) == QUERN_OK, "%s\n%s", text,
-              err.text);
+    cr_assert(recipe_parse(&recipe, str_from(text), "r.yml", NULL, &err) == QUERN_OK, "%s\n%s",
+              text, err.text);
     return &recipe;
 }
 
@@ -25,7 +26,7 @@ static void refused(const char *text, enum quern_status status, const char *word
 {
     struct quern_error err;
     struct recipe r;
-    const enum quern_status got = recipe_parse(&r, str_from(text), "r.yml", &err);
+    const enum quern_status got = recipe_parse(&r, str_from(text), "r.yml", NULL, &err);
     cr_assert(got == status, "%s\nstatus %d: %s", text, got, got ? err.text : "");
     cr_assert(strstr(err.text, words), "%s\n%s", text, err.text);
     cr_assert(strstr(err.text, "r.yml"), "%s", err.text);
@@ -36,7 +37,11 @@ static double value(const char *param, int model, const char *tensor, double pos
 {
     struct merge_values v;
     struct mistakes m = {0};
-    params_of(&recipe, str_from(tensor), position, &v, &m);
+    const struct param_place at = {.module = recipe.modules,
+                                   .slice = recipe.modules->slices,
+                                   .output = str_from(tensor),
+                                   .position = position};
+    params_of(&recipe, &at, &v, &m);
     cr_assert(m.count == 0, "%s", m.first.text);
     const int p = method_param_index(recipe.method, str_from(param));
     cr_assert(p >= 0);
@@ -295,26 +300,112 @@ Test(recipe, corpus_of_bad_recipes)
     CHECK_LEAKS();
 }
 
-Test(recipe, unsupported_parts_are_named)
+Test(recipe, slices)
 {
-    static const char *const keys[] = {"slices", "modules"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        char text[300], words[60];
-        snprintf(text, sizeof text, "merge_method: linear\n%s: x\n" MODELS, keys[i]);
-        snprintf(words, sizeof words, "line 2: '%s' is not supported yet", keys[i]);
-        refused(text, QUERN_EUNSUPPORTED, words);
-    }
-    refused("slices:\n  - sources:\n      - model: a\n        layer_range: [0, 40]\n"
-            "merge_method: slerp\nbase_model: a\nparameters: {t: 0.5}\n",
-            QUERN_EUNSUPPORTED, "'slices' is not supported yet");
-    refused("merge_method: linear\nmodels: [{model: a, layer_range: [0, 1]}]\n", QUERN_EUNSUPPORTED,
-            "layer_range");
-    refused("merge_method: nuslerp\n" MODELS, QUERN_EUNSUPPORTED, "linear, slerp, ties");
+    const struct recipe *r =
+        accepted("slices:\n"
+                 "  - sources: [{model: a, layer_range: [0, 24]}]\n"
+                 "  - sources:\n"
+                 "      - {model: b, layer_range: [20, 40], parameters: {weight: 0.5}}\n"
+                 "      - {model: c, layer_range: [0, 20]}\n"
+                 "    base_model: c\n"
+                 "    residual_weight: 0.5\n"
+                 "    parameters: {weight: 0.25}\n"
+                 "merge_method: linear\nbase_model: d\nparameters: {weight: 1}\n");
+    cr_assert(r->nmodels == 4 && r->base == 3 && r->nmodules == 1 && r->modules->nslices == 2);
+    const struct slice *s = r->modules->slices;
+    cr_assert(s[0].nsources == 1 && s[0].sources[0].first == 0 && s[0].sources[0].end == 24);
+    cr_assert(s[0].base == -1 && !s[0].whole, "linear makes nothing of a base in a slice");
+    cr_assert(s[1].nsources == 2 && s[1].sources[0].model == 1 && s[1].base == 1);
+    cr_assert(r->nnotes == 1 && strstr(r->notes[0], "residual_weight"));
+    struct merge_values v;
+    cr_assert(params_constant(r, r->modules, &s[0], &v) && v.model[0][0] == 1);
+    cr_assert(params_constant(r, r->modules, &s[1], &v) && v.model[0][0] == 0.5);
+    cr_assert(v.model[1][0] == 0.25);
+    recipe_free(&recipe);
+    /* A method that needs its base gets it with the layers of the others. */
+    r = accepted("slices:\n  - sources: [{model: a, layer_range: [2, 4]}]\n"
+                 "merge_method: slerp\nbase_model: b\nparameters: {t: 0.5}\n");
+    s = r->modules->slices;
+    cr_assert(s->nsources == 2 && s->base == 1 && s->sources[1].first == 2 &&
+              s->sources[1].end == 4);
+    recipe_free(&recipe);
+    CHECK_LEAKS();
+}
+
+Test(recipe, mistakes_in_slices)
+{
+#define SLICES(text) "merge_method: slerp\nbase_model: a\nparameters: {t: 0.5}\nslices: " text "\n"
+    static const struct {
+        const char *text, *words;
+    } bad[] = {
+        {SLICES("[]"),                                                                              "slices is empty"            },
+        {SLICES("[{}]"),                                                                            "without the key 'sources'"  },
+        {SLICES("[{sources: []}]"),                                                                 "sources is empty"           },
+        {SLICES("[{sources: [{model: a}]}]"),                                                       "without layer_range"        },
+        {SLICES("[{sources: [{model: a, layer_range: [3, 3]}]}]"),                                  "[0, 4] is layers 0 to 3"    },
+        {SLICES("[{sources: [{model: a, layer_range: [-1, 3]}]}]"),                                 "layer_range"                },
+        {SLICES("[{sources: [{model: a, layer_range: [0, 1, 2]}]}]"),                               "layer_range"                },
+        {SLICES("[{sources: [{model: a, layer_range: '0, 1'}]}]"),                                  "layer_range"                },
+        {SLICES("[{sources: [{model: a, layer_rnage: [0, 1]}]}]"),                                  "did you mean 'layer_range'?"},
+        {SLICES("[{sources: [{model: a, layer_range: [0, 1]}], param: 1}]"),                        "'param'"                    },
+        {SLICES("[{sources: [{model: a, layer_range: [0, 2]}, {model: b, layer_range: [0, 3]}]}]"),
+         "2 layers of 'a' and 3 of 'b'"                                                                                          },
+        {SLICES("[{sources: [{model: b, layer_range: [0, 1]}, {model: c, layer_range: [1, 2]}]}]"),
+         "not among the sources of this slice"                                                                                   },
+        {SLICES("[{sources: [{model: a, layer_range: [0, 1]}]}]\nmodels: [{model: a}]"),
+         "more than one of"                                                                                                      },
+        {"merge_method: slerp\nbase_model: a\nmodels: [{model: a, layer_range: [0, 1]}]\n",
+         "layer_range under models"                                                                                              },
+        {"merge_method: slerp\nbase_model: a\nmodules: {x: {models: [{model: a}], slices: []}}\n",
+         "one of models and slices"                                                                                              },
+        {"merge_method: slerp\nbase_model: a\nmodules: []\n",                                       "modules is a list"          },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        refused(bad[i].text, QUERN_EUSAGE, bad[i].words);
+    CHECK_LEAKS();
+}
+
+Test(recipe, modules)
+{
+    const struct recipe *r =
+        accepted("modules:\n"
+                 "  text_decoder:\n    models: [{model: a}, {model: b, parameters: {weight: 2}}]\n"
+                 "  vision_tower:\n    parameters: {weight: 3}\n"
+                 "    slices: [{sources: [{model: b, layer_range: [0, 2]}]}]\n"
+                 "merge_method: linear\nparameters: {weight: 1}\n");
+    struct merge_values v;
+    cr_assert(r->nmodules == 2 && r->nmodels == 2 && str_is(r->modules[1].name, "vision_tower"));
+    cr_assert(r->modules[0].slices->whole && !r->modules[1].slices->whole);
+    cr_assert(params_constant(r, &r->modules[0], r->modules[0].slices, &v));
+    cr_assert(v.model[0][0] == 1 && v.model[1][0] == 2);
+    cr_assert(params_constant(r, &r->modules[1], r->modules[1].slices, &v) && v.model[0][0] == 3);
+    recipe_free(&recipe);
+    CHECK_LEAKS();
+}
+
+Test(recipe, filters_by_input_and_output)
+{
+    accepted("merge_method: linear\nslices:\n  - sources:\n"
+             "      - {model: a, layer_range: [4, 5]}\n"
+             "parameters: {weight: [{filter: l.4.x, value: 2}, {value: 1}],\n"
+             "             normalize: [{filter: l.0.x, value: 0}, {value: 1}]}\n");
+    const struct str input = STR("l.4.x");
+    const struct param_place at = {.module = recipe.modules,
+                                   .slice = recipe.modules->slices,
+                                   .output = STR("l.0.x"),
+                                   .inputs = &input};
+    struct merge_values v;
+    struct mistakes m = {0};
+    params_of(&recipe, &at, &v, &m);
+    cr_assert(m.count == 0 && v.model[0][0] == 2 && v.global[1] == 0);
+    recipe_free(&recipe);
     CHECK_LEAKS();
 }
 
 Test(recipe, methods)
 {
+    refused("merge_method: passthrough\n" MODELS, QUERN_EUNSUPPORTED, "linear, slerp, ties");
     refused(MODELS, QUERN_EUSAGE, "no merge_method");
     refused("merge_method: slrep\n" MODELS, QUERN_EUSAGE, "did you mean 'slerp'?");
     refused("merge_method: zzzzzzzz\n" MODELS, QUERN_EUSAGE, "expected one of linear, slerp, ties");
@@ -389,7 +480,7 @@ Test(recipe, all_mistakes_are_counted)
             QUERN_EUSAGE, "(and 3 more mistakes)");
     struct quern_error err;
     struct recipe r;
-    recipe_parse(&r, STR("merge_method: linear\nfoo: 1\nbar: 2\n" MODELS), NULL, &err);
+    recipe_parse(&r, STR("merge_method: linear\nfoo: 1\nbar: 2\n" MODELS), NULL, NULL, &err);
     cr_assert_str_eq(err.text, "unknown key 'foo' in the recipe (and 1 more mistake)");
     recipe_free(&r);
     CHECK_LEAKS();

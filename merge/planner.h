@@ -1,0 +1,38 @@
+/* planner.h - the state of planning a merge; for the files that plan it, not for anyone else. */
+#ifndef QUERN_PLANNER_H
+#define QUERN_PLANNER_H
+
+#include "merge/merge.h"
+#include "merge/targets.h"
+
+struct planner {
+    const struct merge_request *req;
+    struct recipe recipe;
+    struct plan *plan;
+    struct arena scratch; /* what only planning needs */
+    struct model_set set;
+    struct targets targets;
+    bool hub[MAX_SOURCES]; /* the model's name is a hub id */
+    bool to_gguf, to_file; /* output is one file: GGUF, safetensors */
+    bool new_head;         /* the result has an output head and its donor has none */
+};
+
+/* The model that metadata and side files are taken from. */
+const struct view *donor_view(const struct planner *pl);
+const struct model *donor_of(const struct planner *pl);
+
+/* Steps for all targets, in output order. */
+enum quern_status plan_steps(struct planner *pl, struct quern_error *err);
+
+/* Keys and files of the output, and where everything goes in it. */
+enum quern_status lay_out(struct planner *pl, struct quern_error *err);
+
+/* Sources and parameters of a tensor in words; the plan's. NULL when memory ran out. values: NULL
+ * for bytes that are passed on. */
+const char *explain_target(struct planner *pl, const struct target *t,
+                           const struct merge_values *values);
+
+/* What of the inputs no target uses, into the plan's list of what is left out. */
+enum quern_status list_left_out(struct planner *pl, struct quern_error *err);
+
+#endif
