@@ -1,6 +1,7 @@
 /* moe.h - plan a mixture of experts from dense models; for merge/ alone.
  *
- *     moe.c         which tensor of which model becomes which tensor of the mixture
+ *     moe.c         models, prompts, layout
+ *     moe_steps.c   which tensor of which model becomes which tensor of the mixture
  *     moe_arch.c    the architectures: names and config.json
  *     moe_values.c  what is computed: routers, noise */
 #ifndef QUERN_MOE_H
@@ -9,7 +10,7 @@
 #include "formats/prompt.h"
 #include "merge/merge.h"
 #include "merge/moe_recipe.h"
-#include "merge/view.h"
+#include "merge/pairing.h"
 
 /* A recipe that is_moe_recipe(). plan is empty and stays the caller's, whatever happens. */
 enum quern_status moe_plan(const struct merge_request *req, struct str text, struct plan *plan,
@@ -64,5 +65,23 @@ struct expert_change {
     uint64_t seed, name_hash; /* of the output's name */
 };
 extern const struct op op_expert; /* params: struct expert_change */
+
+/* ---- planning -------------------------------------------------------------------------------- */
+
+struct moe_planner {
+    const struct merge_request *req;
+    struct moe_recipe recipe;
+    struct plan *plan;
+    struct arena scratch; /* what only planning needs */
+    struct model_set set; /* the models of the recipe, the base first */
+    const struct moe_arch *arch;
+    struct gate gate, shared_gate; /* what all routers have in common */
+    uint64_t width;                /* of the residual stream */
+    uint32_t capacity;             /* of plan->steps */
+    bool to_file;
+};
+
+/* Steps for all tensors of the mixture, by name. */
+enum quern_status moe_steps(struct moe_planner *pl, struct quern_error *err);
 
 #endif
