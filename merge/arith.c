@@ -75,3 +75,15 @@ void add_pair_dots(bool wide, const void *a, const void *b, size_t n, double sum
     for (size_t k = 0; k < 3; k++)
         sums[k] += dots[k];
 }
+
+void round_values(enum dtype d, float *x, size_t n)
+{
+    uint16_t half[PIECE];
+    if (d != DTYPE_BF16 && d != DTYPE_F16)
+        return;
+    for (size_t i = 0, some; i < n; i += some) {
+        some = n - i < PIECE ? n - i : PIECE;
+        codec_kernels()->encode[d](x + i, half, some);
+        codec_kernels()->decode[d](half, x + i, some);
+    }
+}

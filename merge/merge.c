@@ -2,6 +2,7 @@
 #include "merge/merge.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #include "core/io.h"
 #include "merge/heads.h"
@@ -36,6 +37,20 @@ static enum quern_status load_recipe(struct planner *pl, struct str text, struct
     return QUERN_OK;
 }
 
+/* Names the methods that can. */
+static enum quern_status fail_inexact(const struct recipe *r, struct quern_error *err)
+{
+    char can[256];
+    size_t n = 0;
+    for (size_t i = 0; method_at(i) && n < sizeof can; i++)
+        if (method_at(i)->exact)
+            n += (size_t)snprintf(can + n, sizeof can - n, "%s%s", n ? ", " : "",
+                                  method_at(i)->name);
+    return fail(err, QUERN_EUNSUPPORTED, "mergekit-exact",
+                "method '%s' cannot round as mergekit does" WANT "expected one of %s",
+                r->method->name, can);
+}
+
 /* Keys that are read and not followed yet. */
 static enum quern_status check_supported(const struct planner *pl, struct quern_error *err)
 {
@@ -59,8 +74,8 @@ static enum quern_status check_supported(const struct planner *pl, struct quern_
                            fail(err, QUERN_EUNSUPPORTED, "recipe",
                                 "'%s': 'override_architecture' is not supported",
                                 ref_name(&r->models[i].ref).text));
-    if (pl->req->mergekit_exact)
-        return fail(err, QUERN_EUNSUPPORTED, "mergekit-exact", "that is not supported yet");
+    if (pl->req->mergekit_exact && !r->method->exact)
+        return in_file(err, r->path, fail_inexact(r, err));
     return QUERN_OK;
 }
 

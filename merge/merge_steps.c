@@ -36,10 +36,25 @@ static enum dtype merged_dtype(const struct planner *pl, const struct tensor *t)
     return dtype_is_quantized(t->dtype) ? DTYPE_BF16 : t->dtype;
 }
 
-/* The type that mergekit computes in: the recipe's, else the one that is stored. */
-static enum dtype exact_dtype(const struct planner *pl, const struct tensor *t)
+/* The type that mergekit computes in: the recipe's, else the base's, else the models' own, F32
+ * where they differ. */
+static enum quern_status exact_dtype(const struct planner *pl, const struct target *t,
+                                     enum dtype *out, struct quern_error *err)
 {
-    return pl->recipe.dtype != DTYPE_COUNT ? pl->recipe.dtype : (enum dtype)t->dtype;
+    const enum dtype own = t->inputs[t->lead].tensor->dtype;
+    *out = pl->recipe.dtype;
+    if (*out == DTYPE_COUNT)
+        *out = dtype_is_quantized(own) ? DTYPE_BF16 : own;
+    for (unsigned k = 0; k < t->slice->nsources && pl->recipe.dtype == DTYPE_COUNT; k++)
+        if (t->slice->base < 0 && t->inputs[k].tensor->dtype != own)
+            *out = DTYPE_F32;
+    if (*out == DTYPE_F32 || *out == DTYPE_F16 || *out == DTYPE_BF16)
+        return QUERN_OK;
+    return in_source(err, &t->inputs[t->lead],
+                     fail(err, QUERN_EUNSUPPORTED, "mergekit-exact",
+                          "the type is %s" WANT "rounding as mergekit does is for float32, float16 "
+                          "and bfloat16; set dtype in the recipe",
+                          dtype_traits[*out].name));
 }
 
 static void plan_bytes(struct step *s, const struct target *t)
@@ -88,18 +103,19 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s, const 
     find_values(r, t, &values, m);
     if (m->count > 0)
         return QUERN_OK;
-    if (pl->req->explain && !(s->detail = explain_target(pl, t, &values)))
-        return fail_memory(err, 256);
+    enum dtype exact = DTYPE_COUNT;
+    if (pl->req->mergekit_exact)
+        TRY(exact_dtype(pl, t, &exact, err));
     s->dtype = s->round_dtype = (uint8_t)out;
     s->wide = out == DTYPE_F64;
     for (unsigned k = 0; k < t->slice->nsources; k++)
         s->wide |= t->inputs[k].tensor->dtype == DTYPE_F64;
+    s->wide &= exact == DTYPE_COUNT;
     const struct merge_job job = {.values = &values,
                                   .models = t->inputs,
                                   .nmodels = t->slice->nsources,
                                   .base = t->slice->base,
-                                  .exact =
-                                      pl->req->mergekit_exact ? exact_dtype(pl, lead) : DTYPE_COUNT,
+                                  .exact = exact,
                                   .seed = pl->req->seed,
                                   .arena = &pl->plan->arena};
     return r->method->prepare(&job, s, err);
@@ -114,8 +130,6 @@ static enum quern_status plan_step(struct planner *pl, struct step *s, const str
     if (is_weights(lead))
         return plan_weights(pl, s, t, m, err);
     plan_bytes(s, t);
-    if (pl->req->explain && !(s->detail = explain_target(pl, t, NULL)))
-        return fail_memory(err, 256);
     return QUERN_OK;
 }
 

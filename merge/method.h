@@ -50,6 +50,7 @@ struct method {
     unsigned min_models, max_models; /* the base counts */
     const struct method_param *params;
     unsigned nparams;
+    bool exact; /* can round after every operation (merge_job.exact) */
     /* Can it work with these values? EUSAGE when not. Also called before any model is open. */
     enum quern_status (*check)(const struct merge_values *v, unsigned nmodels, int base,
                                struct quern_error *err);
@@ -62,6 +63,17 @@ struct method {
 extern const struct method method_linear;
 extern const struct method method_slerp;
 extern const struct method method_ties;
+extern const struct method method_task_arithmetic;
+extern const struct method method_dare_linear;
+extern const struct method method_dare_ties;
+extern const struct method method_della;
+extern const struct method method_della_linear;
+extern const struct method method_breadcrumbs;
+extern const struct method method_breadcrumbs_ties;
+extern const struct method method_sce;
+extern const struct method method_ram;
+extern const struct method method_ramplus_tl;
+extern const struct method method_nearswap;
 
 /* Method number i, or NULL past the end. */
 const struct method *method_at(size_t i);

@@ -3,14 +3,27 @@
 
 #include "merge/method.h"
 
-static const struct method *const methods[] = {&method_linear, &method_slerp, &method_ties};
+static const struct method *const methods[] = {
+    &method_linear,
+    &method_slerp,
+    &method_task_arithmetic,
+    &method_ties,
+    &method_dare_linear,
+    &method_dare_ties,
+    &method_della,
+    &method_della_linear,
+    &method_breadcrumbs,
+    &method_breadcrumbs_ties,
+    &method_sce,
+    &method_ram,
+    &method_ramplus_tl,
+    &method_nearswap,
+};
 #define NMETHODS (sizeof methods / sizeof methods[0])
 
 /* What mergekit has and quern does not have yet. */
-static const char *const planned[] = {
-    "nuslerp", "multislerp",   "karcher",     "task_arithmetic",  "dare_linear", "dare_ties",
-    "della",   "della_linear", "breadcrumbs", "breadcrumbs_ties", "model_stock", "sce",
-    "ram",     "ramplus_tl",   "nearswap",    "arcee_fusion",     "passthrough"};
+static const char *const planned[] = {"nuslerp",     "multislerp",   "karcher",
+                                      "model_stock", "arcee_fusion", "passthrough"};
 #define NPLANNED (sizeof planned / sizeof planned[0])
 
 /* Of mergekit's methods, old and new. int8_mask only ever chose how a mask was stored. */
@@ -61,7 +74,7 @@ enum quern_status method_find(struct str name, const struct method **out, struct
             return QUERN_OK;
         }
     }
-    char have[128];
+    char have[512];
     list_names(have, sizeof have);
     for (size_t i = 0; i < NPLANNED; i++) {
         names[NMETHODS + i] = planned[i];

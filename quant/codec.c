@@ -82,6 +82,9 @@ static void complete(struct kernels *t, const struct kernels *worse)
     FALL_BACK(radix_count);
     FALL_BACK(count_equal);
     FALL_BACK(ties);
+    FALL_BACK(random_bits);
+    FALL_BACK(kept_deltas);
+    FALL_BACK(kept_sums);
 }
 
 static void find_tables(void)

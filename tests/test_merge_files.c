@@ -175,13 +175,18 @@ Test(merge_files, what_is_not_followed_is_refused)
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         REFUSED("a", text("merge_method: linear\nparameters: {weight: 1}\nmodels: %s\n", models[i]),
                 QUERN_EUNSUPPORTED, words[i], "not supported");
-    struct merge_request req = {
-        .recipe_text = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\n",
-        .output = in_dir("out.safetensors"),
-        .mergekit_exact = true};
+    struct merge_request req = {.recipe_text = slerp_recipe(0.5),
+                                .output = in_dir("out.safetensors"),
+                                .mergekit_exact = true};
     struct quern_error err;
+    place(&req, "a b");
+    cr_assert(run(&req, &err) == QUERN_EUNSUPPORTED && strstr(err.text, "'slerp' cannot") &&
+                  strstr(err.text, "linear, "),
+              "%s", err.text);
+    req.recipe_text = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\n"
+                      "dtype: float64\n";
     place(&req, "a");
-    cr_assert(run(&req, &err) == QUERN_EUNSUPPORTED, "%s", err.text);
+    cr_assert(run(&req, &err) == QUERN_EUNSUPPORTED && strstr(err.text, "F64"), "%s", err.text);
     CHECK_LEAKS();
 }
 

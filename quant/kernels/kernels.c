@@ -11,6 +11,7 @@
 
 #include <float.h>
 
+#include "core/philox.h"
 #include "quant/blocks.h"
 #include "quant/grid_neighbours.h"
 #include "quant/grids.h"
@@ -475,6 +476,8 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "merging.inc"
 
+#include "sparse.inc"
+
 #include "errors.inc"
 
 /* ---- the table ------------------------------------------------------------------------------ */
@@ -580,5 +583,8 @@ const struct kernels TABLE(KERNELS_ISA) = {
     .radix_count = radix_count,
     .count_equal = count_equal,
     .ties = ties,
+    .random_bits = random_bits,
+    .kept_deltas = kept_deltas,
+    .kept_sums = kept_sums,
 };
 /* clang-format on */
