@@ -103,6 +103,8 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s, const 
     find_values(r, t, &values, m);
     if (m->count > 0)
         return QUERN_OK;
+    if (pl->req->explain && !(s->detail = explain_target(pl, t, &values)))
+        return fail_memory(err, 256);
     enum dtype exact = DTYPE_COUNT;
     if (pl->req->mergekit_exact)
         TRY(exact_dtype(pl, t, &exact, err));
@@ -130,6 +132,8 @@ static enum quern_status plan_step(struct planner *pl, struct step *s, const str
     if (is_weights(lead))
         return plan_weights(pl, s, t, m, err);
     plan_bytes(s, t);
+    if (pl->req->explain && !(s->detail = explain_target(pl, t, NULL)))
+        return fail_memory(err, 256);
     return QUERN_OK;
 }
 
