@@ -5,37 +5,13 @@
 #include <stdio.h>
 
 #include "core/io.h"
+#include "merge/fuse.h"
 #include "merge/heads.h"
 #include "merge/moe.h"
-#include "merge/planner.h"
+#include "merge/stages.h"
 #include "pipeline/carry.h"
 
-/* ---- recipe and models ---------------------------------------------------------------------- */
-
-static enum quern_status recipe_text(struct planner *pl, struct str *text, struct quern_error *err)
-{
-    const struct merge_request *req = pl->req;
-    const int given = !!req->recipe_path + !!req->recipe_text + !!req->flags.method;
-    if (given != 1)
-        return fail(err, QUERN_EUSAGE, "usage",
-                    given ? "a recipe and a method" WANT "expected one of them"
-                          : "no recipe" WANT "expected a recipe or a method");
-    struct arena *arena = &pl->plan->arena;
-    if (req->recipe_path)
-        return read_small_file(req->recipe_path, YAML_MAX_TEXT, arena, text, err);
-    if (req->flags.method)
-        return flags_recipe(&req->flags, arena, text, err);
-    *text = str_from(req->recipe_text);
-    return QUERN_OK;
-}
-
-static enum quern_status load_recipe(struct planner *pl, struct str text, struct quern_error *err)
-{
-    TRY(recipe_parse(&pl->recipe, text, pl->req->recipe_path, pl->req->sink, err));
-    for (uint32_t i = 0; i < pl->recipe.nnotes; i++)
-        TRY(plan_note(pl->plan, err, "%s", pl->recipe.notes[i]));
-    return QUERN_OK;
-}
+/* ---- models ---------------------------------------------------------------------- */
 
 /* Names the methods that can. */
 static enum quern_status fail_inexact(const struct recipe *r, struct quern_error *err)
@@ -90,6 +66,9 @@ static struct model *opened(const struct planner *pl, const char *path)
 
 static enum quern_status open_model(struct planner *pl, unsigned i, struct quern_error *err)
 {
+    struct planner *stage = stage_of(pl, i);
+    if (stage)
+        return stage_view(stage, pl, &pl->set.views[i], err);
     struct location at;
     const struct model_ref *ref = &pl->recipe.models[i].ref;
     TRY(in_file(err, pl->recipe.path,
@@ -119,7 +98,6 @@ static enum quern_status open_model(struct planner *pl, unsigned i, struct quern
 
 static enum quern_status open_models(struct planner *pl, struct quern_error *err)
 {
-    TRY(check_mappings(&pl->req->places, &pl->recipe, err));
     pl->set.count = pl->recipe.nmodels;
     pl->set.has_base = pl->recipe.base >= 0;
     pl->set.donor = pl->set.has_base ? (unsigned)pl->recipe.base : 0;
@@ -179,40 +157,67 @@ static enum quern_status check_conversion(const struct planner *pl, struct quern
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static enum quern_status build(struct planner *pl, struct quern_error *err)
+/* From a recipe to steps. */
+static enum quern_status plan_stage(struct planner *pl, struct quern_error *err)
 {
-    pl->plan->owns_models = true;
-    pl->plan->force = pl->req->force;
-    struct str text;
-    TRY(recipe_text(pl, &text, err));
-    if (is_moe_recipe(text))
-        return moe_plan(pl->req, text, pl->plan, err);
-    TRY(check_output(pl, err));
-    TRY(load_recipe(pl, text, err));
     TRY(check_supported(pl, err));
     TRY(open_models(pl, err));
-    TRY(check_models_alike(&pl->set, pl->req->allow_crimes, &pl->scratch, err));
+    TRY(check_models_alike(&pl->set, pl->req->allow_crimes, pl->plan, &pl->scratch, err));
     TRY(check_conversion(pl, err));
     TRY(share_heads(&pl->set, &pl->plan->arena, &pl->scratch, &pl->new_head, err));
     TRY(plan_steps(pl, err));
-    TRY(list_left_out(pl, err));
+    return list_left_out(pl, err);
+}
+
+static enum quern_status check_places(const struct stages *s, const struct places *places,
+                                      struct quern_error *err)
+{
+    const struct recipe *recipes[MAX_STAGES];
+    for (uint32_t i = 0; i < s->count; i++)
+        recipes[i] = &s->items[i].recipe;
+    return check_mappings(places, recipes, s->count, err);
+}
+
+static enum quern_status build(struct stages *s, const struct merge_request *req, struct plan *p,
+                               struct quern_error *err)
+{
+    struct planner out = {.req = req};
+    struct str text;
+    p->owns_models = true;
+    p->force = req->force;
+    TRY(request_text(req, &p->arena, &text, err));
+    if (is_moe_recipe(text))
+        return moe_plan(req, text, p, err);
+    TRY(check_output(&out, err));
+    TRY(stages_load(s, req, text, p, err));
+    TRY(check_places(s, &req->places, err));
+    struct planner *pl = NULL;
+    for (uint32_t i = 0; i < s->norder; i++) {
+        pl = &s->items[s->order[i]];
+        pl->to_gguf = out.to_gguf;
+        pl->to_file = out.to_file;
+        TRY(plan_stage(pl, err));
+    }
+    assert(pl);
+    for (uint32_t i = 0; i < pl->targets.count; i++)
+        TRY(fuse_step(&pl->steps[i], &p->arena, err));
+    p->steps = pl->steps;
+    p->nsteps = pl->targets.count;
     return lay_out(pl, err);
 }
 
 enum quern_status merge_plan(const struct merge_request *req, struct plan **out,
                              struct quern_error *err)
 {
-    struct planner pl = {.req = req, .plan = plan_new("merge", err)};
-    if (!pl.plan)
+    struct stages stages = {0};
+    struct plan *p = plan_new("merge", err);
+    if (!p)
         return QUERN_EMEMORY;
-    const enum quern_status status = build(&pl, err);
-    for (unsigned i = 0; i < MAX_SOURCES; i++)
-        view_free(&pl.set.views[i]);
-    arena_free(&pl.scratch);
-    recipe_free(&pl.recipe);
+    const enum quern_status status = build(&stages, req, p, err);
+    stages_free(&stages);
     if (status == QUERN_OK)
-        *out = pl.plan;
+        *out = p;
     else
-        plan_free(pl.plan);
+        plan_free(p);
     return status;
 }

@@ -66,12 +66,12 @@ static enum quern_status open_models(struct moe_planner *pl, struct quern_error 
 {
     const struct recipe *r = &pl->recipe.r;
     struct str base = {NULL, 0}, other;
-    TRY(check_mappings(&pl->req->places, r, err));
+    TRY(check_mappings(&pl->req->places, &r, 1, err));
     pl->set.count = r->nmodels;
     pl->set.has_base = true;
     for (unsigned i = 0; i < r->nmodels; i++)
         TRY(open_model(pl, i, err));
-    TRY(check_models_alike(&pl->set, false, &pl->scratch, err));
+    TRY(check_models_alike(&pl->set, false, pl->plan, &pl->scratch, err));
     TRY(model_type_of(pl, pl->set.views[0].model, &base, err));
     for (unsigned i = 1; i < r->nmodels; i++) {
         const struct model *m = pl->set.views[i].model;

@@ -12,8 +12,11 @@ struct planner {
     struct arena scratch; /* what only planning needs */
     struct model_set set;
     struct targets targets;
+    struct step *steps; /* of the targets */
+    const struct stages *stages;
     bool hub[MAX_SOURCES]; /* the model's name is a hub id */
     bool to_gguf, to_file; /* output is one file: GGUF, safetensors */
+    uint64_t cut_rows;     /* rows of the embeddings when the donor's were cut; else 0 */
     bool new_head;         /* the result has an output head and its donor has none */
 };
 
@@ -21,7 +24,7 @@ struct planner {
 const struct view *donor_view(const struct planner *pl);
 const struct model *donor_of(const struct planner *pl);
 
-/* Steps for all targets, in output order. */
+/* Steps for all targets, in output order: pl->steps. */
 enum quern_status plan_steps(struct planner *pl, struct quern_error *err);
 
 /* Keys and files of the output, and where everything goes in it. */
@@ -31,6 +34,12 @@ enum quern_status lay_out(struct planner *pl, struct quern_error *err);
  * for bytes that are passed on. */
 const char *explain_target(struct planner *pl, const struct target *t,
                            const struct merge_values *values);
+
+/* config.json of the donor with what the merge changed; nothing when config has no text. */
+enum quern_status merged_config(struct planner *pl, struct str *config, struct quern_error *err);
+/* The same for the keys of a GGUF. */
+enum quern_status merged_metas(struct planner *pl, struct meta_list *metas,
+                               struct quern_error *err);
 
 /* What of the inputs no target uses, into the plan's list of what is left out. */
 enum quern_status list_left_out(struct planner *pl, struct quern_error *err);

@@ -79,6 +79,7 @@ struct recipe {
     struct arena arena;
     const char *path; /* names the recipe in errors; NULL when it has no file */
     struct str text;
+    struct str name; /* of the stage, by which later ones refer to it; may be empty */
     const struct method *method;
     struct recipe_model models[MAX_SOURCES]; /* each once, as they are met; base_model last */
     unsigned nmodels;
@@ -99,6 +100,11 @@ struct recipe {
  * wants to hear of every mistake, or NULL. */
 enum quern_status recipe_parse(struct recipe *r, struct str text, const char *path,
                                const struct mistake_sink *sink, struct quern_error *err);
+/* The same for one document of a text that is parsed already, into an *r of zeros. Text, path and
+ * nodes must outlive it. */
+enum quern_status recipe_read(struct recipe *r, const struct yaml_node *root, struct str text,
+                              const char *path, const struct mistake_sink *sink,
+                              struct quern_error *err);
 void recipe_free(struct recipe *r);
 
 /* The type that values are rounded to: out_dtype, else dtype, else DTYPE_COUNT (the base's own). */
