@@ -4,26 +4,11 @@
 #include "merge/method.h"
 
 static const struct method *const methods[] = {
-    &method_linear,
-    &method_slerp,
-    &method_nuslerp,
-    &method_multislerp,
-    &method_karcher,
-    &method_task_arithmetic,
-    &method_ties,
-    &method_dare_linear,
-    &method_dare_ties,
-    &method_della,
-    &method_della_linear,
-    &method_breadcrumbs,
-    &method_breadcrumbs_ties,
-    &method_model_stock,
-    &method_sce,
-    &method_ram,
-    &method_ramplus_tl,
-    &method_nearswap,
-    &method_arcee_fusion,
-    &method_passthrough,
+    &method_linear,           &method_slerp,           &method_nuslerp,      &method_multislerp,
+    &method_karcher,          &method_task_arithmetic, &method_ties,         &method_dare_linear,
+    &method_dare_ties,        &method_della,           &method_della_linear, &method_breadcrumbs,
+    &method_breadcrumbs_ties, &method_model_stock,     &method_sce,          &method_ram,
+    &method_ramplus_tl,       &method_nearswap,        &method_arcee_fusion, &method_passthrough,
 };
 #define NMETHODS (sizeof methods / sizeof methods[0])
 

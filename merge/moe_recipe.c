@@ -199,7 +199,8 @@ static void check_experts(struct moe_reader *d, const struct yaml_node *root)
     if (alike)
         reader_note(&d->d, "all experts are the same model: of use only if it is trained further");
     if (m->nexperts & (m->nexperts - 1))
-        reader_note(&d->d, "%u experts are no power of two: llama.cpp will not run the model",
+        reader_note(&d->d,
+                    "%u experts are no power of two: llama.cpp may not be able to run the model",
                     m->nexperts);
 }
 
