@@ -155,7 +155,7 @@ static enum quern_status prepare_gates(struct moe_planner *pl, struct quern_erro
     const struct moe_recipe *m = &pl->recipe;
     const struct model *base = pl->set.views[0].model;
     const struct source *embedding = view_find(&pl->set.views[0], STR("model.embed_tokens.weight"));
-    if (!embedding || embedding->tensor->ndims != 2)
+    if (!embedding || embedding->tensor->ndims != 2 || !is_weights(embedding->tensor))
         return in_file(err, base->path,
                        fail(err, QUERN_EUNSUPPORTED, "mixture",
                             "it has no matrix model.embed_tokens.weight" WANT

@@ -125,12 +125,12 @@ static enum quern_status add_expert(struct moe_planner *pl, const char *name,
 {
     const struct view *view = &pl->set.views[e->model];
     const struct source *s = view_find(view, like->name);
-    if (!s || s->tensor->ndims != like->ndims ||
+    if (!s || s->tensor->ndims != like->ndims || !is_weights(s->tensor) ||
         memcmp(s->tensor->dims, like->dims, like->ndims * sizeof *like->dims) != 0)
         return in_file(err, view->model->path,
                        in_tensor(err, like->name,
                                  fail(err, QUERN_EUSAGE, "shape",
-                                      s ? "its shape is not that of the base's"
+                                      s ? "its type or shape is not that of the base's"
                                         : "it is missing" WANT "expected a model like the base")));
     struct step *step;
     TRY(add_copy(pl, name, s, stored_type(pl, like), &step, err));
@@ -172,7 +172,7 @@ static enum quern_status add_mlp(struct moe_planner *pl, const struct tensor *t,
     const struct moe_arch *a = pl->arch;
     const struct moe_recipe *m = &pl->recipe;
     struct arena *arena = &pl->plan->arena;
-    if (!str_is(suffix, ".weight") || t->ndims != 2)
+    if (!str_is(suffix, ".weight") || t->ndims != 2 || !is_weights(t))
         return fail_no_place(pl, t->name, err);
     for (unsigned i = 0; i < m->nexperts; i++)
         TRY(add_expert(pl,
