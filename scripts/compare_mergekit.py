@@ -4,7 +4,7 @@
     MERGEKIT_YAML=/path/to/mergekit-yaml QUERN=build/quern scripts/compare_mergekit.py
 
 The models are tests/data/pocket, or a base and two fine-tunes of it named as arguments. mergekit is run inside of its own Python environment, which must
-have numpy. Recipes of all methods that draw no random numbers, and recipes of the shape of those in mergekit's repository, with stand-ins for their models.
+have numpy. Recipes of all methods that draw no random numbers, recipes of the shape of those in mergekit's repository, with stand-ins for their models, and mixtures of experts.
 Each is run two ways: "once", dtype float32 and out_dtype bfloat16 (both programs compute in f32 and round once), and for the methods that can, "exact":
 dtype bfloat16 (or what the example says) with --mergekit-exact, where every bit must be mergekit's but where its unstable sort chose among equal magnitudes.
 
@@ -124,6 +124,19 @@ EXAMPLES = {
                                   (MATH, "density: 0.33, weight: [{filter: mlp, value: 0.5}, {value: 0}]"))),
 }
 
+# Mixtures of experts: mergekit-moe's recipes. What it draws at random is not compared.
+EXPERTS = """experts:
+  - {source_model: P, positive_prompts: ["Once upon a time", "the history of caf\u00e9s"], residual_scale: 0.5}
+  - {source_model: C, positive_prompts: ["int main(void)"], negative_prompts: ["  two   spaces\\n123"]}
+"""
+SHARED = "shared_experts: [{source_model: B%s}]\n"
+MIXTURES = {
+    "mixture: Mixtral": "base_model: B\ngate_mode: cheap_embed\n" + EXPERTS,
+    "mixture: DeepSeek": "base_model: B\ngate_mode: cheap_embed\narchitecture: deepseek\n" + SHARED % "" + EXPERTS,
+    "mixture: Qwen": "base_model: B\ngate_mode: cheap_embed\narchitecture: qwen\n" + SHARED % ', positive_prompts: ["a"]' + EXPERTS,
+    "mixture: Qwen3": "base_model: q3_b\ngate_mode: cheap_embed\ndtype: bfloat16\n" + EXPERTS.replace("P,", "q3_p,").replace("C,", "q3_c,"),
+}
+
 # ---- checkpoints
 
 NUMPY = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8", "I64": "<i8"}
@@ -178,10 +191,13 @@ def stand_ins(directory):
                             ("mlp.gate_proj", (ffn, hidden)), ("mlp.up_proj", (ffn, hidden)), ("mlp.down_proj", (hidden, ffn)), ("input_layernorm", (hidden,)), ("post_attention_layernorm", (hidden,))):
             shapes["model.layers.%d.%s.weight" % (i, part)] = shape
     places = {}
-    for family, members in ((("LlamaForCausalLM", "llama"), (LLAMA, ORCA, PLATYPUS, WIZARD, MATH, "model_a", "model_b")), (("MistralForCausalLM", "mistral"), (MISTRAL, INSTRUCT, BIO))):
+    for family, members in ((("LlamaForCausalLM", "llama"), (LLAMA, ORCA, PLATYPUS, WIZARD, MATH, "model_a", "model_b")), (("MistralForCausalLM", "mistral"), (MISTRAL, INSTRUCT, BIO)),
+                            (("Qwen3ForCausalLM", "qwen3"), ("q3_b", "q3_p", "q3_c"))):
+        if family[1] == "qwen3":
+            shapes.update({"model.layers.%d.self_attn.%s_norm.weight" % (i, part): (8,) for i in range(layers) for part in "qk"})
         random = np.random.default_rng(len(members))
         config = {"architectures": [family[0]], "model_type": family[1], "hidden_size": hidden, "intermediate_size": ffn, "num_hidden_layers": layers, "num_attention_heads": 4,
-                  "num_key_value_heads": 4, "vocab_size": vocab, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": False, "torch_dtype": "float16"}
+                  "num_key_value_heads": 4, "head_dim": 8, "vocab_size": vocab, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": False, "torch_dtype": "float16"}
         base = {name: random.normal(1.0 if len(shape) == 1 else 0.0, 0.05, shape).astype("<f2") for name, shape in shapes.items()}
         for member in members:
             places[member] = os.path.join(directory, member.replace("/", "--"))
@@ -218,8 +234,12 @@ def quiet(log):
             os.close(saved[1])
 
 
-def run_mergekit(recipe, out, log):
-    from mergekit.scripts.run_yaml import main
+def run_mergekit(recipe, out, log, mixture=False):
+    if mixture:
+        os.makedirs(out, exist_ok=True) # of DeepSeek it writes config.json first
+        from mergekit.scripts.moe import main
+    else:
+        from mergekit.scripts.run_yaml import main
     try:
         with quiet(log):
             logging.disable(logging.CRITICAL)
@@ -371,6 +391,45 @@ def run_case(name, case, way, places, work):
     return counts, faults
 
 
+def unpacked(tensors):
+    """One tensor for each expert's matrix, by the names of the dense model's parts."""
+    out = {}
+    for name, (kind, x) in tensors.items():
+        if name.endswith((".gate_up_proj", ".experts.down_proj")):
+            stem, part = name.rsplit(".", 1)
+            for i, matrix in enumerate(x):
+                halves = np.split(matrix, 2) if part == "gate_up_proj" else [matrix]
+                for half, called in zip(halves, ("gate_proj", "up_proj") if len(halves) == 2 else ("down_proj",)):
+                    out["%s.%d.%s.weight" % (stem, i, called)] = (kind, half)
+            continue
+        for old, new in ((".block_sparse_moe.", ".mlp."), (".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj.")):
+            name = name.replace(old, new)
+        out[name] = (kind, x)
+    return out
+
+
+MIXTURE_KEYS = ("architectures", "model_type", "num_experts_per_tok", "num_local_experts", "num_experts", "n_routed_experts", "n_shared_experts", "moe_intermediate_size",
+                "shared_expert_intermediate_size", "norm_topk_prob", "decoder_sparse_step", "num_hidden_layers", "num_key_value_heads", "sliding_window")
+
+
+def run_mixture(name, text, places, work):
+    slug = re.sub(r"\W+", "-", name)
+    files = [os.path.join(work, slug + end) for end in (".yml", ".quern", ".mergekit", ".log")]
+    with open(files[0], "w", encoding="utf-8") as f:
+        f.write(name_models(text, places, True))
+    trouble = run_quern(files[0], files[1], [], False) or run_mergekit(files[0], files[2], files[3], True)
+    if trouble:
+        return None, [trouble]
+    counts, faults, worst = compare({}, unpacked(read_checkpoint(files[1])), unpacked(read_checkpoint(files[2])), {}, None, 0)
+    a, b = (json.load(open(os.path.join(d, "config.json"))) for d in files[1:3])
+    # transformers calls the number of experts by one name or the other.
+    count = lambda c: c.get("num_local_experts", c.get("num_experts", c.get("n_routed_experts")))
+    faults += ["config.json: %s is %s, mergekit has %s" % (k, a[k], b.get(k)) for k in MIXTURE_KEYS if k in a and a[k] != b.get(k) and not (k == "num_experts" and count(a) == count(b))]
+    if counts["far"]:
+        faults.append("elements differ: " + worst)
+    return counts, faults
+
+
 def main():
     args = sys.argv[1:]
     only = args.pop(args.index("--only") + 1) if "--only" in args else ""
@@ -392,6 +451,11 @@ def main():
             counts, faults = run_case(name, dict(case), way, places, work)
             failed += bool(faults)
             print("| %s | %s | %s | %s |" % (name, way, " | ".join(str(counts[c]) if counts else "" for c in columns), "; ".join(faults[:4]).replace("|", "/") or "ok"), flush=True)
+    for name, text in MIXTURES.items():
+        if only in name:
+            counts, faults = run_mixture(name, text, places, work)
+            failed += bool(faults)
+            print("| %s | | %s | %s |" % (name, " | ".join(str(counts[c]) if counts else "" for c in columns), "; ".join(faults[:4]).replace("|", "/") or "ok"), flush=True)
     if not keep:
         shutil.rmtree(work)
     print("\n%s" % ("%d of the comparisons are outside of what is allowed" % failed if failed else "all within what is allowed"))
