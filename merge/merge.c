@@ -9,6 +9,7 @@
 #include "merge/chat_template.h"
 #include "merge/fuse.h"
 #include "merge/heads.h"
+#include "merge/moe.h"
 #include "merge/stages.h"
 #include "pipeline/carry.h"
 
@@ -185,10 +186,14 @@ static enum quern_status build(struct stages *s, const struct merge_request *req
                                struct quern_error *err)
 {
     struct planner out = {.req = req};
+    struct str text;
     p->owns_models = true;
     p->force = req->force;
+    TRY(request_text(req, &p->arena, &text, err));
+    if (is_moe_recipe(text))
+        return moe_plan(req, text, p, err);
     TRY(check_output(&out, err));
-    TRY(stages_load(s, req, p, err));
+    TRY(stages_load(s, req, text, p, err));
     TRY(check_places(s, &req->places, err));
     struct planner *pl = NULL;
     for (uint32_t i = 0; i < s->norder; i++) {

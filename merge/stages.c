@@ -11,8 +11,8 @@
 /* ---- reading ----------------------------------------------------------------------------------
  */
 
-static enum quern_status load_text(const struct merge_request *req, struct arena *arena,
-                                   struct str *text, struct quern_error *err)
+enum quern_status request_text(const struct merge_request *req, struct arena *arena,
+                               struct str *text, struct quern_error *err)
 {
     const int given = !!req->recipe_path + !!req->recipe_text + flags_given(&req->flags);
     if (given != 1)
@@ -137,13 +137,11 @@ static enum quern_status read_all(struct stages *s, const struct yaml_node *firs
     return QUERN_OK;
 }
 
-enum quern_status stages_load(struct stages *s, const struct merge_request *req, struct plan *plan,
-                              struct quern_error *err)
+enum quern_status stages_load(struct stages *s, const struct merge_request *req, struct str text,
+                              struct plan *plan, struct quern_error *err)
 {
-    struct str text;
     const struct yaml_node *first;
     *s = (struct stages){0};
-    TRY(load_text(req, &plan->arena, &text, err));
     TRY(yaml_parse_all(text, req->recipe_path, &plan->arena, &first, err));
     for (const struct yaml_node *n = first; n; n = n->next)
         s->count++;
