@@ -11,17 +11,17 @@
 /* ---- reading ----------------------------------------------------------------------------------
  */
 
-static enum quern_status load_text(const struct merge_request *req, struct arena *arena,
-                                   struct str *text, struct quern_error *err)
+enum quern_status request_text(const struct merge_request *req, struct arena *arena,
+                               struct str *text, struct quern_error *err)
 {
-    const int given = !!req->recipe_path + !!req->recipe_text + !!req->flags.method;
+    const int given = !!req->recipe_path + !!req->recipe_text + flags_given(&req->flags);
     if (given != 1)
         return fail(err, QUERN_EUSAGE, "usage",
                     given ? "a recipe and a method" WANT "expected one of them"
                           : "no recipe" WANT "expected a recipe or a method");
     if (req->recipe_path)
         return read_small_file(req->recipe_path, YAML_MAX_TEXT, arena, text, err);
-    if (req->flags.method)
+    if (flags_given(&req->flags))
         return flags_recipe(&req->flags, arena, text, err);
     *text = arena_str(arena, str_from(req->recipe_text));
     return text->p ? QUERN_OK : fail_memory(err, strlen(req->recipe_text));
@@ -137,13 +137,11 @@ static enum quern_status read_all(struct stages *s, const struct yaml_node *firs
     return QUERN_OK;
 }
 
-enum quern_status stages_load(struct stages *s, const struct merge_request *req, struct plan *plan,
-                              struct quern_error *err)
+enum quern_status stages_load(struct stages *s, const struct merge_request *req, struct str text,
+                              struct plan *plan, struct quern_error *err)
 {
-    struct str text;
     const struct yaml_node *first;
     *s = (struct stages){0};
-    TRY(load_text(req, &plan->arena, &text, err));
     TRY(yaml_parse_all(text, req->recipe_path, &plan->arena, &first, err));
     for (const struct yaml_node *n = first; n; n = n->next)
         s->count++;
