@@ -21,7 +21,7 @@ static enum quern_status open_model(struct moe_planner *pl, unsigned i, struct q
     const struct model_ref *ref = &pl->recipe.r.models[i].ref;
     TRY(in_file(err, pl->recipe.r.path,
                 locate_model(ref, &pl->req->places, &pl->plan->arena, &at, err)));
-    if (at.lora)
+    if (at.nloras)
         return in_file(err, pl->recipe.r.path,
                        fail(err, QUERN_EUNSUPPORTED, "lora",
                             "'%s': an adapter in the recipe of a mixture" WANT
