@@ -5,6 +5,7 @@
 
 #include "merge/heads.h"
 #include "merge/made.h"
+#include "merge/vocab_names.h"
 
 struct crop {
     struct source inner;

@@ -173,9 +173,12 @@ enum quern_status check_mappings(const struct places *places, const struct recip
                         quoted(str_from(text)).text);
         const struct str id = {text, (size_t)(equals - text)};
         bool used = false;
-        for (size_t r = 0; r < nrecipes; r++)
+        for (size_t r = 0; r < nrecipes; r++) {
+            const struct tokenizer_wish *t = &recipes[r]->tokenizer;
+            used |= t->source == TOKENIZER_OF_MODEL && mapping_fits(id, &t->model);
             for (unsigned k = 0; k < recipes[r]->nmodels; k++)
                 used |= mapping_fits(id, &recipes[r]->models[k].ref);
+        }
         if (!used)
             return fail(err, QUERN_EUSAGE, "usage", "'%s' names no model of the recipe",
                         quoted(id).text);

@@ -30,19 +30,6 @@ static enum quern_status fail_inexact(const struct recipe *r, struct quern_error
 static enum quern_status check_supported(const struct planner *pl, struct quern_error *err)
 {
     const struct recipe *r = &pl->recipe;
-    const struct {
-        const char *name;
-        bool given;
-    } keys[] = {
-        {"tokenizer_source", r->tokenizer_source != NULL},
-        {"tokenizer",        r->tokenizer != NULL       },
-        {"chat_template",    r->chat_template.n > 0     },
-    };
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (keys[i].given)
-            return in_file(
-                err, r->path,
-                fail(err, QUERN_EUNSUPPORTED, "recipe", "'%s' is not supported yet", keys[i].name));
     for (unsigned i = 0; i < r->nmodels; i++)
         if (r->models[i].ref.override_architecture.n)
             return in_file(err, r->path,
@@ -105,6 +92,16 @@ static enum quern_status open_models(struct planner *pl, struct quern_error *err
     return QUERN_OK;
 }
 
+static enum quern_status align_vocabularies(struct planner *pl, struct quern_error *err)
+{
+    const struct vocab_job job = {.recipe = &pl->recipe,
+                                  .places = &pl->req->places,
+                                  .set = &pl->set,
+                                  .plan = pl->plan,
+                                  .scratch = &pl->scratch};
+    return vocab_align(&job, &pl->aligned, err);
+}
+
 const struct view *donor_view(const struct planner *pl)
 {
     return &pl->set.views[pl->set.donor];
@@ -164,6 +161,7 @@ static enum quern_status plan_stage(struct planner *pl, struct quern_error *err)
     TRY(check_models_alike(&pl->set, pl->req->allow_crimes, pl->plan, &pl->scratch, err));
     TRY(check_conversion(pl, err));
     TRY(share_heads(&pl->set, &pl->plan->arena, &pl->scratch, &pl->new_head, err));
+    TRY(align_vocabularies(pl, err));
     TRY(plan_steps(pl, err));
     return list_left_out(pl, err);
 }

@@ -3,8 +3,10 @@
 
 #include "core/io.h"
 #include "merge/card.h"
+#include "merge/chat_template.h"
 #include "merge/planner.h"
 #include "merge/relayer.h"
+#include "merge/vocab_files.h"
 #include "pipeline/carry.h"
 #include "pipeline/config_edit.h"
 #include "pipeline/retype.h"
@@ -62,6 +64,10 @@ static enum quern_status lay_out_gguf(struct planner *pl, struct quern_error *er
         TRY(plan_retype_gguf(pl->plan, donor, &q, &metas, err));
     else
         TRY(keep_types(pl, &metas, err));
+    struct str template;
+    TRY(chat_template_text(&pl->recipe, &pl->set, &pl->plan->arena, &template, err));
+    if (template.p && !meta_list_set_string(&metas, "tokenizer.chat_template", template))
+        return fail_memory(err, template.n);
     TRY(gguf_alignment_of(&metas, &alignment, err));
     return layout_gguf(pl->plan, pl->req->output, &metas, alignment, err);
 }
@@ -123,6 +129,15 @@ enum quern_status merged_config(struct planner *pl, struct str *config, struct q
     return in_file(err, path, edit_config(pl, config, err));
 }
 
+/* The files of the vocabulary, and the chat template that the recipe asks for. */
+static enum quern_status add_tokenizer(struct planner *pl, struct quern_error *err)
+{
+    struct str template;
+    TRY(vocab_files(&pl->aligned, pl->plan, err));
+    TRY(chat_template_text(&pl->recipe, &pl->set, &pl->plan->arena, &template, err));
+    return chat_template_file(pl->plan, template, err);
+}
+
 static enum quern_status lay_out_directory(struct planner *pl, struct quern_error *err)
 {
     const struct model *donor = donor_of(pl);
@@ -132,6 +147,7 @@ static enum quern_status lay_out_directory(struct planner *pl, struct quern_erro
     TRY(merged_config(pl, &config, err));
     if (donor->dir)
         TRY(plan_carry_over(pl->plan, donor->dir, config.p ? &config : NULL, err));
+    TRY(add_tokenizer(pl, err));
     if (pl->req->no_tokenizer)
         plan_leave_tokenizer(pl->plan);
     if (!pl->req->no_model_card)
@@ -144,6 +160,10 @@ enum quern_status lay_out(struct planner *pl, struct quern_error *err)
     const struct model *donor = donor_of(pl);
     if (pl->to_gguf)
         return lay_out_gguf(pl, err);
+    if (pl->to_file && (pl->aligned.changed || pl->recipe.chat_template.n))
+        TRY(plan_note(pl->plan, err,
+                      "the tokenizer of the result is not written: it needs a "
+                      "directory as output"));
     if (pl->to_file)
         return layout_safetensors(pl->plan, pl->req->output, donor->metas, donor->nmetas, err);
     return lay_out_directory(pl, err);

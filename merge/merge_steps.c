@@ -105,11 +105,11 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s, const 
     find_values(r, t, &values, m);
     if (m->count > 0)
         return QUERN_OK;
-    if (pl->req->explain && !(s->detail = explain_target(pl, t, &values)))
-        return fail_memory(err, 256);
     enum dtype exact = DTYPE_COUNT;
     if (pl->req->mergekit_exact)
         TRY(exact_dtype(pl, t, &exact, err));
+    if (pl->req->explain && !(s->detail = explain_target(pl, t, &values)))
+        return fail_memory(err, 256);
     s->dtype = s->round_dtype = (uint8_t)out;
     s->wide = out == DTYPE_F64;
     for (unsigned k = 0; k < t->slice->nsources; k++)

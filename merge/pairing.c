@@ -4,8 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "merge/heads.h"
 #include "merge/targets.h"
+#include "merge/vocab_names.h"
 #include "pipeline/config_edit.h"
 #include "quant/codec.h"
 
@@ -206,9 +206,10 @@ static void wrong_shape(const struct source *a, const struct source *b, struct m
     struct quern_error *e = mistake(m);
     const struct tensor *x = a->tensor, *y = b->tensor;
     const char *why = "models must have the same shapes to be merged";
-    if (is_vocabulary(x->name) && x->ndims == 2 && y->ndims == 2)
-        why = "the vocabularies have different sizes: with tokenizer_source: union (or base) in "
-              "the recipe rows are aligned by token; --allow-crimes cuts off what not all have";
+    if (is_vocabulary(x->name) && x->ndims == y->ndims && x->ndims > 0 && x->ndims <= 2)
+        why = "the vocabularies have different sizes: with tokenizer_source (union, base or a "
+              "model) in the recipe rows are aligned by token; --allow-crimes cuts off what not "
+              "all have";
     fail(e, QUERN_EUSAGE, "shape", "its shape is %s and in '%s' it is %s" WANT "%s",
          shape_of(y).text, quoted(str_from(a->model->path)).text, shape_of(x).text, why);
     at_source(e, b);

@@ -4,6 +4,7 @@
 
 #include "merge/merge.h"
 #include "merge/targets.h"
+#include "merge/vocab_align.h"
 
 struct planner {
     const struct merge_request *req;
@@ -14,6 +15,7 @@ struct planner {
     struct targets targets;
     struct step *steps; /* of the targets */
     const struct stages *stages;
+    struct vocab_result aligned;
     bool hub[MAX_SOURCES]; /* the model's name is a hub id */
     bool to_gguf, to_file; /* output is one file: GGUF, safetensors */
     uint64_t cut_rows;     /* rows of the embeddings when the donor's were cut; else 0 */

@@ -125,11 +125,15 @@ static void place_slice_base(struct reader *d, struct slice *s)
     }
     if (base < 0)
         return;
-    for (unsigned k = 0; k < s->nsources && s->base < 0; k++)
-        if (s->sources[k].model == (unsigned)base)
+    bool listed = false;
+    for (unsigned k = 0; k < s->nsources && !listed; k++) {
+        listed = s->sources[k].model == (unsigned)base;
+        if (listed && r->method->base != BASE_NONE)
             s->base = (int)k;
+    }
     /* In slices, a method that makes nothing of a base works on what is listed. */
-    if (s->base < 0 && (s->whole || r->method->base != BASE_INPUT))
+    const bool useless = r->method->base == BASE_INPUT || r->method->base == BASE_NONE;
+    if (!listed && (s->whole || !useless))
         append_base(d, s, (unsigned)base);
 }
 
@@ -168,8 +172,13 @@ static void check_models(struct reader *d, const struct yaml_node *n, const stru
 {
     const struct method *m = d->r->method;
     (void)module;
-    if (m->base != BASE_INPUT && s->base < 0) {
+    if ((m->base == BASE_MEMBER || m->base == BASE_ORIGIN) && s->base < 0) {
         reader_wrong(d, n, QUERN_EUSAGE, "recipe", "%s needs a base_model", m->name);
+        return;
+    }
+    if (m->base == BASE_NONE && s->base >= 0) {
+        reader_wrong(d, n, QUERN_EUSAGE, "recipe", "%s has no base_model" WANT "leave it out",
+                     m->name);
         return;
     }
     if (s->nsources < m->min_models || s->nsources > m->max_models)
@@ -177,7 +186,7 @@ static void check_models(struct reader *d, const struct yaml_node *n, const stru
                      s->nsources, s->nsources == 1 ? "" : "s", s->base >= 0 ? " with the base" : "",
                      m->name, m->min_models < m->max_models ? "at least " : "", m->min_models,
                      s->base >= 0 ? ", the base included" : "");
-    for (unsigned i = 0; m->base == BASE_ORIGIN && i < m->nparams; i++)
+    for (unsigned i = 0; s->base >= 0 && base_is_origin(m) && i < m->nparams; i++)
         if (s->sources[s->base].settings[i].nchoices > 0)
             reader_note(d, "%s under the base model has no effect in %s", m->params[i].name,
                         m->name);
@@ -222,18 +231,19 @@ static void read_name(struct reader *d, const struct yaml_node *root)
         reader_text(d, n, "name", "the name of a stage", &d->r->name);
 }
 
-/* What is in them is for the planner of vocabularies to read. */
 static void read_tokenizer(struct reader *d, const struct yaml_node *root)
 {
     struct recipe *r = d->r;
     const struct yaml_node *source = yaml_get(root, "tokenizer_source");
     const struct yaml_node *block = yaml_get(root, "tokenizer");
     const struct yaml_node *chat = yaml_get(root, "chat_template");
-    r->tokenizer_source = source && !yaml_is_null(source) ? source : NULL;
-    r->tokenizer = block && !yaml_is_null(block) ? block : NULL;
-    if (r->tokenizer_source && r->tokenizer)
+    source = source && !yaml_is_null(source) ? source : NULL;
+    block = block && !yaml_is_null(block) ? block : NULL;
+    if (source && block)
         reader_wrong(d, block, QUERN_EUSAGE, "recipe",
                      "tokenizer and tokenizer_source" WANT "expected one of them");
+    else
+        reader_tokenizer(d, source, block, &r->tokenizer);
     if (chat && !yaml_is_null(chat))
         reader_text(d, chat, "chat_template", "auto, a name or a template", &r->chat_template);
 }

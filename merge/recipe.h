@@ -45,6 +45,33 @@ struct setting {
     uint32_t nchoices;
 };
 
+/* Where the row of a token comes from in models that do not have the token. */
+enum token_source {
+    TOKEN_BY_RULE,       /* not told */
+    TOKEN_SAME_OF_MODEL, /* the model's row of the same token */
+    TOKEN_ZERO,
+    TOKEN_OF_MODEL, /* the model's row of another token, by text or, when that is empty, by id */
+};
+struct token_wish {
+    struct str token;
+    enum token_source source;
+    struct model_ref model;
+    struct str other;
+    uint64_t id;
+    bool force; /* in models that have the token too */
+    uint32_t line;
+};
+
+/* What is wished for the vocabulary of the result. */
+struct tokenizer_wish {
+    bool given;
+    enum { TOKENIZER_UNION, TOKENIZER_BASE, TOKENIZER_OF_MODEL } source;
+    struct model_ref model;
+    struct token_wish *tokens;
+    uint32_t ntokens;
+    uint32_t pad; /* rows become a multiple of it; 0: not told */
+};
+
 /* A model that takes part in a slice. */
 struct slice_source {
     unsigned model;      /* index into recipe.models */
@@ -88,10 +115,8 @@ struct recipe {
     uint32_t nmodules;
     struct setting settings[MAX_METHOD_PARAMS];
     enum dtype dtype, out_dtype; /* DTYPE_COUNT: not given */
-    /* As they stand in the recipe, or NULL. At most one of the first two. */
-    const struct yaml_node *tokenizer_source; /* "union", "base" or a model */
-    const struct yaml_node *tokenizer;        /* a map */
-    struct str chat_template;
+    struct tokenizer_wish tokenizer;
+    struct str chat_template; /* "auto", a name or a template; empty: not told */
     const char **notes;
     uint32_t nnotes;
 };

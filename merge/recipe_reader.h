@@ -43,5 +43,8 @@ unsigned reader_add_model(struct reader *d, const struct yaml_node *n, const str
 /* parameters: of one model (of_model), or of several. n may be NULL. */
 void reader_params(struct reader *d, const struct yaml_node *n, bool of_model,
                    struct setting *settings);
+/* tokenizer_source and the tokenizer block; either may be NULL. */
+void reader_tokenizer(struct reader *d, const struct yaml_node *source,
+                      const struct yaml_node *block, struct tokenizer_wish *w);
 
 #endif

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "core/io.h"
-#include "merge/heads.h"
 #include "merge/made.h"
+#include "merge/vocab_names.h"
 
 /* ---- reading ----------------------------------------------------------------------------------
  */
@@ -108,8 +108,7 @@ static enum quern_status visit(struct stages *s, uint32_t i, uint8_t *marks,
 static enum quern_status check_inner(const struct planner *pl, struct quern_error *err)
 {
     const struct recipe *r = &pl->recipe;
-    const char *key = r->tokenizer_source  ? "tokenizer_source"
-                      : r->tokenizer       ? "tokenizer"
+    const char *key = r->tokenizer.given   ? "tokenizer"
                       : r->chat_template.n ? "chat_template"
                                            : NULL;
     if (!key)
@@ -186,6 +185,7 @@ void stages_free(struct stages *s)
         struct planner *pl = &s->items[i];
         for (unsigned k = 0; k < MAX_SOURCES; k++)
             view_free(&pl->set.views[k]);
+        vocab_result_free(&pl->aligned);
         arena_free(&pl->scratch);
         recipe_free(&pl->recipe);
     }
@@ -200,8 +200,7 @@ void stages_free(struct stages *s)
 static enum quern_status check_vocabulary(const struct planner *stage, const struct planner *user,
                                           const struct source *s, struct quern_error *err)
 {
-    if ((!user->recipe.tokenizer_source && !user->recipe.tokenizer) ||
-        !is_vocabulary(s->tensor->name) || made_alone(s))
+    if (!user->recipe.tokenizer.given || !is_vocabulary(s->tensor->name) || made_alone(s))
         return QUERN_OK;
     return in_tensor(err, s->tensor->name,
                      fail(err, QUERN_EUNSUPPORTED, "stages",

@@ -65,7 +65,8 @@ struct measure_need {
  * chunk; it is cleared before the first piece of each. */
 struct piece {
     const struct step *step;
-    void *state;             /* the step's, written by combine only */
+    void *state;             /* the step's, written by combine; by measure only what one piece alone
+                              * writes and nothing reads before the pass is over */
     void *carry;             /* this worker's, carry_bytes */
     void *fetched;           /* this worker's, fetch_bytes */
     uint64_t chunk;          /* index of the chunk */

@@ -102,6 +102,16 @@ static void pair_dots(const float *a, const float *b, size_t n, double out[3])
         out[k] = fold_lanes(lanes[k]);
 }
 
+static void dots(const float *a, const float *const b[], size_t nb, size_t n, double out[])
+{
+    for (size_t k = 0; k < nb; k++) {
+        double lanes[DOT_LANES] = {0};
+        for (size_t i = 0; i < n; i++)
+            lanes[i % DOT_LANES] += (double)a[i] * (double)b[k][i];
+        out[k] = fold_lanes(lanes);
+    }
+}
+
 static void block_errors(const float *a, const float *b, size_t n, size_t block, double *error_sq,
                          double *max)
 {
@@ -261,6 +271,7 @@ const struct kernels kernels_reference = {
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
     .pair_dots = pair_dots,
+    .dots = dots,
     .block_errors = block_errors,
     .weighted_errors = weighted_errors,
     .delta_magnitude = delta_magnitude,

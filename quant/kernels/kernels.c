@@ -577,6 +577,7 @@ const struct kernels TABLE(KERNELS_ISA) = {
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
     .pair_dots = pair_dots,
+    .dots = many_dots,
     .block_errors = block_errors,
     .weighted_errors = weighted_errors,
     .delta_magnitude = delta_magnitude,

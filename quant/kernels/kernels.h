@@ -38,6 +38,9 @@ struct kernels {
     /* out[0] = a.a, out[1] = a.b, out[2] = b.b in f64 (see DOT_LANES), products exact in f64. */
     void (*pair_dots)(const float *a, const float *b, size_t n, double out[3]);
 
+    /* out[k] = a.b[k] for nb vectors, in f64 likewise. */
+    void (*dots)(const float *a, const float *const b[], size_t nb, size_t n, double out[]);
+
     /* For each block of `block` elements (a multiple of DOT_LANES; the last may be shorter): the
      * sum of (a-b)^2 in f64 (see DOT_LANES) and the largest |a-b|. */
     void (*block_errors)(const float *a, const float *b, size_t n, size_t block, double *error_sq,
