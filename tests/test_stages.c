@@ -191,7 +191,7 @@ Test(stages, mistakes)
         {"name: x\n" LINEAR("x", "b") "---\n" LINEAR("x",                         "a"), "a stage that needs itself",
          QUERN_EUSAGE                                                                                                                      },
         {"name: x\n" LINEAR("a", "b") "tokenizer_source: base\n---\n" LINEAR("x", "a"),
-         "'tokenizer' in stage 'x'",                                                                              QUERN_EUNSUPPORTED},
+         "'tokenizer' in stage 'x'",                                                                                     QUERN_EUNSUPPORTED},
         {"name: x\n" LINEAR("a", "b") "foo: 1\n---\n" LINEAR("x",                 "a"), "unknown key 'foo'",
          QUERN_EUSAGE                                                                                                                      },
     };
