@@ -112,6 +112,7 @@ const struct method method_linear = {
     .title = "Linear",
     .paper = "https://arxiv.org/abs/2203.05482",
     .base = BASE_INPUT,
+    .crop = CROP_COMMON,
     .min_models = 1,
     .max_models = MAX_SOURCES,
     .params = linear_params,

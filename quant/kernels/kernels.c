@@ -476,6 +476,8 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "merging.inc"
 
+#include "divergence.inc"
+
 #include "sparse.inc"
 
 #include "errors.inc"
@@ -580,6 +582,9 @@ const struct kernels TABLE(KERNELS_ISA) = {
     .weighted_sum = weighted_sum,
     .product = product,
     .pair_dots = pair_dots,
+    .dots = many_dots,
+    .exp_sum = exp_sum,
+    .divergence = divergence,
     .block_errors = block_errors,
     .weighted_errors = weighted_errors,
     .delta_magnitude = delta_magnitude,

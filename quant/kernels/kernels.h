@@ -50,6 +50,17 @@ struct kernels {
     /* out[0] = a.a, out[1] = a.b, out[2] = b.b in f64 (see DOT_LANES), products exact in f64. */
     void (*pair_dots)(const float *a, const float *b, size_t n, double out[3]);
 
+    /* out[k] = a.b[k] for nb vectors, in f64 likewise. */
+    void (*dots)(const float *a, const float *const b[], size_t nb, size_t n, double out[]);
+
+    /* The sum of strict_exp(x - most), in f64 likewise; no x is above most. */
+    double (*exp_sum)(const float *x, size_t n, double most);
+
+    /* The sum of p strict_log(p / q), in f64 likewise, with p = strict_exp(x - most[0]) * scale[0]
+     * + 1e-8 and q = strict_exp(y - most[1]) * scale[1] + 1e-8. */
+    double (*divergence)(const float *x, const float *y, size_t n, const double most[2],
+                         const double scale[2]);
+
     /* For each block of `block` elements (a multiple of DOT_LANES; the last may be shorter): the
      * sum of (a-b)^2 in f64 (see DOT_LANES) and the largest |a-b|. */
     void (*block_errors)(const float *a, const float *b, size_t n, size_t block, double *error_sq,
