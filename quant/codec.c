@@ -75,6 +75,7 @@ static void complete(struct kernels *t, const struct kernels *worse)
     }
     FALL_BACK(first_nonfinite);
     FALL_BACK(weighted_sum);
+    FALL_BACK(product);
     FALL_BACK(pair_dots);
     FALL_BACK(dots);
     FALL_BACK(exp_sum);

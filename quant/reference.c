@@ -82,6 +82,17 @@ static void weighted_sum(float *y, const float *const x[], const float w[], size
     }
 }
 
+static void product(const struct product *p)
+{
+    for (size_t i = 0; i < p->rows; i++)
+        for (size_t j = 0; j < p->cols; j++) {
+            float sum = 0;
+            for (size_t k = 0; k < p->inner; k++)
+                sum += p->l[i * p->l_row + k * p->l_col] * p->r[k * p->r_row + j];
+            p->y[i * p->y_row + j] = sum;
+        }
+}
+
 static double fold_lanes(double lanes[DOT_LANES])
 {
     for (size_t half = DOT_LANES / 2; half > 0; half /= 2)
@@ -291,6 +302,7 @@ const struct kernels kernels_reference = {
         },
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
+    .product = product,
     .pair_dots = pair_dots,
     .dots = dots,
     .exp_sum = exp_sum,

@@ -974,6 +974,37 @@ Test(kernels, ties_equals_the_reference)
     }
 }
 
+Test(kernels, products_equal_the_reference)
+{
+    enum { MOST = 80 };
+    static float l[MOST * MOST], r[MOST * MOST], want[MOST * MOST], got[MOST * MOST];
+    seed = 77;
+    for (size_t i = 0; i < MOST * MOST; i++) {
+        l[i] = gauss();
+        r[i] = gauss();
+    }
+    for (unsigned round = 0; round < 400; round++) {
+        struct product p = {.l = l, .r = r, .y_row = MOST, .r_row = MOST};
+        p.rows = below(11);
+        p.inner = below(20);
+        p.cols = below(MOST + 1);
+        const bool flipped = below(2) == 1;
+        p.l_row = flipped ? 1 : MOST;
+        p.l_col = flipped ? MOST : 1;
+        memset(want, 0x55, sizeof want);
+        p.y = want;
+        kernels_reference.product(&p);
+        for (size_t t = 0; table_under_test(t); t++) {
+            const struct kernels *k = table_under_test(t);
+            memset(got, 0x55, sizeof got);
+            p.y = got;
+            k->product(&p);
+            cr_assert(memcmp(got, want, sizeof got) == 0, "%s: %zu x %zu x %zu", k->name, p.rows,
+                      p.inner, p.cols);
+        }
+    }
+}
+
 Test(kernels, other_merge_loops_equal_the_reference)
 {
     static float want[MERGE_N], got[MERGE_N];

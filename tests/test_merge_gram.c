@@ -132,7 +132,8 @@ static double dot(const struct stretch *s, unsigned a, unsigned b, bool base)
     return (double)sum;
 }
 
-static void put(const struct stretch *s, const double *weights, unsigned first, unsigned n, bool base)
+static void put(const struct stretch *s, const double *weights, unsigned first, unsigned n,
+                bool base)
 {
     for (size_t i = 0; i < s->count; i++) {
         double sum = base ? in[0][s->start + i * s->stride] : 0;

@@ -482,6 +482,8 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "errors.inc"
 
+#include "product.inc"
+
 /* ---- the table ------------------------------------------------------------------------------ */
 
 #define TABLE(isa)       TABLE_PASTE(isa)
@@ -578,6 +580,7 @@ const struct kernels TABLE(KERNELS_ISA) = {
     },
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
+    .product = product,
     .pair_dots = pair_dots,
     .dots = many_dots,
     .exp_sum = exp_sum,
