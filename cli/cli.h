@@ -36,10 +36,14 @@ struct cli {
     uint64_t shard_bytes;
     /* merge */
     const char *method, *base, *dtype, *out_dtype;
-    struct values models, params, model_paths;
+    struct values models, params, model_paths, loras;
     bool no_model_card, mergekit_exact, allow_crimes, no_tokenizer;
     const char *hub_cache;
     uint64_t seed;
+    /* lora */
+    unsigned rank;
+    struct values includes, excludes;
+    bool no_save_modules;
     /* check */
     bool sha256;
     /* imatrix */
@@ -164,6 +168,7 @@ extern volatile int stop_signal;
 
 int cmd_quantize(struct cli *c);
 int cmd_merge(struct cli *c);
+int cmd_lora(struct cli *c);
 int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_check(struct cli *c);

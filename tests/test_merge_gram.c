@@ -525,7 +525,7 @@ Test(merge_gram, arcee_fusion)
     make_models(2, 6, 20000, false);
     check_fusion(recipe);
     /* So many rows that their divergences are not kept. */
-    make_models(2, (1 << 19) + 1, 2, false);
+    make_models(2, (1 << 18) + 1, 2, false);
     check_fusion(recipe);
     CHECK_LEAKS();
 }
