@@ -25,7 +25,7 @@ static int read_words(const struct cli *c, struct merge_request *r)
 {
     const struct values *a = &c->args;
     size_t i = 0;
-    if (!c->method) {
+    if (!c->method && c->loras.count == 0) {
         if (a->count == 0)
             return usage_error(c, "expected RECIPE OUTPUT, or --method NAME with --model");
         r->recipe_path = a->items[i++];
@@ -42,6 +42,8 @@ static int read_words(const struct cli *c, struct merge_request *r)
 /* With a recipe, --model ID=PATH tells where a model lies; with --method it is a model. */
 static int read_flags(const struct cli *c, struct merge_request *r)
 {
+    if (c->method && c->loras.count)
+        return usage_error(c, "--lora goes with --base alone; with a method write a recipe");
     if (c->method) {
         r->flags = (struct merge_flags){.method = c->method,
                                         .base = c->base,
@@ -53,6 +55,18 @@ static int read_flags(const struct cli *c, struct merge_request *r)
                                         .out_dtype = c->out_dtype};
         return 0;
     }
+    r->places.mappings = c->models.items;
+    r->places.nmappings = c->models.count;
+    if (c->loras.count) {
+        if (!c->base || c->params.count)
+            return usage_error(c, "--lora goes with --base MODEL, and without --param");
+        r->flags = (struct merge_flags){.base = c->base,
+                                        .loras = c->loras.items,
+                                        .nloras = c->loras.count,
+                                        .dtype = c->dtype,
+                                        .out_dtype = c->out_dtype};
+        return 0;
+    }
     const char *stray = c->base           ? "--base"
                         : c->params.count ? "--param"
                         : c->dtype        ? "--dtype"
@@ -60,34 +74,67 @@ static int read_flags(const struct cli *c, struct merge_request *r)
                                           : NULL;
     if (stray)
         return usage_error(c, "%s needs --method; with a recipe it stands in the recipe", stray);
-    r->places.mappings = c->models.items;
-    r->places.nmappings = c->models.count;
     return 0;
+}
+
+/* All mistakes of a recipe, as many as anyone wants to read. */
+#define SHOWN 20u
+struct mistake_list {
+    struct quern_error *items;
+    size_t count, total;
+};
+
+static void add_mistake(const struct quern_error *e, void *user)
+{
+    struct mistake_list *l = user;
+    if (l->total++ < SHOWN)
+        l->items[l->count++] = *e;
+}
+
+/* Are the mistakes why planning failed? They may also have come before something worse. */
+static bool tells_all(const struct mistake_list *l, const struct quern_error *err)
+{
+    return l->total > 1 && strncmp(err->found, l->items[0].found, strlen(l->items[0].found)) == 0;
+}
+
+static int plan_and_run(struct cli *c, struct merge_request *r)
+{
+    struct mistake_list mistakes = {.items = calloc(SHOWN, sizeof *mistakes.items)};
+    const struct mistake_sink sink = {add_mistake, &mistakes};
+    struct quern_error err;
+    struct plan *p;
+    int code;
+    r->sink = mistakes.items ? &sink : NULL;
+    if (merge_plan(r, &p, &err) == QUERN_OK) {
+        code = run_plan(c, p);
+        plan_free(p);
+    } else if (tells_all(&mistakes, &err)) {
+        code = report_errors(c, mistakes.items, mistakes.count, mistakes.total);
+    } else {
+        code = report_error(c, &err);
+    }
+    free(mistakes.items);
+    return code;
 }
 
 int cmd_merge(struct cli *c)
 {
     struct arena arena = {0};
-    struct quern_error err;
-    struct plan *p;
     struct merge_request r = {.shard_bytes = c->shard_bytes,
                               .force = c->force,
                               .seed = c->seed,
                               .mergekit_exact = c->mergekit_exact,
                               .allow_crimes = c->allow_crimes,
+                              .no_tokenizer = c->no_tokenizer,
+                              .explain = c->dry_run,
                               .no_model_card = c->no_model_card};
     int code = read_words(c, &r);
     if (code == 0)
         code = read_flags(c, &r);
     if (code != 0)
         return code;
-    r.places.hub_cache = hub_cache(&arena);
-    if (merge_plan(&r, &p, &err) != QUERN_OK) {
-        code = report_error(c, &err);
-    } else {
-        code = run_plan(c, p);
-        plan_free(p);
-    }
+    r.places.hub_cache = c->hub_cache ? c->hub_cache : hub_cache(&arena);
+    code = plan_and_run(c, &r);
     arena_free(&arena);
     return code;
 }

@@ -26,4 +26,15 @@ static inline float round_value(enum dtype d, float x)
 }
 void round_values(enum dtype d, float *x, size_t n);
 
+/* a.b in f64. */
+double dot_f64(const double *a, const double *b, size_t n);
+
+/* d = x - base in f32. */
+void subtract_f32(float *d, const float *x, const float *base, size_t n);
+
+/* y = base + (w[0]*(x[0] - base) + w[1]*(x[1] - base) + ...), in this order, every difference,
+ * product and sum rounded. */
+void sum_differences(bool wide, void *y, const void *base, const void *const x[], const double w[],
+                     size_t nx, size_t n);
+
 #endif

@@ -14,16 +14,6 @@ static const struct {
     {"output.weight",                 "token_embd.weight"                       },
 };
 
-bool is_vocabulary(struct str name)
-{
-    static const char *const parts[] = {"embed_tokens",    "lm_head",  "token_embd", "wte.",
-                                        "word_embeddings", "embed_in", "embed_out"};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (str_has(name, parts[i]))
-            return true;
-    return str_is(name, "output.weight");
-}
-
 static bool any_has(const struct model_set *set, struct str name)
 {
     for (unsigned k = 0; k < set->count; k++)

@@ -9,7 +9,4 @@
 enum quern_status share_heads(struct model_set *set, struct arena *keep, struct arena *scratch,
                               bool *fresh, struct quern_error *err);
 
-/* Tensors with a row for each token of the vocabulary. */
-bool is_vocabulary(struct str name);
-
 #endif

@@ -12,8 +12,10 @@ struct places {
 
 struct location {
     const char *path;
-    const char *lora; /* of the adapter, or NULL */
-    bool hub;         /* the model's name is a hub id, fit for a model card */
+    const char *loras[MAX_LORAS]; /* of the adapters */
+    double weights[MAX_LORAS];
+    unsigned nloras;
+    bool hub; /* the model's name is a hub id, fit for a model card */
 };
 
 /* Looks in this order: the mappings, a path of this name, the cache (refs/REVISION, snapshots/).
@@ -22,8 +24,8 @@ struct location {
 enum quern_status locate_model(const struct model_ref *ref, const struct places *places,
                                struct arena *arena, struct location *out, struct quern_error *err);
 
-/* A mapping must be of the form ID=PATH and its ID in the recipe. */
-enum quern_status check_mappings(const struct places *places, const struct recipe *r,
-                                 struct quern_error *err);
+/* A mapping must be of the form ID=PATH and its ID in one of the recipes. */
+enum quern_status check_mappings(const struct places *places, const struct recipe *const *recipes,
+                                 size_t nrecipes, struct quern_error *err);
 
 #endif

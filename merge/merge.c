@@ -5,33 +5,15 @@
 #include <stdio.h>
 
 #include "core/io.h"
+#include "merge/adapt.h"
+#include "merge/chat_template.h"
+#include "merge/fuse.h"
 #include "merge/heads.h"
-#include "merge/planner.h"
+#include "merge/moe.h"
+#include "merge/stages.h"
 #include "pipeline/carry.h"
 
-/* ---- recipe and models ---------------------------------------------------------------------- */
-
-static enum quern_status load_recipe(struct planner *pl, struct quern_error *err)
-{
-    const struct merge_request *req = pl->req;
-    const int given = !!req->recipe_path + !!req->recipe_text + !!req->flags.method;
-    if (given != 1)
-        return fail(err, QUERN_EUSAGE, "usage",
-                    given ? "a recipe and a method" WANT "expected one of them"
-                          : "no recipe" WANT "expected a recipe or a method");
-    struct arena *arena = &pl->plan->arena;
-    struct str text;
-    if (req->recipe_path)
-        TRY(read_small_file(req->recipe_path, YAML_MAX_TEXT, arena, &text, err));
-    else if (req->flags.method)
-        TRY(flags_recipe(&req->flags, arena, &text, err));
-    else
-        text = str_from(req->recipe_text);
-    TRY(recipe_parse(&pl->recipe, text, req->recipe_path, req->sink, err));
-    for (uint32_t i = 0; i < pl->recipe.nnotes; i++)
-        TRY(plan_note(pl->plan, err, "%s", pl->recipe.notes[i]));
-    return QUERN_OK;
-}
+/* ---- models ---------------------------------------------------------------------- */
 
 /* Names the methods that can. */
 static enum quern_status fail_inexact(const struct recipe *r, struct quern_error *err)
@@ -51,19 +33,6 @@ static enum quern_status fail_inexact(const struct recipe *r, struct quern_error
 static enum quern_status check_supported(const struct planner *pl, struct quern_error *err)
 {
     const struct recipe *r = &pl->recipe;
-    const struct {
-        const char *name;
-        bool given;
-    } keys[] = {
-        {"tokenizer_source", r->tokenizer_source != NULL},
-        {"tokenizer",        r->tokenizer != NULL       },
-        {"chat_template",    r->chat_template.n > 0     },
-    };
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (keys[i].given)
-            return in_file(
-                err, r->path,
-                fail(err, QUERN_EUNSUPPORTED, "recipe", "'%s' is not supported yet", keys[i].name));
     for (unsigned i = 0; i < r->nmodels; i++)
         if (r->models[i].ref.override_architecture.n)
             return in_file(err, r->path,
@@ -86,17 +55,14 @@ static struct model *opened(const struct planner *pl, const char *path)
 
 static enum quern_status open_model(struct planner *pl, unsigned i, struct quern_error *err)
 {
+    struct planner *stage = stage_of(pl, i);
+    if (stage)
+        return stage_view(stage, pl, &pl->set.views[i], err);
     struct location at;
     const struct model_ref *ref = &pl->recipe.models[i].ref;
     TRY(in_file(err, pl->recipe.path,
                 locate_model(ref, &pl->req->places, &pl->plan->arena, &at, err)));
     pl->hub[i] = at.hub;
-    if (at.lora)
-        return in_file(err, pl->recipe.path,
-                       fail(err, QUERN_EUNSUPPORTED, "lora",
-                            "'%s': a LoRA adapter is not supported yet" WANT
-                            "merge it into its model first",
-                            ref_name(ref).text));
     struct model *m = opened(pl, at.path);
     if (!m) {
         TRY(model_open(at.path, &m, err));
@@ -110,17 +76,36 @@ static enum quern_status open_model(struct planner *pl, unsigned i, struct quern
     }
     struct view *v = &pl->set.views[i];
     TRY(view_of_model(m, &pl->scratch, v, err));
-    return m->dir ? read_config(m->dir, &pl->scratch, &v->config, err) : QUERN_OK;
+    if (m->dir)
+        TRY(read_config(m->dir, &pl->scratch, &v->config, err));
+    return adapt_view(v, pl->plan, &at, err);
 }
 
 static enum quern_status open_models(struct planner *pl, struct quern_error *err)
 {
-    TRY(check_mappings(&pl->req->places, &pl->recipe, err));
     pl->set.count = pl->recipe.nmodels;
     pl->set.has_base = pl->recipe.base >= 0;
     pl->set.donor = pl->set.has_base ? (unsigned)pl->recipe.base : 0;
     for (unsigned i = 0; i < pl->recipe.nmodels; i++)
         TRY(open_model(pl, i, err));
+    return QUERN_OK;
+}
+
+static enum quern_status align_vocabularies(struct planner *pl, struct quern_error *err)
+{
+    const struct vocab_job job = {.sink = pl->req->sink,
+                                  .recipe = &pl->recipe,
+                                  .places = &pl->req->places,
+                                  .set = &pl->set,
+                                  .plan = pl->plan,
+                                  .scratch = &pl->scratch};
+    TRY(vocab_align(&job, &pl->aligned, err));
+    pl->vocabulary = pl->aligned.given ? &pl->aligned : donor_view(pl)->vocabulary;
+    if (pl->aligned.given)
+        pl->cut_rows = pl->aligned.nrows;
+    TRY(chat_template_text(&pl->recipe, &pl->set, &pl->plan->arena, &pl->chat_template, err));
+    if (!pl->chat_template.p)
+        pl->chat_template = donor_view(pl)->chat_template;
     return QUERN_OK;
 }
 
@@ -175,36 +160,68 @@ static enum quern_status check_conversion(const struct planner *pl, struct quern
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static enum quern_status build(struct planner *pl, struct quern_error *err)
+/* From a recipe to steps. */
+static enum quern_status plan_stage(struct planner *pl, struct quern_error *err)
 {
-    pl->plan->owns_models = true;
-    pl->plan->force = pl->req->force;
-    TRY(check_output(pl, err));
-    TRY(load_recipe(pl, err));
     TRY(check_supported(pl, err));
     TRY(open_models(pl, err));
-    TRY(check_models_alike(&pl->set, pl->req->allow_crimes, &pl->scratch, err));
+    TRY(check_models_alike(&pl->set, pl->req->allow_crimes, pl->plan, &pl->scratch, err));
     TRY(check_conversion(pl, err));
     TRY(share_heads(&pl->set, &pl->plan->arena, &pl->scratch, &pl->new_head, err));
+    TRY(align_vocabularies(pl, err));
     TRY(plan_steps(pl, err));
-    TRY(list_left_out(pl, err));
+    return list_left_out(pl, err);
+}
+
+static enum quern_status check_places(const struct stages *s, const struct places *places,
+                                      struct quern_error *err)
+{
+    const struct recipe *recipes[MAX_STAGES];
+    for (uint32_t i = 0; i < s->count; i++)
+        recipes[i] = &s->items[i].recipe;
+    return check_mappings(places, recipes, s->count, err);
+}
+
+static enum quern_status build(struct stages *s, const struct merge_request *req, struct plan *p,
+                               struct quern_error *err)
+{
+    struct planner out = {.req = req};
+    struct str text;
+    p->owns_models = true;
+    p->force = req->force;
+    TRY(request_text(req, &p->arena, &text, err));
+    if (is_moe_recipe(text))
+        return moe_plan(req, text, p, err);
+    TRY(check_output(&out, err));
+    TRY(stages_load(s, req, text, p, err));
+    TRY(check_places(s, &req->places, err));
+    struct planner *pl = NULL;
+    for (uint32_t i = 0; i < s->norder; i++) {
+        pl = &s->items[s->order[i]];
+        pl->to_gguf = out.to_gguf;
+        pl->to_file = out.to_file;
+        TRY(plan_stage(pl, err));
+    }
+    assert(pl);
+    for (uint32_t i = 0; i < pl->targets.count; i++)
+        TRY(fuse_step(&pl->steps[i], &p->arena, err));
+    p->steps = pl->steps;
+    p->nsteps = pl->targets.count;
     return lay_out(pl, err);
 }
 
 enum quern_status merge_plan(const struct merge_request *req, struct plan **out,
                              struct quern_error *err)
 {
-    struct planner pl = {.req = req, .plan = plan_new("merge", err)};
-    if (!pl.plan)
+    struct stages stages = {0};
+    struct plan *p = plan_new("merge", err);
+    if (!p)
         return QUERN_EMEMORY;
-    const enum quern_status status = build(&pl, err);
-    for (unsigned i = 0; i < MAX_SOURCES; i++)
-        view_free(&pl.set.views[i]);
-    arena_free(&pl.scratch);
-    recipe_free(&pl.recipe);
+    const enum quern_status status = build(&stages, req, p, err);
+    stages_free(&stages);
     if (status == QUERN_OK)
-        *out = pl.plan;
+        *out = p;
     else
-        plan_free(pl.plan);
+        plan_free(p);
     return status;
 }

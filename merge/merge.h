@@ -20,6 +20,8 @@ struct merge_request {
     bool mergekit_exact; /* round after every operation, as mergekit does */
     bool allow_crimes;   /* merge models that do not quite fit together, as mergekit does */
     const struct mistake_sink *sink; /* hears of every mistake; or NULL */
+    bool no_tokenizer;               /* directory output: no tokenizer files */
+    bool explain;                    /* step.detail tells how each tensor is made */
     bool no_model_card;              /* directory output: no README.md and mergekit_config.yml */
 };
 

@@ -1,6 +1,8 @@
 /* merge_steps.c - one step for every tensor of the output. */
 #include <stdlib.h>
 
+#include "merge/crop.h"
+#include "merge/fuse.h"
 #include "merge/params.h"
 #include "merge/planner.h"
 
@@ -22,7 +24,7 @@ static enum quern_status equal_raw(const struct step *s, const uint8_t *const sr
     return QUERN_OK;
 }
 
-static const struct op op_equal = {.name = "equal", .raw = equal_raw};
+const struct op op_equal = {.name = "equal", .raw = equal_raw};
 
 /* The type that merged values are rounded to. */
 static enum dtype merged_dtype(const struct planner *pl, const struct tensor *t)
@@ -93,6 +95,16 @@ static void find_values(const struct recipe *r, const struct target *t, struct m
     in_file(slot, r->path, status);
 }
 
+/* A tensor that is only passed on moves as bytes, blocks and all, unless another type is asked for.
+ */
+static void keep_stored(const struct planner *pl, struct step *s)
+{
+    if (s->op != &op_copy || s->sources[0].kind || recipe_out_dtype(&pl->recipe) != DTYPE_COUNT)
+        return;
+    s->dtype = s->sources[0].tensor->dtype;
+    s->round_dtype = DTYPE_COUNT;
+}
+
 static enum quern_status plan_weights(struct planner *pl, struct step *s, const struct target *t,
                                       struct mistakes *m, struct quern_error *err)
 {
@@ -103,13 +115,15 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s, const 
     find_values(r, t, &values, m);
     if (m->count > 0)
         return QUERN_OK;
+    enum dtype exact = DTYPE_COUNT;
+    if (pl->req->mergekit_exact)
+        TRY(exact_dtype(pl, t, &exact, err));
+    if (pl->req->explain && !(s->detail = explain_target(pl, t, &values)))
+        return fail_memory(err, 256);
     s->dtype = s->round_dtype = (uint8_t)out;
     s->wide = out == DTYPE_F64;
     for (unsigned k = 0; k < t->slice->nsources; k++)
         s->wide |= t->inputs[k].tensor->dtype == DTYPE_F64;
-    enum dtype exact = DTYPE_COUNT;
-    if (pl->req->mergekit_exact)
-        TRY(exact_dtype(pl, t, &exact, err));
     s->wide &= exact == DTYPE_COUNT;
     const struct merge_job job = {.values = &values,
                                   .models = t->inputs,
@@ -118,18 +132,25 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s, const 
                                   .exact = exact,
                                   .seed = pl->req->seed,
                                   .arena = &pl->plan->arena};
-    return r->method->prepare(&job, s, err);
+    TRY(r->method->prepare(&job, s, err));
+    keep_stored(pl, s);
+    return QUERN_OK;
 }
 
 static enum quern_status plan_step(struct planner *pl, struct step *s, const struct target *t,
                                    struct mistakes *m, struct quern_error *err)
 {
     const struct tensor *lead = t->inputs[t->lead].tensor;
-    *s = (struct step){
-        .name = t->name, .dims = lead->dims, .ndims = lead->ndims, .round_dtype = DTYPE_COUNT};
+    *s = (struct step){.name = t->name,
+                       .dims = lead->dims,
+                       .ndims = lead->ndims,
+                       .nelems = lead->nelems,
+                       .round_dtype = DTYPE_COUNT};
     if (is_weights(lead))
         return plan_weights(pl, s, t, m, err);
     plan_bytes(s, t);
+    if (pl->req->explain && !(s->detail = explain_target(pl, t, NULL)))
+        return fail_memory(err, 256);
     return QUERN_OK;
 }
 
@@ -179,18 +200,21 @@ enum quern_status plan_steps(struct planner *pl, struct quern_error *err)
     struct targets *t = &pl->targets;
     struct mistakes m = {.sink = pl->req->sink};
     TRY(targets_list(&pl->recipe, &pl->set, &p->arena, &pl->scratch, t, &m, err));
-    for (uint32_t i = 0; i < t->count; i++)
+    for (uint32_t i = 0; i < t->count; i++) {
+        TRY(crop_target(pl, &t->items[i], &m, err));
         check_target(&t->items[i], &m);
+    }
+    if (t->relaid && !pl->req->allow_crimes)
+        TRY(check_widths(&pl->set, &pl->scratch, err));
     TRY(mistakes_end(&m, err));
     if (!pl->to_gguf && t->count)
         qsort(t->items, t->count, sizeof *t->items, by_name);
     TRY(check_filters(pl, &m, err));
-    p->steps = ARENA_NEW(&p->arena, struct step, t->count + 1);
-    if (!p->steps)
-        return fail_memory(err, t->count * sizeof *p->steps);
+    pl->steps = ARENA_NEW(&p->arena, struct step, t->count + 1);
+    if (!pl->steps)
+        return fail_memory(err, t->count * sizeof *pl->steps);
     for (uint32_t i = 0; i < t->count; i++)
-        TRY(plan_step(pl, &p->steps[i], &t->items[i], &m, err));
+        TRY(plan_step(pl, &pl->steps[i], &t->items[i], &m, err));
     TRY(mistakes_end(&m, err));
-    p->nsteps = t->count;
     return note_passed(pl, err);
 }

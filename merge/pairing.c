@@ -4,8 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "merge/heads.h"
 #include "merge/targets.h"
+#include "merge/vocab_names.h"
 #include "pipeline/config_edit.h"
 #include "quant/codec.h"
 
@@ -48,7 +48,7 @@ static enum quern_status in_config(const struct model *m, enum quern_status stat
 static enum quern_status architecture(const struct view *v, struct arena *scratch, struct str *out,
                                       struct quern_error *err)
 {
-    const struct meta *k = model_meta(v->model, "general.architecture");
+    const struct meta *k = view_meta(v, "general.architecture");
     bool found;
     *out = (struct str){"", 0};
     if (v->model->format == MODEL_GGUF && k)
@@ -77,6 +77,48 @@ static enum quern_status check_architecture(const struct view *a, const struct v
                         "expected models of one architecture; --allow-crimes pairs their tensors "
                         "by name",
                         quoted(y).text, quoted(str_from(a->model->path)).text, quoted(x).text));
+}
+
+/* The hidden size of a model; *size stays 0 where nothing tells. */
+static enum quern_status read_width(const struct view *v, struct arena *scratch, uint64_t *size,
+                                    struct quern_error *err)
+{
+    static const char *const paths[] = {"hidden_size", "n_embd", "text_config.hidden_size"};
+    struct str arch, value;
+    bool found = false;
+    *size = 0;
+    if (v->model->format == MODEL_GGUF) {
+        TRY(architecture(v, scratch, &arch, err));
+        const char *key = arena_printf(scratch, "%.*s.embedding_length", STR_ARG(arch));
+        const struct meta *k = key ? view_meta(v, key) : NULL;
+        if (k)
+            meta_u64(k, size);
+        return key ? QUERN_OK : fail_memory(err, arch.n);
+    }
+    for (size_t i = 0; v->config.p && !found && i < sizeof paths / sizeof *paths; i++)
+        TRY(in_config(v->model, config_find(scratch, v->config, paths[i], &found, &value, err),
+                      err));
+    if (found)
+        str_to_u64(value, size);
+    return QUERN_OK;
+}
+
+enum quern_status check_widths(const struct model_set *set, struct arena *scratch,
+                               struct quern_error *err)
+{
+    uint64_t first = 0, size;
+    for (unsigned i = 0; i < set->count; i++) {
+        TRY(read_width(&set->views[i], scratch, &size, err));
+        if (first == 0)
+            first = size;
+        if (size != 0 && size != first)
+            return in_file(err, set->views[i].model->path,
+                           fail(err, QUERN_EUSAGE, "shape",
+                                "its hidden size is %" PRIu64 " and that of '%s' %" PRIu64 WANT
+                                "layers of these models cannot follow each other",
+                                size, quoted(str_from(set->views[0].model->path)).text, first));
+    }
+    return QUERN_OK;
 }
 
 /* Weights that are integers with scales in another tensor cannot be averaged tensor by tensor. */
@@ -110,15 +152,22 @@ static enum quern_status check_no_scales(const struct view *v, struct arena *scr
     return QUERN_OK;
 }
 
-enum quern_status check_models_alike(const struct model_set *set, bool crimes,
+enum quern_status check_models_alike(const struct model_set *set, bool crimes, struct plan *plan,
                                      struct arena *scratch, struct quern_error *err)
 {
     const struct view *donor = &set->views[set->donor];
     for (unsigned i = 0; i < set->count; i++) {
+        struct quern_error e;
         TRY(check_format(donor->model, set->views[i].model, err));
         TRY(check_no_scales(&set->views[i], scratch, err));
-        if (!crimes)
-            TRY(check_architecture(donor, &set->views[i], scratch, err));
+        const enum quern_status status = check_architecture(donor, &set->views[i], scratch, &e);
+        if (status == QUERN_EUSAGE && crimes) {
+            TRY(plan_note(plan, err, "%s: %s; tensors are paired by name", e.file, e.found));
+        } else if (status != QUERN_OK) {
+            if (err)
+                *err = e;
+            return status;
+        }
     }
     return QUERN_OK;
 }
@@ -157,9 +206,10 @@ static void wrong_shape(const struct source *a, const struct source *b, struct m
     struct quern_error *e = mistake(m);
     const struct tensor *x = a->tensor, *y = b->tensor;
     const char *why = "models must have the same shapes to be merged";
-    if (is_vocabulary(x->name) && x->ndims == 2 && y->ndims == 2 && x->dims[1] == y->dims[1])
-        why = "the vocabularies have different sizes: merge models with the same tokenizer, or "
-              "resize the embeddings of one first (aligning them by token is not supported yet)";
+    if (is_vocabulary(x->name) && x->ndims == y->ndims && x->ndims > 0 && x->ndims <= 2)
+        why = "the vocabularies have different sizes: with tokenizer_source (union, base or a "
+              "model) in the recipe rows are aligned by token; --allow-crimes cuts off what not "
+              "all have";
     fail(e, QUERN_EUSAGE, "shape", "its shape is %s and in '%s' it is %s" WANT "%s",
          shape_of(y).text, quoted(str_from(a->model->path)).text, shape_of(x).text, why);
     at_source(e, b);

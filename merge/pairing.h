@@ -13,10 +13,14 @@ struct model_set {
     bool has_base;  /* the donor is the recipe's base_model */
 };
 
-/* All safetensors or all GGUF, one architecture (unless crimes), no weights with scales beside
- * them. */
-enum quern_status check_models_alike(const struct model_set *set, bool crimes,
+/* All safetensors or all GGUF, no weights with scales beside them, one architecture; others are
+ * only noted when crimes are allowed. */
+enum quern_status check_models_alike(const struct model_set *set, bool crimes, struct plan *plan,
                                      struct arena *scratch, struct quern_error *err);
+
+/* Models whose layers are stacked have one hidden size, as far as their keys tell. */
+enum quern_status check_widths(const struct model_set *set, struct arena *scratch,
+                               struct quern_error *err);
 
 struct target;
 

@@ -33,7 +33,7 @@ static bool look_up(const struct setting *s, struct str tensor, double position,
 static bool concerns(const struct recipe *r, const struct slice *s, unsigned source,
                      const struct method_param *p)
 {
-    return p->per_model && !((int)source == s->base && r->method->base == BASE_ORIGIN);
+    return p->per_model && !((int)source == s->base && base_is_origin(r->method));
 }
 
 static bool is_constant(const struct setting *s)

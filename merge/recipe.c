@@ -4,7 +4,7 @@
 #include "merge/params.h"
 #include "merge/recipe_reader.h"
 
-static void read_dtype(struct reader *d, const struct yaml_node *n, enum dtype *out)
+void reader_dtype(struct reader *d, const struct yaml_node *n, enum dtype *out)
 {
     static const struct {
         const char *name;
@@ -69,7 +69,7 @@ static const struct {
     {"tokenizer_source", false},
     {"tokenizer",        false},
     {"chat_template",    false},
-    {"name",             true },
+    {"name",             false},
     {"embed_slerp",      true },
 };
 #define NTOP_KEYS (sizeof top_keys / sizeof *top_keys)
@@ -125,11 +125,15 @@ static void place_slice_base(struct reader *d, struct slice *s)
     }
     if (base < 0)
         return;
-    for (unsigned k = 0; k < s->nsources && s->base < 0; k++)
-        if (s->sources[k].model == (unsigned)base)
+    bool listed = false;
+    for (unsigned k = 0; k < s->nsources && !listed; k++) {
+        listed = s->sources[k].model == (unsigned)base;
+        if (listed && r->method->base != BASE_NONE)
             s->base = (int)k;
+    }
     /* In slices, a method that makes nothing of a base works on what is listed. */
-    if (s->base < 0 && (s->whole || r->method->base != BASE_INPUT))
+    const bool useless = r->method->base == BASE_INPUT || r->method->base == BASE_NONE;
+    if (!listed && (s->whole || !useless))
         append_base(d, s, (unsigned)base);
 }
 
@@ -168,8 +172,13 @@ static void check_models(struct reader *d, const struct yaml_node *n, const stru
 {
     const struct method *m = d->r->method;
     (void)module;
-    if (m->base != BASE_INPUT && s->base < 0) {
+    if ((m->base == BASE_MEMBER || m->base == BASE_ORIGIN) && s->base < 0) {
         reader_wrong(d, n, QUERN_EUSAGE, "recipe", "%s needs a base_model", m->name);
+        return;
+    }
+    if (m->base == BASE_NONE && s->base >= 0) {
+        reader_wrong(d, n, QUERN_EUSAGE, "recipe", "%s has no base_model" WANT "leave it out",
+                     m->name);
         return;
     }
     if (s->nsources < m->min_models || s->nsources > m->max_models)
@@ -177,7 +186,7 @@ static void check_models(struct reader *d, const struct yaml_node *n, const stru
                      s->nsources, s->nsources == 1 ? "" : "s", s->base >= 0 ? " with the base" : "",
                      m->name, m->min_models < m->max_models ? "at least " : "", m->min_models,
                      s->base >= 0 ? ", the base included" : "");
-    for (unsigned i = 0; m->base == BASE_ORIGIN && i < m->nparams; i++)
+    for (unsigned i = 0; s->base >= 0 && base_is_origin(m) && i < m->nparams; i++)
         if (s->sources[s->base].settings[i].nchoices > 0)
             reader_note(d, "%s under the base model has no effect in %s", m->params[i].name,
                         m->name);
@@ -215,18 +224,26 @@ static void check_values(struct reader *d, const struct yaml_node *n, const stru
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-/* What is in them is for the planner of vocabularies to read. */
+static void read_name(struct reader *d, const struct yaml_node *root)
+{
+    const struct yaml_node *n = yaml_get(root, "name");
+    if (n && !yaml_is_null(n))
+        reader_text(d, n, "name", "the name of a stage", &d->r->name);
+}
+
 static void read_tokenizer(struct reader *d, const struct yaml_node *root)
 {
     struct recipe *r = d->r;
     const struct yaml_node *source = yaml_get(root, "tokenizer_source");
     const struct yaml_node *block = yaml_get(root, "tokenizer");
     const struct yaml_node *chat = yaml_get(root, "chat_template");
-    r->tokenizer_source = source && !yaml_is_null(source) ? source : NULL;
-    r->tokenizer = block && !yaml_is_null(block) ? block : NULL;
-    if (r->tokenizer_source && r->tokenizer)
+    source = source && !yaml_is_null(source) ? source : NULL;
+    block = block && !yaml_is_null(block) ? block : NULL;
+    if (source && block)
         reader_wrong(d, block, QUERN_EUSAGE, "recipe",
                      "tokenizer and tokenizer_source" WANT "expected one of them");
+    else
+        reader_tokenizer(d, source, block, &r->tokenizer);
     if (chat && !yaml_is_null(chat))
         reader_text(d, chat, "chat_template", "auto, a name or a template", &r->chat_template);
 }
@@ -280,10 +297,11 @@ static void read_recipe(struct reader *d, const struct yaml_node *root)
     reader_params(d, yaml_get(root, "parameters"), false, r->settings);
     const struct yaml_node *n;
     if ((n = yaml_get(root, "dtype")))
-        read_dtype(d, n, &r->dtype);
+        reader_dtype(d, n, &r->dtype);
     if ((n = yaml_get(root, "out_dtype")))
-        read_dtype(d, n, &r->out_dtype);
+        reader_dtype(d, n, &r->out_dtype);
     read_tokenizer(d, root);
+    read_name(d, root);
     if (d->m.count == 0 && d->memory == QUERN_OK)
         place_bases(d, root);
     check_slices(d, root, check_models);
@@ -291,21 +309,32 @@ static void read_recipe(struct reader *d, const struct yaml_node *root)
     check_slices(d, root, check_values);
 }
 
-enum quern_status recipe_parse(struct recipe *r, struct str text, const char *path,
-                               const struct mistake_sink *sink, struct quern_error *err)
+enum quern_status recipe_read(struct recipe *r, const struct yaml_node *root, struct str text,
+                              const char *path, const struct mistake_sink *sink,
+                              struct quern_error *err)
 {
-    *r = (struct recipe){.base = -1, .dtype = DTYPE_COUNT, .out_dtype = DTYPE_COUNT};
-    r->text = arena_str(&r->arena, text);
-    r->path = path ? arena_printf(&r->arena, "%s", path) : NULL;
-    if (!r->text.p || (path && !r->path))
-        return fail_memory(err, text.n);
-    const struct yaml_node *root;
-    TRY(yaml_parse(r->text, r->path, &r->arena, &root, err));
+    r->base = -1;
+    r->dtype = r->out_dtype = DTYPE_COUNT;
+    r->text = text;
+    r->path = path;
     struct reader d = {.r = r, .m = {.sink = sink}};
     read_recipe(&d, root);
     if (d.memory != QUERN_OK)
         return fail_memory(err, sizeof(struct choice));
     return mistakes_end(&d.m, err);
+}
+
+enum quern_status recipe_parse(struct recipe *r, struct str text, const char *path,
+                               const struct mistake_sink *sink, struct quern_error *err)
+{
+    *r = (struct recipe){0};
+    const struct str copy = arena_str(&r->arena, text);
+    const char *name = path ? arena_printf(&r->arena, "%s", path) : NULL;
+    if (!copy.p || (path && !name))
+        return fail_memory(err, text.n);
+    const struct yaml_node *root;
+    TRY(yaml_parse(copy, name, &r->arena, &root, err));
+    return recipe_read(r, root, copy, name, sink, err);
 }
 
 void recipe_free(struct recipe *r)

@@ -16,18 +16,31 @@ struct ref_place {
     struct str path, revision;
 };
 
+#define MAX_LORAS 8 /* adapters on one model */
+
+struct ref_lora {
+    struct ref_place place;
+    double weight; /* multiplies what the adapter adds */
+};
+
 /* A model as the recipe names it. locate.h finds it. */
 struct model_ref {
     struct ref_place model;
-    struct ref_place lora; /* of the map form {model, lora}; else empty */
-    bool whole;            /* model.text is all there is: it may hold "+lora" */
+    struct ref_lora loras[MAX_LORAS]; /* of the map form {model, lora}, in this order */
+    unsigned nloras;
+    bool whole; /* model.text is all there is: it may hold "+lora" */
     struct str override_architecture;
     uint32_t line;
 };
 
 /* The same taken apart; all but path may be empty. */
 struct ref_parts {
-    struct str path, revision, lora, lora_revision;
+    struct str path, revision;
+    struct {
+        struct str path, revision;
+        double weight;
+    } loras[MAX_LORAS];
+    unsigned nloras;
 };
 
 /* One of the values a parameter may have: for the tensors whose name contains filter. */
@@ -43,6 +56,33 @@ struct choice {
 struct setting {
     const struct choice *choices;
     uint32_t nchoices;
+};
+
+/* Where the row of a token comes from in models that do not have the token. */
+enum token_source {
+    TOKEN_BY_RULE,       /* not told */
+    TOKEN_SAME_OF_MODEL, /* the model's row of the same token */
+    TOKEN_ZERO,
+    TOKEN_OF_MODEL, /* the model's row of another token, by text or, when that is empty, by id */
+};
+struct token_wish {
+    struct str token;
+    enum token_source source;
+    struct model_ref model;
+    struct str other;
+    uint64_t id;
+    bool force; /* in models that have the token too */
+    uint32_t line;
+};
+
+/* What is wished for the vocabulary of the result. */
+struct tokenizer_wish {
+    bool given;
+    enum { TOKENIZER_UNION, TOKENIZER_BASE, TOKENIZER_OF_MODEL } source;
+    struct model_ref model;
+    struct token_wish *tokens;
+    uint32_t ntokens;
+    uint32_t pad; /* rows become a multiple of it; 0: not told */
 };
 
 /* A model that takes part in a slice. */
@@ -79,6 +119,7 @@ struct recipe {
     struct arena arena;
     const char *path; /* names the recipe in errors; NULL when it has no file */
     struct str text;
+    struct str name; /* of the stage, by which later ones refer to it; may be empty */
     const struct method *method;
     struct recipe_model models[MAX_SOURCES]; /* each once, as they are met; base_model last */
     unsigned nmodels;
@@ -87,10 +128,8 @@ struct recipe {
     uint32_t nmodules;
     struct setting settings[MAX_METHOD_PARAMS];
     enum dtype dtype, out_dtype; /* DTYPE_COUNT: not given */
-    /* As they stand in the recipe, or NULL. At most one of the first two. */
-    const struct yaml_node *tokenizer_source; /* "union", "base" or a model */
-    const struct yaml_node *tokenizer;        /* a map */
-    struct str chat_template;
+    struct tokenizer_wish tokenizer;
+    struct str chat_template; /* "auto", a name or a template; empty: not told */
     const char **notes;
     uint32_t nnotes;
 };
@@ -99,6 +138,11 @@ struct recipe {
  * wants to hear of every mistake, or NULL. */
 enum quern_status recipe_parse(struct recipe *r, struct str text, const char *path,
                                const struct mistake_sink *sink, struct quern_error *err);
+/* The same for one document of a text that is parsed already, into an *r of zeros. Text, path and
+ * nodes must outlive it. */
+enum quern_status recipe_read(struct recipe *r, const struct yaml_node *root, struct str text,
+                              const char *path, const struct mistake_sink *sink,
+                              struct quern_error *err);
 void recipe_free(struct recipe *r);
 
 /* The type that values are rounded to: out_dtype, else dtype, else DTYPE_COUNT (the base's own). */

@@ -232,8 +232,7 @@ enum quern_status relayer_config(struct planner *pl, struct str *config, struct 
 static const struct meta *array_of(const struct relaid *r, const struct origin *o,
                                    const struct meta *like)
 {
-    const struct model *m = r->pl->set.views[o->model].model;
-    const struct meta *k = model_meta(m, like->key.p);
+    const struct meta *k = view_meta(&r->pl->set.views[o->model], like->key.p);
     const bool fits = k && k->type == META_ARRAY && k->item_type == like->item_type &&
                       k->count == r->had[o->model] && o->layer < k->count;
     return fits ? k : NULL;

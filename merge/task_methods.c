@@ -125,6 +125,7 @@ static enum quern_status check_epsilon(const struct merge_values *v, unsigned nm
                                        .title = heading,                               \
                                        .paper = "https://arxiv.org/abs/" number,       \
                                        .base = BASE_ORIGIN,                            \
+                                       .crop = CROP_TO_BASE,                           \
                                        .min_models = 2,                                \
                                        .max_models = MAX_SOURCES,                      \
                                        .params = table,                                \

@@ -63,6 +63,16 @@ const struct source *view_find(const struct view *v, struct str name)
     return find(v, name, &i) ? &v->sources[i] : NULL;
 }
 
+const struct meta *view_meta(const struct view *v, const char *key)
+{
+    if (!v->metas)
+        return model_meta(v->model, key);
+    for (uint32_t i = 0; i < v->metas->count; i++)
+        if (str_is(v->metas->items[i].key, key))
+            return &v->metas->items[i];
+    return NULL;
+}
+
 void view_free(struct view *v)
 {
     name_table_free(&v->added);

@@ -82,6 +82,32 @@ enum quern_status read_config(const char *dir, struct arena *arena, struct str *
     return access(path, F_OK) == 0 ? read_small_file(path, MAX_CONFIG, arena, out, err) : QUERN_OK;
 }
 
+void plan_leave_tokenizer(struct plan *p)
+{
+    static const char *const names[] = {"added_tokens.json",
+                                        "chat_template.jinja",
+                                        "chat_template.json",
+                                        "merges.txt",
+                                        "sentencepiece.bpe.model",
+                                        "special_tokens_map.json",
+                                        "spiece.model",
+                                        "tekken.json",
+                                        "tokenizer.json",
+                                        "tokenizer.model",
+                                        "tokenizer_config.json",
+                                        "vocab.json",
+                                        "vocab.txt"};
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < p->nsides; i++) {
+        bool ours = false;
+        for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+            ours |= strcmp(p->sides[i].name, names[k]) == 0;
+        if (!ours)
+            p->sides[kept++] = p->sides[i];
+    }
+    p->nsides = kept;
+}
+
 static bool is_carried(const char *name)
 {
     for (size_t i = 0; i < sizeof carried / sizeof *carried; i++)

@@ -10,6 +10,9 @@
 enum quern_status plan_carry_over(struct plan *p, const char *dir, const struct str *config,
                                   struct quern_error *err);
 
+/* Takes the tokenizer's files out of what goes into the output directory. */
+void plan_leave_tokenizer(struct plan *p);
+
 /* The text of dir's config.json; .p is NULL when it has none. */
 enum quern_status read_config(const char *dir, struct arena *arena, struct str *out,
                               struct quern_error *err);

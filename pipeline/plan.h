@@ -65,7 +65,8 @@ struct measure_need {
  * chunk; it is cleared before the first piece of each. */
 struct piece {
     const struct step *step;
-    void *state;             /* the step's, written by combine only */
+    void *state;             /* the step's, written by combine; by measure only what one piece alone
+                              * writes and nothing reads before the pass is over */
     void *carry;             /* this worker's, carry_bytes */
     void *fetched;           /* this worker's, fetch_bytes */
     uint64_t chunk;          /* index of the chunk */
@@ -111,6 +112,13 @@ double fold_records(const double *records, uint64_t nrecords, size_t ncolumns, s
 /* One record per chunk: the sums folded so, places in chunk order. */
 void fold_errors(const struct error_sums *records, uint64_t nrecords, struct error_sums *out);
 
+/* One of the tensors that a step writes side by side, in the order of their names. */
+struct step_part {
+    struct str name;
+    const uint64_t *dims;
+    uint8_t ndims;
+};
+
 struct step {
     struct str name;      /* of the output tensor */
     const uint64_t *dims; /* outermost first */
@@ -129,11 +137,18 @@ struct step {
      * nmats the matrices (product of all but the last two dimensions). */
     const struct imatrix_entry *importance;
     uint64_t nelems, nbytes;
-    uint32_t file;   /* output file */
-    uint64_t offset; /* absolute in it */
-    bool fallback;   /* stored type is not the wanted one because of the row length */
-    uint8_t wanted;  /* that type */
-    bool stats;      /* set by plan_run(): measure what encoding loses */
+    /* Elements that the measuring passes go over when the sources have another shape than the
+     * output: then apply gets no sources (x is NULL) and makes the output from the state. 0: the
+     * output's. */
+    uint64_t measured;
+    const struct step_part *parts; /* safetensors: what the output is made of; NULL: one tensor */
+    uint32_t nparts;
+    uint32_t file;      /* output file */
+    uint64_t offset;    /* absolute in it */
+    bool fallback;      /* stored type is not the wanted one because of the row length */
+    uint8_t wanted;     /* that type */
+    bool stats;         /* set by plan_run(): measure what encoding loses */
+    const char *detail; /* for a dry run: sources and parameters in words; or NULL */
 };
 
 /* Bytes of a file that are neither its header nor a tensor. */
