@@ -41,8 +41,8 @@ struct cli {
     const char *hub_cache;
     uint64_t seed;
     /* lora */
-    unsigned rank;
     struct values includes, excludes;
+    unsigned rank;
     bool no_save_modules;
     /* check */
     bool sha256;
