@@ -183,15 +183,21 @@ Test(stages, mistakes)
         const char *recipe, *words;
         enum quern_status status;
     } bad[] = {
-        {LINEAR("a",             "b") "---\n" LINEAR("a",          "b"), "2 of 2 documents have no name", QUERN_EUSAGE},
-        {"name: x\n" LINEAR("a", "b") "---\nname: x\n" LINEAR("a", "b"),
-         "two stages are called 'x'",                                                                     QUERN_EUSAGE},
-        {"name: x\n" LINEAR("a", "y") "---\nname: y\n" LINEAR("x", "b"),
-         "a stage that needs itself",                                                                     QUERN_EUSAGE},
-        {"name: x\n" LINEAR("x", "b") "---\n" LINEAR("x",          "a"), "a stage that needs itself",
-         QUERN_EUSAGE                                                                                                 },
-        {"name: x\n" LINEAR("a", "b") "foo: 1\n---\n" LINEAR("x",  "a"), "unknown key 'foo'",
-         QUERN_EUSAGE                                                                                                 },
+        {LINEAR("a",             "b") "---\n" LINEAR("a",                       "b"), "2 of 2 documents have no name", QUERN_EUSAGE      },
+        {"name: x\n" LINEAR("a", "b") "---\nname: x\n" LINEAR("a",              "b"),
+         "two stages are called 'x'",                                                                                  QUERN_EUSAGE      },
+        {"name: x\n" LINEAR("a", "y") "---\nname: y\n" LINEAR("x",              "b"),
+         "a stage that needs itself",                                                                                  QUERN_EUSAGE      },
+        {"name: x\n" LINEAR("x", "b") "---\n" LINEAR("x",                       "a"), "a stage that needs itself",
+         QUERN_EUSAGE                                                                                                                    },
+        {"name: x\n" LINEAR("a", "b") "---\n" LINEAR("{model: x, lora: a}",     "b"),
+         "an adapter of 'x', which is a stage",                                                                        QUERN_EUNSUPPORTED},
+        {"name: x\n" LINEAR("a", "b") "---\n" LINEAR("x+a",                     "b"),
+         "an adapter of 'x+a', which is a stage",                                                                      QUERN_EUNSUPPORTED},
+        {"name: x\n" LINEAR("a", "b") "---\n" LINEAR("{path: x, revision: v1}", "b"),
+         "a revision of 'x', which is a stage",                                                                        QUERN_EUSAGE      },
+        {"name: x\n" LINEAR("a", "b") "foo: 1\n---\n" LINEAR("x",               "a"), "unknown key 'foo'",
+         QUERN_EUSAGE                                                                                                                    },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct quern_error err;
