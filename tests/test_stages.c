@@ -175,6 +175,27 @@ Test(stages, order_and_result)
     CHECK_LEAKS();
 }
 
+Test(stages, share_models)
+{
+    const char *const mappings[] = {text("a=%s/a", dir), text("b=%s/b", dir)};
+    const struct merge_request req = {
+        .recipe_text = "name: one\n" LINEAR("a", "b") "---\nname: two\n" LINEAR(
+            "one", "b") "---\n" LINEAR("two", "a"),
+        .output = in_dir("out"),
+        .places = {.mappings = mappings, .nmappings = 2}
+    };
+    struct quern_error err;
+    struct plan *plan;
+    write_random("a", DTYPE_F32, 1);
+    write_random("b", DTYPE_F32, 0.7f);
+    cr_assert(merge_plan(&req, &plan, &err) == QUERN_OK, "%s", err.text);
+    cr_assert(plan->nmodels == 2);
+    for (uint32_t i = 0; i < plan->nsteps; i++)
+        cr_assert(plan->steps[i].nsources <= 2);
+    plan_free(plan);
+    CHECK_LEAKS();
+}
+
 Test(stages, mistakes)
 {
     write_random("a", DTYPE_F32, 1);
