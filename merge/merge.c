@@ -208,7 +208,7 @@ static enum quern_status build(struct stages *s, const struct merge_request *req
     }
     assert(pl);
     for (uint32_t i = 0; i < pl->targets.count; i++)
-        TRY(fuse_step(&pl->steps[i], &p->arena, err));
+        TRY(in_file(err, req->recipe_path, fuse_step(&pl->steps[i], &p->arena, err)));
     p->steps = pl->steps;
     p->nsteps = pl->targets.count;
     return lay_out(pl, err);
