@@ -117,8 +117,12 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int usage_error(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints the error (and, with --json, the object on stdout) and returns the exit code. */
 int report_error(const struct cli *c, const struct quern_error *err);
-/* The same for many: the first nerrors of total. */
-int report_errors(const struct cli *c, const struct quern_error *errors, size_t nerrors,
+/* The same for many, nerrors of them shown out of total. */
+struct listed_error {
+    struct quern_error error;
+    size_t more; /* other tensors with the same error */
+};
+int report_errors(const struct cli *c, const struct listed_error *errors, size_t nerrors,
                   size_t total);
 /* One member of a JSON object; then the whole text on stdout. */
 void field_text(struct json_writer *w, const char *key, const char *value);

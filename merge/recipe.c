@@ -286,7 +286,7 @@ static void read_recipe(struct reader *d, const struct yaml_node *root)
     if (root->kind != YAML_IS_MAP) {
         reader_wrong(d, root, QUERN_EUSAGE, "recipe",
                      "the recipe is %s" WANT "expected keys such as merge_method and models",
-                     node_kind(root));
+                     yaml_is_null(root) ? "empty" : node_kind(root));
         return;
     }
     for (const struct yaml_node *n = root->first; n; n = n->next)
