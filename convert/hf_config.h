@@ -13,15 +13,15 @@
 struct hf_config {
     struct arena arena;
     const char *dir;
-    const char *path;              /* of config.json */
-    struct str model_type;         /* of the text model; empty when it does not say */
-    struct str architecture;       /* first of architectures; empty when there is none */
-    const struct json *root;       /* the whole file */
-    const struct json *text;       /* the part for the text model; root when there is none */
-    const struct json *rope;       /* rope_parameters, else rope_scaling, when it is an object */
-    struct json *file;             /* owned */
-    struct json *defaults;         /* owned: what the class fills in */
-    struct json *computed;         /* owned: what the class computes from other keys */
+    const char *path;        /* of config.json */
+    struct str model_type;   /* of the text model; empty when it does not say */
+    struct str architecture; /* first of architectures; empty when there is none */
+    const struct json *root; /* the whole file */
+    const struct json *text; /* the part for the text model; root when there is none */
+    const struct json *rope; /* rope_parameters, else rope_scaling, when it is an object */
+    struct json *file;       /* owned */
+    struct json *defaults;   /* owned: what the class fills in */
+    struct json *computed;   /* owned: what the class computes from other keys */
 };
 
 /* Reads dir/config.json. dir is not copied. Free with hf_config_close() whatever comes back.

@@ -7,11 +7,11 @@
 
 struct vocab_ask {
     const struct hf_config *config;
-    const char *dir;       /* the model's directory */
-    const char *arch;      /* general.architecture: "llama" */
-    struct str hf_arch;    /* the class that config.json names: "LlamaForCausalLM" */
-    const char *pre;       /* --pre NAME, or NULL */
-    uint64_t nrows;        /* of the token embedding; 0 when the model has none */
+    const char *dir;    /* the model's directory */
+    const char *arch;   /* general.architecture: "llama" */
+    struct str hf_arch; /* the class that config.json names: "LlamaForCausalLM" */
+    const char *pre;    /* --pre NAME, or NULL */
+    uint64_t nrows;     /* of the token embedding; 0 when the model has none */
 };
 
 /* Appends the tokenizer.* keys to metas, in the order they go into the file, and adds notes to the

@@ -41,6 +41,10 @@ struct source_kind {
      * read to *moved. Must give the same values wherever a read begins. */
     enum quern_status (*read)(const struct source *s, void *scratch, bool wide, uint64_t first,
                               size_t n, void *x, uint64_t *moved, struct quern_error *err);
+    /* For kinds that only move elements: the same elements, whole blocks of them in any number, as
+     * bytes of the tensor's type. NULL when the values must be computed. */
+    enum quern_status (*read_raw)(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,
+                                  uint64_t *moved, struct quern_error *err);
 };
 
 /* The same for any source, stored ones included. */

@@ -30,7 +30,8 @@ bool step_is_raw(const struct step *s)
     if (!s->op->raw || rounds_first(s))
         return false;
     for (unsigned k = 0; k < s->nsources; k++)
-        if (s->sources[k].kind || s->sources[k].tensor->dtype != s->dtype)
+        if ((s->sources[k].kind && !s->sources[k].kind->read_raw) ||
+            s->sources[k].tensor->dtype != s->dtype)
             return false;
     return true;
 }
@@ -44,7 +45,8 @@ static size_t fetch_bytes(const struct step *s)
 static size_t source_bytes(const struct step *s, unsigned k, uint64_t n)
 {
     const struct source *src = &s->sources[k];
-    return src->kind ? source_scratch_bytes(src, s->wide) : dtype_stored(src->tensor->dtype, n);
+    return src->kind && !step_is_raw(s) ? source_scratch_bytes(src, s->wide)
+                                        : dtype_stored(src->tensor->dtype, n);
 }
 
 size_t tile_bytes(const struct step *s, uint64_t n)
@@ -93,7 +95,7 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
     c->out = take(&at, dtype_stored(s->dtype, t->n));
     for (unsigned k = 0; k < s->nsources; k++) {
         c->raw[k] = take(&at, source_bytes(s, k, t->n));
-        if (s->sources[k].kind)
+        if (s->sources[k].kind && !step_is_raw(s))
             memset((void *)c->raw[k], 0, source_bytes(s, k, t->n));
     }
     if (s->importance)
@@ -118,8 +120,11 @@ static enum quern_status read_sources(const struct tile *t, struct cut *c, uint6
     for (unsigned k = 0; k < t->step->nsources; k++) {
         const struct source *src = &t->step->sources[k];
         const enum dtype d = src->tensor->dtype;
-        if (src->kind)
+        if (src->kind) {
+            if (c->is_raw)
+                TRY(src->kind->read_raw(src, t->first, t->n, (void *)c->raw[k], moved, err));
             continue;
+        }
         const size_t n = dtype_stored(d, t->n);
         const uint64_t at = src->tensor->offset + dtype_stored(d, t->first);
         const enum quern_status status =
