@@ -250,12 +250,13 @@ static enum quern_status encode_around_added(struct encoding *e, struct str text
         at = to;
         if (!token || inside_word(token, text, from, to))
             continue;
+        /* The next token is looked for behind the match itself, not behind the blanks it took. */
         widen(token, text, done, &from, &to);
-        const struct str before = {text.p + done, from - done};
+        const struct str before = {text.p + done, from > done ? from - done : 0};
         if (before.n)
             TRY(normalized ? encode_text(e, before) : encode_around_added(e, before, true));
         put_id(e, token->id);
-        done = at = to;
+        done = to;
     }
     const struct str rest = {text.p + done, text.n - done};
     if (rest.n == 0)
