@@ -183,34 +183,37 @@ struct stretches {
 
 static void add_stretch(struct stretches *l, size_t from, size_t to, bool match)
 {
-    if (to > from)
-        l->items[l->n++] = (struct stretch){from, to, match};
+    l->items[l->n++] = (struct stretch){from, to, match};
 }
 
-/* All stretches of s in order; each has a byte of its own, so s.n of them are enough. */
+/* All stretches of s in order. An empty match is a border too, but not right after a match. */
 static enum quern_status find_stretches(const struct split_step *step, struct str s,
                                         struct arena *arena, struct stretches *l,
                                         struct quern_error *err)
 {
-    *l = (struct stretches){ARENA_NEW(arena, struct stretch, s.n + 1), 0};
+    *l = (struct stretches){ARENA_NEW(arena, struct stretch, 2 * s.n + 3), 0};
     if (!l->items)
-        return fail_memory(err, s.n * sizeof *l->items);
+        return fail_memory(err, 2 * s.n * sizeof *l->items);
     size_t done = 0, from = 0, start, end;
-    for (bool found = true; found && from < s.n;) {
+    bool found = true, any = false;
+    while (from <= s.n) {
         TRY(pattern_find(step->pattern, s, from, &found, &start, &end, err));
         if (!found)
             break;
-        if (end > start) {
-            add_stretch(l, done, start, step->invert);
+        if (end > start || !any || start > done) {
+            if (start > done)
+                add_stretch(l, done, start, step->invert);
             add_stretch(l, start, end, !step->invert);
-            done = from = end;
-            continue;
+            done = end;
+            any = true;
         }
-        /* An empty match: go on with the next character. */
-        for (from = end + 1; from < s.n && ((unsigned char)s.p[from] & 0xC0) == 0x80;)
-            from++;
+        from = end;
+        if (end == start)
+            for (from++; from < s.n && ((unsigned char)s.p[from] & 0xC0) == 0x80;)
+                from++;
     }
-    add_stretch(l, done, s.n, step->invert);
+    if (done < s.n)
+        add_stretch(l, done, s.n, step->invert);
     return QUERN_OK;
 }
 
