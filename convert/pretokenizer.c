@@ -98,6 +98,8 @@ static enum quern_status read_split(struct steps_reader *r, const struct json *v
 
 static enum quern_status read_byte_level(struct steps_reader *r, const struct json *v)
 {
+    /* Letters as letters of their bytes: text that grows with every step, and nobody's way. */
+    r->known &= !r->p->letters;
     if (flag_or(v, "add_prefix_space", true))
         add_step(r, STEP_SPACE);
     if (flag_or(v, "use_regex", true))
