@@ -39,6 +39,11 @@ struct cli {
     struct values models, params, model_paths;
     bool no_model_card, mergekit_exact, allow_crimes;
     uint64_t seed;
+    /* convert */
+    const char *outtype, *model_name, *metadata, *pre;
+    bool vocab_only, text_only, no_tensor_first_split, print_supported;
+    uint64_t split_max_bytes;
+    unsigned split_max_tensors;
     /* check */
     bool sha256;
     /* imatrix */
@@ -159,6 +164,7 @@ extern volatile int stop_signal;
 
 int cmd_quantize(struct cli *c);
 int cmd_merge(struct cli *c);
+int cmd_convert(struct cli *c);
 int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_check(struct cli *c);

@@ -171,6 +171,7 @@ struct plan {
     struct side_file *sides;
     uint32_t nsides;
     bool force;
+    bool keep_ones; /* GGUF: trailing dimensions of 1 are written */
     struct model **models; /* the inputs */
     uint32_t nmodels;
     bool owns_models;
