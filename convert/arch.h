@@ -29,6 +29,16 @@ enum transform {
     CUT_BACK,      /* as many rows as there are tokens */
     SPLIT_KV_B,    /* rows [heads, k + v, rank]: k turned around per head, then v */
     TAKEN,         /* used already, by the architecture's extra() */
+    UNLESS_EMBEDDING, /* left out when it is the token embedding again */
+    UNLESS_ZERO,      /* left out when all zero, refused when not: there is no place for it */
+    ONCE,             /* left out when its new name is taken: the same in several places */
+    TWICE,            /* under two names */
+    NEG_EXP,          /* -exp(x) */
+    NEG_EXP_COLUMN,
+    COLUMN,      /* with a dimension of 1 at the end */
+    BY_GROUPS,   /* a vector as a matrix with a row for every group */
+    FLAT,        /* as a vector */
+    STACK_NAMED, /* one of named_members, rank is its place */
 };
 
 /* from: the name, in which {i} is a layer and {e} an expert or a head; a tensor of this name, or
@@ -87,17 +97,19 @@ struct architecture {
     const char *strip; /* what names may begin with and is taken off, blank between them */
     /* Tensors that are in no file, and keys that go before all others. */
     enum quern_status (*extra)(struct conversion *c, struct quern_error *err);
-    uint8_t expert_kinds;     /* that a layer with experts has; 0: three */
-    bool drop_layers_beyond;  /* layers past num_hidden_layers are left out (draft models) */
-    bool ignores_head_dim;    /* whatever config.json says of it */
-    bool lone_kv_head;        /* when config.json does not count the heads of keys */
-    bool old_norm_names;      /* gamma and beta are weight and bias */
+    uint8_t expert_kinds;    /* that a layer with experts has; 0: three */
+    bool drop_layers_beyond; /* layers past num_hidden_layers are left out (draft models) */
+    bool ignores_head_dim;   /* whatever config.json says of it */
+    bool lone_kv_head;       /* when config.json does not count the heads of keys */
+    bool old_norm_names;     /* gamma and beta are weight and bias */
+    uint8_t named_members;
+    const char *model_type;   /* only for this one, when not NULL */
     const char *takes_packed; /* quant_method of weights it can read, or NULL */
 };
 
 /* Ends with a NULL. */
 extern const struct architecture *const architectures[];
-const struct architecture *architecture_of_class(struct str hf_class);
+const struct architecture *architecture_of_class(struct str hf_class, struct str model_type);
 
 /* ---- common rows ---------------------------------------------------------------------------- */
 

@@ -19,6 +19,20 @@ static const struct key_rule cohere2_keys[] = {
     {.key = NULL}
 };
 
+/* Biases came with some checkpoints, though the model has none. */
+static const struct tensor_rule cohere2_biases[] = {
+    MAKE("model.layers.{i}.self_attn.q_proj.bias", "", UNLESS_ZERO),
+    MAKE("model.layers.{i}.self_attn.k_proj.bias", "", UNLESS_ZERO),
+    MAKE("model.layers.{i}.self_attn.v_proj.bias", "", UNLESS_ZERO),
+    MAKE("model.layers.{i}.self_attn.o_proj.bias", "", UNLESS_ZERO),
+    MAKE("model.layers.{i}.mlp.gate_proj.bias", "", UNLESS_ZERO),
+    MAKE("model.layers.{i}.mlp.up_proj.bias", "", UNLESS_ZERO),
+    MAKE("model.layers.{i}.mlp.down_proj.bias", "", UNLESS_ZERO),
+    MAKE("model.layers.{i}.input_layernorm.bias", "", UNLESS_ZERO),
+    MAKE("model.norm.bias", "", UNLESS_ZERO),
+    {.from = NULL}
+};
+
 static const struct tensor_rule glm4_tensors[] = {
     KEEP("model.layers.{i}.mlp.gate_up_proj", "blk.{i}.ffn_up"),
     KEEP("model.layers.{i}.post_self_attn_layernorm", "blk.{i}.post_attention_norm"),
@@ -80,8 +94,8 @@ const struct architecture arch_command_r = {
 const struct architecture arch_cohere2 = {
     .name = "cohere2",
     .classes = "Cohere2ForCausalLM",
-    .tensors = {plain_qk,  llama_tensors},
-    .keys = {base_keys, cohere2_keys },
+    .tensors = {cohere2_biases, plain_qk, llama_tensors},
+    .keys = {base_keys,              cohere2_keys             },
 };
 
 const struct architecture arch_glm4 = {

@@ -6,6 +6,7 @@
 
 /* X(name of the variable after arch_) */
 #define ARCH_LIST(X) \
+    X(mistral3)      \
     X(llama)         \
     X(smollm3)       \
     X(qwen2)         \
@@ -41,7 +42,12 @@
     X(minicpm)       \
     X(nemotron)      \
     X(seed_oss)      \
-    X(gpt_oss)
+    X(gpt_oss)       \
+    X(mamba)         \
+    X(mamba2)        \
+    X(rwkv7)         \
+    X(lfm2)          \
+    X(t5)
 
 #define X(name) extern const struct architecture arch_##name;
 ARCH_LIST(X)

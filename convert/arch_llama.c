@@ -125,7 +125,7 @@ const struct architecture arch_llama = {
     .name = "llama",
     .classes = "LlamaForCausalLM LLaMAForCausalLM MistralForCausalLM MixtralForCausalLM "
                "VLlama3ForCausalLM IQuestCoderForCausalLM LlamaModel LlavaForConditionalGeneration "
-               "VoxtralForConditionalGeneration",
+               "VoxtralForConditionalGeneration Mistral3ForConditionalGeneration",
     .tensors = {permuted_qk, mixtral_experts, llama_tensors},
     .keys = {base_keys,   vocab_size_key,  rope_dims_key},
     .extra = llama3_rope_factors,
@@ -368,4 +368,39 @@ const struct architecture arch_seed_oss = {
     .classes = "SeedOssForCausalLM",
     .tensors = {plain_qk,       seed_norms, llama_tensors},
     .keys = {base_keys},
+};
+
+static KEY_MAKER(make_mistral3_log_multiplier)
+{
+    double n;
+    (void)err;
+    if (json_f64(json_get(c->config.rope, "mscale_all_dim"), &n))
+        *v = (struct key_value){.kind = VALUE_NUMBER, .number = n};
+    return QUERN_OK;
+}
+
+static KEY_MAKER(make_mistral3_temperature)
+{
+    double n;
+    (void)err;
+    if (json_f64(json_get(c->config.rope, "llama_4_scaling_beta"), &n))
+        *v = (struct key_value){.kind = VALUE_NUMBER, .number = n};
+    return QUERN_OK;
+}
+
+static const struct key_rule mistral3_keys[] = {
+    {.key = "rope.scaling.yarn_log_multiplier",
+     .type = META_F32,
+     .make = make_mistral3_log_multiplier},
+    {.key = "attention.temperature_scale",      .type = META_F32, .make = make_mistral3_temperature},
+    {.key = NULL     }
+};
+
+const struct architecture arch_mistral3 = {
+    .name = "mistral3",
+    .classes = "Ministral3ForCausalLM Mistral3ForConditionalGeneration",
+    .model_type = "ministral3",
+    .tensors = {permuted_qk,    llama_tensors},
+    .keys = { base_keys, vocab_size_key, rope_dims_key, mistral3_keys},
+    .extra = llama3_rope_factors,
 };

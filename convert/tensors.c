@@ -236,8 +236,17 @@ static bool same_stack(const struct stack *s, const struct match *m)
 {
     if (s->layer != m->layer)
         return false;
-    return m->rule->transform == STACK_EXPERTS ? s->kinds[0]->transform == STACK_EXPERTS
-                                               : s->kinds[0] == m->rule;
+    return m->rule->transform == STACK_EXPERTS || m->rule->transform == STACK_NAMED
+               ? s->kinds[0]->transform == m->rule->transform
+               : s->kinds[0] == m->rule;
+}
+
+static uint64_t size_of_stack(const struct conversion *c, enum transform how)
+{
+    return how == STACK_EXPERTS   ? c->nexperts
+           : how == STACK_NAMED   ? c->arch->named_members
+           : how == STACK_Q_HEADS ? c->nheads
+                                  : c->nkv_heads;
 }
 
 static enum quern_status new_stack(struct conversion *c, struct stacks *all, const struct match *m,
@@ -245,9 +254,7 @@ static enum quern_status new_stack(struct conversion *c, struct stacks *all, con
 {
     const bool experts = m->rule->transform == STACK_EXPERTS;
     const unsigned nkinds = !experts ? 1 : c->arch->expert_kinds ? c->arch->expert_kinds : 3;
-    const uint64_t size = experts                               ? c->nexperts
-                          : m->rule->transform == STACK_Q_HEADS ? c->nheads
-                                                                : c->nkv_heads;
+    const uint64_t size = size_of_stack(c, m->rule->transform);
     if (size == 0 || size > c->model->ntensors)
         return fail(err, QUERN_EFORMAT, "hparam",
                     "config.json gives %" PRIu64 " %s" WANT "expected as many as there are tensors",
@@ -293,14 +300,16 @@ static enum quern_status stack_member(struct conversion *c, struct stacks *all,
             s = &all->items[i - 1];
     if (!s)
         TRY(new_stack(c, all, m, &s, err));
-    const unsigned kind = m->rule->rank;
-    if (kind >= s->nkinds || m->member >= s->size || s->members[kind * s->size + m->member])
+    const bool by_name = m->rule->transform == STACK_NAMED;
+    const unsigned kind = by_name ? 0 : m->rule->rank;
+    const uint64_t member = by_name ? m->rule->rank : m->member;
+    if (kind >= s->nkinds || member >= s->size || s->members[kind * s->size + member])
         return fail(err, QUERN_EFORMAT, "hparam",
                     "it is number %" PRIu64 " of its layer" WANT "config.json says there are "
                     "%" PRIu64,
-                    m->member, s->size);
+                    member, s->size);
     s->kinds[kind] = m->rule;
-    s->members[kind * s->size + m->member] = t;
+    s->members[kind * s->size + member] = t;
     return ++s->count == s->nkinds * s->size ? finish_stack(c, s, err) : QUERN_OK;
 }
 
@@ -320,6 +329,59 @@ static enum quern_status check_stacks(const struct stacks *all, struct quern_err
     return QUERN_OK;
 }
 
+/* ---- tensors whose bytes decide -----------------------------------------------------------------
+ */
+
+#define LOOK_BYTES 65536u
+
+static enum quern_status tensor_is_zero(struct model *m, const struct tensor *t, bool *zero,
+                                        struct quern_error *err)
+{
+    uint8_t buf[4096];
+    *zero = true;
+    for (uint64_t at = 0; at < t->nbytes && *zero;) {
+        const size_t n = t->nbytes - at < sizeof buf ? (size_t)(t->nbytes - at) : sizeof buf;
+        TRY(model_pread(m, t->file, buf, n, t->offset + at, err));
+        for (size_t i = 0; i < n; i++)
+            *zero &= buf[i] == 0;
+        at += n;
+    }
+    return QUERN_OK;
+}
+
+static enum quern_status same_bytes(struct model *m, const struct tensor *a, const struct tensor *b,
+                                    uint8_t *buf, bool *same, struct quern_error *err)
+{
+    for (uint64_t at = 0; at < a->nbytes && *same;) {
+        const size_t n = a->nbytes - at < LOOK_BYTES ? (size_t)(a->nbytes - at) : LOOK_BYTES;
+        TRY(model_pread(m, a->file, buf, n, a->offset + at, err));
+        TRY(model_pread(m, b->file, buf + LOOK_BYTES, n, b->offset + at, err));
+        *same = memcmp(buf, buf + LOOK_BYTES, n) == 0;
+        at += n;
+    }
+    return QUERN_OK;
+}
+
+/* Checkpoints with one matrix for both ends may hold it twice. */
+static enum quern_status is_embedding_again(struct conversion *c, const struct tensor *head,
+                                            bool *same, struct quern_error *err)
+{
+    const struct tensor *t = NULL;
+    *same = false;
+    for (uint32_t i = 0; i < c->nsteps && !t; i++)
+        if (str_is(c->steps[i].name, "token_embd.weight"))
+            t = c->steps[i].sources[0].tensor;
+    if (!t || t->dtype != head->dtype || t->nbytes != head->nbytes || t->ndims != head->ndims)
+        return QUERN_OK;
+    uint8_t *buf = malloc(2 * LOOK_BYTES);
+    if (!buf)
+        return fail_memory(err, 2 * LOOK_BYTES);
+    *same = true;
+    const enum quern_status s = same_bytes(c->model, t, head, buf, same, err);
+    free(buf);
+    return s;
+}
+
 /* ---- all tensors ------------------------------------------------------------------------------
  */
 
@@ -327,17 +389,51 @@ struct unknown {
     struct name_list unmapped, other_senses;
 };
 
+static bool is_stacked(enum transform how)
+{
+    return how == STACK_EXPERTS || how == STACK_NAMED || how == STACK_Q_HEADS ||
+           how == STACK_K_HEADS;
+}
+
+/* Why a tensor that has a place is not written all the same; *why stays NULL when it is. */
+static enum quern_status look_inside(struct conversion *c, const struct match *m,
+                                     const struct tensor *t, const char **why,
+                                     struct quern_error *err)
+{
+    bool same;
+    if (m->rule->transform == UNLESS_EMBEDDING) {
+        TRY(is_embedding_again(c, t, &same, err));
+        *why = same ? "it is the token embedding again" : NULL;
+    } else if (m->rule->transform == UNLESS_ZERO) {
+        TRY(tensor_is_zero(c->model, t, &same, err));
+        *why = "it is all zero";
+        if (!same)
+            return in_tensor(err, t->name,
+                             fail(err, QUERN_EUNSUPPORTED, "bias",
+                                  "it is not all zero" WANT "llama.cpp has no such bias in %s",
+                                  c->arch->name));
+    } else if (m->rule->transform == ONCE) {
+        for (uint32_t i = 0; i < c->nsteps && !*why; i++)
+            if (str_starts(c->steps[i].name, m->rule->to))
+                *why = "the same tensor under another name is used";
+    }
+    return QUERN_OK;
+}
+
 static enum quern_status use_tensor(struct conversion *c, struct stacks *all, const struct match *m,
                                     const struct tensor *t, struct quern_error *err)
 {
+    const char *why = NULL;
     if (m->has_layer && c->arch->drop_layers_beyond && m->layer >= c->nlayers)
         return plan_drop(c->plan, t->name, "its layer is beyond num_hidden_layers", err);
     if (m->rule->transform == TAKEN)
         return QUERN_OK;
     if (m->rule->transform == LEFT_OUT)
         return plan_drop(c->plan, t->name, "GGUF has no place for it", err);
-    if (m->rule->transform == STACK_EXPERTS || m->rule->transform == STACK_Q_HEADS ||
-        m->rule->transform == STACK_K_HEADS)
+    TRY(look_inside(c, m, t, &why, err));
+    if (why)
+        return plan_drop(c->plan, t->name, why, err);
+    if (is_stacked(m->rule->transform))
         return in_tensor(err, t->name, stack_member(c, all, m, t, err));
     const char *to = with_layer(&c->plan->arena, m->rule->to, m->layer);
     if (!to)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "conversion.h"
+#include "core/smath.h"
 #include "gather.h"
 
 /* ---- functions of single values ---------------------------------------------------------------
@@ -16,6 +17,15 @@ static void add_one(const struct piece *p, const void *const x[], void *y)
         to[i] = from[i] + 1.0f;
 }
 
+static void neg_exp(const struct piece *p, const void *const x[], void *y)
+{
+    const float *from = x[0];
+    float *to = y;
+    for (size_t i = 0; i < p->n; i++)
+        to[i] = -(float)strict_exp((double)from[i]);
+}
+
+static const struct op op_neg_exp = {.name = "-exp", .apply = neg_exp};
 static const struct op op_add_one = {.name = "adding one", .apply = add_one};
 
 /* ---- shapes -----------------------------------------------------------------------------------
@@ -325,6 +335,24 @@ static enum quern_status squeeze(struct work *w, struct quern_error *err)
     return reshape(w, dims, n, &op_copy, err);
 }
 
+static enum quern_status column(struct work *w, const struct op *op, struct quern_error *err)
+{
+    uint64_t dims[MAX_DIMS + 1];
+    memcpy(dims, w->t->dims, w->t->ndims * sizeof *dims);
+    dims[w->t->ndims] = 1;
+    return reshape(w, dims, w->t->ndims + 1u, op, err);
+}
+
+static enum quern_status by_groups(struct work *w, struct quern_error *err)
+{
+    uint64_t n = 1;
+    hf_u64(&w->c->config, "n_groups", &n);
+    if (n == 0 || w->t->nelems % n != 0)
+        return wrong_shape(w->t, n, "n_groups", err);
+    const uint64_t dims[2] = {n, w->t->nelems / n};
+    return reshape(w, dims, 2, &op_copy, err);
+}
+
 static enum quern_status turn(struct work *w, struct quern_error *err)
 {
     struct source *s = ARENA_NEW(arena_of(w), struct source, 1);
@@ -370,6 +398,24 @@ static enum quern_status transform(struct work *w, enum transform how, struct qu
         return cut_front(w, err);
     case CUT_BACK:
         return cut_back(w, err);
+    case TWICE:
+        TRY(emit(w, w->from, &op_copy, err));
+        return emit(w, w->from, &op_copy, err);
+    case NEG_EXP:
+        return emit(w, w->from, &op_neg_exp, err);
+    case NEG_EXP_COLUMN:
+        return column(w, &op_neg_exp, err);
+    case COLUMN:
+        return column(w, &op_copy, err);
+    case BY_GROUPS:
+        return by_groups(w, err);
+    case FLAT:
+        return reshape(w, &w->t->nelems, 1, &op_copy, err);
+    case UNLESS_EMBEDDING:
+    case UNLESS_ZERO:
+    case ONCE:
+        return emit(w, w->from, &op_copy, err);
+    case STACK_NAMED:
     case STACK_EXPERTS:
     case STACK_Q_HEADS:
     case STACK_K_HEADS:
