@@ -69,7 +69,8 @@ struct measure_need {
  * chunk; it is cleared before the first piece of each. */
 struct piece {
     const struct step *step;
-    void *state;             /* the step's, written by combine only */
+    void *state;             /* the step's, written by combine; by measure only what one piece alone
+                              * writes and nothing reads before the pass is over */
     void *carry;             /* this worker's, carry_bytes */
     void *fetched;           /* this worker's, fetch_bytes */
     uint64_t chunk;          /* index of the chunk */
@@ -131,11 +132,12 @@ struct step {
      * nmats the matrices (product of all but the last two dimensions). */
     const struct imatrix_entry *importance;
     uint64_t nelems, nbytes;
-    uint32_t file;   /* output file */
-    uint64_t offset; /* absolute in it */
-    bool fallback;   /* stored type is not the wanted one because of the row length */
-    uint8_t wanted;  /* that type */
-    bool stats;      /* set by plan_run(): measure what encoding loses */
+    uint32_t file;      /* output file */
+    uint64_t offset;    /* absolute in it */
+    bool fallback;      /* stored type is not the wanted one because of the row length */
+    uint8_t wanted;     /* that type */
+    bool stats;         /* set by plan_run(): measure what encoding loses */
+    const char *detail; /* for a dry run: sources and parameters in words; or NULL */
 };
 
 /* Bytes of a file that are neither its header nor a tensor. */

@@ -22,6 +22,7 @@ struct override {
 struct retype {
     struct plan *plan;
     const struct model *donor;
+    const struct meta_list *metas;
     const struct quern_quantize *q;
     struct str arch;
     struct mix mix;
@@ -234,12 +235,21 @@ static bool first_value(const struct meta *k, uint64_t *v)
     return meta_u64(&first, v);
 }
 
+/* A key as the planner has set it, which need not be as the donor has it. */
+static const struct meta *find_key(const struct retype *r, const char *key)
+{
+    for (uint32_t i = 0; r->metas && i < r->metas->count; i++)
+        if (str_is(r->metas->items[i].key, key))
+            return &r->metas->items[i];
+    return model_meta(r->donor, key);
+}
+
 static bool hparam(const struct retype *r, const char *name, bool if_in_file, uint32_t *out)
 {
     char key[256];
     uint64_t v;
     snprintf(key, sizeof key, "%.*s.%s", (int)(r->arch.n < 128 ? r->arch.n : 128), r->arch.p, name);
-    const struct meta *k = model_meta(r->donor, key);
+    const struct meta *k = find_key(r, key);
     const char *given = overridden(r, key);
     if (given && strncmp(given, "int:", 4) == 0 && (k ? k->type != META_ARRAY : !if_in_file)) {
         *out = (uint32_t)strtoll(given + 4, NULL, 10);
@@ -529,7 +539,7 @@ enum quern_status plan_retype_gguf(struct plan *p, const struct model *donor,
                                    const struct quern_quantize *q, struct meta_list *metas,
                                    struct quern_error *err)
 {
-    struct retype r = {.plan = p, .donor = donor, .q = q};
+    struct retype r = {.plan = p, .donor = donor, .metas = metas, .q = q};
     const enum quern_status s = retype(&r, metas, err);
     for (size_t i = 0; i < r.noverrides; i++)
         pattern_free(r.overrides[i].pattern);
