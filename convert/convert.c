@@ -137,8 +137,7 @@ static enum quern_status arch_keys(struct conversion *c, struct quern_error *err
 static enum quern_status all_keys(struct conversion *c, struct quern_error *err)
 {
     TRY(convert_metadata(c, err));
-    if (!c->request->vocab_only)
-        TRY(arch_keys(c, err));
+    TRY(arch_keys(c, err));
     if (!keys_put_u32(&c->keys, "general.quantization_version", 2))
         return fail_memory(err, sizeof(struct meta));
     for (uint32_t i = 0; i < c->vocab_keys.count; i++)
@@ -153,9 +152,10 @@ static enum quern_status all_keys(struct conversion *c, struct quern_error *err)
 static enum quern_status all_steps(struct conversion *c, struct quern_error *err)
 {
     struct plan *p = c->plan;
-    if (c->arch->extra)
+    if (!c->request->vocab_only && c->arch->extra)
         TRY(c->arch->extra(c, err));
-    TRY(convert_tensors(c, err));
+    if (!c->request->vocab_only)
+        TRY(convert_tensors(c, err));
     TRY(convert_choose_types(c, err));
     p->steps = ARENA_NEW(&p->arena, struct step, c->nsteps + 1);
     if (!p->steps)
@@ -168,7 +168,46 @@ static enum quern_status all_steps(struct conversion *c, struct quern_error *err
 /* ---- output
  * -------------------------------------------------------------------------------------- */
 
-/* What the converter would have written, as far as llama-quantize's rules ask for it. */
+/* Where llama-quantize's rules do not apply, --override-kv still does. */
+static enum quern_status override_keys(struct conversion *c, struct quern_error *err)
+{
+    const struct quern_quantize *q = c->request->quantize;
+    if (q && q->imatrix)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--imatrix has no meaning for type %s" WANT
+                    "expected a type that quern quantize makes",
+                    quoted(str_from(c->request->type)).text);
+    return q ? gguf_override_keys(c->plan, q, &c->keys, err) : QUERN_OK;
+}
+
+/* A model without data, as the converter would have written it: what llama-quantize's rules ask. */
+static enum quern_status fill_donor(const struct conversion *c, struct model *donor,
+                                    struct quern_error *err)
+{
+    bool fresh;
+    uint32_t existing;
+    donor->format = MODEL_GGUF;
+    for (uint32_t i = 0; i < c->keys.count; i++) {
+        struct meta *m = model_new_meta(donor);
+        if (!m)
+            return fail_memory(err, sizeof *m);
+        *m = c->keys.items[i];
+        if (!name_table_add(&donor->meta_index, m->key, i, model_meta_key, donor, &fresh,
+                            &existing))
+            return fail_memory(err, sizeof *m);
+    }
+    for (uint32_t i = 0; i < c->plan->nsteps; i++) {
+        struct tensor *t = model_new_tensor(donor);
+        if (!t)
+            return fail_memory(err, sizeof *t);
+        *t = *c->plan->steps[i].sources[0].tensor;
+        t->name = c->plan->steps[i].name;
+        if (!name_table_add(&donor->index, t->name, i, model_tensor_name, donor, &fresh, &existing))
+            return fail_memory(err, sizeof *t);
+    }
+    return QUERN_OK;
+}
+
 static enum quern_status quantize_steps(struct conversion *c, struct quern_error *err)
 {
     struct model *donor;
@@ -176,29 +215,62 @@ static enum quern_status quantize_steps(struct conversion *c, struct quern_error
     if (c->request->quantize)
         q = *c->request->quantize;
     q.type = c->request->type;
-    TRY(model_new(c->model->path, 0, &donor, err));
-    enum quern_status s = QUERN_OK;
-    for (uint32_t i = 0; i < c->keys.count && s == QUERN_OK; i++) {
-        struct meta *m = model_new_meta(donor);
-        bool fresh;
-        uint32_t existing;
-        if (m)
-            *m = c->keys.items[i];
-        if (!m || !name_table_add(&donor->meta_index, m->key, donor->nmetas - 1, model_meta_key,
-                                  donor, &fresh, &existing))
-            s = fail_memory(err, sizeof *m);
-    }
     for (uint32_t i = 0; i < c->plan->nsteps; i++)
         c->plan->steps[i].round_dtype = c->plan->steps[i].dtype;
+    TRY(model_new(c->model->path, 0, &donor, err));
+    enum quern_status s = fill_donor(c, donor, err);
     if (s == QUERN_OK)
         s = plan_retype_gguf(c->plan, donor, &q, &c->keys, err);
     model_close(donor);
     return s;
 }
 
+/* A file is closed when the next tensor would be one too many, or its bytes too much. */
+static uint32_t assign_shards(const struct conversion *c, uint32_t *shard_of)
+{
+    const struct convert_request *r = c->request;
+    uint64_t count = 0, nbytes = 0;
+    uint32_t shard = r->no_tensor_first_split;
+    for (uint32_t i = 0; i < c->plan->nsteps; i++) {
+        const uint64_t n = c->plan->steps[i].nbytes;
+        if (count > 0 && ((r->split_max_tensors && count >= r->split_max_tensors) ||
+                          (r->split_max_bytes && nbytes + n > r->split_max_bytes))) {
+            shard++;
+            count = nbytes = 0;
+        }
+        shard_of[i] = shard;
+        count++;
+        nbytes += n;
+    }
+    return shard + 1;
+}
+
 static enum quern_status lay_out(struct conversion *c, struct quern_error *err)
 {
-    return layout_gguf(c->plan, c->request->output, &c->keys, GGUF_DEFAULT_ALIGNMENT, err);
+    const struct convert_request *r = c->request;
+    struct plan *p = c->plan;
+    uint64_t alignment;
+    TRY(gguf_alignment_of(&c->keys, &alignment, err));
+    if (!r->split_max_tensors && !r->split_max_bytes)
+        return layout_gguf(p, r->output, &c->keys, alignment, err);
+    uint32_t *shard_of = ARENA_NEW(&p->arena, uint32_t, p->nsteps + 1);
+    if (!shard_of)
+        return fail_memory(err, p->nsteps * sizeof *shard_of);
+    TRY(plan_size_steps(p, err));
+    const uint32_t nshards = assign_shards(c, shard_of);
+    const struct str out = str_from(r->output);
+    if (nshards > MAX_SHARDS)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "that would be %" PRIu32 " files" WANT "expected at most %u", nshards,
+                    MAX_SHARDS);
+    const size_t n = str_ends(out, ".gguf") ? out.n - 5 : out.n;
+    const char *prefix = arena_printf(&p->arena, "%.*s", (int)n, r->output);
+    const char *name = arena_printf(&p->arena, "%s.gguf", prefix);
+    if (!prefix || !name)
+        return fail_memory(err, out.n);
+    if (nshards == 1)
+        return layout_gguf(p, name, &c->keys, alignment, err);
+    return layout_gguf_split(p, prefix, &c->keys, alignment, shard_of, nshards, err);
 }
 
 static enum quern_status check_input(const struct model *m, struct quern_error *err)
@@ -231,8 +303,7 @@ static enum quern_status build(struct conversion *c, struct quern_error *err)
     TRY(all_steps(c, err));
     TRY(all_keys(c, err));
     c->plan->keep_ones = !quantizes;
-    if (quantizes)
-        TRY(quantize_steps(c, err));
+    TRY(quantizes ? quantize_steps(c, err) : override_keys(c, err));
     return lay_out(c, err);
 }
 

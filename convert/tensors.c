@@ -171,6 +171,7 @@ enum quern_status convert_add_step(struct conversion *c, struct str name,
         c->step_capacity = capacity;
     }
     c->steps[c->nsteps++] = (struct step){.name = name,
+                                          .matrix_name = name,
                                           .dims = source->tensor->dims,
                                           .ndims = source->tensor->ndims,
                                           .dtype = source->tensor->dtype,

@@ -115,8 +115,9 @@ double fold_records(const double *records, uint64_t nrecords, size_t ncolumns, s
 void fold_errors(const struct error_sums *records, uint64_t nrecords, struct error_sums *out);
 
 struct step {
-    struct str name;      /* of the output tensor */
-    const uint64_t *dims; /* outermost first */
+    struct str name;        /* of the output tensor */
+    struct str matrix_name; /* what an importance matrix calls it; empty: the name of its source */
+    const uint64_t *dims;   /* outermost first */
     uint8_t ndims;
     uint8_t dtype;       /* stored type of the output */
     uint8_t round_dtype; /* values are rounded to this type first when it differs from dtype and is
@@ -173,7 +174,7 @@ struct plan {
     struct side_file *sides;
     uint32_t nsides;
     bool force;
-    bool keep_ones; /* GGUF: trailing dimensions of 1 are written */
+    bool keep_ones;        /* GGUF: trailing dimensions of 1 are written */
     struct model **models; /* the inputs */
     uint32_t nmodels;
     bool owns_models;
