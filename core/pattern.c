@@ -14,17 +14,15 @@ struct pattern {
     pcre2_match_context *context;
 };
 
-enum quern_status pattern_new(struct str text, struct pattern **out, struct quern_error *err)
+static enum quern_status compile(struct str text, uint32_t flags, struct pattern **out,
+                                 struct quern_error *err)
 {
     int code;
     PCRE2_SIZE at;
     struct pattern *p = calloc(1, sizeof *p);
     if (!p)
         return fail_memory(err, sizeof *p);
-    p->code = pcre2_compile((PCRE2_SPTR)text.p, text.n,
-                            PCRE2_ALT_BSUX | PCRE2_ALLOW_EMPTY_CLASS | PCRE2_MATCH_UNSET_BACKREF |
-                                PCRE2_DOLLAR_ENDONLY,
-                            &code, &at, NULL);
+    p->code = pcre2_compile((PCRE2_SPTR)text.p, text.n, flags, &code, &at, NULL);
     if (!p->code) {
         char why[128] = "";
         pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
@@ -40,6 +38,72 @@ enum quern_status pattern_new(struct str text, struct pattern **out, struct quer
     }
     pcre2_set_match_limit(p->context, MATCH_LIMIT);
     *out = p;
+    return QUERN_OK;
+}
+
+enum quern_status pattern_new(struct str text, struct pattern **out, struct quern_error *err)
+{
+    return compile(text,
+                   PCRE2_ALT_BSUX | PCRE2_ALLOW_EMPTY_CLASS | PCRE2_MATCH_UNSET_BACKREF |
+                       PCRE2_DOLLAR_ENDONLY,
+                   out, err);
+}
+
+static enum quern_status no_counterpart(struct str text, struct quern_error *err)
+{
+    return fail(err, QUERN_EUNSUPPORTED, "pattern", "pattern '%s' combines sets of characters",
+                quoted(text).text);
+}
+
+/* A set within a set is their union in Oniguruma, and plain brackets here: the inner brackets go.
+ * out has room for text. */
+static enum quern_status flatten_sets(struct str text, struct str *out, char *to,
+                                      struct quern_error *err)
+{
+    size_t n = 0, depth = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        const char c = text.p[i], next = i + 1 < text.n ? text.p[i + 1] : '\0';
+        if (c == '\\' && i + 1 < text.n) {
+            to[n++] = c;
+            to[n++] = text.p[++i];
+            continue;
+        }
+        if (depth > 0 && ((c == '&' && next == '&') || (c == '[' && (next == '^' || next == ':'))))
+            return no_counterpart(text, err);
+        const bool opens = c == '[', closes = c == ']' && depth > 0;
+        if (!(opens && depth > 0) && !(closes && depth > 1))
+            to[n++] = c;
+        depth = opens ? depth + 1 : closes ? depth - 1 : depth;
+    }
+    *out = (struct str){to, n};
+    return QUERN_OK;
+}
+
+enum quern_status pattern_new_text(struct str text, struct pattern **out, struct quern_error *err)
+{
+    struct str flat;
+    char *room = malloc(text.n + 1);
+    if (!room)
+        return fail_memory(err, text.n + 1);
+    enum quern_status s = flatten_sets(text, &flat, room, err);
+    if (s == QUERN_OK)
+        s = compile(flat, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, out, err);
+    free(room);
+    return s;
+}
+
+enum quern_status pattern_find(const struct pattern *p, struct str s, size_t from, bool *found,
+                               size_t *start, size_t *end, struct quern_error *err)
+{
+    const int n = pcre2_match(p->code, (PCRE2_SPTR)s.p, s.n, from, 0, p->match, p->context);
+    if (n < 0 && n != PCRE2_ERROR_NOMATCH)
+        return fail(err, QUERN_EUSAGE, "pattern", "a pattern takes too long on a short text");
+    *found = n >= 0;
+    if (*found) {
+        const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(p->match);
+        *start = ends[0];
+        *end = ends[1];
+    }
     return QUERN_OK;
 }
 
