@@ -5,6 +5,7 @@
 #include "arch_lists.h"
 #include "conversion.h"
 #include "core/smath.h"
+#include "meta_array.h"
 
 /* clang-format off */
 
@@ -267,7 +268,7 @@ static enum quern_status phi3_factors(struct conversion *c, struct quern_error *
                             "expected su, longrope or yarn, with both lengths of contexts",
                             quoted(type).text));
     const char *key = arena_printf(&c->plan->arena, "%s.rope.scaling.attn_factor", c->arch->name);
-    if (!key || !keys_put_f32(&c->keys, key, factor))
+    if (!key || !meta_list_put_f32(&c->keys, key, (float)factor))
         return fail_memory(err, 64);
     const uint64_t n = (uint64_t)dims.number / 2;
     TRY(put_factors(c, "long_factor", "rope_factors_long.weight", n, err));

@@ -56,14 +56,6 @@ enum quern_status convert_choose_types(struct conversion *c, struct quern_error 
 /* ---- keys.c */
 enum quern_status convert_put_keys(struct conversion *c, const struct key_rule *rules,
                                    struct quern_error *err);
-/* Like meta_list_set_*, but a key that is there keeps its place. */
-bool keys_put(struct meta_list *l, struct meta k);
-bool keys_put_u32(struct meta_list *l, const char *key, uint32_t v);
-bool keys_put_i32(struct meta_list *l, const char *key, int32_t v);
-bool keys_put_f32(struct meta_list *l, const char *key, double v);
-bool keys_put_bool(struct meta_list *l, const char *key, bool v);
-bool keys_put_text(struct meta_list *l, const char *key, struct str v);
-bool keys_put_texts(struct meta_list *l, const char *key, const struct str *items, uint64_t n);
 uint32_t convert_file_type(const struct conversion *c);
 
 /* ---- metadata.c */

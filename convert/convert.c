@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "conversion.h"
+#include "meta_array.h"
 #include "pipeline/retype.h"
 #include "quant/mix.h"
 #include "vocab.h"
@@ -138,10 +139,10 @@ static enum quern_status all_keys(struct conversion *c, struct quern_error *err)
 {
     TRY(convert_metadata(c, err));
     TRY(arch_keys(c, err));
-    if (!keys_put_u32(&c->keys, "general.quantization_version", 2))
+    if (!meta_list_put_u32(&c->keys, "general.quantization_version", 2))
         return fail_memory(err, sizeof(struct meta));
     for (uint32_t i = 0; i < c->vocab_keys.count; i++)
-        if (!keys_put(&c->keys, c->vocab_keys.items[i]))
+        if (!meta_list_put(&c->keys, c->vocab_keys.items[i]))
             return fail_memory(err, sizeof(struct meta));
     return QUERN_OK;
 }
@@ -297,7 +298,7 @@ static enum quern_status build(struct conversion *c, struct quern_error *err)
     TRY(refuse_packed(c, err));
     read_numbers(c);
     TRY(plan_add_model(c->plan, c->model, err));
-    if (!keys_put_text(&c->keys, "general.architecture", str_from(c->arch->name)))
+    if (!meta_list_put_string(&c->keys, "general.architecture", str_from(c->arch->name)))
         return fail_memory(err, sizeof(struct meta));
     TRY(read_vocab(c, err));
     TRY(all_steps(c, err));

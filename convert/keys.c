@@ -5,98 +5,7 @@
 
 #include "conversion.h"
 #include "core/yaml.h"
-
-/* ---- the list of keys --------------------------------------------------------------------------
- */
-
-bool keys_put(struct meta_list *l, struct meta k)
-{
-    for (uint32_t i = 0; i < l->count; i++) {
-        if (!str_eq(l->items[i].key, k.key))
-            continue;
-        k.key = l->items[i].key;
-        k.value = arena_str(l->arena, k.value);
-        l->items[i] = k;
-        return k.value.p != NULL;
-    }
-    return meta_list_set(l, k);
-}
-
-static bool put_bytes(struct meta_list *l, const char *key, enum meta_type type, const void *p,
-                      size_t n)
-{
-    return keys_put(l, (struct meta){
-                           .key = str_from(key), .value = {p, n},
-                                .type = (uint8_t)type
-    });
-}
-
-bool keys_put_u32(struct meta_list *l, const char *key, uint32_t v)
-{
-    const uint8_t b[4] = {(uint8_t)v, (uint8_t)(v >> 8), (uint8_t)(v >> 16), (uint8_t)(v >> 24)};
-    return put_bytes(l, key, META_U32, b, sizeof b);
-}
-
-static bool put_4_bytes(struct meta_list *l, const char *key, enum meta_type type, uint32_t v)
-{
-    const uint8_t b[4] = {(uint8_t)v, (uint8_t)(v >> 8), (uint8_t)(v >> 16), (uint8_t)(v >> 24)};
-    return put_bytes(l, key, type, b, sizeof b);
-}
-
-bool keys_put_f32(struct meta_list *l, const char *key, double v)
-{
-    const float f = (float)v;
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    return put_4_bytes(l, key, META_F32, bits);
-}
-
-bool keys_put_i32(struct meta_list *l, const char *key, int32_t v)
-{
-    return put_4_bytes(l, key, META_I32, (uint32_t)v);
-}
-
-bool keys_put_bool(struct meta_list *l, const char *key, bool v)
-{
-    const uint8_t b = v;
-    return put_bytes(l, key, META_BOOL, &b, 1);
-}
-
-bool keys_put_text(struct meta_list *l, const char *key, struct str v)
-{
-    return v.n == 0 || put_bytes(l, key, META_STRING, v.p, v.n);
-}
-
-static void put_u64(uint8_t *to, uint64_t v)
-{
-    for (int k = 0; k < 8; k++)
-        to[k] = (uint8_t)(v >> (8 * k));
-}
-
-bool keys_put_texts(struct meta_list *l, const char *key, const struct str *items, uint64_t n)
-{
-    size_t nbytes = 0;
-    if (n == 0)
-        return true;
-    for (uint64_t i = 0; i < n; i++)
-        nbytes += 8 + items[i].n;
-    uint8_t *p = arena_alloc(l->arena, nbytes), *at = p;
-    if (!p)
-        return false;
-    for (uint64_t i = 0; i < n; i++) {
-        put_u64(at, items[i].n);
-        if (items[i].n)
-            memcpy(at + 8, items[i].p, items[i].n);
-        at += 8 + items[i].n;
-    }
-    return keys_put(l, (struct meta){
-                           .key = str_from(key),
-                           .value = {(const char *)p, nbytes},
-                           .count = n,
-                           .type = META_ARRAY,
-                           .item_type = META_STRING
-    });
-}
+#include "meta_array.h"
 
 /* ---- values of config.json ----------------------------------------------------------------------
  */
@@ -194,7 +103,7 @@ static enum quern_status put_list(struct conversion *c, const struct key_rule *r
         .type = META_ARRAY,
         .item_type = bools ? META_BOOL : META_I32
     };
-    return keys_put(&c->keys, m) ? QUERN_OK : fail_memory(err, m.value.n);
+    return meta_list_put(&c->keys, m) ? QUERN_OK : fail_memory(err, m.value.n);
 }
 
 static enum quern_status put_value(struct conversion *c, const struct key_rule *r, const char *key,
@@ -208,22 +117,22 @@ static enum quern_status put_value(struct conversion *c, const struct key_rule *
         if (v->kind != VALUE_NUMBER || !(v->number >= 0.0 && v->number < 0x1p32) ||
             v->number != floor(v->number))
             return bad_value(c, r, "a whole number that is not negative", err);
-        ok = keys_put_u32(&c->keys, key, (uint32_t)v->number);
+        ok = meta_list_put_u32(&c->keys, key, (uint32_t)v->number);
         break;
     case META_F32:
         if (v->kind != VALUE_NUMBER)
             return bad_value(c, r, "a number", err);
-        ok = keys_put_f32(&c->keys, key, v->number);
+        ok = meta_list_put_f32(&c->keys, key, (float)v->number);
         break;
     case META_BOOL:
         if (v->kind != VALUE_BOOL)
             return bad_value(c, r, "true or false", err);
-        ok = keys_put_bool(&c->keys, key, v->truth);
+        ok = meta_list_put_bool(&c->keys, key, v->truth);
         break;
     case META_STRING:
         if (v->kind != VALUE_TEXT)
             return bad_value(c, r, "a text", err);
-        ok = keys_put_text(&c->keys, key, v->text);
+        ok = meta_list_put_string(&c->keys, key, v->text);
         break;
     default:
         return bad_value(c, r, "a list", err);

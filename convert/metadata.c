@@ -6,6 +6,7 @@
 
 #include "conversion.h"
 #include "core/yaml.h"
+#include "meta_array.h"
 #include "model_id.h"
 
 /* ---- the fields ---------------------------------------------------------------------------------
@@ -506,24 +507,24 @@ static bool put_sampling(struct meta_list *l, const struct sampling *s, const st
     double number;
     snprintf(key, sizeof key, "general.sampling.%s", s->key);
     if (s->type == META_STRING)
-        return !json_text(v, &text) || keys_put_text(l, key, text);
+        return !json_text(v, &text) || meta_list_put_string(l, key, text);
     if (!json_f64(v, &number))
         return true;
     if (s->type == META_F32)
-        return keys_put_f32(l, key, number);
-    return !(number >= -0x1p31 && number < 0x1p31) || keys_put_i32(l, key, (int32_t)number);
+        return meta_list_put_f32(l, key, (float)number);
+    return !(number >= -0x1p31 && number < 0x1p31) || meta_list_put_i32(l, key, (int32_t)number);
 }
 
 static bool put_origins(struct meta_list *l, const char *what, const struct origins *o)
 {
     char key[96];
     snprintf(key, sizeof key, "general.%s.count", what);
-    bool ok = !o->told || keys_put_u32(l, key, (uint32_t)o->count);
+    bool ok = !o->told || meta_list_put_u32(l, key, (uint32_t)o->count);
     for (uint64_t i = 0; i < o->count && ok; i++)
         for (int k = 0; k < ORIGIN_FIELDS && ok; k++) {
             snprintf(key, sizeof key, "general.%s.%llu.%s", what, (unsigned long long)i,
                      origin_fields[k]);
-            ok = keys_put_text(l, key, o->items[i].text[k]);
+            ok = meta_list_put_string(l, key, o->items[i].text[k]);
         }
     return ok;
 }
@@ -531,18 +532,18 @@ static bool put_origins(struct meta_list *l, const char *what, const struct orig
 static bool put_facts(struct facts *f)
 {
     struct meta_list *l = &f->c->keys;
-    bool ok = keys_put_text(l, "general.type", STR("model"));
+    bool ok = meta_list_put_string(l, "general.type", STR("model"));
     for (size_t k = 0; k < NSAMPLINGS && ok; k++)
         ok = put_sampling(l, &samplings[k], f->sampling[k]);
     for (int k = 0; k < FIELD_COUNT && ok; k++) {
         char key[64];
         snprintf(key, sizeof key, "general.%s", fields[k].key);
-        ok = keys_put_text(l, key, f->text[k]);
+        ok = meta_list_put_string(l, key, f->text[k]);
     }
     return ok && put_origins(l, "base_model", &f->base_models) &&
            put_origins(l, "dataset", &f->datasets) &&
-           keys_put_texts(l, "general.tags", f->tags.items, f->tags.count) &&
-           keys_put_texts(l, "general.languages", f->languages.items, f->languages.count);
+           meta_list_set_strings(l, "general.tags", f->tags.items, f->tags.count) &&
+           meta_list_set_strings(l, "general.languages", f->languages.items, f->languages.count);
 }
 
 static enum quern_status gather_facts(struct facts *f, struct quern_error *err)
