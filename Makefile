@@ -96,7 +96,7 @@ $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ)
 $(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi -O1
 
 # ---- install
-COMMANDS := quantize merge imatrix inspect check compare types
+COMMANDS := quantize merge convert imatrix inspect check compare types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
 
 $(B)/man/quern.1: $(B)/quern
@@ -196,7 +196,7 @@ sanitize:
 
 # The kernels as another architecture compiles them, run under emulation: the same bytes.
 CROSS ?= aarch64-linux-gnu
-GOLDEN_SRC := tests/golden_bytes.c $(wildcard quant/*.c) core/dtype.c core/str.c
+GOLDEN_SRC := tests/golden_bytes.c $(wildcard quant/*.c) core/dtype.c core/str.c core/philox.c
 aarch64:
 	@mkdir -p $(B)/$(CROSS)
 	$(Q)for f in $(filter-out %_api.c,$(GOLDEN_SRC)); do \

@@ -108,6 +108,13 @@ static void run_pair_dots(const struct kernels *k, int unused)
     sink = dots[1];
 }
 
+static void run_dots(const struct kernels *k, int nb)
+{
+    double dots[4];
+    k->dots(x[0], (const float *const *)x, (size_t)nb, nweights, dots);
+    sink = dots[0];
+}
+
 /* A piece of the pipeline at a time. */
 static void run_block_errors(const struct kernels *k, int block)
 {
@@ -333,6 +340,7 @@ int main(int argc, char **argv)
         {"weighted_sum 2",     run_weighted_sum,    2,   DTYPE_COUNT},
         {"weighted_sum 3",     run_weighted_sum,    3,   DTYPE_COUNT},
         {"pair_dots",          run_pair_dots,       0,   DTYPE_COUNT},
+        {"dots 3",             run_dots,            3,   DTYPE_COUNT},
         {"block_errors 32",    run_block_errors,    32,  DTYPE_COUNT},
         {"block_errors 256",   run_block_errors,    256, DTYPE_COUNT},
         {"weighted_errors",    run_weighted_errors, 0,   DTYPE_COUNT},

@@ -37,8 +37,14 @@ struct cli {
     /* merge */
     const char *method, *base, *dtype, *out_dtype;
     struct values models, params, model_paths;
-    bool no_model_card, mergekit_exact, allow_crimes;
+    bool no_model_card, mergekit_exact, allow_crimes, no_tokenizer;
+    const char *hub_cache;
     uint64_t seed;
+    /* convert */
+    const char *outtype, *model_name, *metadata, *pre;
+    bool vocab_only, text_only, no_tensor_first_split, print_supported;
+    uint64_t split_max_bytes;
+    unsigned split_max_tensors;
     /* check */
     bool sha256;
     /* imatrix */
@@ -59,9 +65,10 @@ enum option_kind {
     OPTION_SIZE,
     OPTION_SHARD, /* a size as mergekit writes it: 5B is 5e9 bytes, 0 is no limit */
     OPTION_COUNT,
-    OPTION_NUMBER,      /* any of 64 bits */
-    OPTION_IGNORED,     /* taken for another program's sake, with a note */
-    OPTION_IGNORED_TEXT /* likewise, with a value */
+    OPTION_NUMBER,       /* any of 64 bits */
+    OPTION_IGNORED,      /* taken for another program's sake, with a note */
+    OPTION_IGNORED_TEXT, /* likewise, with a value */
+    OPTION_REFUSED       /* another program's that cannot be taken; arg says why */
 };
 
 struct option {
@@ -111,6 +118,9 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int usage_error(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints the error (and, with --json, the object on stdout) and returns the exit code. */
 int report_error(const struct cli *c, const struct quern_error *err);
+/* The same for many: the first nerrors of total. */
+int report_errors(const struct cli *c, const struct quern_error *errors, size_t nerrors,
+                  size_t total);
 /* One member of a JSON object; then the whole text on stdout. */
 void field_text(struct json_writer *w, const char *key, const char *value);
 void field_u64(struct json_writer *w, const char *key, uint64_t value);
@@ -159,6 +169,7 @@ extern volatile int stop_signal;
 
 int cmd_quantize(struct cli *c);
 int cmd_merge(struct cli *c);
+int cmd_convert(struct cli *c);
 int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_check(struct cli *c);

@@ -65,29 +65,64 @@ static int read_flags(const struct cli *c, struct merge_request *r)
     return 0;
 }
 
+/* All mistakes of a recipe, as many as anyone wants to read. */
+#define SHOWN 20u
+struct mistake_list {
+    struct quern_error *items;
+    size_t count, total;
+};
+
+static void add_mistake(const struct quern_error *e, void *user)
+{
+    struct mistake_list *l = user;
+    if (l->total++ < SHOWN)
+        l->items[l->count++] = *e;
+}
+
+/* Are the mistakes why planning failed? They may also have come before something worse. */
+static bool tells_all(const struct mistake_list *l, const struct quern_error *err)
+{
+    return l->total > 1 && strncmp(err->found, l->items[0].found, strlen(l->items[0].found)) == 0;
+}
+
+static int plan_and_run(struct cli *c, struct merge_request *r)
+{
+    struct mistake_list mistakes = {.items = calloc(SHOWN, sizeof *mistakes.items)};
+    const struct mistake_sink sink = {add_mistake, &mistakes};
+    struct quern_error err;
+    struct plan *p;
+    int code;
+    r->sink = mistakes.items ? &sink : NULL;
+    if (merge_plan(r, &p, &err) == QUERN_OK) {
+        code = run_plan(c, p);
+        plan_free(p);
+    } else if (tells_all(&mistakes, &err)) {
+        code = report_errors(c, mistakes.items, mistakes.count, mistakes.total);
+    } else {
+        code = report_error(c, &err);
+    }
+    free(mistakes.items);
+    return code;
+}
+
 int cmd_merge(struct cli *c)
 {
     struct arena arena = {0};
-    struct quern_error err;
-    struct plan *p;
     struct merge_request r = {.shard_bytes = c->shard_bytes,
                               .force = c->force,
                               .seed = c->seed,
                               .mergekit_exact = c->mergekit_exact,
                               .allow_crimes = c->allow_crimes,
+                              .no_tokenizer = c->no_tokenizer,
+                              .explain = c->dry_run,
                               .no_model_card = c->no_model_card};
     int code = read_words(c, &r);
     if (code == 0)
         code = read_flags(c, &r);
     if (code != 0)
         return code;
-    r.places.hub_cache = hub_cache(&arena);
-    if (merge_plan(&r, &p, &err) != QUERN_OK) {
-        code = report_error(c, &err);
-    } else {
-        code = run_plan(c, p);
-        plan_free(p);
-    }
+    r.places.hub_cache = c->hub_cache ? c->hub_cache : hub_cache(&arena);
+    code = plan_and_run(c, &r);
     arena_free(&arena);
     return code;
 }

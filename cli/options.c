@@ -118,6 +118,8 @@ static int set_option(struct cli *c, const struct option *o, const char *value)
     case OPTION_IGNORED_TEXT:
         say("note: --%s has no effect here", o->name);
         return 0;
+    case OPTION_REFUSED:
+        return usage_error(c, "--%s: %s", o->name, o->arg);
     case OPTION_NUMBER:
         if (!str_to_u64(str_from(value), field(c, o)))
             return usage_error(c, "--%s '%s': expected a whole number", o->name,
@@ -170,7 +172,8 @@ static int take_option(struct cli *c, int argc, char **argv, int *i)
     }
     const struct option *o = find(c->command, name, is_long ? 0 : word[1]);
     /* -j4 as well as -j 4; flags are not bundled. */
-    const bool is_flag = o && (o->kind == OPTION_FLAG || o->kind == OPTION_IGNORED);
+    const bool is_flag =
+        o && (o->kind == OPTION_FLAG || o->kind == OPTION_IGNORED || o->kind == OPTION_REFUSED);
     if (o && !is_long && word[2]) {
         if (is_flag)
             return unknown_option(c, word, name);

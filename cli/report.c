@@ -155,33 +155,65 @@ void print_json(struct json_writer *w)
     json_writer_free(w);
 }
 
-static void error_object(const struct quern_error *e)
+static void error_fields(struct json_writer *j, const struct quern_error *e)
 {
-    struct json_writer j = {0};
-    json_open(&j, '{');
-    field_text(&j, "error", e->kind);
+    field_text(j, "error", e->kind);
     if (e->file[0])
-        field_text(&j, "file", e->file);
+        field_text(j, "file", e->file);
     if (e->tensor[0])
-        field_text(&j, "tensor", e->tensor);
+        field_text(j, "tensor", e->tensor);
     if (e->offset != UINT64_MAX)
-        field_u64(&j, "offset", e->offset);
-    field_text(&j, "found", e->found);
+        field_u64(j, "offset", e->offset);
+    field_text(j, "found", e->found);
     if (e->expected[0])
-        field_text(&j, "expected", e->expected);
-    field_u64(&j, "status", (uint64_t)e->status);
-    json_close(&j, '}');
-    print_json(&j);
+        field_text(j, "expected", e->expected);
+    field_u64(j, "status", (uint64_t)e->status);
 }
 
-int report_error(const struct cli *c, const struct quern_error *e)
+static void say_error(const struct quern_error *e)
 {
     say("%squern:%s %s", bold(stderr), plain(stderr), e->text);
     if (e->status == QUERN_EINTERNAL)
         say("This is a bug in quern. Please report it with the command line and this message.");
-    if (c->json)
-        error_object(e);
+}
+
+int report_error(const struct cli *c, const struct quern_error *e)
+{
+    struct json_writer j = {0};
+    say_error(e);
+    if (!c->json)
+        return (int)e->status;
+    json_open(&j, '{');
+    error_fields(&j, e);
+    json_close(&j, '}');
+    print_json(&j);
     return (int)e->status;
+}
+
+int report_errors(const struct cli *c, const struct quern_error *errors, size_t nerrors,
+                  size_t total)
+{
+    struct json_writer j = {0};
+    for (size_t i = 0; i < nerrors; i++)
+        say_error(&errors[i]);
+    if (total > nerrors)
+        say("%squern:%s and %zu more mistakes", bold(stderr), plain(stderr), total - nerrors);
+    if (!c->json)
+        return (int)errors[0].status;
+    json_open(&j, '{');
+    error_fields(&j, &errors[0]);
+    json_key(&j, "errors");
+    json_open(&j, '[');
+    for (size_t i = 0; i < nerrors; i++) {
+        json_open(&j, '{');
+        error_fields(&j, &errors[i]);
+        json_close(&j, '}');
+    }
+    json_close(&j, ']');
+    field_u64(&j, "nerrors", total);
+    json_close(&j, '}');
+    print_json(&j);
+    return (int)errors[0].status;
 }
 
 /* ---- types ------------------------------------------------------------------------------------
@@ -288,6 +320,8 @@ static void print_step(FILE *f, const struct step *s)
     if (s->fallback)
         fprintf(f, "  (rows do not fit %s)", dtype_traits[s->wanted].name);
     fputc('\n', f);
+    if (s->detail)
+        fprintf(f, "    %s\n", s->detail);
 }
 
 void print_steps(FILE *f, const struct plan *p)
@@ -371,6 +405,8 @@ void print_plan(const struct cli *c, const struct plan *p)
     printf("\n");
     print_types(stdout, shares, types_of_plan(p, shares));
     print_fallbacks(stdout, &s);
+    for (uint32_t i = 0; i < p->ndropped; i++)
+        printf("  left out: %s\n", p->dropped[i]);
     printf(
         "\n  reads %s, writes %s in %zu file%s, %.4g bits per weight, needs %s of memory or more\n",
         human_bytes(s.input_bytes, in), human_bytes(s.output_bytes, out), s.nfiles,

@@ -109,19 +109,73 @@ static const struct option merge_options[] = {
      "shapes permit", NULL},
     {"no-write-model-card", 0, OPTION_FLAG, FIELD(no_model_card), NULL,
      "write no README.md and mergekit_config.yml", NULL},
+    {"no-copy-tokenizer", 0, OPTION_FLAG, FIELD(no_tokenizer), NULL,
+     "leave the tokenizer's files out of a directory output", NULL},
+    {"transformers-cache", 0, OPTION_TEXT, FIELD(hub_cache), "DIR",
+     "the Hugging Face cache to look up ids in (default: HF_HUB_CACHE, HF_HOME or ~/.cache)", NULL},
+    {"num-threads", 0, OPTION_COUNT, FIELD(threads), "N", "the same as --threads", NULL},
     /* What mergekit scripts carry and quern does anyway or has no use for. */
+    {"write-model-card", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
     {"copy-tokenizer", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
-    {"lazy-unpickle", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
-    {"low-cpu-memory", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"safe-serialization", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
     {"cuda", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
     {"no-cuda", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
-    {"write-model-card", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
-    {"safe-serialization", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"low-cpu-memory", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"no-low-cpu-memory", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"lazy-unpickle", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"no-lazy-unpickle", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"gpu-rich", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"no-gpu-rich", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"read-to-gpu", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"no-read-to-gpu", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"multi-gpu", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"no-multi-gpu", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
     {"trust-remote-code", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"no-trust-remote-code", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"clone-tensors", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"no-clone-tensors", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"async-write", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"no-async-write", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"no-allow-crimes", 0, OPTION_IGNORED, 0, NULL, NULL, NULL},
+    {"device", 0, OPTION_IGNORED_TEXT, 0, NULL, NULL, NULL},
+    {"write-threads", 0, OPTION_IGNORED_TEXT, 0, NULL, NULL, NULL},
     {"lora-merge-cache", 0, OPTION_IGNORED_TEXT, 0, NULL, NULL, NULL},
+    {"lora-merge-dtype", 0, OPTION_IGNORED_TEXT, 0, NULL, NULL, NULL},
+    {"no-safe-serialization", 0, OPTION_REFUSED, 0,
+     "a pickle can run code when it is read; quern writes safetensors", NULL, NULL},
     {"stats", 0, OPTION_FLAG, FIELD(stats), NULL,
      "measure what every tensor loses and add the worst ones and totals to the summary, as quern "
      "compare would show them; -v lists all", NULL},
+    {.name = NULL},
+};
+
+static const struct option convert_options[] = {
+    {"outtype", 't', OPTION_TEXT, FIELD(outtype), "TYPE",
+     "auto (the default: the 16-bit type the weights have), f32, f16, bf16, q8_0, or a file type of "
+     "quern quantize, made in the same pass", "auto f32 f16 bf16 q8_0"},
+    {"outfile", 0, OPTION_TEXT, FIELD(output), "OUTPUT", "where to write, as -o", NULL},
+    {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
+     "importance matrix, for file types of quern quantize", NULL},
+    {"model-name", 0, OPTION_TEXT, FIELD(model_name), "NAME", "general.name of the output", NULL},
+    {"metadata", 0, OPTION_TEXT, FIELD(metadata), "FILE",
+     "a JSON object with general.* keys: author, description, tags ...", NULL},
+    {"pre", 0, OPTION_TEXT, FIELD(pre), "NAME",
+     "tokenizer.ggml.pre: how text is split before tokens are looked up, when it is not recognised",
+     NULL},
+    {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
+     "set a metadata key of the output; TYPE is int, float, bool or str; repeatable", NULL},
+    {"text-only", 0, OPTION_FLAG, FIELD(text_only), NULL,
+     "convert the text model of a checkpoint that also sees or hears, and leave out the rest", NULL},
+    {"vocab-only", 0, OPTION_FLAG, FIELD(vocab_only), NULL, "write the tokenizer and no tensors",
+     NULL},
+    {"split-max-tensors", 0, OPTION_COUNT, FIELD(split_max_tensors), "N",
+     "write several files with at most N tensors each; OUTPUT is then their prefix", NULL},
+    {"split-max-size", 0, OPTION_SIZE, FIELD(split_max_bytes), "SIZE",
+     "write several files with at most SIZE of tensors each; OUTPUT is then their prefix", NULL},
+    {"no-tensor-first-split", 0, OPTION_FLAG, FIELD(no_tensor_first_split), NULL,
+     "with several files: keys only in the first", NULL},
+    {"print-supported-models", 0, OPTION_FLAG, FIELD(print_supported), NULL,
+     "list the architectures and their classes in config.json, and exit", NULL},
     {.name = NULL},
 };
 
@@ -204,6 +258,18 @@ const struct command commands[] = {
      "  run a mergekit recipe\n"
      "quern merge --method slerp --base A --model B --param t=0.4 merged/\n"
      "  SLERP of two models without a recipe\n", cmd_merge},
+    {"convert", "[options] HFDIR OUTPUT.gguf [-t TYPE]",
+     "make a GGUF of a Hugging Face model",
+     "HFDIR has config.json, safetensors and a tokenizer. The output has the keys and tensors that "
+     "llama.cpp's convert_hf_to_gguf.py writes. TYPE q4_k_m, iq4_xs ... are what converting with auto "
+     "and then quantizing would give, in one pass and without a file between.", convert_options,
+     COMMON_RUN | COMMON_JSON,
+     "quern convert HFDIR model.gguf\n"
+     "  16 bits a weight, as in the checkpoint\n"
+     "quern convert HFDIR model-q4_k_m.gguf -t Q4_K_M\n"
+     "  converted and quantized\n"
+     "quern convert HFDIR model -t q8_0 --split-max-size 4G\n"
+     "  model-00001-of-0000N.gguf\n", cmd_convert},
     {"imatrix",
      "combine [options] INPUT INPUT... -o OUTPUT\n"
      "convert [options] INPUT OUTPUT\n"

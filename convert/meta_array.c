@@ -41,6 +41,22 @@ bool meta_list_put_u32(struct meta_list *l, const char *key, uint32_t v)
     return meta_list_put(l, scalar(key, META_U32, bytes, sizeof bytes));
 }
 
+bool meta_list_put_i32(struct meta_list *l, const char *key, int32_t v)
+{
+    uint8_t bytes[4];
+    put_le(bytes, (uint32_t)v, sizeof bytes);
+    return meta_list_put(l, scalar(key, META_I32, bytes, sizeof bytes));
+}
+
+bool meta_list_put_f32(struct meta_list *l, const char *key, float v)
+{
+    uint8_t bytes[4];
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    put_le(bytes, bits, sizeof bytes);
+    return meta_list_put(l, scalar(key, META_F32, bytes, sizeof bytes));
+}
+
 bool meta_list_put_bool(struct meta_list *l, const char *key, bool v)
 {
     const uint8_t byte = v;

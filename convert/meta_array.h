@@ -9,6 +9,8 @@
 
 bool meta_list_put(struct meta_list *l, struct meta value);
 bool meta_list_put_u32(struct meta_list *l, const char *key, uint32_t v);
+bool meta_list_put_i32(struct meta_list *l, const char *key, int32_t v);
+bool meta_list_put_f32(struct meta_list *l, const char *key, float v);
 bool meta_list_put_bool(struct meta_list *l, const char *key, bool v);
 bool meta_list_put_string(struct meta_list *l, const char *key, struct str v);
 

@@ -1,9 +1,10 @@
-/* smath.c - sine, cosine and arc cosine in double-double arithmetic. */
+/* smath.c - angle functions in double-double arithmetic, exponential and logarithm in double. */
 #include "smath.h"
 
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 /* The unevaluated sum hi + lo, |lo| <= ulp(hi) / 2. */
 struct dd {
@@ -147,4 +148,80 @@ double strict_acos(double x)
     if (x > 0)
         return angle.hi;
     return add((struct dd){2 * half_pi[0], 2 * half_pi[1]}, negate(angle)).hi;
+}
+
+/* ---- exponential and logarithm ----------------------------------------------------------------
+ */
+
+/* ln 2 in two parts; any exponent times the first is exact. */
+static const double ln2_hi = 0x1.62e42feep-1, ln2_lo = 0x1.a39ef35793c76p-33;
+
+static double from_bits(uint64_t bits)
+{
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* 2^n for -1022 <= n <= 1023. */
+static double power_of_2(int64_t n)
+{
+    return from_bits((uint64_t)(n + 1023) << 52);
+}
+
+double strict_exp(double x)
+{
+    if (!(x > -708.0))
+        return x != x ? x : 0;
+    if (x > 709.8)
+        return INFINITY;
+    /* x = n ln 2 + r, |r| <= ln 2 / 2: the first term of the series left out, r^14 / 14!, is below
+     * 2^-57. Adding and taking away 1.5 * 2^52 rounds to an integer. */
+    const double n = (x * 0x1.71547652b82fep+0 + 0x1.8p52) - 0x1.8p52;
+    const double r = (x - n * ln2_hi) - n * ln2_lo;
+    double sum = 1.0 / 6227020800;
+    sum = sum * r + 1.0 / 479001600;
+    sum = sum * r + 1.0 / 39916800;
+    sum = sum * r + 1.0 / 3628800;
+    sum = sum * r + 1.0 / 362880;
+    sum = sum * r + 1.0 / 40320;
+    sum = sum * r + 1.0 / 5040;
+    sum = sum * r + 1.0 / 720;
+    sum = sum * r + 1.0 / 120;
+    sum = sum * r + 1.0 / 24;
+    sum = sum * r + 1.0 / 6;
+    sum = sum * r + 0.5;
+    /* 2^1024 is no double. */
+    return (1 + (r + r * r * sum)) * 2 * power_of_2((int64_t)n - 1);
+}
+
+double strict_log(double x)
+{
+    if (!(x >= 0x1p-1022 && x < INFINITY))
+        return x > 0 && !(x < INFINITY) ? x : NAN;
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    /* x = 2^n m with m in sqrt(1/2) ... sqrt(2). */
+    int64_t n = (int64_t)(bits >> 52) - 1023;
+    double m = from_bits((bits & ((UINT64_C(1) << 52) - 1)) | UINT64_C(1023) << 52);
+    if (m > 0x1.6a09e667f3bcdp+0) {
+        m *= 0.5;
+        n++;
+    }
+    /* log(1 + f) = 2 s + 2 s^3 / 3 + 2 s^5 / 5 ..., s = f / (2 + f), |s| < 0.172, and
+     * 2 s = f - s f: so most of the result is f, which is exact. */
+    const double f = m - 1, s = f / (2 + f), z = s * s, half_square = 0.5 * f * f;
+    double sum = 2.0 / 21;
+    sum = sum * z + 2.0 / 19;
+    sum = sum * z + 2.0 / 17;
+    sum = sum * z + 2.0 / 15;
+    sum = sum * z + 2.0 / 13;
+    sum = sum * z + 2.0 / 11;
+    sum = sum * z + 2.0 / 9;
+    sum = sum * z + 2.0 / 7;
+    sum = sum * z + 2.0 / 5;
+    sum = sum * z + 2.0 / 3;
+    sum *= z;
+    const double e = (double)n;
+    return e * ln2_hi - ((half_square - (s * (half_square + sum) + e * ln2_lo)) - f);
 }

@@ -1,6 +1,7 @@
 /* yaml.c - libyaml's events as a bounded tree. The only file that includes <yaml.h>. */
 #include "yaml.h"
 
+#include <inttypes.h>
 #include <locale.h>
 #include <math.h>
 #include <stdlib.h>
@@ -263,32 +264,35 @@ static struct yaml_node *any_node(struct builder *b, unsigned depth)
     }
 }
 
-static const struct yaml_node *read_document(struct builder *b)
+static struct yaml_node *empty_document(struct builder *b)
 {
-    struct yaml_node *n;
+    struct yaml_node *n = new_node(b, YAML_IS_SCALAR);
+    if (!n)
+        return NULL;
+    n->plain = true;
+    n->text = STR("");
+    return n;
+}
+
+/* All documents, each the next of the one before. */
+static struct yaml_node *read_documents(struct builder *b)
+{
+    struct yaml_node *first = NULL, *last = NULL;
     if (!next_event(b)) /* the start of the stream */
         return NULL;
-    if (!next_event(b))
-        return NULL;
-    if (b->event.type == YAML_STREAM_END_EVENT) {
-        n = new_node(b, YAML_IS_SCALAR);
-        if (n) {
-            n->plain = true;
-            n->text = STR("");
-        }
-        return n;
+    while (next_event(b)) {
+        if (b->event.type == YAML_STREAM_END_EVENT)
+            return first ? first : empty_document(b);
+        b->anchors = NULL;
+        struct yaml_node *n = next_event(b) ? any_node(b, 1) : NULL;
+        if (!n || !next_event(b)) /* the end of the document */
+            return NULL;
+        if (last)
+            last->next = n;
+        else
+            first = n;
+        last = n;
     }
-    n = next_event(b) ? any_node(b, 1) : NULL;
-    if (!n || !next_event(b)) /* the end of the document */
-        return NULL;
-    if (!next_event(b))
-        return NULL;
-    if (b->event.type == YAML_STREAM_END_EVENT)
-        return n;
-    fail(b->err, QUERN_EUNSUPPORTED, "yaml",
-         "line %zu: a second document; recipes of several stages are not supported yet",
-         b->event.start_mark.line + 1);
-    b->status = in_file(b->err, b->path, QUERN_EUNSUPPORTED);
     return NULL;
 }
 
@@ -314,8 +318,8 @@ static enum quern_status check_text(struct str text, const char *path, struct qu
     return in_file(err, path, at_offset(err, bad, QUERN_EUSAGE));
 }
 
-enum quern_status yaml_parse(struct str text, const char *path, struct arena *arena,
-                             const struct yaml_node **root, struct quern_error *err)
+enum quern_status yaml_parse_all(struct str text, const char *path, struct arena *arena,
+                                 const struct yaml_node **first, struct quern_error *err)
 {
     TRY(check_text(text, path, err));
     struct builder b = {.arena = arena, .path = path, .err = err};
@@ -323,10 +327,22 @@ enum quern_status yaml_parse(struct str text, const char *path, struct arena *ar
         return fail_memory(err, sizeof b);
     yaml_parser_set_encoding(&b.parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&b.parser, (const unsigned char *)text.p, text.n);
-    *root = read_document(&b);
+    *first = read_documents(&b);
     yaml_event_delete(&b.event);
     yaml_parser_delete(&b.parser);
     return b.status;
+}
+
+enum quern_status yaml_parse(struct str text, const char *path, struct arena *arena,
+                             const struct yaml_node **root, struct quern_error *err)
+{
+    TRY(yaml_parse_all(text, path, arena, root, err));
+    if (!(*root)->next)
+        return QUERN_OK;
+    return in_file(err, path,
+                   fail(err, QUERN_EUSAGE, "yaml",
+                        "line %" PRIu32 ": a second document" WANT "expected one",
+                        (*root)->next->line));
 }
 
 const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key)

@@ -1,6 +1,6 @@
 /* yaml.h - a small YAML document as a tree; the strict subset that recipes need.
  *
- * One document of at most 1 MiB of UTF-8. Refused: tags, duplicate keys, keys that are not scalars,
+ * At most 1 MiB of UTF-8. Refused: tags, duplicate keys, keys that are not scalars,
  * merge keys (<<), nesting deeper than 32, and aliases that repeat more than 1000 nodes together.
  */
 #ifndef QUERN_YAML_H
@@ -31,6 +31,11 @@ struct yaml_node {
  * arena's. path names the text in errors, which are EUSAGE (or EMEMORY) with line and column. */
 enum quern_status yaml_parse(struct str text, const char *path, struct arena *arena,
                              const struct yaml_node **root, struct quern_error *err);
+
+/* The same for a text of several documents, which begin with a line of three dashes: each is the
+ * next of the one before. */
+enum quern_status yaml_parse_all(struct str text, const char *path, struct arena *arena,
+                                 const struct yaml_node **first, struct quern_error *err);
 
 /* The value of a key, or NULL when it is absent or map is no map. */
 const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key);

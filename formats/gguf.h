@@ -24,11 +24,13 @@ struct gguf_tensor {
     uint32_t ndims;
     enum dtype dtype;
     uint64_t nbytes;
+    bool keep_ones;  /* write trailing dimensions of 1 too */
     uint64_t offset; /* out: absolute in the file */
 };
 
 /* Lays out one GGUF v3 file: encodes the header into the arena and sets every tensor's offset.
- * Trailing dimensions of 1 (in GGUF order) are dropped, as llama.cpp writes them.
+ * Trailing dimensions of 1 (in GGUF order) are dropped, as llama.cpp writes them; its converter
+ * keeps them.
  * EUSAGE/EUNSUPPORTED when a name is longer than 63 bytes, a shape has more than 4 dimensions, or a
  * type has no GGUF id. *file_bytes includes the padding after the last tensor. */
 enum quern_status gguf_layout(struct arena *arena, const struct meta *metas, uint32_t nmetas,

@@ -54,7 +54,7 @@ static void put_meta(struct encoder *e, const struct meta *k)
 static uint32_t leading_ones(const struct gguf_tensor *t)
 {
     uint32_t n = 0;
-    while (n + 1 < t->ndims && t->dims[n] == 1)
+    while (!t->keep_ones && n + 1 < t->ndims && t->dims[n] == 1)
         n++;
     return n;
 }

@@ -38,17 +38,6 @@ static enum quern_status read_u32_key(const struct model *m, const char *key, ui
     return QUERN_OK;
 }
 
-/* The items of an array of strings, which gguf_read() has checked, one after the other. */
-static struct str next_string(const char **at)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < 8; i++)
-        n |= (uint64_t)(uint8_t)(*at)[i] << (8 * i);
-    const struct str s = {*at + 8, (size_t)n};
-    *at += 8 + n;
-    return s;
-}
-
 static enum quern_status read_datasets(struct imatrix *im, struct quern_error *err)
 {
     const char *key = "imatrix.datasets";
@@ -62,7 +51,7 @@ static enum quern_status read_datasets(struct imatrix *im, struct quern_error *e
         return fail_memory(err, k->count * sizeof *im->datasets);
     const char *at = k->value.p;
     for (uint64_t i = 0; i < k->count; i++)
-        im->datasets[im->ndatasets++] = next_string(&at);
+        im->datasets[im->ndatasets++] = meta_next_string(&at);
     return QUERN_OK;
 }
 

@@ -239,6 +239,16 @@ static const struct {
     [META_ARRAY] = {"array",  0, false, false},
 };
 
+struct str meta_next_string(const char **at)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < 8; i++)
+        n |= (uint64_t)(uint8_t)(*at)[i] << (8 * i);
+    const struct str s = {*at + 8, (size_t)n};
+    *at += 8 + n;
+    return s;
+}
+
 size_t meta_item_bytes(enum meta_type type)
 {
     return meta_types[type].nbytes;

@@ -109,6 +109,9 @@ enum quern_status model_unchanged(const struct model *m, struct quern_error *err
  * through meta_expect_*. */
 bool meta_u64(const struct meta *k, uint64_t *out); /* any integer type that is >= 0, bool not */
 bool meta_string(const struct meta *k, struct str *out);
+/* The items of an array of strings, which its reader has checked, one after the other: *at begins
+ * as value.p. */
+struct str meta_next_string(const char **at);
 size_t meta_item_bytes(enum meta_type type); /* 0 for strings and arrays */
 const char *meta_type_name(enum meta_type type);
 

@@ -524,6 +524,47 @@ enum quern_status tokenizer_read(const char *path, bool want_merges, struct toke
     return status;
 }
 
+/* ---- GGUF ------------------------------------------------------------------------------------ */
+
+/* tokenizer.ggml.token_type: 3 is control, 4 user-defined. */
+static uint8_t gguf_flags(const struct meta *types, uint64_t i)
+{
+    if (!types || types->type != META_ARRAY || types->item_type != META_I32 || i >= types->count)
+        return TOKEN_IN_MODEL;
+    const char type = types->value.p[4 * i];
+    if (type == 3)
+        return TOKEN_IN_MODEL | TOKEN_ADDED | TOKEN_SPECIAL;
+    return type == 4 ? TOKEN_IN_MODEL | TOKEN_ADDED : TOKEN_IN_MODEL;
+}
+
+static enum quern_status read_gguf(struct reader *r, const struct model *m)
+{
+    const struct meta *tokens = model_meta(m, "tokenizer.ggml.tokens");
+    const struct meta *types = model_meta(m, "tokenizer.ggml.token_type");
+    if (!tokens || tokens->type != META_ARRAY || tokens->item_type != META_STRING ||
+        tokens->count == 0 || tokens->count > TOKENIZER_MAX_IDS)
+        return fail(r->err, QUERN_EUNSUPPORTED, "tokenizer",
+                    "it has no list of tokens in 'tokenizer.ggml.tokens'");
+    const char *at = tokens->value.p;
+    for (uint32_t i = 0; i < tokens->count; i++) {
+        const struct token token = {
+            .text = meta_next_string(&at), .id = i, .flags = gguf_flags(types, i)};
+        TRY(add_token(r, token));
+    }
+    return finish(r);
+}
+
+enum quern_status tokenizer_of_gguf(const struct model *m, struct tokenizer *t,
+                                    struct quern_error *err)
+{
+    *t = (struct tokenizer){0};
+    struct reader r = {.t = t, .err = err};
+    t->path = arena_printf(&t->arena, "%s", m->path);
+    if (!t->path)
+        return fail_memory(err, strlen(m->path));
+    return in_file(err, m->path, read_gguf(&r, m));
+}
+
 void tokenizer_close(struct tokenizer *t)
 {
     free(t->tokens);

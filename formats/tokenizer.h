@@ -10,6 +10,7 @@
 #include "core/arena.h"
 #include "core/error.h"
 #include "core/hash.h"
+#include "formats/model.h"
 
 #define TOKENIZER_MAX_BYTES (UINT64_C(1) << 29)
 #define TOKENIZER_MAX_IDS   (1u << 24)
@@ -83,6 +84,10 @@ enum quern_status tokenizer_read(const char *path, bool want_merges, struct toke
 /* The same from a text, which is changed. path is for messages. */
 enum quern_status tokenizer_parse(struct str text, const char *path, bool want_merges,
                                   struct tokenizer *t, struct quern_error *err);
+/* The tokens of a GGUF model's keys, all as if they stood in model.vocab; control and user-defined
+ * ones are added tokens too. EUNSUPPORTED when it has none. */
+enum quern_status tokenizer_of_gguf(const struct model *m, struct tokenizer *t,
+                                    struct quern_error *err);
 void tokenizer_close(struct tokenizer *t);
 
 /* NULL when there is none. */

@@ -189,6 +189,11 @@ struct quern_merge {
                             * mergekit does; else in 32-bit floats with one rounding at the end */
     bool allow_crimes;     /* merge models of other architectures, or with embeddings of other
                             * sizes, as far as names and shapes permit */
+    bool no_tokenizer;     /* directory output: no tokenizer files */
+    /* Called for every mistake in the recipe and in how the models fit together, while the error
+     * that comes back tells the first; or NULL. */
+    void (*on_mistake)(const struct quern_error *mistake, void *user);
+    void *user; /* passed to on_mistake */
 };
 
 /* Opens the models of a recipe and plans their merge into output (a directory, a *.safetensors or,

@@ -49,29 +49,78 @@ void divide_all(bool wide, void *y, double divisor, size_t n)
         f[i] /= by;
 }
 
-static void pair_dots_f64(const double *a, const double *b, size_t n, double out[3])
+double dot_f64(const double *a, const double *b, size_t n)
 {
-    double lanes[3][DOT_LANES] = {{0}};
-    for (size_t i = 0; i < n; i++) {
-        lanes[0][i % DOT_LANES] += a[i] * a[i];
-        lanes[1][i % DOT_LANES] += a[i] * b[i];
-        lanes[2][i % DOT_LANES] += b[i] * b[i];
-    }
-    for (size_t k = 0; k < 3; k++) {
-        for (size_t half = DOT_LANES / 2; half > 0; half /= 2)
-            for (size_t i = 0; i < half; i++)
-                lanes[k][i] += lanes[k][i + half];
-        out[k] = lanes[k][0];
-    }
+    double lanes[DOT_LANES] = {0};
+    for (size_t i = 0; i < n; i++)
+        lanes[i % DOT_LANES] += a[i] * b[i];
+    for (size_t half = DOT_LANES / 2; half > 0; half /= 2)
+        for (size_t i = 0; i < half; i++)
+            lanes[i] += lanes[i + half];
+    return lanes[0];
 }
 
 void add_pair_dots(bool wide, const void *a, const void *b, size_t n, double sums[3])
 {
     double dots[3];
-    if (wide)
-        pair_dots_f64(a, b, n, dots);
-    else
+    if (wide) {
+        dots[0] = dot_f64(a, a, n);
+        dots[1] = dot_f64(a, b, n);
+        dots[2] = dot_f64(b, b, n);
+    } else {
         codec_kernels()->pair_dots(a, b, n, dots);
+    }
     for (size_t k = 0; k < 3; k++)
         sums[k] += dots[k];
+}
+
+void round_values(enum dtype d, float *x, size_t n)
+{
+    uint16_t half[PIECE];
+    if (d != DTYPE_BF16 && d != DTYPE_F16)
+        return;
+    for (size_t i = 0, some; i < n; i += some) {
+        some = n - i < PIECE ? n - i : PIECE;
+        codec_kernels()->encode[d](x + i, half, some);
+        codec_kernels()->decode[d](half, x + i, some);
+    }
+}
+
+void subtract_f32(float *d, const float *x, const float *base, size_t n)
+{
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (size_t k = 0; k < 16; k++)
+            d[i + k] = x[i + k] - base[i + k];
+    for (; i < n; i++)
+        d[i] = x[i] - base[i];
+}
+
+static void sum_differences_f64(double *y, const double *base, const void *const x[],
+                                const double w[], size_t nx, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (size_t k = 0; k < nx; k++)
+            sum += w[k] * (((const double *)x[k])[i] - base[i]);
+        y[i] = base[i] + sum;
+    }
+}
+
+void sum_differences(bool wide, void *y, const void *base, const void *const x[], const double w[],
+                     size_t nx, size_t n)
+{
+    if (wide) {
+        sum_differences_f64(y, base, x, w, nx, n);
+        return;
+    }
+    const float *narrow[MAX_SOURCES];
+    float weights[MAX_SOURCES];
+    const uint32_t none[MAX_SOURCES] = {0};
+    for (size_t k = 0; k < nx; k++) {
+        narrow[k] = x[k];
+        weights[k] = (float)w[k];
+    }
+    /* TIES that cuts off nothing and asks for no agreement. */
+    codec_kernels()->ties(y, base, narrow, weights, none, nx, false, false, 1.0f, n);
 }

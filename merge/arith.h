@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/dtype.h"
+#include "quant/small_floats.h"
+
 /* y = w[0]*x[0] + w[1]*x[1] + ..., in this order, every product and sum rounded. */
 void sum_weighted(bool wide, void *y, const void *const x[], const double w[], size_t nx, size_t n);
 
@@ -13,5 +16,25 @@ void divide_all(bool wide, void *y, double divisor, size_t n);
 
 /* Adds a.a, a.b and b.b to sums[0..2], in f64. */
 void add_pair_dots(bool wide, const void *a, const void *b, size_t n, double sums[3]);
+
+/* To the nearest value of F16 or BF16; x itself for any other type. */
+static inline float round_value(enum dtype d, float x)
+{
+    if (d == DTYPE_BF16)
+        return bf16_to_f32(bf16_from_f32(x));
+    return d == DTYPE_F16 ? f16_to_f32(f16_from_f32(x)) : x;
+}
+void round_values(enum dtype d, float *x, size_t n);
+
+/* a.b in f64. */
+double dot_f64(const double *a, const double *b, size_t n);
+
+/* d = x - base in f32. */
+void subtract_f32(float *d, const float *x, const float *base, size_t n);
+
+/* y = base + (w[0]*(x[0] - base) + w[1]*(x[1] - base) + ...), in this order, every difference,
+ * product and sum rounded. */
+void sum_differences(bool wide, void *y, const void *base, const void *const x[], const double w[],
+                     size_t nx, size_t n);
 
 #endif

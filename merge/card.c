@@ -24,11 +24,11 @@ static void write_card(FILE *f, const struct recipe *r, const bool hub[], const 
     fprintf(f, "# %s\n\nThis model was merged with quern from a mergekit recipe.\n\n",
             quoted(str_from(title)).text);
     fprintf(f, "## Method\n\n[%s](%s)", r->method->title, r->method->paper);
-    if (r->base >= 0 && r->method->base == BASE_ORIGIN)
+    if (r->base >= 0 && base_is_origin(r->method))
         fprintf(f, ", with `%s` as the base", ref_name(&r->models[r->base].ref).text);
     fputs(".\n\n## Models\n\n", f);
     for (unsigned i = 0; i < r->nmodels; i++)
-        if ((int)i != r->base || r->method->base != BASE_ORIGIN)
+        if ((int)i != r->base || !base_is_origin(r->method))
             fprintf(f, "* `%s`\n", ref_name(&r->models[i].ref).text);
     fprintf(f, "\n## Recipe\n\n```yaml\n%.*s%s```\n", STR_ARG(r->text),
             str_ends(r->text, "\n") ? "" : "\n");

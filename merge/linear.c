@@ -16,7 +16,8 @@ static const struct method_param linear_params[NPARAMS] = {
 
 struct linear {
     double weight[MAX_SOURCES];
-    double divisor; /* 1: none */
+    double divisor;   /* 1: none */
+    enum dtype exact; /* rounded to after every operation; DTYPE_COUNT: not */
 };
 
 /* The weights as f32 arithmetic sees them. */
@@ -53,9 +54,28 @@ static enum quern_status linear_check(const struct merge_values *v, unsigned nmo
     return QUERN_OK;
 }
 
+/* Sums are added up in f32 and rounded once. */
+static void linear_exact(const struct linear *l, const void *const x[], unsigned nx, float *y,
+                         size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float sum = 0;
+        for (unsigned m = 0; m < nx; m++) {
+            const float value = round_value(l->exact, ((const float *)x[m])[i]);
+            sum += round_value(l->exact, (float)l->weight[m] * value);
+        }
+        sum = round_value(l->exact, sum);
+        y[i] = l->divisor == 1 ? sum : round_value(l->exact, sum / (float)l->divisor);
+    }
+}
+
 static void linear_apply(const struct piece *p, const void *const x[], void *y)
 {
     const struct linear *l = p->step->params;
+    if (l->exact != DTYPE_COUNT) {
+        linear_exact(l, x, p->step->nsources, y, p->n);
+        return;
+    }
     sum_weighted(p->step->wide, y, x, l->weight, p->step->nsources, p->n);
     if (l->divisor != 1)
         divide_all(p->step->wide, y, l->divisor, p->n);
@@ -71,9 +91,14 @@ static enum quern_status linear_prepare(const struct merge_job *job, struct step
         return fail_memory(err, sizeof *l);
     for (unsigned m = 0; m < job->nmodels; m++)
         l->weight[m] = job->values->model[m][WEIGHT];
+    l->exact = job->exact;
+    for (unsigned m = 0; m < job->nmodels && l->exact != DTYPE_COUNT; m++)
+        l->weight[m] = (double)round_value(l->exact, (float)l->weight[m]);
     l->divisor = 1;
     if (job->values->global[NORMALIZE] != 0)
         l->divisor = (s->wide ? wide_sum : narrow_sum)(l->weight, job->nmodels);
+    if (l->exact != DTYPE_COUNT)
+        l->divisor = (double)round_value(l->exact, (float)l->divisor);
     s->op = &op_linear;
     s->params = l;
     s->sources = job->models;
@@ -86,10 +111,12 @@ const struct method method_linear = {
     .title = "Linear",
     .paper = "https://arxiv.org/abs/2203.05482",
     .base = BASE_INPUT,
+    .crop = CROP_COMMON,
     .min_models = 1,
     .max_models = MAX_SOURCES,
     .params = linear_params,
     .nparams = NPARAMS,
+    .exact = true,
     .check = linear_check,
     .prepare = linear_prepare,
 };

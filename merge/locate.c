@@ -162,8 +162,8 @@ static bool mapping_fits(struct str id, const struct model_ref *ref)
            (str_eq(id, all.path) || (all.lora.n && str_eq(id, all.lora)));
 }
 
-enum quern_status check_mappings(const struct places *places, const struct recipe *r,
-                                 struct quern_error *err)
+enum quern_status check_mappings(const struct places *places, const struct recipe *const *recipes,
+                                 size_t nrecipes, struct quern_error *err)
 {
     for (size_t i = 0; i < places->nmappings; i++) {
         const char *text = places->mappings[i];
@@ -173,8 +173,12 @@ enum quern_status check_mappings(const struct places *places, const struct recip
                         quoted(str_from(text)).text);
         const struct str id = {text, (size_t)(equals - text)};
         bool used = false;
-        for (unsigned k = 0; k < r->nmodels; k++)
-            used |= mapping_fits(id, &r->models[k].ref);
+        for (size_t r = 0; r < nrecipes; r++) {
+            const struct tokenizer_wish *t = &recipes[r]->tokenizer;
+            used |= t->source == TOKENIZER_OF_MODEL && mapping_fits(id, &t->model);
+            for (unsigned k = 0; k < recipes[r]->nmodels; k++)
+                used |= mapping_fits(id, &recipes[r]->models[k].ref);
+        }
         if (!used)
             return fail(err, QUERN_EUSAGE, "usage", "'%s' names no model of the recipe",
                         quoted(id).text);

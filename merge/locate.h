@@ -22,8 +22,8 @@ struct location {
 enum quern_status locate_model(const struct model_ref *ref, const struct places *places,
                                struct arena *arena, struct location *out, struct quern_error *err);
 
-/* A mapping must be of the form ID=PATH and its ID in the recipe. */
-enum quern_status check_mappings(const struct places *places, const struct recipe *r,
-                                 struct quern_error *err);
+/* A mapping must be of the form ID=PATH and its ID in one of the recipes. */
+enum quern_status check_mappings(const struct places *places, const struct recipe *const *recipes,
+                                 size_t nrecipes, struct quern_error *err);
 
 #endif

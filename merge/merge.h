@@ -19,7 +19,10 @@ struct merge_request {
     uint64_t seed;       /* of methods that draw random numbers */
     bool mergekit_exact; /* round after every operation, as mergekit does */
     bool allow_crimes;   /* merge models that do not quite fit together, as mergekit does */
-    bool no_model_card;  /* directory output: no README.md and mergekit_config.yml */
+    const struct mistake_sink *sink; /* hears of every mistake; or NULL */
+    bool no_tokenizer;               /* directory output: no tokenizer files */
+    bool explain;                    /* step.detail tells how each tensor is made */
+    bool no_model_card;              /* directory output: no README.md and mergekit_config.yml */
 };
 
 /* The plan owns the models it opened. Errors: EUSAGE (recipe, models that do not fit together),

@@ -4,6 +4,7 @@
 enum quern_status quern_plan_merge(const char *output, const struct quern_merge *options,
                                    struct quern_plan **out, struct quern_error *err)
 {
+    const struct mistake_sink sink = {options->on_mistake, options->user};
     const struct merge_request request = {
         .recipe_path = options->recipe_path,
         .recipe_text = options->recipe_text,
@@ -17,6 +18,8 @@ enum quern_status quern_plan_merge(const char *output, const struct quern_merge 
         .seed = options->seed,
         .mergekit_exact = options->mergekit_exact,
         .allow_crimes = options->allow_crimes,
+        .no_tokenizer = options->no_tokenizer,
+        .sink = options->on_mistake ? &sink : NULL,
         .no_model_card = options->no_model_card
     };
     struct plan *p;

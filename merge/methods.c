@@ -3,15 +3,14 @@
 
 #include "merge/method.h"
 
-static const struct method *const methods[] = {&method_linear, &method_slerp, &method_ties};
+static const struct method *const methods[] = {
+    &method_linear,           &method_slerp,           &method_nuslerp,      &method_multislerp,
+    &method_karcher,          &method_task_arithmetic, &method_ties,         &method_dare_linear,
+    &method_dare_ties,        &method_della,           &method_della_linear, &method_breadcrumbs,
+    &method_breadcrumbs_ties, &method_model_stock,     &method_sce,          &method_ram,
+    &method_ramplus_tl,       &method_nearswap,        &method_arcee_fusion, &method_passthrough,
+};
 #define NMETHODS (sizeof methods / sizeof methods[0])
-
-/* What mergekit has and quern does not have yet. */
-static const char *const planned[] = {
-    "nuslerp", "multislerp",   "karcher",     "task_arithmetic",  "dare_linear", "dare_ties",
-    "della",   "della_linear", "breadcrumbs", "breadcrumbs_ties", "model_stock", "sce",
-    "ram",     "ramplus_tl",   "nearswap",    "arcee_fusion",     "passthrough"};
-#define NPLANNED (sizeof planned / sizeof planned[0])
 
 /* Of mergekit's methods, old and new. int8_mask only ever chose how a mask was stored. */
 static const char *const without_effect[] = {"int8_mask",
@@ -53,7 +52,7 @@ static void list_names(char *text, size_t size)
 
 enum quern_status method_find(struct str name, const struct method **out, struct quern_error *err)
 {
-    const char *names[NMETHODS + NPLANNED];
+    const char *names[NMETHODS];
     for (size_t i = 0; i < NMETHODS; i++) {
         names[i] = methods[i]->name;
         if (str_is(name, names[i])) {
@@ -61,16 +60,9 @@ enum quern_status method_find(struct str name, const struct method **out, struct
             return QUERN_OK;
         }
     }
-    char have[128];
+    char have[512];
     list_names(have, sizeof have);
-    for (size_t i = 0; i < NPLANNED; i++) {
-        names[NMETHODS + i] = planned[i];
-        if (str_is(name, planned[i]))
-            return fail(err, QUERN_EUNSUPPORTED, "method",
-                        "merge method '%s' is not there yet" WANT "expected one of %s", planned[i],
-                        have);
-    }
-    const char *near = closest(name, names, NMETHODS + NPLANNED);
+    const char *near = closest(name, names, NMETHODS);
     if (near)
         return fail(err, QUERN_EUSAGE, "method",
                     "unknown merge method '%s'" WANT "did you mean '%s'?", quoted(name).text, near);
@@ -100,6 +92,16 @@ const char *closest_param(const struct method *m, struct str word)
     for (unsigned i = 0; i < m->nparams; i++)
         names[i] = m->params[i].name;
     return closest(word, names, m->nparams);
+}
+
+enum quern_status check_nothing(const struct merge_values *v, unsigned nmodels, int base,
+                                struct quern_error *err)
+{
+    (void)v;
+    (void)nmodels;
+    (void)base;
+    (void)err;
+    return QUERN_OK;
 }
 
 struct source *sources_base_first(const struct merge_job *job)

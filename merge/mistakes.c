@@ -4,9 +4,19 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+/* Only the next mistake, or the end, shows that a mistake has been written in full. */
+static void tell_latest(struct mistakes *m)
+{
+    if (m->sink && m->count > 0)
+        m->sink->tell(m->count == 1 ? &m->first : &m->latest, m->sink->user);
+}
+
 struct quern_error *mistake(struct mistakes *m)
 {
-    return m->count++ == 0 ? &m->first : NULL;
+    tell_latest(m);
+    if (m->count++ == 0)
+        return &m->first;
+    return m->sink ? &m->latest : NULL;
 }
 
 static void append(char *text, size_t size, const char *more)
@@ -15,10 +25,11 @@ static void append(char *text, size_t size, const char *more)
     snprintf(text + n, size - n, "%s", more);
 }
 
-enum quern_status mistakes_end(const struct mistakes *m, struct quern_error *err)
+enum quern_status mistakes_end(struct mistakes *m, struct quern_error *err)
 {
     if (m->count == 0)
         return QUERN_OK;
+    tell_latest(m);
     if (err)
         *err = m->first;
     if (err && m->count > 1) {

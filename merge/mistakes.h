@@ -1,4 +1,4 @@
-/* mistakes.h - collect mistakes, report the first and how many more there are.
+/* mistakes.h - collect mistakes: report the first, tell all of them to who wants to hear.
  *
  *     fail(mistake(&m), QUERN_EUSAGE, ...);
  *     ...
@@ -8,15 +8,23 @@
 
 #include "core/error.h"
 
+/* Hears of every mistake, in their order. */
+struct mistake_sink {
+    void (*tell)(const struct quern_error *e, void *user);
+    void *user;
+};
+
 struct mistakes {
     struct quern_error first;
     uint32_t count;
+    const struct mistake_sink *sink; /* or NULL */
+    struct quern_error latest;       /* the last one, where there is a sink */
 };
 
-/* Counts one more; where its error goes: NULL for all but the first. */
+/* Counts one more; where its error goes: NULL for all but the first, when there is no sink. */
 struct quern_error *mistake(struct mistakes *m);
 
 /* QUERN_OK when there was none, else the first, with a word about the others. */
-enum quern_status mistakes_end(const struct mistakes *m, struct quern_error *err);
+enum quern_status mistakes_end(struct mistakes *m, struct quern_error *err);
 
 #endif

@@ -3,12 +3,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <unistd.h>
 
-#include "core/pull.h"
+#include "merge/targets.h"
+#include "merge/vocab_names.h"
+#include "pipeline/config_edit.h"
 #include "quant/codec.h"
-
-#define MAX_CONFIG (1u << 20)
 
 bool is_weights(const struct tensor *t)
 {
@@ -34,26 +33,92 @@ static enum quern_status check_format(const struct model *a, const struct model 
                         format_name(b), quoted(str_from(a->path)).text, format_name(a)));
 }
 
-static struct str architecture(const struct model *m)
+static enum quern_status in_config(const struct model *m, enum quern_status status,
+                                   struct quern_error *err)
 {
-    struct str name = {NULL, 0};
-    const struct meta *k = model_meta(m, "general.architecture");
-    if (k)
-        meta_string(k, &name);
-    return name;
+    if (status == QUERN_OK)
+        return status;
+    struct arena arena = {0};
+    in_file(err, path_join(&arena, m->dir ? m->dir : m->path, "config.json"), status);
+    arena_free(&arena);
+    return status;
 }
 
-static enum quern_status check_architecture(const struct model *a, const struct model *b,
-                                            struct quern_error *err)
+/* general.architecture, or model_type of config.json; empty where nothing tells. */
+static enum quern_status architecture(const struct view *v, struct arena *scratch, struct str *out,
+                                      struct quern_error *err)
 {
-    if (a->format != MODEL_GGUF || str_eq(architecture(a), architecture(b)))
+    const struct meta *k = view_meta(v, "general.architecture");
+    bool found;
+    *out = (struct str){"", 0};
+    if (v->model->format == MODEL_GGUF && k)
+        meta_string(k, out);
+    if (!v->config.p)
         return QUERN_OK;
-    return in_file(err, b->path,
+    TRY(in_config(v->model, config_find(scratch, v->config, "model_type", &found, out, err), err));
+    if (!found || out->n < 2 || out->p[0] != '"')
+        *out = (struct str){"", 0};
+    else
+        *out = (struct str){out->p + 1, out->n - 2};
+    return QUERN_OK;
+}
+
+static enum quern_status check_architecture(const struct view *a, const struct view *b,
+                                            struct arena *scratch, struct quern_error *err)
+{
+    struct str x, y;
+    TRY(architecture(a, scratch, &x, err));
+    TRY(architecture(b, scratch, &y, err));
+    if (str_eq(x, y) || (a->model->format != MODEL_GGUF && (x.n == 0 || y.n == 0)))
+        return QUERN_OK;
+    return in_file(err, b->model->path,
                    fail(err, QUERN_EUSAGE, "architecture",
                         "its architecture is '%s' and that of '%s' is '%s'" WANT
-                        "expected models of one architecture",
-                        quoted(architecture(b)).text, quoted(str_from(a->path)).text,
-                        quoted(architecture(a)).text));
+                        "expected models of one architecture; --allow-crimes pairs their tensors "
+                        "by name",
+                        quoted(y).text, quoted(str_from(a->model->path)).text, quoted(x).text));
+}
+
+/* The hidden size of a model; *size stays 0 where nothing tells. */
+static enum quern_status read_width(const struct view *v, struct arena *scratch, uint64_t *size,
+                                    struct quern_error *err)
+{
+    static const char *const paths[] = {"hidden_size", "n_embd", "text_config.hidden_size"};
+    struct str arch, value;
+    bool found = false;
+    *size = 0;
+    if (v->model->format == MODEL_GGUF) {
+        TRY(architecture(v, scratch, &arch, err));
+        const char *key = arena_printf(scratch, "%.*s.embedding_length", STR_ARG(arch));
+        const struct meta *k = key ? view_meta(v, key) : NULL;
+        if (k)
+            meta_u64(k, size);
+        return key ? QUERN_OK : fail_memory(err, arch.n);
+    }
+    for (size_t i = 0; v->config.p && !found && i < sizeof paths / sizeof *paths; i++)
+        TRY(in_config(v->model, config_find(scratch, v->config, paths[i], &found, &value, err),
+                      err));
+    if (found)
+        str_to_u64(value, size);
+    return QUERN_OK;
+}
+
+enum quern_status check_widths(const struct model_set *set, struct arena *scratch,
+                               struct quern_error *err)
+{
+    uint64_t first = 0, size;
+    for (unsigned i = 0; i < set->count; i++) {
+        TRY(read_width(&set->views[i], scratch, &size, err));
+        if (first == 0)
+            first = size;
+        if (size != 0 && size != first)
+            return in_file(err, set->views[i].model->path,
+                           fail(err, QUERN_EUSAGE, "shape",
+                                "its hidden size is %" PRIu64 " and that of '%s' %" PRIu64 WANT
+                                "layers of these models cannot follow each other",
+                                size, quoted(str_from(set->views[0].model->path)).text, first));
+    }
+    return QUERN_OK;
 }
 
 /* Weights that are integers with scales in another tensor cannot be averaged tensor by tensor. */
@@ -65,48 +130,21 @@ static enum quern_status fail_scaled(const char *path, struct quern_error *err)
                         "that is not supported yet; merge the unquantized model"));
 }
 
-/* Has this config.json a quantization_config at its top level? */
-static enum quern_status find_quantization(struct str config, bool *found, struct quern_error *err)
-{
-    struct pull p;
-    pull_start(&p, (char *)config.p, config.n);
-    p.nonfinite = true;
-    *found = false;
-    if (pull_next(&p) != PULL_OBJECT)
-        return QUERN_OK; /* whoever carries the file over says what is wrong with it */
-    while (pull_next(&p) == PULL_KEY) {
-        const bool ours = str_is(p.str, "quantization_config");
-        const enum pull_token t = pull_next(&p);
-        *found |= ours && t == PULL_OBJECT;
-        if (!pull_skip(&p, t))
-            return pull_fail(&p, 0, err);
-    }
-    return QUERN_OK;
-}
-
-static enum quern_status check_config(const struct model *m, struct arena *arena,
-                                      struct quern_error *err)
-{
-    struct str text;
-    bool scaled;
-    char *path = m->dir ? path_join(arena, m->dir, "config.json") : NULL;
-    if (!path || access(path, F_OK) != 0)
-        return QUERN_OK;
-    TRY(read_small_file(path, MAX_CONFIG, arena, &text, err));
-    TRY(in_file(err, path, find_quantization(text, &scaled, err)));
-    return scaled ? fail_scaled(m->path, err) : QUERN_OK;
-}
-
-static enum quern_status check_no_scales(const struct model *m, struct quern_error *err)
+static enum quern_status check_no_scales(const struct view *v, struct arena *scratch,
+                                         struct quern_error *err)
 {
     static const char *const suffixes[] = {
         "_scale_inv", ".weight_scale", ".qweight", ".qzeros", ".absmax", ".SCB", ".weight_packed"};
+    const struct model *m = v->model;
+    bool found = false;
+    struct str value;
     if (m->format == MODEL_GGUF)
         return QUERN_OK;
-    struct arena arena = {0};
-    const enum quern_status status = check_config(m, &arena, err);
-    arena_free(&arena);
-    TRY(status);
+    if (v->config.p)
+        TRY(in_config(
+            m, config_find(scratch, v->config, "quantization_config", &found, &value, err), err));
+    if (found && value.p[0] == '{')
+        return fail_scaled(m->path, err);
     for (uint32_t i = 0; i < m->ntensors; i++)
         for (size_t k = 0; k < sizeof suffixes / sizeof *suffixes; k++)
             if (str_ends(m->tensors[i].name, suffixes[k]))
@@ -114,13 +152,22 @@ static enum quern_status check_no_scales(const struct model *m, struct quern_err
     return QUERN_OK;
 }
 
-enum quern_status check_models_alike(const struct model_set *set, struct quern_error *err)
+enum quern_status check_models_alike(const struct model_set *set, bool crimes, struct plan *plan,
+                                     struct arena *scratch, struct quern_error *err)
 {
-    const struct model *donor = set->views[set->donor].model;
+    const struct view *donor = &set->views[set->donor];
     for (unsigned i = 0; i < set->count; i++) {
-        TRY(check_format(donor, set->views[i].model, err));
-        TRY(check_architecture(donor, set->views[i].model, err));
-        TRY(check_no_scales(set->views[i].model, err));
+        struct quern_error e;
+        TRY(check_format(donor->model, set->views[i].model, err));
+        TRY(check_no_scales(&set->views[i], scratch, err));
+        const enum quern_status status = check_architecture(donor, &set->views[i], scratch, &e);
+        if (status == QUERN_EUSAGE && crimes) {
+            TRY(plan_note(plan, err, "%s: %s; tensors are paired by name", e.file, e.found));
+        } else if (status != QUERN_OK) {
+            if (err)
+                *err = e;
+            return status;
+        }
     }
     return QUERN_OK;
 }
@@ -148,17 +195,6 @@ static bool same_shape(const struct tensor *a, const struct tensor *b)
     return a->ndims == b->ndims && memcmp(a->dims, b->dims, a->ndims * sizeof *a->dims) == 0;
 }
 
-/* Tensors with a row per token. */
-static bool is_vocabulary(struct str name)
-{
-    static const char *const parts[] = {"embed_tokens",    "lm_head",  "token_embd", "wte.",
-                                        "word_embeddings", "embed_in", "embed_out"};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (str_has(name, parts[i]))
-            return true;
-    return str_is(name, "output.weight");
-}
-
 /* An error about a tensor of an input: its name and file. */
 static void at_source(struct quern_error *e, const struct source *s)
 {
@@ -170,21 +206,22 @@ static void wrong_shape(const struct source *a, const struct source *b, struct m
     struct quern_error *e = mistake(m);
     const struct tensor *x = a->tensor, *y = b->tensor;
     const char *why = "models must have the same shapes to be merged";
-    if (is_vocabulary(x->name) && x->ndims == 2 && y->ndims == 2 && x->dims[1] == y->dims[1])
-        why = "the vocabularies have different sizes: merge models with the same tokenizer, or "
-              "resize the embeddings of one first (aligning them by token is not supported yet)";
+    if (is_vocabulary(x->name) && x->ndims == y->ndims && x->ndims > 0 && x->ndims <= 2)
+        why = "the vocabularies have different sizes: with tokenizer_source (union, base or a "
+              "model) in the recipe rows are aligned by token; --allow-crimes cuts off what not "
+              "all have";
     fail(e, QUERN_EUSAGE, "shape", "its shape is %s and in '%s' it is %s" WANT "%s",
          shape_of(y).text, quoted(str_from(a->model->path)).text, shape_of(x).text, why);
     at_source(e, b);
 }
 
-static void missing(const struct source *has, const struct view *lacks, struct mistakes *m)
+void missing_tensor(const struct source *has, const struct model *lacks, struct mistakes *m)
 {
     struct quern_error *e = mistake(m);
     const struct str name = has->tensor->name;
     const bool head = str_is(name, "lm_head.weight") || str_is(name, "output.weight");
     fail(e, QUERN_EUSAGE, "missing-tensor", "it is not in '%s'" WANT "%s",
-         quoted(str_from(lacks->model->path)).text,
+         quoted(str_from(lacks->path)).text,
          head ? "expected all models to tie the output head to the embeddings, or none"
               : "expected the same tensors in all models");
     at_source(e, has);
@@ -222,24 +259,16 @@ static void check_pair(const struct source *a, const struct source *b, struct mi
         check_readable(b, m);
 }
 
-void check_tensors_alike(const struct model_set *set, struct mistakes *m)
+void check_target(const struct target *t, struct mistakes *m)
 {
-    const struct view *donor = &set->views[set->donor];
-    for (uint32_t i = 0; i < donor->count; i++) {
-        const struct source *x = &donor->sources[i];
-        check_readable(x, m);
-        for (unsigned k = 0; k < set->count; k++) {
-            if (k == set->donor)
-                continue;
-            const struct source *y = view_find(&set->views[k], x->tensor->name);
-            if (y)
-                check_pair(x, y, m);
-            else
-                missing(x, &set->views[k], m);
-        }
+    const struct source *lead = &t->inputs[t->lead];
+    check_readable(lead, m);
+    for (unsigned k = 0; k < t->slice->nsources; k++) {
+        if (k == t->lead)
+            continue;
+        if (t->inputs[k].tensor)
+            check_pair(lead, &t->inputs[k], m);
+        else
+            missing_tensor(lead, t->inputs[k].model, m);
     }
-    for (unsigned k = 0; k < set->count; k++)
-        for (uint32_t i = 0; i < set->views[k].count; i++)
-            if (!view_find(donor, set->views[k].sources[i].tensor->name))
-                missing(&set->views[k].sources[i], donor, m);
 }

@@ -1,42 +1,38 @@
 /* params.h - what a parameter's value is for one tensor.
  *
- * Looked for under the model, then under the recipe's parameters, then the method's default. A
- * filter is a part of the tensor's name, the first that fits counts. A list of numbers is a
- * gradient over the layers of the model, from the first to the last. */
+ * Looked for under the source (per-model parameters only), the slice, the module and the recipe, in
+ * this order, then it is the method's default. A filter is a part of a tensor's name, the first
+ * that fits counts: of the output's name for parameters of the whole merge, of the input's for
+ * per-model ones. A list of numbers is a gradient over the layers of the slice. */
 #ifndef QUERN_PARAMS_H
 #define QUERN_PARAMS_H
 
-#include "merge/mistakes.h"
 #include "merge/recipe.h"
-#include "merge/view.h"
 
-/* Values when no tensor can differ: no filter and no gradient anywhere. False when they can. */
-bool params_constant(const struct recipe *r, struct merge_values *out);
+/* A tensor of the output, as far as parameters care. */
+struct param_place {
+    const struct module *module;
+    const struct slice *slice;
+    struct str output;
+    const struct str *inputs; /* its names in the sources; NULL: as the output's */
+    double position;          /* from 0, the first layer of the slice, to 1, the last */
+};
 
-/* Values for a tensor at a position from 0 (first layer) to 1 (last). A required parameter without
- * a value counts as a mistake. */
-void params_of(const struct recipe *r, struct str tensor, double position, struct merge_values *out,
+/* Values when no tensor of the slice can differ: no filter and no gradient anywhere. False when
+ * they can. */
+bool params_constant(const struct recipe *r, const struct module *module, const struct slice *s,
+                     struct merge_values *out);
+
+/* A required parameter without a value counts as a mistake. Values of models are by source. */
+void params_of(const struct recipe *r, const struct param_place *at, struct merge_values *out,
                struct mistakes *m);
 
 /* Required parameters that nothing sets at all. */
-void params_missing(const struct recipe *r, struct mistakes *m);
+void params_missing(const struct recipe *r, const struct module *module, const struct slice *s,
+                    struct mistakes *m);
 
-/* Every filter that is part of no tensor name is a mistake. */
-void params_unused_filters(const struct recipe *r, const struct view *tensors, struct mistakes *m);
-
-/* ---- where a tensor stands in its model ----------------------------------------------------- */
-
-/* Number of layers by the part of the name before the layer's number: the text before the first
- * ".<integer>." All zero is valid and empty. */
-struct layers {
-    struct layer_stack *stacks; /* malloc'ed */
-    uint32_t count, capacity;
-    struct name_table index;
-};
-/* False when memory ran out. */
-bool layers_add(struct layers *l, struct str tensor);
-/* layer / (layers - 1); 1 in a stack of one layer, 0 outside of any. */
-double layers_position(const struct layers *l, struct str tensor);
-void layers_free(struct layers *l);
+/* Every filter that is part of no name is a mistake. */
+void params_unused_filters(const struct recipe *r, const struct str *names, uint32_t nnames,
+                           struct mistakes *m);
 
 #endif

@@ -5,7 +5,6 @@
 #ifndef QUERN_RECIPE_READER_H
 #define QUERN_RECIPE_READER_H
 
-#include "merge/mistakes.h"
 #include "merge/recipe.h"
 
 /* What is being read, and all that is wrong with it. */
@@ -35,8 +34,17 @@ void reader_unknown_key(struct reader *d, const struct yaml_node *n, const char 
 /* A model reference in any of its forms; what names it in messages. */
 void reader_ref(struct reader *d, const struct yaml_node *n, const char *what,
                 struct model_ref *ref);
+/* The models of a recipe or a module, as one slice that is whole. */
+void reader_models(struct reader *d, const struct yaml_node *n, struct module *module);
+void reader_slices(struct reader *d, const struct yaml_node *n, struct module *module);
+void reader_modules(struct reader *d, const struct yaml_node *n);
+/* Index of a model in the recipe, which now has it. */
+unsigned reader_add_model(struct reader *d, const struct yaml_node *n, const struct model_ref *ref);
 /* parameters: of one model (of_model), or of several. n may be NULL. */
 void reader_params(struct reader *d, const struct yaml_node *n, bool of_model,
                    struct setting *settings);
+/* tokenizer_source and the tokenizer block; either may be NULL. */
+void reader_tokenizer(struct reader *d, const struct yaml_node *source,
+                      const struct yaml_node *block, struct tokenizer_wish *w);
 
 #endif

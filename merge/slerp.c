@@ -2,8 +2,7 @@
 #include <math.h>
 
 #include "core/smath.h"
-#include "merge/arith.h"
-#include "merge/method.h"
+#include "merge/gram.h"
 
 enum { T, NPARAMS };
 
@@ -13,10 +12,6 @@ static const struct method_param slerp_params[NPARAMS] = {
 
 /* Farther than this the angle t * theta would lose bits (and nobody means it). */
 #define MAX_T 1e5
-
-struct slerp_state {
-    double weight[2];
-};
 
 static enum quern_status slerp_check(const struct merge_values *v, unsigned nmodels, int base,
                                      struct quern_error *err)
@@ -29,27 +24,6 @@ static enum quern_status slerp_check(const struct merge_values *v, unsigned nmod
     return QUERN_OK;
 }
 
-static size_t slerp_state_bytes(const struct step *s)
-{
-    (void)s;
-    return sizeof(struct slerp_state);
-}
-
-static struct measure_need slerp_need(const struct step *s, unsigned pass)
-{
-    (void)s;
-    (void)pass;
-    return (struct measure_need){.record_bytes = 3 * sizeof(double)};
-}
-
-static void slerp_measure(const struct piece *p, unsigned pass, const void *const x[],
-                          uint64_t *counts, void *record)
-{
-    (void)pass;
-    (void)counts;
-    add_pair_dots(p->step->wide, x[0], x[1], p->n, record);
-}
-
 /* Vectors as short as this are taken as they are: they have no direction. */
 static double length_or_1(double square)
 {
@@ -57,68 +31,37 @@ static double length_or_1(double square)
     return length > 1e-8 ? length : 1;
 }
 
-/* The weights of a and b in the result. On nearly parallel (or opposite) vectors the angle says
- * nothing and the straight line is taken. */
-static void slerp_weights(double aa, double ab, double bb, double t, double weight[2])
+/* On nearly parallel (or opposite) vectors the angle says nothing and the straight line is taken.
+ */
+static enum quern_status slerp_solve(const struct blend *b, const double *dots, double weights[],
+                                     struct quern_error *err)
 {
-    const double cosine = ab / (length_or_1(aa) * length_or_1(bb));
+    const double t = b->params[T];
+    const double cosine =
+        gram_at(dots, 0, 1) / (length_or_1(gram_at(dots, 0, 0)) * length_or_1(gram_at(dots, 1, 1)));
+    (void)err;
     if (fabs(cosine) > 0.9995) {
-        weight[0] = 1 - t;
-        weight[1] = t;
-        return;
+        weights[0] = 1 - t;
+        weights[1] = t;
+        return QUERN_OK;
     }
     const double theta = strict_acos(cosine);
     const double part = theta * t;
     const double sine = strict_sin(theta);
-    weight[0] = strict_sin(theta - part) / sine;
-    weight[1] = strict_sin(part) / sine;
-}
-
-static enum quern_status slerp_combine(const struct step *s, unsigned pass, void *state,
-                                       const uint64_t *counts, void *records, uint64_t nrecords,
-                                       struct quern_error *err)
-{
-    (void)pass;
-    (void)counts;
-    double dots[3];
-    for (size_t i = 0; i < 3; i++)
-        dots[i] = fold_records(records, nrecords, 3, i);
-    if (!isfinite(dots[0]) || !isfinite(dots[2]))
-        return fail(err, QUERN_EFORMAT, "overflow", "values so large that their norm overflows");
-    const double *t = s->params;
-    struct slerp_state *result = state;
-    slerp_weights(dots[0], dots[1], dots[2], *t, result->weight);
+    weights[0] = strict_sin(theta - part) / sine;
+    weights[1] = strict_sin(part) / sine;
     return QUERN_OK;
 }
 
-static void slerp_apply(const struct piece *p, const void *const x[], void *y)
-{
-    const struct slerp_state *state = p->state;
-    sum_weighted(p->step->wide, y, x, state->weight, 2, p->n);
-}
-
-static const struct op op_slerp = {
-    .name = "slerp",
-    .state_bytes = slerp_state_bytes,
-    .need = slerp_need,
-    .measure = slerp_measure,
-    .combine = slerp_combine,
-    .apply = slerp_apply,
-};
+static const struct op op_slerp = BLEND_OP("slerp");
 
 static enum quern_status slerp_prepare(const struct merge_job *job, struct step *s,
                                        struct quern_error *err)
 {
-    double *t = ARENA_NEW(job->arena, double, 1);
+    struct blend b = {.solve = slerp_solve, .params = {[T] = job->values->global[T]}};
+    TRY(blend_prepare(job, s, &b, &op_slerp, err));
     s->sources = sources_base_first(job);
-    if (!t || !s->sources)
-        return fail_memory(err, sizeof *t);
-    *t = job->values->global[T];
-    s->op = &op_slerp;
-    s->params = t;
-    s->nsources = 2;
-    s->npasses = 1;
-    return QUERN_OK;
+    return s->sources ? QUERN_OK : fail_memory(err, sizeof *s->sources);
 }
 
 const struct method method_slerp = {
@@ -126,6 +69,7 @@ const struct method method_slerp = {
     .title = "SLERP",
     .paper = "https://en.wikipedia.org/wiki/Slerp",
     .base = BASE_MEMBER,
+    .crop = CROP_COMMON,
     .min_models = 2,
     .max_models = 2,
     .params = slerp_params,

@@ -22,7 +22,8 @@ static bool make_room(struct view *v, struct arena *arena, uint32_t capacity)
 
 static bool find(const struct view *v, struct str name, uint32_t *i)
 {
-    return (v->model && name_table_find(&v->model->index, name, model_tensor_name, v->model, i)) ||
+    return (v->model && !v->made &&
+            name_table_find(&v->model->index, name, model_tensor_name, v->model, i)) ||
            name_table_find(&v->added, name, source_name, v, i);
 }
 
@@ -60,6 +61,16 @@ const struct source *view_find(const struct view *v, struct str name)
 {
     uint32_t i;
     return find(v, name, &i) ? &v->sources[i] : NULL;
+}
+
+const struct meta *view_meta(const struct view *v, const char *key)
+{
+    if (!v->metas)
+        return model_meta(v->model, key);
+    for (uint32_t i = 0; i < v->metas->count; i++)
+        if (str_is(v->metas->items[i].key, key))
+            return &v->metas->items[i];
+    return NULL;
 }
 
 void view_free(struct view *v)

@@ -9,7 +9,10 @@
 #include "pipeline/plan.h"
 
 struct view {
-    struct model *model;    /* its files and metadata */
+    struct model *model;           /* its files and metadata */
+    bool made;                     /* its tensors are not those of the model: all were added */
+    struct str config;             /* text of config.json; .p is NULL where there is none */
+    const struct meta_list *metas; /* its keys; NULL: those of the model */
     struct source *sources; /* its tensors in their order, then what was added; the arena's */
     uint32_t count, capacity;
     struct name_table added; /* index of what is no tensor of the model; malloc'ed */
@@ -21,6 +24,8 @@ enum quern_status view_of_model(struct model *m, struct arena *arena, struct vie
 /* Adds a source under the name of its tensor; replaces the one that has this name. */
 enum quern_status view_set(struct view *v, struct arena *arena, const struct source *s,
                            struct quern_error *err);
+/* A key, or NULL. */
+const struct meta *view_meta(const struct view *v, const char *key);
 /* NULL when there is none of this name. */
 const struct source *view_find(const struct view *v, struct str name);
 void view_free(struct view *v);

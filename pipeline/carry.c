@@ -3,8 +3,9 @@
 
 #include <dirent.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-#include "core/pull.h"
+#include "config_edit.h"
 
 #define MAX_CONFIG (1u << 20)
 
@@ -45,67 +46,66 @@ const char *torch_dtype_name(enum dtype d)
     }
 }
 
-/* Where the value of the top-level key that names the dtype lies; from == to when there is none. */
-static enum quern_status find_dtype(struct pull *p, size_t *from, size_t *to, size_t *brace,
-                                    struct quern_error *err)
-{
-    *from = *to = *brace = 0;
-    if (pull_next(p) != PULL_OBJECT)
-        return fail(err, QUERN_EFORMAT, "json",
-                    "it does not begin with '{'" WANT "expected a JSON object");
-    *brace = p->at;
-    for (enum pull_token t; (t = pull_next(p)) != PULL_OBJECT_END;) {
-        if (t == PULL_ERROR)
-            return pull_fail(p, 0, err);
-        const bool ours = str_is(p->str, "torch_dtype") || str_is(p->str, "dtype");
-        t = pull_next(p);
-        const size_t start = p->token_at;
-        if (!pull_skip(p, t))
-            return pull_fail(p, 0, err);
-        if (ours && (t == PULL_STRING || t == PULL_NULL)) {
-            *from = start;
-            *to = p->at;
-        }
-    }
-    return pull_next(p) == PULL_END ? QUERN_OK : pull_fail(p, 0, err);
-}
-
-enum quern_status config_with_dtype(struct arena *arena, struct str config, const char *name,
+enum quern_status config_with_dtype(struct arena *arena, struct str config, enum dtype dtype,
                                     struct str *out, struct quern_error *err)
 {
-    /* The reader unescapes in place: give it a copy, positions stay the same. */
-    const struct str copy = arena_str(arena, config);
-    if (!copy.p)
-        return fail_memory(err, config.n);
-    struct pull p;
-    size_t from, to, brace = 0;
-    pull_start(&p, (char *)copy.p, copy.n);
-    p.nonfinite = true;
-    TRY(find_dtype(&p, &from, &to, &brace, err));
-    size_t next = brace;
-    while (next < config.n && strchr(" \t\r\n", config.p[next]))
-        next++;
-    const char *comma = next < config.n && config.p[next] == '}' ? "" : ",";
-    char *text =
-        to ? arena_printf(arena, "%.*s\"%s\"%.*s", (int)from, config.p, name, (int)(config.n - to),
-                          config.p + to)
-           : arena_printf(arena, "%.*s\n  \"torch_dtype\": \"%s\"%s%.*s", (int)brace, config.p,
-                          name, comma, (int)(config.n - brace), config.p + brace);
+    static const char *const paths[] = {"torch_dtype", "dtype"};
+    const char *name = torch_dtype_name(dtype);
+    bool any = false, found;
+    struct str value;
+    *out = config;
+    if (!name)
+        return QUERN_OK;
+    const char *text = arena_printf(arena, "\"%s\"", name);
     if (!text)
-        return fail_memory(err, config.n);
-    *out = str_from(text);
-    return QUERN_OK;
+        return fail_memory(err, 32);
+    for (size_t i = 0; i < 2; i++) {
+        const struct config_edit edit = {.path = paths[i], .value = str_from(text)};
+        TRY(config_find(arena, *out, paths[i], &found, &value, err));
+        /* An object under this name would be something else. */
+        found = found && (value.p[0] == '"' || value.p[0] == 'n');
+        if (found)
+            TRY(config_apply(arena, *out, &edit, 1, out, err));
+        any |= found;
+    }
+    const struct config_edit edit = {.path = paths[0], .value = str_from(text), .add = true};
+    return any ? QUERN_OK : config_apply(arena, *out, &edit, 1, out, err);
 }
 
-static enum quern_status carry_config(struct plan *p, const char *path, enum dtype dtype,
-                                      struct quern_error *err)
+enum quern_status read_config(const char *dir, struct arena *arena, struct str *out,
+                              struct quern_error *err)
 {
-    struct str text;
-    TRY(read_small_file(path, MAX_CONFIG, &p->arena, &text, err));
-    const char *name = torch_dtype_name(dtype);
-    if (name)
-        TRY(in_file(err, path, config_with_dtype(&p->arena, text, name, &text, err)));
-    return plan_add_side_text(p, "config.json", text, err);
+    *out = (struct str){NULL, 0};
+    const char *path = path_join(arena, dir, "config.json");
+    if (!path)
+        return fail_memory(err, strlen(dir));
+    return access(path, F_OK) == 0 ? read_small_file(path, MAX_CONFIG, arena, out, err) : QUERN_OK;
+}
+
+void plan_leave_tokenizer(struct plan *p)
+{
+    static const char *const names[] = {"added_tokens.json",
+                                        "chat_template.jinja",
+                                        "chat_template.json",
+                                        "merges.txt",
+                                        "sentencepiece.bpe.model",
+                                        "special_tokens_map.json",
+                                        "spiece.model",
+                                        "tekken.json",
+                                        "tokenizer.json",
+                                        "tokenizer.model",
+                                        "tokenizer_config.json",
+                                        "vocab.json",
+                                        "vocab.txt"};
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < p->nsides; i++) {
+        bool ours = false;
+        for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+            ours |= strcmp(p->sides[i].name, names[k]) == 0;
+        if (!ours)
+            p->sides[kept++] = p->sides[i];
+    }
+    p->nsides = kept;
 }
 
 static bool is_carried(const char *name)
@@ -128,7 +128,7 @@ static int by_name(const struct dirent **a, const struct dirent **b)
 }
 
 static enum quern_status carry_entry(struct plan *p, const char *dir, const char *name,
-                                     enum dtype dtype, struct quern_error *err)
+                                     const struct str *config, struct quern_error *err)
 {
     if (name[0] == '.' || is_weights(name))
         return QUERN_OK;
@@ -137,12 +137,12 @@ static enum quern_status carry_entry(struct plan *p, const char *dir, const char
     const char *path = path_join(&p->arena, dir, name);
     if (!path)
         return fail_memory(err, strlen(dir));
-    if (strcmp(name, "config.json") == 0)
-        return carry_config(p, path, dtype, err);
+    if (config && strcmp(name, "config.json") == 0)
+        return plan_add_side_text(p, "config.json", *config, err);
     return plan_add_side_copy(p, name, path, err);
 }
 
-enum quern_status plan_carry_over(struct plan *p, const char *dir, enum dtype dtype,
+enum quern_status plan_carry_over(struct plan *p, const char *dir, const struct str *config,
                                   struct quern_error *err)
 {
     struct dirent **entries;
@@ -152,7 +152,7 @@ enum quern_status plan_carry_over(struct plan *p, const char *dir, enum dtype dt
     enum quern_status s = QUERN_OK;
     for (int i = 0; i < n; i++) {
         if (s == QUERN_OK)
-            s = carry_entry(p, dir, entries[i]->d_name, dtype, err);
+            s = carry_entry(p, dir, entries[i]->d_name, config, err);
         free(entries[i]);
     }
     free(entries);

@@ -27,7 +27,8 @@ static enum quern_status gguf_file(struct plan *p, uint32_t file, const struct m
                                     .dims = s->dims,
                                     .ndims = s->ndims,
                                     .dtype = s->dtype,
-                                    .nbytes = s->nbytes};
+                                    .nbytes = s->nbytes,
+                                    .keep_ones = p->keep_ones};
     }
     struct plan_file *f = &p->files[file];
     TRY(gguf_layout(&p->arena, metas->items, metas->count, t, n, alignment, &f->header, &f->nbytes,

@@ -69,7 +69,8 @@ struct measure_need {
  * chunk; it is cleared before the first piece of each. */
 struct piece {
     const struct step *step;
-    void *state;             /* the step's, written by combine only */
+    void *state;             /* the step's, written by combine; by measure only what one piece alone
+                              * writes and nothing reads before the pass is over */
     void *carry;             /* this worker's, carry_bytes */
     void *fetched;           /* this worker's, fetch_bytes */
     uint64_t chunk;          /* index of the chunk */
@@ -114,8 +115,9 @@ double fold_records(const double *records, uint64_t nrecords, size_t ncolumns, s
 void fold_errors(const struct error_sums *records, uint64_t nrecords, struct error_sums *out);
 
 struct step {
-    struct str name;      /* of the output tensor */
-    const uint64_t *dims; /* outermost first */
+    struct str name;        /* of the output tensor */
+    struct str matrix_name; /* what an importance matrix calls it; empty: the name of its source */
+    const uint64_t *dims;   /* outermost first */
     uint8_t ndims;
     uint8_t dtype;       /* stored type of the output */
     uint8_t round_dtype; /* values are rounded to this type first when it differs from dtype and is
@@ -131,11 +133,12 @@ struct step {
      * nmats the matrices (product of all but the last two dimensions). */
     const struct imatrix_entry *importance;
     uint64_t nelems, nbytes;
-    uint32_t file;   /* output file */
-    uint64_t offset; /* absolute in it */
-    bool fallback;   /* stored type is not the wanted one because of the row length */
-    uint8_t wanted;  /* that type */
-    bool stats;      /* set by plan_run(): measure what encoding loses */
+    uint32_t file;      /* output file */
+    uint64_t offset;    /* absolute in it */
+    bool fallback;      /* stored type is not the wanted one because of the row length */
+    uint8_t wanted;     /* that type */
+    bool stats;         /* set by plan_run(): measure what encoding loses */
+    const char *detail; /* for a dry run: sources and parameters in words; or NULL */
 };
 
 /* Bytes of a file that are neither its header nor a tensor. */
@@ -171,6 +174,7 @@ struct plan {
     struct side_file *sides;
     uint32_t nsides;
     bool force;
+    bool keep_ones;        /* GGUF: trailing dimensions of 1 are written */
     struct model **models; /* the inputs */
     uint32_t nmodels;
     bool owns_models;

@@ -152,6 +152,21 @@ static enum quern_status refuse_gguf_options(const struct quern_quantize *q,
     return fail(err, QUERN_EUSAGE, "usage", "%s has no meaning for a safetensors output", bad);
 }
 
+/* The files beside the weights, with the new type in config.json. */
+static enum quern_status carry_over(struct plan *p, const char *dir, enum dtype to,
+                                    struct quern_error *err)
+{
+    struct str config;
+    TRY(read_config(dir, &p->arena, &config, err));
+    if (!config.p)
+        return plan_carry_over(p, dir, NULL, err);
+    const char *path = path_join(&p->arena, dir, "config.json");
+    if (!path)
+        return fail_memory(err, strlen(dir));
+    TRY(in_file(err, path, config_with_dtype(&p->arena, config, to, &config, err)));
+    return plan_carry_over(p, dir, &config, err);
+}
+
 static enum quern_status to_safetensors(struct plan *p, const struct model *m, const char *output,
                                         const struct quern_quantize *q, struct quern_error *err)
 {
@@ -168,7 +183,7 @@ static enum quern_status to_safetensors(struct plan *p, const struct model *m, c
         return layout_safetensors(p, output, m->metas, m->nmetas, err);
     }
     if (m->dir)
-        TRY(plan_carry_over(p, m->dir, to, err));
+        TRY(carry_over(p, m->dir, to, err));
     return layout_directory(p, output, m->metas, m->nmetas, q->shard_bytes, err);
 }
 

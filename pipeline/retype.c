@@ -22,6 +22,7 @@ struct override {
 struct retype {
     struct plan *plan;
     const struct model *donor;
+    const struct meta_list *metas;
     const struct quern_quantize *q;
     struct str arch;
     struct mix mix;
@@ -234,12 +235,21 @@ static bool first_value(const struct meta *k, uint64_t *v)
     return meta_u64(&first, v);
 }
 
+/* A key as the planner has set it, which need not be as the donor has it. */
+static const struct meta *find_key(const struct retype *r, const char *key)
+{
+    for (uint32_t i = 0; r->metas && i < r->metas->count; i++)
+        if (str_is(r->metas->items[i].key, key))
+            return &r->metas->items[i];
+    return model_meta(r->donor, key);
+}
+
 static bool hparam(const struct retype *r, const char *name, bool if_in_file, uint32_t *out)
 {
     char key[256];
     uint64_t v;
     snprintf(key, sizeof key, "%.*s.%s", (int)(r->arch.n < 128 ? r->arch.n : 128), r->arch.p, name);
-    const struct meta *k = model_meta(r->donor, key);
+    const struct meta *k = find_key(r, key);
     const char *given = overridden(r, key);
     if (given && strncmp(given, "int:", 4) == 0 && (k ? k->type != META_ARRAY : !if_in_file)) {
         *out = (uint32_t)strtoll(given + 4, NULL, 10);
@@ -365,7 +375,8 @@ static enum quern_status retype_step(struct retype *r, struct step *s, struct qu
     s->dtype = (uint8_t)to;
     s->reference_bugs = r->q->reference_bugs && to == DTYPE_IQ3_S;
     /* The matrix knows the tensor by the name it had before pruning. */
-    return importance_give(&r->importance, s, s->sources[0].tensor->name,
+    const struct str known_as = s->matrix_name.n ? s->matrix_name : s->sources[0].tensor->name;
+    return importance_give(&r->importance, s, known_as,
                            mix_requires_importance(&r->mix, s->name, to), err);
 }
 
@@ -429,8 +440,8 @@ static enum quern_status override_value(struct meta_list *metas, const char *key
     return ok ? QUERN_OK : fail_memory(err, strlen(v));
 }
 
-static enum quern_status override_keys(struct plan *p, const struct quern_quantize *q,
-                                       struct meta_list *metas, struct quern_error *err)
+enum quern_status gguf_override_keys(struct plan *p, const struct quern_quantize *q,
+                                     struct meta_list *metas, struct quern_error *err)
 {
     for (size_t i = 0; i < q->noverride_kvs; i++) {
         const char *text = q->override_kvs[i];
@@ -482,7 +493,7 @@ static enum quern_status edit_keys(struct retype *r, struct meta_list *metas,
     meta_list_remove(metas, "split.no");
     meta_list_remove(metas, "split.count");
     meta_list_remove(metas, "split.tensors.count");
-    TRY(override_keys(r->plan, r->q, metas, err));
+    TRY(gguf_override_keys(r->plan, r->q, metas, err));
     return importance_keys(&r->importance, metas, err);
 }
 
@@ -529,7 +540,7 @@ enum quern_status plan_retype_gguf(struct plan *p, const struct model *donor,
                                    const struct quern_quantize *q, struct meta_list *metas,
                                    struct quern_error *err)
 {
-    struct retype r = {.plan = p, .donor = donor, .q = q};
+    struct retype r = {.plan = p, .donor = donor, .metas = metas, .q = q};
     const enum quern_status s = retype(&r, metas, err);
     for (size_t i = 0; i < r.noverrides; i++)
         pattern_free(r.overrides[i].pattern);

@@ -60,7 +60,8 @@ size_t tile_bytes(const struct step *s, uint64_t n)
     if (s->importance)
         total += padded(PIECE * sizeof(float));
     if (row_sums_needed(s))
-        total += padded(PIECE * sizeof(double)) + padded(PIECE * sizeof(float));
+        total +=
+            padded(source_scratch_bytes(&s->sources[0], false)) + 2 * padded(PIECE * sizeof(float));
     return total;
 }
 
@@ -101,8 +102,11 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
     if (s->importance)
         c->importance = (float *)take(&at, PIECE * sizeof(float));
     if (row_sums_needed(s)) {
-        c->sums.raw = take(&at, PIECE * sizeof(double));
+        const size_t n = source_scratch_bytes(&s->sources[0], false);
+        c->sums.scratch = take(&at, n);
+        memset(c->sums.scratch, 0, n);
         c->sums.x = (float *)take(&at, PIECE * sizeof(float));
+        c->sums.raw = take(&at, PIECE * sizeof(float));
         c->sums.row = UINT64_MAX;
     }
     c->is_raw = step_is_raw(s);

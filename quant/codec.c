@@ -76,12 +76,16 @@ static void complete(struct kernels *t, const struct kernels *worse)
     FALL_BACK(first_nonfinite);
     FALL_BACK(weighted_sum);
     FALL_BACK(pair_dots);
+    FALL_BACK(dots);
     FALL_BACK(block_errors);
     FALL_BACK(weighted_errors);
     FALL_BACK(delta_magnitude);
     FALL_BACK(radix_count);
     FALL_BACK(count_equal);
     FALL_BACK(ties);
+    FALL_BACK(random_bits);
+    FALL_BACK(kept_deltas);
+    FALL_BACK(kept_sums);
 }
 
 static void find_tables(void)

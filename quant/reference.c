@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "core/philox.h"
 #include "small_floats.h"
 
 /* ---- plain types -------------------------------------------------------------------------- */
@@ -99,6 +100,16 @@ static void pair_dots(const float *a, const float *b, size_t n, double out[3])
     }
     for (size_t k = 0; k < 3; k++)
         out[k] = fold_lanes(lanes[k]);
+}
+
+static void dots(const float *a, const float *const b[], size_t nb, size_t n, double out[])
+{
+    for (size_t k = 0; k < nb; k++) {
+        double lanes[DOT_LANES] = {0};
+        for (size_t i = 0; i < n; i++)
+            lanes[i % DOT_LANES] += (double)a[i] * (double)b[k][i];
+        out[k] = fold_lanes(lanes);
+    }
 }
 
 static void block_errors(const float *a, const float *b, size_t n, size_t block, double *error_sq,
@@ -200,6 +211,37 @@ static void ties(float *y, const float *base, const float *const x[], const floa
     }
 }
 
+static void random_bits(uint32_t *out, const uint32_t key[2], const uint32_t counter[4], size_t n)
+{
+    for (size_t i = 0; i < n; i += 4) {
+        const uint32_t at[4] = {counter[0] + (uint32_t)(i / 4), counter[1], counter[2], counter[3]};
+        uint32_t words[4];
+        philox4x32_10(at, key, words);
+        for (size_t k = 0; k < 4 && i + k < n; k++)
+            out[i + k] = words[k];
+    }
+}
+
+static void kept_deltas(float *d, const float *x, const float *base, const uint32_t *score,
+                        uint32_t low, uint32_t span, float scale, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        d[i] = score[i] - low < span ? (x[i] - base[i]) * scale : 0.0f;
+}
+
+static void kept_sums(const float *x, const float *base, const uint32_t *score, uint32_t low,
+                      uint32_t span, size_t n, double out[2])
+{
+    double lanes[2][DOT_LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        const double size = fabs((double)(x[i] - base[i]));
+        lanes[0][i % DOT_LANES] += size;
+        lanes[1][i % DOT_LANES] += score[i] - low < span ? size : 0.0;
+    }
+    for (size_t k = 0; k < 2; k++)
+        out[k] = fold_lanes(lanes[k]);
+}
+
 const struct kernels kernels_reference = {
     .name = "reference",
     .decode =
@@ -229,10 +271,14 @@ const struct kernels kernels_reference = {
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
     .pair_dots = pair_dots,
+    .dots = dots,
     .block_errors = block_errors,
     .weighted_errors = weighted_errors,
     .delta_magnitude = delta_magnitude,
     .radix_count = radix_count,
     .count_equal = count_equal,
     .ties = ties,
+    .random_bits = random_bits,
+    .kept_deltas = kept_deltas,
+    .kept_sums = kept_sums,
 };

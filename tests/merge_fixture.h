@@ -154,6 +154,16 @@ static inline void write_gguf(const char *name, const char *arch, const struct b
     cr_assert(truncate(in_dir(name), (off_t)file_bytes) == 0);
 }
 
+/* A Hugging Face directory. */
+static inline void write_hf(const char *name, const char *config, const struct blob *blobs,
+                            size_t n)
+{
+    cr_assert(mkdir(in_dir(name), 0700) == 0);
+    write_model(text("%s/model.safetensors", name), blobs, n);
+    write_text(text("%s/config.json", name), config);
+    write_text(text("%s/tokenizer.json", name), "{\"tokens\": []}");
+}
+
 /* The stored bytes of a tensor. */
 static inline void *load_raw(const char *path, const char *tensor, uint64_t *nelems,
                              enum dtype *dtype)

@@ -867,6 +867,8 @@ Test(kernels, dots_are_folded_in_the_promised_order)
         double dots[3];
         codec_table(t)->pair_dots(a, b, LEN, dots);
         cr_assert_eq(dots[1], want, "%s", codec_table(t)->name);
+        codec_table(t)->dots(b, (const float *const[]){a}, 1, LEN, dots);
+        cr_assert_eq(dots[0], want, "%s", codec_table(t)->name);
     }
 }
 
@@ -984,11 +986,12 @@ Test(kernels, other_merge_loops_equal_the_reference)
         for (size_t l = 0; l <= 70; l++) {
             const size_t n = merge_length(l), nx = l % (MERGE_NX + 1);
             float w[MERGE_NX];
-            double want_dots[3], got_dots[3];
+            double want_dots[3], got_dots[3], want_many[MERGE_NX], got_many[MERGE_NX];
             for (size_t m = 0; m < MERGE_NX; m++)
                 w[m] = gauss();
             kernels_reference.weighted_sum(want, merge_p, w, nx, n);
             kernels_reference.pair_dots(merge_p[0], merge_p[1], n, want_dots);
+            kernels_reference.dots(merge_p[0], merge_p, nx, n, want_many);
             kernels_reference.delta_magnitude(want_mag, merge_p[0], merge_base, n);
             const uint32_t cut = want_mag[below(n ? (unsigned)n : 1)];
             const size_t count = kernels_reference.count_equal(want_mag, n, cut);
@@ -998,11 +1001,41 @@ Test(kernels, other_merge_loops_equal_the_reference)
                 cr_assert(memcmp(got, want, n * sizeof *got) == 0, "%s weighted_sum", k->name);
                 k->pair_dots(merge_p[0], merge_p[1], n, got_dots);
                 cr_assert(memcmp(got_dots, want_dots, sizeof got_dots) == 0, "%s dots", k->name);
+                k->dots(merge_p[0], merge_p, nx, n, got_many);
+                cr_assert(memcmp(got_many, want_many, nx * sizeof *got_many) == 0, "%s dots of %zu",
+                          k->name, nx);
                 k->delta_magnitude(got_mag, merge_p[0], merge_base, n);
                 cr_assert(memcmp(got_mag, want_mag, n * sizeof *got_mag) == 0, "%s magnitude",
                           k->name);
                 cr_assert_eq(k->count_equal(want_mag, n, cut), count, "%s count", k->name);
             }
+        }
+    }
+}
+
+Test(kernels, sparse_loops_equal_the_reference)
+{
+    static float want[MERGE_N], got[MERGE_N];
+    static uint32_t score[MERGE_N], got_bits[MERGE_N];
+    fill_models(0);
+    for (size_t l = 0; l <= 70; l++) {
+        const size_t n = merge_length(l);
+        const uint32_t key[2] = {below(UINT32_MAX), below(UINT32_MAX)};
+        const uint32_t counter[4] = {l % 2 ? UINT32_MAX - 3 : below(UINT32_MAX), (uint32_t)l, 7, 8};
+        const uint32_t low = l % 3 ? 0 : below(UINT32_MAX), span = l % 7 ? below(UINT32_MAX) : 1;
+        const float scale = l % 2 ? 1.0f : gauss();
+        double want_sums[2], got_sums[2];
+        kernels_reference.random_bits(score, key, counter, n);
+        kernels_reference.kept_deltas(want, merge_p[0], merge_base, score, low, span, scale, n);
+        kernels_reference.kept_sums(merge_p[0], merge_base, score, low, span, n, want_sums);
+        for (size_t t = 0; table_under_test(t); t++) {
+            const struct kernels *k = table_under_test(t);
+            k->random_bits(got_bits, key, counter, n);
+            cr_assert(memcmp(got_bits, score, n * sizeof *score) == 0, "%s bits %zu", k->name, n);
+            k->kept_deltas(got, merge_p[0], merge_base, score, low, span, scale, n);
+            cr_assert(memcmp(got, want, n * sizeof *got) == 0, "%s deltas %zu", k->name, n);
+            k->kept_sums(merge_p[0], merge_base, score, low, span, n, got_sums);
+            cr_assert(memcmp(got_sums, want_sums, sizeof got_sums) == 0, "%s sums %zu", k->name, n);
         }
     }
 }

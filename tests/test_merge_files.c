@@ -163,25 +163,24 @@ Test(merge_files, what_is_not_followed_is_refused)
                 .bytes = x
     };
     write_model("a.safetensors", &b, 1);
-    static const char *const models[] = {"[{model: {model: a, lora: a}}]",
-                                         "[{model: a+a}]",
-                                         "[{model: {model: a, override_architecture: X}}]",
-                                         "[{model: a}]\ntokenizer_source: union",
-                                         "[{model: a}]\ntokenizer: {}",
-                                         "[{model: a}]\nchat_template: chatml"};
-    static const char *const words[] = {
-        "LoRA",        "LoRA",           "override_architecture", "'tokenizer_source'",
-        "'tokenizer'", "'chat_template'"};
+    static const char *const models[] = {"[{model: {model: a, lora: a}}]", "[{model: a+a}]",
+                                         "[{model: {model: a, override_architecture: X}}]"};
+    static const char *const words[] = {"LoRA", "LoRA", "override_architecture"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         REFUSED("a", text("merge_method: linear\nparameters: {weight: 1}\nmodels: %s\n", models[i]),
                 QUERN_EUNSUPPORTED, words[i], "not supported");
-    struct merge_request req = {
-        .recipe_text = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\n",
-        .output = in_dir("out.safetensors"),
-        .mergekit_exact = true};
+    struct merge_request req = {.recipe_text = slerp_recipe(0.5),
+                                .output = in_dir("out.safetensors"),
+                                .mergekit_exact = true};
     struct quern_error err;
+    place(&req, "a b");
+    cr_assert(run(&req, &err) == QUERN_EUNSUPPORTED && strstr(err.text, "'slerp' cannot") &&
+                  strstr(err.text, "linear, "),
+              "%s", err.text);
+    req.recipe_text = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\n"
+                      "dtype: float64\n";
     place(&req, "a");
-    cr_assert(run(&req, &err) == QUERN_EUNSUPPORTED, "%s", err.text);
+    cr_assert(run(&req, &err) == QUERN_EUNSUPPORTED && strstr(err.text, "F64"), "%s", err.text);
     CHECK_LEAKS();
 }
 
@@ -248,14 +247,6 @@ Test(merge_files, flags)
 
 /* ---- outputs ----------------------------------------------------------------------------------
  */
-
-static void write_hf(const char *name, const char *config, const struct blob *blobs, size_t n)
-{
-    cr_assert(mkdir(in_dir(name), 0700) == 0);
-    write_model(text("%s/model.safetensors", name), blobs, n);
-    write_text(text("%s/config.json", name), config);
-    write_text(text("%s/tokenizer.json", name), "{\"tokens\": []}");
-}
 
 Test(merge_files, directory)
 {

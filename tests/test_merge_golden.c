@@ -1,6 +1,8 @@
 /* test_merge_golden.c - merges of every method against results that mergekit recorded. */
 #include <math.h>
 
+#include "merge/arith.h"
+#include "merge/task_vector.h"
 #include "tests/merge_fixture.h"
 
 TestSuite(merge_golden, .init = begin, .fini = end);
@@ -83,7 +85,7 @@ static void golden_merge(const char *recipe, const char *more)
 struct golden {
     char name[64], tensor[16];
     double tolerance;
-    unsigned flips; /* elements that may lie on the other side of a threshold */
+    unsigned off, off_bf16; /* elements that may be off: on the other side of a threshold */
 };
 
 /* Calls merge_it for every recipe of cases.tsv, then check for each of its tensors. */
@@ -98,7 +100,8 @@ static void each_case(void (*merge_it)(const char *recipe), void (*check)(const 
     while (fgets(line, sizeof line, f)) {
         if (line[0] == '#')
             continue;
-        cr_assert(sscanf(line, "%63s %15s %lf %u", g.name, g.tensor, &g.tolerance, &g.flips) == 4);
+        cr_assert(sscanf(line, "%63s %15s %lf %u %u", g.name, g.tensor, &g.tolerance, &g.off,
+                         &g.off_bf16) == 5);
         if (strcmp(g.name, merged) != 0) {
             const char *recipe = golden_recipe(strcpy(merged, g.name));
             there = method_is_there(recipe);
@@ -129,8 +132,8 @@ static void check_f32(const struct golden *g)
         load(DATA "expected_f32.safetensors", text("f32/%s/%s", g->name, g->tensor), NULL);
     for (uint64_t i = 0; i < n; i++) {
         off += !(fabs((double)got[i] - (double)want[i]) <= g->tolerance);
-        cr_assert(off <= g->flips, "%s/%s[%lu]: %.9g, not %.9g", g->name, g->tensor,
-                  (unsigned long)i, (double)got[i], (double)want[i]);
+        cr_assert(off <= g->off, "%s/%s[%lu]: %.9g, not %.9g", g->name, g->tensor, (unsigned long)i,
+                  (double)got[i], (double)want[i]);
     }
 }
 
@@ -187,7 +190,7 @@ static void check_bf16(const struct golden *g)
         const bool boundary = fabs((double)unrounded[i] - middle) <= g->tolerance;
         nboundary += boundary;
         off += !boundary;
-        cr_assert(off <= g->flips, "%s/%s[%lu]: %.9g, not %.9g (%.9g)", g->name, g->tensor,
+        cr_assert(off <= g->off_bf16, "%s/%s[%lu]: %.9g, not %.9g (%.9g)", g->name, g->tensor,
                   (unsigned long)i, (double)got[i], (double)want[i], (double)unrounded[i]);
     }
 }
@@ -222,6 +225,218 @@ Test(merge_golden, kernels_agree)
         }
     }
     codec_set(NULL);
+    CHECK_LEAKS();
+}
+
+/* ---- rounded after every operation ----------------------------------------------------------- */
+
+static bool can_be_exact(const char *recipe)
+{
+    struct quern_error err;
+    const struct method *m;
+    char name[32];
+    cr_assert(sscanf(recipe, "merge_method: %31[a-z_]", name) == 1);
+    return method_find(str_from(name), &m, &err) == QUERN_OK && m->exact;
+}
+
+static void run_exact(const char *recipe)
+{
+    struct merge_request req = {.recipe_text = recipe,
+                                .output = in_dir("out.safetensors"),
+                                .force = true,
+                                .mergekit_exact = true};
+    struct quern_error err;
+    place(&req, words_of(recipe));
+    unlink(req.output);
+    const enum quern_status status = run(&req, &err);
+    cr_assert(status == (can_be_exact(recipe) ? QUERN_OK : QUERN_EUNSUPPORTED), "%s", err.text);
+}
+
+static unsigned long nexact;
+
+static void check_exactly(const struct golden *g, const char *file, const char *kind,
+                          const char *exclude)
+{
+    if (!can_be_exact(golden_recipe(g->name)))
+        return;
+    uint64_t n;
+    const float *got = load(in_dir("out.safetensors"), g->tensor, &n);
+    const float *want = load(file, text("%s/%s/%s", kind, g->name, g->tensor), NULL);
+    const uint8_t *skip = exclude ? exclusions(exclude, g) : NULL;
+    for (uint64_t i = 0; i < n; i++) {
+        nexact += got[i] == want[i];
+        cr_assert(got[i] == want[i] || (skip && skip[i]), "%s/%s[%lu]: %.9g, not %.9g", g->name,
+                  g->tensor, (unsigned long)i, (double)got[i], (double)want[i]);
+    }
+}
+
+static void check_exact_bf16(const struct golden *g)
+{
+    const char *file = DATA "exact_bf16.safetensors";
+    check_exactly(g, file, "exact", file);
+}
+
+Test(merge_golden, bf16_exactly_as_mergekit)
+{
+    golden_models(DATA "inputs_bf16.safetensors");
+    each_case(run_exact, check_exact_bf16);
+    cr_assert(nexact > 100000, "%lu", nexact);
+    CHECK_LEAKS();
+}
+
+/* But for rescaling, whose sums depend on how torch adds in f32. */
+static void check_exact_f32(const struct golden *g)
+{
+    if (!strstr(golden_recipe(g->name), "rescale: true"))
+        check_exactly(g, DATA "expected_f32.safetensors", "f32", NULL);
+}
+
+Test(merge_golden, f32_exactly_as_mergekit)
+{
+    golden_models(DATA "inputs_f32.safetensors");
+    each_case(run_exact, check_exact_f32);
+    cr_assert(nexact > 100000, "%lu", nexact);
+    CHECK_LEAKS();
+}
+
+/* ---- recorded random choices ----------------------------------------------------------------- */
+
+#define NRANDOM 28
+
+static const uint8_t *masks; /* bit m of element i: the difference of model m counts there */
+
+static void recorded(const struct task_vector *t, unsigned model, uint64_t first, size_t n,
+                     uint32_t *bits)
+{
+    (void)t;
+    for (size_t i = 0; i < n; i++)
+        bits[i] = masks[first + i] >> model & 1 ? 0 : UINT32_MAX;
+}
+
+/* As mergekit, which rounds after each of these operations too. */
+static void make_exact(struct task_vector *t)
+{
+    float total = 0;
+    t->exact = DTYPE_BF16;
+    t->lambda = (double)round_value(t->exact, (float)t->lambda);
+    for (unsigned m = 0; m < t->nmodels; m++) {
+        t->weight[m] = (double)round_value(t->exact, (float)t->weight[m]);
+        total += (float)t->weight[m];
+    }
+    t->total = (double)round_value(t->exact, total);
+}
+
+/* The result of a recipe with the recorded draws. */
+static float *merge_recorded(const char *recipe, bool exact)
+{
+    struct merge_request req = {
+        .recipe_text = recipe, .output = in_dir("out.safetensors"), .force = true};
+    struct quern_error err;
+    struct plan *plan;
+    place(&req, words_of(recipe));
+    cr_assert(merge_plan(&req, &plan, &err) == QUERN_OK, "%s", err.text);
+    cr_assert(plan->nsteps == 1);
+    struct task_vector *t = (struct task_vector *)plan->steps[0].params;
+    t->draw = recorded;
+    if (exact)
+        make_exact(t);
+    const struct quern_run_options options = {.threads = 2};
+    cr_assert(plan_run(plan, &options, NULL, &err) == QUERN_OK, "%s", err.text);
+    plan_free(plan);
+    return load(in_dir("out.safetensors"), "w", NULL);
+}
+
+/* All roles with one tensor of the golden vectors, called w. */
+static void one_golden_tensor(const char *tensor, const char *type)
+{
+    for (size_t r = 0; r < 4; r++) {
+        uint64_t n;
+        struct blob b = {.name = "w"};
+        b.bytes = load_raw(text(DATA "inputs_%s.safetensors", type),
+                           text("%s.%s", tensor, roles[r]), &n, &b.dtype);
+        set_dims(&b, n);
+        write_model(text("%s.safetensors", roles[r]), &b, 1);
+    }
+}
+
+static void check_drawn(const char *id, const char *recipe, bool exact)
+{
+    uint64_t n;
+    enum dtype d;
+    const char *file = DATA "random.safetensors";
+    masks = load_raw(file, text("%s/masks", id), &n, &d);
+    const float *want = load(file, text("%s/out", id), NULL);
+    const float *got = merge_recorded(recipe, exact);
+    for (uint64_t i = 0; i < n; i++)
+        cr_assert(exact ? got[i] == want[i] : fabsf(got[i] - want[i]) <= 2.5e-7f,
+                  "%s[%lu]: %.9g, not %.9g", id, (unsigned long)i, (double)got[i], (double)want[i]);
+}
+
+/* The value of a key that all models of the recipe share, or 0. */
+static double value_in(const char *recipe, const char *key)
+{
+    const char *found = strstr(recipe, text(" %s: ", key));
+    return found ? strtod(found + strlen(key) + 3, NULL) : 0;
+}
+
+/* quern's own draws keep about as many elements as they should: of differences that are never 0,
+ * with the densities of the recipe and three seeds. */
+static void check_counts(const char *tensor, const char *recipe, const double expected[3],
+                         const double sigma[3])
+{
+    uint64_t n;
+    struct blob b = {.name = "w", .dtype = DTYPE_F32};
+    float *x = load(DATA "inputs_f32.safetensors", text("%s.base", tensor), &n);
+    for (uint64_t i = 0; i < n; i++)
+        x[i] = fabsf(x[i]) + 0.001f;
+    set_dims(&b, n);
+    b.bytes = ARENA_NEW(&arena, float, n);
+    write_model("base.safetensors", &b, 1);
+    b.bytes = x;
+    write_model("ft0.safetensors", &b, 1);
+    char method[32];
+    cr_assert(sscanf(recipe, "merge_method: %31[a-z_]", method) == 1);
+    const double epsilon = value_in(recipe, "epsilon");
+    const char *one = text("merge_method: %s\nbase_model: base\nmodels: [{model: ft0}]\n"
+                           "parameters: {weight: 1, density: %g%s}\n",
+                           method, value_in(recipe, "density"),
+                           epsilon > 0 ? text(", epsilon: %g", epsilon) : "");
+    for (uint64_t k = 0; k < 3; k++) {
+        struct merge_request req = {
+            .recipe_text = one, .output = in_dir("out.safetensors"), .force = true, .seed = k};
+        struct quern_error err;
+        place(&req, "base ft0");
+        cr_assert(run(&req, &err) == QUERN_OK, "%s", err.text);
+        const float *y = load(in_dir("out.safetensors"), "w", NULL);
+        double kept = 0;
+        for (uint64_t i = 0; i < n; i++)
+            kept += y[i] != 0;
+        cr_assert(fabs(kept - expected[k]) <= 5 * sigma[k], "%s: %g kept, not %g +- %g", one, kept,
+                  expected[k], sigma[k]);
+    }
+}
+
+Test(merge_golden, random)
+{
+    FILE *f = fopen(DATA "random.tsv", "r");
+    cr_assert(f);
+    char line[256], name[64], tensor[16], type[8];
+    unsigned n = 0;
+    while (fgets(line, sizeof line, f)) {
+        double expected[3], sigma[3];
+        if (line[0] == '#')
+            continue;
+        cr_assert(sscanf(line, "%63s %15s %7s %lf %lf %lf %lf %lf %lf", name, tensor, type,
+                         &expected[0], &sigma[0], &expected[1], &sigma[1], &expected[2],
+                         &sigma[2]) == 9);
+        const char *id = text("%s/%s/%s", name, tensor, type), *recipe = golden_recipe(name);
+        one_golden_tensor(tensor, type);
+        check_drawn(id, recipe, strcmp(type, "bf16") == 0);
+        check_counts(tensor, recipe, expected, sigma);
+        n++;
+    }
+    fclose(f);
+    cr_assert(n == NRANDOM);
     CHECK_LEAKS();
 }
 

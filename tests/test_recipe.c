@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/io.h"
+#include "merge/layers.h"
 #include "merge/params.h"
 #include "tests/leaks.h"
 
@@ -16,8 +17,8 @@ static struct recipe recipe;
 static const struct recipe *accepted(const char *text)
 {
     struct quern_error err;
-    cr_assert(recipe_parse(&recipe, str_from(text), "r.yml", &err) == QUERN_OK, "%s\n%s", text,
-              err.text);
+    cr_assert(recipe_parse(&recipe, str_from(text), "r.yml", NULL, &err) == QUERN_OK, "%s\n%s",
+              text, err.text);
     return &recipe;
 }
 
@@ -25,7 +26,7 @@ static void refused(const char *text, enum quern_status status, const char *word
 {
     struct quern_error err;
     struct recipe r;
-    const enum quern_status got = recipe_parse(&r, str_from(text), "r.yml", &err);
+    const enum quern_status got = recipe_parse(&r, str_from(text), "r.yml", NULL, &err);
     cr_assert(got == status, "%s\nstatus %d: %s", text, got, got ? err.text : "");
     cr_assert(strstr(err.text, words), "%s\n%s", text, err.text);
     cr_assert(strstr(err.text, "r.yml"), "%s", err.text);
@@ -36,7 +37,11 @@ static double value(const char *param, int model, const char *tensor, double pos
 {
     struct merge_values v;
     struct mistakes m = {0};
-    params_of(&recipe, str_from(tensor), position, &v, &m);
+    const struct param_place at = {.module = recipe.modules,
+                                   .slice = recipe.modules->slices,
+                                   .output = str_from(tensor),
+                                   .position = position};
+    params_of(&recipe, &at, &v, &m);
     cr_assert(m.count == 0, "%s", m.first.text);
     const int p = method_param_index(recipe.method, str_from(param));
     cr_assert(p >= 0);
@@ -210,19 +215,73 @@ Test(recipe, adapters)
     CHECK_LEAKS();
 }
 
-Test(recipe, tokenizers_are_kept_as_they_are)
+Test(recipe, tokenizers)
 {
     const struct recipe *r = accepted("merge_method: linear\n" MODELS "tokenizer_source: union\n"
                                       "chat_template: chatml\n");
-    cr_assert(str_is(r->tokenizer_source->text, "union") && !r->tokenizer);
+    cr_assert(r->tokenizer.given && r->tokenizer.source == TOKENIZER_UNION);
     cr_assert(str_is(r->chat_template, "chatml"));
     recipe_free(&recipe);
     r = accepted("merge_method: linear\n" MODELS "tokenizer: {source: base}\n"
                  "tokenizer_source: null\nchat_template:\n");
-    cr_assert(yaml_get(r->tokenizer, "source") && !r->tokenizer_source && !r->chat_template.n);
+    cr_assert(r->tokenizer.given && r->tokenizer.source == TOKENIZER_BASE && !r->chat_template.n);
+    recipe_free(&recipe);
+    r = accepted("merge_method: linear\n" MODELS "tokenizer_source: a@v1\n");
+    cr_assert(r->tokenizer.source == TOKENIZER_OF_MODEL);
+    cr_assert(str_is(r->tokenizer.model.model.text, "a@v1"));
+    recipe_free(&recipe);
+    r = accepted("merge_method: linear\n" MODELS);
+    cr_assert(!r->tokenizer.given);
     recipe_free(&recipe);
     refused("merge_method: linear\n" MODELS "tokenizer: {source: base}\ntokenizer_source: base\n",
             QUERN_EUSAGE, "expected one of them");
+    CHECK_LEAKS();
+}
+
+Test(recipe, rows_of_tokens)
+{
+    const struct recipe *r =
+        accepted("merge_method: linear\n" MODELS "tokenizer:\n  pad_to_multiple_of: 64\n"
+                 "  tokens:\n"
+                 "    <a>: {source: a, force: true}\n"
+                 "    <b>: {source: {kind: zero}}\n"
+                 "    <c>: {source: {kind: model_token, model: {path: b}, token: x}}\n"
+                 "    '7': {source: {kind: model_token, model: b, token_id: 12}, force: false}\n"
+                 "    <d>:\n");
+    const struct token_wish *w = r->tokenizer.tokens;
+    cr_assert(r->tokenizer.source == TOKENIZER_UNION && r->tokenizer.pad == 64);
+    cr_assert(r->tokenizer.ntokens == 5 && str_is(w[3].token, "7"));
+    cr_assert(w[0].source == TOKEN_SAME_OF_MODEL && w[0].force && !w[1].force);
+    cr_assert(w[1].source == TOKEN_ZERO && w[4].source == TOKEN_BY_RULE && !w[4].force);
+    cr_assert(w[2].source == TOKEN_OF_MODEL && str_is(w[2].other, "x"));
+    cr_assert(str_is(w[2].model.model.path, "b"));
+    cr_assert(w[3].source == TOKEN_OF_MODEL && w[3].other.n == 0 && w[3].id == 12);
+    recipe_free(&recipe);
+    static const char *const wrong[][2] = {
+        {"tokenizer: []",                                                                            "is a list"    },
+        {"tokenizer: {sauce: base}",                                                                 "'source'"     },
+        {"tokenizer: {pad_to_multiple_of: 0}",                                                       "whole number" },
+        {"tokenizer: {pad_to_multiple_of: 1.5}",                                                     "whole number" },
+        {"tokenizer: {tokens: [x]}",                                                                 "map of tokens"},
+        {"tokenizer: {tokens: {x: a}}",                                                              "a map with"   },
+        {"tokenizer: {tokens: {x: {force: 2}}}",                                                     "truth value"  },
+        {"tokenizer: {tokens: {x: {farce: 2}}}",                                                     "'force'"      },
+        {"tokenizer: {tokens: {x: {source: {kind: one}}}}",                                          "unknown kind" },
+        {"tokenizer: {tokens: {x: {source: {kind: zero, model: a}}}}",                               "unknown key"  },
+        {"tokenizer: {tokens: {x: {source: {kind: model_token, model: a}}}}",                        "no token"     },
+        {"tokenizer: {tokens: {x: {source: {kind: model_token, token: a}}}}",                        "no 'model'"   },
+        {"tokenizer: {tokens: {x: {source: {kind: model_token, model: a, token: b, token_id: 1}}}}",
+         "a token and a token_id"                                                                                   },
+        {"tokenizer: {tokens: {x: {source: {kind: model_token, model: a, token_id: -1}}}}",
+         "whole number"                                                                                             },
+        {"tokenizer: {tokens: {x: {source: {kind: model_token, model: a, tokn: 1}}}}",
+         "did you mean 'token'"                                                                                     },
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "merge_method: linear\n" MODELS "%s\n", wrong[i][0]);
+        refused(text, QUERN_EUSAGE, wrong[i][1]);
+    }
     CHECK_LEAKS();
 }
 
@@ -267,7 +326,7 @@ Test(recipe, keys_without_effect_are_noted)
         accepted("merge_method: slerp\nname: x\nembed_slerp: true\nbase_model: a\nmodels:\n"
                  "  - model: a\n  - model: b\n    parameters: {t: 0.3, weight: 1, density: 2}\n"
                  "parameters: {t: 0.5, normalize: true, int8_mask: true, residual_weight: 0}\n");
-    cr_assert(r->nnotes == 8, "%u", r->nnotes);
+    cr_assert(r->nnotes == 7 && str_is(r->name, "x"), "%u", r->nnotes);
     recipe_free(&recipe);
     r = accepted("merge_method: ties\nbase_model: a\nmodels:\n"
                  "  - model: a\n    parameters: {weight: 1}\n  - model: b\n  - model: b\n"
@@ -295,29 +354,115 @@ Test(recipe, corpus_of_bad_recipes)
     CHECK_LEAKS();
 }
 
-Test(recipe, unsupported_parts_are_named)
+Test(recipe, slices)
 {
-    static const char *const keys[] = {"slices", "modules"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        char text[300], words[60];
-        snprintf(text, sizeof text, "merge_method: linear\n%s: x\n" MODELS, keys[i]);
-        snprintf(words, sizeof words, "line 2: '%s' is not supported yet", keys[i]);
-        refused(text, QUERN_EUNSUPPORTED, words);
-    }
-    refused("slices:\n  - sources:\n      - model: a\n        layer_range: [0, 40]\n"
-            "merge_method: slerp\nbase_model: a\nparameters: {t: 0.5}\n",
-            QUERN_EUNSUPPORTED, "'slices' is not supported yet");
-    refused("merge_method: linear\nmodels: [{model: a, layer_range: [0, 1]}]\n", QUERN_EUNSUPPORTED,
-            "layer_range");
-    refused("merge_method: nuslerp\n" MODELS, QUERN_EUNSUPPORTED, "linear, slerp, ties");
+    const struct recipe *r =
+        accepted("slices:\n"
+                 "  - sources: [{model: a, layer_range: [0, 24]}]\n"
+                 "  - sources:\n"
+                 "      - {model: b, layer_range: [20, 40], parameters: {weight: 0.5}}\n"
+                 "      - {model: c, layer_range: [0, 20]}\n"
+                 "    base_model: c\n"
+                 "    residual_weight: 0.5\n"
+                 "    parameters: {weight: 0.25}\n"
+                 "merge_method: linear\nbase_model: d\nparameters: {weight: 1}\n");
+    cr_assert(r->nmodels == 4 && r->base == 3 && r->nmodules == 1 && r->modules->nslices == 2);
+    const struct slice *s = r->modules->slices;
+    cr_assert(s[0].nsources == 1 && s[0].sources[0].first == 0 && s[0].sources[0].end == 24);
+    cr_assert(s[0].base == -1 && !s[0].whole, "linear makes nothing of a base in a slice");
+    cr_assert(s[1].nsources == 2 && s[1].sources[0].model == 1 && s[1].base == 1);
+    cr_assert(r->nnotes == 1 && strstr(r->notes[0], "residual_weight"));
+    struct merge_values v;
+    cr_assert(params_constant(r, r->modules, &s[0], &v) && v.model[0][0] == 1);
+    cr_assert(params_constant(r, r->modules, &s[1], &v) && v.model[0][0] == 0.5);
+    cr_assert(v.model[1][0] == 0.25);
+    recipe_free(&recipe);
+    /* A method that needs its base gets it with the layers of the others. */
+    r = accepted("slices:\n  - sources: [{model: a, layer_range: [2, 4]}]\n"
+                 "merge_method: slerp\nbase_model: b\nparameters: {t: 0.5}\n");
+    s = r->modules->slices;
+    cr_assert(s->nsources == 2 && s->base == 1 && s->sources[1].first == 2 &&
+              s->sources[1].end == 4);
+    recipe_free(&recipe);
+    CHECK_LEAKS();
+}
+
+Test(recipe, mistakes_in_slices)
+{
+#define SLICES(text) "merge_method: slerp\nbase_model: a\nparameters: {t: 0.5}\nslices: " text "\n"
+    static const struct {
+        const char *text, *words;
+    } bad[] = {
+        {SLICES("[]"),                                                                              "slices is empty"            },
+        {SLICES("[{}]"),                                                                            "without the key 'sources'"  },
+        {SLICES("[{sources: []}]"),                                                                 "sources is empty"           },
+        {SLICES("[{sources: [{model: a}]}]"),                                                       "without layer_range"        },
+        {SLICES("[{sources: [{model: a, layer_range: [3, 3]}]}]"),                                  "[0, 4] is layers 0 to 3"    },
+        {SLICES("[{sources: [{model: a, layer_range: [-1, 3]}]}]"),                                 "layer_range"                },
+        {SLICES("[{sources: [{model: a, layer_range: [0, 1, 2]}]}]"),                               "layer_range"                },
+        {SLICES("[{sources: [{model: a, layer_range: '0, 1'}]}]"),                                  "layer_range"                },
+        {SLICES("[{sources: [{model: a, layer_rnage: [0, 1]}]}]"),                                  "did you mean 'layer_range'?"},
+        {SLICES("[{sources: [{model: a, layer_range: [0, 1]}], param: 1}]"),                        "'param'"                    },
+        {SLICES("[{sources: [{model: a, layer_range: [0, 2]}, {model: b, layer_range: [0, 3]}]}]"),
+         "2 layers of 'a' and 3 of 'b'"                                                                                          },
+        {SLICES("[{sources: [{model: b, layer_range: [0, 1]}, {model: c, layer_range: [1, 2]}]}]"),
+         "not among the sources of this slice"                                                                                   },
+        {SLICES("[{sources: [{model: a, layer_range: [0, 1]}]}]\nmodels: [{model: a}]"),
+         "more than one of"                                                                                                      },
+        {"merge_method: slerp\nbase_model: a\nmodels: [{model: a, layer_range: [0, 1]}]\n",
+         "layer_range under models"                                                                                              },
+        {"merge_method: slerp\nbase_model: a\nmodules: {x: {models: [{model: a}], slices: []}}\n",
+         "one of models and slices"                                                                                              },
+        {"merge_method: slerp\nbase_model: a\nmodules: []\n",                                       "modules is a list"          },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        refused(bad[i].text, QUERN_EUSAGE, bad[i].words);
+    CHECK_LEAKS();
+}
+
+Test(recipe, modules)
+{
+    const struct recipe *r =
+        accepted("modules:\n"
+                 "  text_decoder:\n    models: [{model: a}, {model: b, parameters: {weight: 2}}]\n"
+                 "  vision_tower:\n    parameters: {weight: 3}\n"
+                 "    slices: [{sources: [{model: b, layer_range: [0, 2]}]}]\n"
+                 "merge_method: linear\nparameters: {weight: 1}\n");
+    struct merge_values v;
+    cr_assert(r->nmodules == 2 && r->nmodels == 2 && str_is(r->modules[1].name, "vision_tower"));
+    cr_assert(r->modules[0].slices->whole && !r->modules[1].slices->whole);
+    cr_assert(params_constant(r, &r->modules[0], r->modules[0].slices, &v));
+    cr_assert(v.model[0][0] == 1 && v.model[1][0] == 2);
+    cr_assert(params_constant(r, &r->modules[1], r->modules[1].slices, &v) && v.model[0][0] == 3);
+    recipe_free(&recipe);
+    CHECK_LEAKS();
+}
+
+Test(recipe, filters_by_input_and_output)
+{
+    accepted("merge_method: linear\nslices:\n  - sources:\n"
+             "      - {model: a, layer_range: [4, 5]}\n"
+             "parameters: {weight: [{filter: l.4.x, value: 2}, {value: 1}],\n"
+             "             normalize: [{filter: l.0.x, value: 0}, {value: 1}]}\n");
+    const struct str input = STR("l.4.x");
+    const struct param_place at = {.module = recipe.modules,
+                                   .slice = recipe.modules->slices,
+                                   .output = STR("l.0.x"),
+                                   .inputs = &input};
+    struct merge_values v;
+    struct mistakes m = {0};
+    params_of(&recipe, &at, &v, &m);
+    cr_assert(m.count == 0 && v.model[0][0] == 2 && v.global[1] == 0);
+    recipe_free(&recipe);
     CHECK_LEAKS();
 }
 
 Test(recipe, methods)
 {
+    refused("merge_method: passthrough\n" MODELS, QUERN_EUSAGE, "passthrough merges 1");
     refused(MODELS, QUERN_EUSAGE, "no merge_method");
     refused("merge_method: slrep\n" MODELS, QUERN_EUSAGE, "did you mean 'slerp'?");
-    refused("merge_method: zzzzzzzz\n" MODELS, QUERN_EUSAGE, "expected one of linear, slerp, ties");
+    refused("merge_method: zzzzzzzz\n" MODELS, QUERN_EUSAGE, "expected one of linear, slerp, ");
     refused("merge_method: [linear]\n" MODELS, QUERN_EUSAGE, "no merge_method");
     CHECK_LEAKS();
 }
@@ -389,7 +534,7 @@ Test(recipe, all_mistakes_are_counted)
             QUERN_EUSAGE, "(and 3 more mistakes)");
     struct quern_error err;
     struct recipe r;
-    recipe_parse(&r, STR("merge_method: linear\nfoo: 1\nbar: 2\n" MODELS), NULL, &err);
+    recipe_parse(&r, STR("merge_method: linear\nfoo: 1\nbar: 2\n" MODELS), NULL, NULL, &err);
     cr_assert_str_eq(err.text, "unknown key 'foo' in the recipe (and 1 more mistake)");
     recipe_free(&r);
     CHECK_LEAKS();
@@ -429,7 +574,8 @@ Test(recipe, documentation)
     for (size_t i = 0; method_at(i); i++) {
         const struct method *m = method_at(i);
         char row[200];
-        snprintf(row, sizeof row, "| `%s` | `%s` |", m->name, m->params[0].name);
+        const char *first = m->nparams ? m->params[0].name : "";
+        snprintf(row, sizeof row, m->nparams ? "| `%s` | `%s` |" : "| `%s` |%s |", m->name, first);
         cr_assert(strstr(docs.p, row) && strstr(docs.p, m->paper), "%s", m->name);
         for (unsigned k = 0; k < m->nparams; k++) {
             snprintf(row, sizeof row, "| `%s` | %s |", m->params[k].name,

@@ -1,4 +1,4 @@
-/* test_smath.c - strict sine, cosine and arc cosine against long double. */
+/* test_smath.c - strict elementary functions against long double. */
 #include "core/smath.h"
 
 #include <criterion/criterion.h>
@@ -63,6 +63,30 @@ Test(smath, exact_and_odd_values)
     cr_assert(isnan(strict_sin(2e6)) && isnan(strict_cos(INFINITY)) && isnan(strict_sin(NAN)));
 }
 
+/* These two promise one ulp. */
+Test(smath, exponential_and_logarithm)
+{
+    const double ranges[] = {1e-9, 1e-3, 1, 20, 707};
+    for (unsigned r = 0; r < sizeof ranges / sizeof *ranges; r++)
+        for (unsigned i = 0; i < 20000; i++) {
+            const double x = (random_unit() * 2 - 1) * ranges[r], y = exp(x), z = 1 + x / 1000;
+            cr_assert(ulps(strict_exp(x), expl(x)) < 1, "exp(%a)", x);
+            cr_assert(y == 1 || ulps(strict_log(y), logl(y)) < 1, "log(%a)", y);
+            cr_assert(z == 1 || ulps(strict_log(z), logl(z)) < 1, "log(%a)", z);
+        }
+}
+
+Test(smath, exponential_and_logarithm_at_the_ends)
+{
+    cr_assert(strict_exp(0) == 1 && strict_exp(-0.0) == 1 && strict_exp(-709) == 0);
+    cr_assert(strict_exp(-INFINITY) == 0 && strict_exp(INFINITY) == INFINITY);
+    cr_assert(strict_exp(710) == INFINITY && isfinite(strict_exp(709.7)) && isnan(strict_exp(NAN)));
+    cr_assert(strict_log(1) == 0 && strict_log(INFINITY) == INFINITY && isnan(strict_log(NAN)));
+    cr_assert(isnan(strict_log(-1)) && isnan(strict_log(0)) && isnan(strict_log(-INFINITY)));
+    cr_assert(ulps(strict_log(0x1p-1022), logl(0x1p-1022)) < 1);
+    cr_assert(ulps(strict_log(0x1.fffffffffffffp+1023), logl(0x1.fffffffffffffp+1023)) < 1);
+}
+
 /* The bits are a promise: these were computed once and must not move on any machine. */
 Test(smath, recorded_bits)
 {
@@ -71,4 +95,8 @@ Test(smath, recorded_bits)
     cr_assert(strict_acos(0.9) == 0x1.cdd9f8f922e98p-2);
     cr_assert(strict_acos(-0.25) == 0x1.d2cf5c7c70f0cp+0);
     cr_assert(strict_sin(12345.678) == -0x1.687d5890974a5p-1);
+    cr_assert(strict_exp(1) == 0x1.5bf0a8b14576ap+1);
+    cr_assert(strict_exp(-12.5) == 0x1.f42ed3f68e69p-19);
+    cr_assert(strict_log(10) == 0x1.26bb1bbb55516p+1);
+    cr_assert(strict_log(0.999) == -0x1.064670d979b73p-10);
 }

@@ -11,6 +11,7 @@
 
 #include <float.h>
 
+#include "core/philox.h"
 #include "quant/blocks.h"
 #include "quant/grid_neighbours.h"
 #include "quant/grids.h"
@@ -475,6 +476,8 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "merging.inc"
 
+#include "sparse.inc"
+
 #include "errors.inc"
 
 /* ---- the table ------------------------------------------------------------------------------ */
@@ -574,11 +577,15 @@ const struct kernels TABLE(KERNELS_ISA) = {
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
     .pair_dots = pair_dots,
+    .dots = many_dots,
     .block_errors = block_errors,
     .weighted_errors = weighted_errors,
     .delta_magnitude = delta_magnitude,
     .radix_count = radix_count,
     .count_equal = count_equal,
     .ties = ties,
+    .random_bits = random_bits,
+    .kept_deltas = kept_deltas,
+    .kept_sums = kept_sums,
 };
 /* clang-format on */

@@ -38,6 +38,9 @@ struct kernels {
     /* out[0] = a.a, out[1] = a.b, out[2] = b.b in f64 (see DOT_LANES), products exact in f64. */
     void (*pair_dots)(const float *a, const float *b, size_t n, double out[3]);
 
+    /* out[k] = a.b[k] for nb vectors, in f64 likewise. */
+    void (*dots)(const float *a, const float *const b[], size_t nb, size_t n, double out[]);
+
     /* For each block of `block` elements (a multiple of DOT_LANES; the last may be shorter): the
      * sum of (a-b)^2 in f64 (see DOT_LANES) and the largest |a-b|. */
     void (*block_errors)(const float *a, const float *b, size_t n, size_t block, double *error_sq,
@@ -65,6 +68,18 @@ struct kernels {
     void (*ties)(float *y, const float *base, const float *const x[], const float w[],
                  const uint32_t cut[], size_t nx, bool consensus, bool normalize, float lambda,
                  size_t n);
+
+    /* n words of Philox4x32-10: those of counter, then of counter[0] + 1 (which wraps alone). */
+    void (*random_bits)(uint32_t *out, const uint32_t key[2], const uint32_t counter[4], size_t n);
+
+    /* d = (x-base) * scale where score - low < span (all unsigned), else 0. */
+    void (*kept_deltas)(float *d, const float *x, const float *base, const uint32_t *score,
+                        uint32_t low, uint32_t span, float scale, size_t n);
+
+    /* out[0] = sum of |x-base|, out[1] = of those with score - low < span; in f64 (see DOT_LANES).
+     */
+    void (*kept_sums)(const float *x, const float *base, const uint32_t *score, uint32_t low,
+                      uint32_t span, size_t n, double out[2]);
 };
 
 extern const struct kernels kernels_reference; /* scalar, quant/reference.c: every slot set */

@@ -113,6 +113,11 @@ INLINE vu vu_set(uint32_t x)
     return x + (vu){0};
 }
 
+INLINE vl vl_set(uint64_t x)
+{
+    return x + (vl){0};
+}
+
 INLINE vi vi_load32(const int32_t *p)
 {
     vi v;
@@ -168,7 +173,7 @@ INLINE void vf_transpose(vf rows[LANES])
 /* ---- one instruction each ------------------------------------------------------------------- */
 /* A table, one operation a line. min and max are a < b ? a : b and a > b ? a : b: when either is
  * NaN, the answer is b. A rough reciprocal has eleven good bits or more, not the same everywhere.
- */
+ * vl_mul32 multiplies the lower halves of 64-bit lanes. */
 /* clang-format off */
 
 #if defined(SIMD_AVX512)
@@ -202,6 +207,7 @@ INLINE vi vi_select(vm m, vi a, vi b) { return (vi)_mm512_mask_blend_epi32(m, (_
 
 INLINE vd vd_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 INLINE vd vd_max(vd a, vd b) { return _mm512_max_pd(a, b); }
+INLINE vl vl_mul32(vl a, vl b) { return (vl)_mm512_mul_epu32((__m512i)a, (__m512i)b); }
 INLINE vu vu_load_u16(const uint8_t *p) { return (vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p)); }
 INLINE vi vi_load_u8(const uint8_t *p) { return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p)); }
 INLINE vi vi_load_i8(const uint8_t *p) { return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)); }
@@ -243,6 +249,7 @@ INLINE vi vi_select(vm m, vi a, vi b) { return (vi)vf_select(m, (vf)a, (vf)b); }
 
 INLINE vd vd_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 INLINE vd vd_max(vd a, vd b) { return _mm256_max_pd(a, b); }
+INLINE vl vl_mul32(vl a, vl b) { return (vl)_mm256_mul_epu32((__m256i)a, (__m256i)b); }
 INLINE vu vu_load_u16(const uint8_t *p) { return (vu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p)); }
 INLINE vi vi_load_u8(const uint8_t *p) { return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p)); }
 INLINE vi vi_load_i8(const uint8_t *p) { return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p)); }
@@ -277,6 +284,7 @@ INLINE unsigned m_bits(vm m) { return (unsigned)_mm_movemask_ps((__m128)m); }
 
 INLINE vd vd_load_f32(const float *p) { return _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const void *)p))); }
 INLINE vd vd_max(vd a, vd b) { return _mm_max_pd(a, b); }
+INLINE vl vl_mul32(vl a, vl b) { return (vl)_mm_mul_epu32((__m128i)a, (__m128i)b); }
 INLINE vu vu_load_u16(const uint8_t *p) { return (vu)_mm_unpacklo_epi16(_mm_loadl_epi64((const void *)p), _mm_setzero_si128()); }
 INLINE __m128i load_4_bytes(const uint8_t *p) { int32_t v; memcpy(&v, p, sizeof v); return _mm_cvtsi32_si128(v); }
 INLINE __m128i four_fold(__m128i v) { v = _mm_unpacklo_epi8(v, v); return _mm_unpacklo_epi16(v, v); }
@@ -301,6 +309,7 @@ INLINE unsigned m_bits(vm m) { unsigned b = 0; for (int i = 0; i < LANES; i++) b
 
 INLINE vd vd_load_f32(const float *p) { half_vf v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vd); }
 INLINE vd vd_max(vd a, vd b) { const vl m = (vl)(a > b); return (vd)((m & (vl)a) | (~m & (vl)b)); }
+INLINE vl vl_mul32(vl a, vl b) { return (a & UINT32_MAX) * (b & UINT32_MAX); }
 INLINE vu vu_load_u16(const uint8_t *p) { v_u16 v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vu); }
 INLINE vi vi_load_u8(const uint8_t *p) { v_u8 v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vi); }
 INLINE vi vi_load_i8(const uint8_t *p) { v_i8 v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vi); }

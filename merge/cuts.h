@@ -1,0 +1,49 @@
+/* cuts.h - where a tensor's scores are cut so that exactly so many are above, found by counting.
+ *
+ * A score is an unsigned integer, of 32 bits or, for wide steps, of 64: bits of a magnitude, which
+ * order like the number. In each pass over a tensor 16 more bits of the cut are found. Where the
+ * cut falls among equal scores, a last pass counts these per chunk: those of the lowest index are
+ * above the cut. Nothing is sorted and nothing is kept per element. */
+#ifndef QUERN_CUTS_H
+#define QUERN_CUTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CUT_SLOTS 65536u /* of a histogram: 16 bits */
+
+/* All zero before the first pass. */
+struct cut {
+    uint64_t score;  /* its leading bits while they are being found */
+    uint64_t rank;   /* how many elements of this score (or these bits) are above ... */
+    uint64_t equals; /* ... out of how many */
+    uint64_t split;  /* chunks below have all equals above, chunks after none, this one ... */
+    uint64_t quota;  /* ... its first few */
+};
+
+/* Passes that count; one more, for the equals, must follow. */
+unsigned cut_passes(bool wide);
+
+/* Adds the scores that have the bits found so far to a histogram of CUT_SLOTS. */
+void cut_count(const struct cut *c, bool wide, unsigned pass, const void *scores, size_t n,
+               uint64_t *histogram);
+/* Before the first: set rank to how many elements must be above. 0 gives a cut above everything. */
+void cut_narrow(struct cut *c, const uint64_t *histogram);
+
+size_t cut_count_equals(const struct cut *c, bool wide, const void *scores, size_t n);
+/* equals: of every chunk, `stride` doubles apart. */
+void cut_place(struct cut *c, const double *equals, uint64_t nchunks, size_t stride);
+
+/* How many elements of this piece come before the first whose equals are below: 0 ... n. *met is
+ * the worker's count of equals in this chunk, 0 at its first piece. */
+size_t cut_split(const struct cut *c, bool wide, uint64_t chunk, const void *scores, size_t n,
+                 uint64_t *met);
+
+/* Element i of a piece with this split is above when its score is at least this. */
+static inline uint64_t cut_least(const struct cut *c, size_t split, size_t i)
+{
+    return c->score + (i >= split);
+}
+
+#endif

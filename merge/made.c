@@ -1,0 +1,182 @@
+/* made.c - read what a step makes. */
+#include "merge/made.h"
+
+#include "quant/codec.h"
+
+#define ALIGN 64u
+
+static size_t padded(size_t n)
+{
+    return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+}
+
+static size_t fetch_bytes(const struct step *s)
+{
+    return s->op->fetch_bytes ? s->op->fetch_bytes(s) : 0;
+}
+
+void made_round(const struct step *s, void *y, uint8_t *room, size_t n)
+{
+    const enum dtype d = s->dtype;
+    if (d == (s->wide ? DTYPE_F64 : DTYPE_F32))
+        return;
+    if (s->wide) {
+        codec_encode_f64(d, y, room, n);
+        codec_decode_f64(d, room, y, n);
+    } else {
+        codec_kernels()->encode[d](y, room, n);
+        codec_kernels()->decode[d](room, y, n);
+    }
+}
+
+/* More reads for one piece than anyone would want. */
+#define MAX_READS 256u
+
+struct made {
+    const struct step *step;
+    unsigned nreads; /* sources that are read for a piece of it, all stages together */
+    bool alone;
+};
+
+static const struct step *step_of(const struct source *s)
+{
+    return ((const struct made *)s->params)->step;
+}
+
+/* The memory of a worker, in this order. */
+struct layout {
+    size_t piece; /* of an input, and of the result: in the step's width */
+    size_t inputs, result, rounded, carry, fetched, inner;
+    size_t nbytes;
+};
+
+static struct layout layout_of(const struct step *s)
+{
+    struct layout l = {.piece = padded(PIECE * (s->wide ? sizeof(double) : sizeof(float)))};
+    l.result = l.inputs + s->nsources * l.piece;
+    l.rounded = l.result + l.piece;
+    l.carry = l.rounded + padded(PIECE * sizeof(double));
+    l.fetched = l.carry + padded(s->op->carry_bytes);
+    l.inner = l.fetched + padded(fetch_bytes(s));
+    l.nbytes = l.inner;
+    for (unsigned k = 0; k < s->nsources; k++)
+        l.nbytes += padded(source_scratch_bytes(&s->sources[k], s->wide));
+    return l;
+}
+
+static size_t made_scratch_bytes(const struct source *s, bool wide)
+{
+    (void)wide;
+    return layout_of(step_of(s)).nbytes;
+}
+
+/* At most PIECE elements that lie in one chunk. */
+static enum quern_status make(const struct step *s, const struct layout *l, uint8_t *scratch,
+                              uint64_t first, size_t n, uint64_t *moved, struct quern_error *err)
+{
+    const void *x[MAX_SOURCES];
+    uint8_t *inner = scratch + l->inner;
+    for (unsigned k = 0; k < s->nsources; k++) {
+        uint8_t *to = scratch + l->inputs + k * l->piece;
+        TRY(source_read(&s->sources[k], inner, s->wide, first, n, to, moved, err));
+        inner += padded(source_scratch_bytes(&s->sources[k], s->wide));
+        x[k] = to;
+    }
+    const struct piece p = {.step = s,
+                            .carry = scratch + l->carry,
+                            .fetched = scratch + l->fetched,
+                            .chunk = first / CHUNK,
+                            .first = first,
+                            .n = n};
+    if (s->op->fetch)
+        TRY(s->op->fetch(&p, s->npasses, moved, err));
+    s->op->apply(&p, x, scratch + l->result);
+    made_round(s, scratch + l->result, scratch + l->rounded, n);
+    return QUERN_OK;
+}
+
+/* n numbers of one width as the other. */
+static void give(bool from_wide, const void *from, bool to_wide, void *to, size_t n)
+{
+    if (from_wide == to_wide) {
+        memcpy(to, from, n * (to_wide ? sizeof(double) : sizeof(float)));
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (to_wide)
+            ((double *)to)[i] = (double)((const float *)from)[i];
+        else
+            ((float *)to)[i] = (float)((const double *)from)[i];
+    }
+}
+
+static enum quern_status made_read(const struct source *src, void *scratch, bool wide,
+                                   uint64_t first, size_t n, void *x, uint64_t *moved,
+                                   struct quern_error *err)
+{
+    const struct step *s = step_of(src);
+    const struct layout l = layout_of(s);
+    const size_t width = wide ? sizeof(double) : sizeof(float);
+    for (size_t done = 0, now; done < n; done += now) {
+        const uint64_t at = first + done, left = CHUNK - at % CHUNK;
+        now = n - done < left ? n - done : (size_t)left;
+        TRY(in_tensor(err, s->name, make(s, &l, scratch, at, now, moved, err)));
+        give(s->wide, (uint8_t *)scratch + l.result, wide, (uint8_t *)x + done * width, now);
+    }
+    return QUERN_OK;
+}
+
+static const struct source_kind made_kind = {
+    .name = "stage", .scratch_bytes = made_scratch_bytes, .read = made_read};
+
+static struct made judge(const struct step *s)
+{
+    struct made m = {.step = s, .nreads = 1, .alone = s->npasses == 0 && s->op->apply};
+    for (unsigned k = 0; k < s->nsources; k++) {
+        const struct source *src = &s->sources[k];
+        const struct made *inner = made_by(src) ? src->params : NULL;
+        m.alone &= !inner || inner->alone;
+        m.nreads += inner ? inner->nreads : 1;
+    }
+    m.alone &= m.nreads <= MAX_READS;
+    if (!m.alone)
+        m.nreads = MAX_READS;
+    return m;
+}
+
+enum quern_status made_source(const struct step *s, struct arena *arena, struct source *out,
+                              struct quern_error *err)
+{
+    const struct source *first = &s->sources[0];
+    const bool copies = s->op == &op_copy && first->tensor->dtype == s->dtype;
+    struct tensor *t = ARENA_NEW(arena, struct tensor, 1);
+    struct made *made = ARENA_NEW(arena, struct made, 1);
+    if (!t || !made)
+        return fail_memory(err, sizeof *t);
+    *t = *first->tensor;
+    t->name = s->name;
+    if (copies) {
+        *out = *first;
+        out->tensor = t;
+        return QUERN_OK;
+    }
+    *made = judge(s);
+    t->dims = s->dims;
+    t->ndims = s->ndims;
+    t->dtype = s->dtype;
+    t->nelems = s->nelems;
+    if (!dtype_bytes(t->dtype, t->nelems, &t->nbytes))
+        t->nbytes = first->tensor->nbytes;
+    *out = (struct source){.model = first->model, .tensor = t, .kind = &made_kind, .params = made};
+    return QUERN_OK;
+}
+
+const struct step *made_by(const struct source *s)
+{
+    return s->kind == &made_kind ? step_of(s) : NULL;
+}
+
+bool made_alone(const struct source *s)
+{
+    return !made_by(s) || ((const struct made *)s->params)->alone;
+}
