@@ -4,7 +4,7 @@
 #include "merge/params.h"
 #include "merge/recipe_reader.h"
 
-static void read_dtype(struct reader *d, const struct yaml_node *n, enum dtype *out)
+void reader_dtype(struct reader *d, const struct yaml_node *n, enum dtype *out)
 {
     static const struct {
         const char *name;
@@ -293,9 +293,9 @@ static void read_recipe(struct reader *d, const struct yaml_node *root)
     reader_params(d, yaml_get(root, "parameters"), false, r->settings);
     const struct yaml_node *n;
     if ((n = yaml_get(root, "dtype")))
-        read_dtype(d, n, &r->dtype);
+        reader_dtype(d, n, &r->dtype);
     if ((n = yaml_get(root, "out_dtype")))
-        read_dtype(d, n, &r->out_dtype);
+        reader_dtype(d, n, &r->out_dtype);
     read_tokenizer(d, root);
     read_name(d, root);
     if (d->m.count == 0 && d->memory == QUERN_OK)
