@@ -135,9 +135,14 @@ static float bell(uint64_t bits)
     return (float)(sum - 2 * 0xFFFF) / 65536.0f;
 }
 
+static uint64_t width_for(uint64_t rank)
+{
+    return rank + rank / SPARE_SHARE + SPARE_DIRECTIONS;
+}
+
 static enum quern_status make_start(struct extractor *x, struct quern_error *err)
 {
-    x->start_row = x->rank + SPARE_DIRECTIONS;
+    x->start_row = width_for(x->rank);
     for (uint32_t i = 0; i < x->req->survey->nsteps; i++) {
         const struct tensor *t = x->req->survey->steps[i].sources[1].tensor;
         if (is_matrix(t) && t->dims[1] > x->start_rows)
@@ -207,7 +212,7 @@ static enum quern_status add_product(struct extractor *x, const struct step *pai
     *e = (struct extraction){.rows = t->dims[0],
                              .cols = t->dims[1],
                              .rank = least(x->rank, smaller),
-                             .width = least(x->rank + SPARE_DIRECTIONS, smaller),
+                             .width = least(width_for(x->rank), smaller),
                              .start = x->start,
                              .start_row = x->start_row,
                              .result = &x->report->steps[x->plan->nsteps]};
@@ -307,8 +312,12 @@ static enum quern_status add_steps(struct extractor *x, struct quern_error *err)
     for (unsigned pass = 0; pass < 2; pass++)
         for (uint32_t i = 0; i < n; i++)
             TRY(add_step(x, i, pass == 0, err));
-    if (p->nsteps > 0)
+    if (p->nsteps > 0 && p->ndropped == 0)
         return QUERN_OK;
+    if (p->nsteps > 0)
+        return plan_note(p, err, "%" PRIu32 " tensor%s that differ%s left out by request",
+                         p->ndropped, p->ndropped == 1 ? "" : "s",
+                         p->ndropped == 1 ? "s is" : " are");
     return fail(err, QUERN_EUSAGE, "nothing",
                 p->ndropped ? "everything that differs was left out"
                             : "the models are equal" WANT "expected a base and a model tuned from "
@@ -460,9 +469,9 @@ static enum quern_status read_request(struct extractor *x, struct quern_error *e
         return fail(err, QUERN_EUSAGE, "usage",
                     "the output is '%s'" WANT "expected the name of a directory",
                     quoted(output).text);
-    if (x->rank > MAX_RANK - SPARE_DIRECTIONS)
+    if (x->rank > MAX_RANK)
         return fail(err, QUERN_EUSAGE, "usage", "rank %" PRIu64 WANT "expected at most %u", x->rank,
-                    MAX_RANK - SPARE_DIRECTIONS);
+                    MAX_RANK);
     if (req->dtype && (!dtype_from_name(str_from(req->dtype), &x->dtype) ||
                        (x->dtype != DTYPE_F32 && x->dtype != DTYPE_F16 && x->dtype != DTYPE_BF16)))
         return fail(err, QUERN_EUSAGE, "usage", "type '%s'" WANT "expected f32, f16 or bf16",

@@ -1,11 +1,11 @@
 /* extract_op.c - randomized singular value decomposition of D = tuned - base, which is never held.
  *
- * Five passes over D, each a product with a thin matrix (docs/lora.md has the mathematics):
- *   0  Y = D W      W random                 -> Q, orthonormal
- *   1  Z = D^T Q                             -> P, orthonormal
- *   2  Y = D P                               -> Q
- *   3  Z = D^T Q    the decomposition of the small Z gives that of D -> A, B
- *   4  |D - B A|
+ * Passes over D, each a product with a thin matrix (docs/lora.md has the mathematics):
+ *   0        Y = D W      W random                 -> Q, orthonormal
+ *   1, 3     Z = D^T Q                             -> P, orthonormal
+ *   2, 4     Y = D P                               -> Q
+ *   5        Z = D^T Q    the decomposition of the thin Z gives that of D -> A, B
+ *   6        |D - B A|
  * Rows of Y belong to chunks, and are records. A chunk adds to all of Z, so Z is summed as
  * integers: fixed point, fine enough for 2^-61 of |D|, in any order. */
 #include "merge/extract_op.h"
@@ -78,7 +78,7 @@ static struct found find(const struct step *s, void *state)
 
 static bool sums_rows(unsigned pass)
 {
-    return pass == 0 || pass == 2;
+    return pass % 2 == 0 && pass + 1 < EXTRACT_PASSES;
 }
 
 /* ---- what the passes gather --------------------------------------------------------------------
@@ -254,7 +254,7 @@ static void extract_measure(const struct piece *p, unsigned pass, const void *co
     }
     if (pass == 0)
         add_to_y(e, &span, b, e->start, e->start_row, (float *)(sums + 1));
-    else if (pass == 2)
+    else if (sums_rows(pass))
         add_to_y(e, &span, b, f.right, e->width, (float *)(sums + 1));
     else if (pass + 1 < EXTRACT_PASSES)
         add_to_z(e, &span, b, f.left, *f.unit, counts);
@@ -365,11 +365,11 @@ static enum quern_status extract_combine(const struct step *s, unsigned pass, vo
         fold_y(s, &f, records, nrecords);
         orthonormalize(f.q, e->rows, e->width, NULL);
         by_rows(f.q, e->rows, e->width, f.left);
-    } else if (pass == 1) {
+    } else if (pass + 2 < EXTRACT_PASSES) {
         unpack_z(e, &f, counts);
         orthonormalize(f.z, e->cols, e->width, NULL);
         by_rows(f.z, e->cols, e->width, f.right);
-    } else if (pass == 3) {
+    } else if (pass + 1 < EXTRACT_PASSES) {
         unpack_z(e, &f, counts);
         make_factors(s, &f);
     } else {

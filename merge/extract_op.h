@@ -5,8 +5,10 @@
 
 #include "pipeline/plan.h"
 
-/* Directions beyond the rank that are looked at: they make the first ones exact. */
+/* Directions beyond the rank that are looked at, beside a share of the rank: they make the first
+ * ones exact. */
 #define SPARE_DIRECTIONS 12u
+#define SPARE_SHARE      4u
 
 /* Norms (Frobenius) of the difference and of what the product leaves of it. */
 struct extracted {
@@ -18,13 +20,13 @@ struct extracted {
 struct extraction {
     uint64_t rows, cols;
     uint64_t rank;      /* at most rows and cols */
-    uint64_t width;     /* of the search: rank + SPARE_DIRECTIONS, at most rows and cols */
+    uint64_t width;     /* of the search: more than the rank, at most rows and cols */
     const float *start; /* random numbers, start_row of them for every column */
     uint64_t start_row; /* at least width */
     struct extracted *result;
 };
 
-#define EXTRACT_PASSES 5
+#define EXTRACT_PASSES 7
 
 extern const struct op op_extract;
 

@@ -8,6 +8,7 @@
 
 #include "core/io.h"
 #include "core/json.h"
+#include "merge/adapt.h"
 #include "merge/pairing.h"
 #include "pipeline/carry.h"
 
@@ -21,12 +22,6 @@ static enum quern_status open_model(struct moe_planner *pl, unsigned i, struct q
     const struct model_ref *ref = &pl->recipe.r.models[i].ref;
     TRY(in_file(err, pl->recipe.r.path,
                 locate_model(ref, &pl->req->places, &pl->plan->arena, &at, err)));
-    if (at.lora)
-        return in_file(err, pl->recipe.r.path,
-                       fail(err, QUERN_EUNSUPPORTED, "lora",
-                            "'%s': an adapter in the recipe of a mixture" WANT
-                            "merge it into its model first",
-                            ref_name(ref).text));
     struct model *m;
     TRY(model_open(at.path, &m, err));
     const enum quern_status status = plan_add_model(pl->plan, m, err);
@@ -41,7 +36,8 @@ static enum quern_status open_model(struct moe_planner *pl, unsigned i, struct q
                        fail(err, QUERN_EUNSUPPORTED, "mixture",
                             "a mixture is built from directories with config.json" WANT
                             "expected a Hugging Face directory"));
-    return view_of_model(m, &pl->scratch, &pl->set.views[i], err);
+    TRY(view_of_model(m, &pl->scratch, &pl->set.views[i], err));
+    return adapt_view(&pl->set.views[i], pl->plan, &at, err);
 }
 
 static enum quern_status model_type_of(struct moe_planner *pl, const struct model *m,

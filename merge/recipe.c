@@ -125,11 +125,15 @@ static void place_slice_base(struct reader *d, struct slice *s)
     }
     if (base < 0)
         return;
-    for (unsigned k = 0; k < s->nsources && s->base < 0; k++)
-        if (s->sources[k].model == (unsigned)base)
+    bool listed = false;
+    for (unsigned k = 0; k < s->nsources && !listed; k++) {
+        listed = s->sources[k].model == (unsigned)base;
+        if (listed && r->method->base != BASE_NONE)
             s->base = (int)k;
+    }
     /* In slices, a method that makes nothing of a base works on what is listed. */
-    if (s->base < 0 && (s->whole || r->method->base != BASE_INPUT))
+    const bool useless = r->method->base == BASE_INPUT || r->method->base == BASE_NONE;
+    if (!listed && (s->whole || !useless))
         append_base(d, s, (unsigned)base);
 }
 

@@ -224,8 +224,8 @@ static bool gather(const struct aligner *a, struct str name, struct source *sour
 {
     for (unsigned k = 0; k < a->wish.ninputs; k++) {
         const struct source *s = view_find(&a->job->set->views[k], name);
-        if (!s || s->tensor->ndims == 0 || s->tensor->ndims > 2 || !is_weights(s->tensor) ||
-            (k > 0 && s->tensor->ndims != sources[0].tensor->ndims))
+        if (!s || s->tensor->nelems == 0 || s->tensor->ndims == 0 || s->tensor->ndims > 2 ||
+            !is_weights(s->tensor) || (k > 0 && s->tensor->ndims != sources[0].tensor->ndims))
             return false;
         sources[k] = *s;
     }

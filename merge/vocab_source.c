@@ -1,7 +1,7 @@
 /* vocab_source.c - read a tensor's rows in the order of another vocabulary. */
 #include "merge/vocab_source.h"
 
-#include <stdlib.h>
+#include <assert.h>
 
 /* Of a worker, followed by the mean row (when there is padding) and the inner source's scratch. */
 struct rows_scratch {
@@ -199,6 +199,7 @@ static enum quern_status read(const struct source *s, void *scratch, bool wide, 
                         .wide = wide,
                         .moved = moved,
                         .err = err};
+    assert(v->width > 0);
     const uint64_t kept = v->map->nkept * v->width;
     const size_t before = first >= kept ? 0 : kept - first < n ? (size_t)(kept - first) : n;
     TRY(read_rows(&r, first, before, x));

@@ -38,6 +38,7 @@ static enum quern_status append(struct vocabulary *v, const struct token *t, uin
         v->capacity = bigger;
     }
     bool fresh;
+    assert(v->tokens);
     v->tokens[v->ntokens] = *t;
     v->tokens[v->ntokens].id = id;
     if (!name_table_add(&v->index, t->text, v->ntokens, text_of, v, &fresh, NULL))
