@@ -127,10 +127,10 @@ Test(vocab, directories_of_every_family)
         {"granite",        "granite"  },
         {"gpt-oss",        "gpt-oss"  },
         {"glm4",           "glm4"     },
-        {"rwkv7",          "rwkv7"    },
+        {"rwkv-world",     "rwkv7"    },
         {"tekken",         "llama"    },
         {"unigram",        "bert"     },
-        {"t5",             "t5"       },
+        {"t5-unigram",     "t5"       },
         {"gemma",          "gemma"    },
         {"internlm2",      "internlm2"},
     };
@@ -353,7 +353,7 @@ Test(vocab, files_cut_short, .init = scratch_begin, .fini = scratch_end)
     cut_short("unigram", "bert", "tokenizer.json");
     cut_short("tekken", "llama", "tekken.json");
     cut_short("phi3", "phi3", "added_tokens.json");
-    cut_short("t5", "t5", "spiece.model");
+    cut_short("t5-unigram", "t5", "spiece.model");
     CHECK_LEAKS();
 }
 
