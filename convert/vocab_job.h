@@ -20,8 +20,9 @@ struct vocab_job {
     struct arena arena; /* for planning only */
     struct tokenizer_config tc;
     struct tokenizer tokenizer;
-    const struct tokenizer *t; /* the directory's tokenizer.json, NULL when there is none */
-    bool *special;             /* for each token of t: it is named as a special one */
+    const struct tokenizer *t;    /* of tokenizer.json or older files, NULL when there is none */
+    const struct tokenizer *json; /* only of tokenizer.json: what special tokens come from */
+    bool *special;                /* for each token of t: it is named as a special one */
     struct token_list list;
     const struct named_id *extra; /* for tokenizer.json only */
     size_t nextra;

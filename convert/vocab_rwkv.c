@@ -188,7 +188,7 @@ static enum quern_status put_special(struct vocab_job *j)
 {
     struct special_ids s;
     enum quern_status status =
-        special_ids_find(&s, j->ask->config, &j->tc, j->t, UINT64_MAX, j->err);
+        special_ids_find(&s, j->ask->config, &j->tc, j->json, UINT64_MAX, j->err);
     if (status == QUERN_OK && !s.has_template) {
         s.has_template = true;
         s.template = STR("rwkv-world"); /* llama.cpp's own, by its name */

@@ -71,8 +71,8 @@ static enum quern_status list_added(struct vocab_job *j, unsigned rules)
     TRY(list_added_file(j));
     for (uint32_t i = 0; i < j->tc.nadded; i++)
         TRY(set_added(j, j->tc.added[i].id, j->tc.added[i].text, j->tc.added[i].special, rules));
-    for (uint32_t i = 0; rules & SPM_JSON_TOO && j->t && i < j->t->ntokens; i++) {
-        const struct token *t = &j->t->tokens[i];
+    for (uint32_t i = 0; rules & SPM_JSON_TOO && j->json && i < j->json->ntokens; i++) {
+        const struct token *t = &j->json->tokens[i];
         if (t->flags & TOKEN_ADDED)
             TRY(set_added(j, t->id, t->text, t->flags & TOKEN_SPECIAL, rules));
     }
@@ -88,7 +88,7 @@ static enum quern_status put_special_internlm(struct vocab_job *j, const struct 
     TRY(job_put(
         j, meta_list_put_bool(j->metas, "tokenizer.ggml.add_space_prefix", sp->add_dummy_prefix)));
     enum quern_status status =
-        special_ids_find(&s, j->ask->config, &j->tc, j->t, j->list.n, j->err);
+        special_ids_find(&s, j->ask->config, &j->tc, j->json, j->list.n, j->err);
     for (uint32_t i = 0; i < j->list.n; i++)
         if (j->list.items[i].score == SCORE_ADDED && str_is(j->list.items[i].text, "<|im_end|>"))
             special_ids_override(&s, SPECIAL_EOS, i);
