@@ -236,6 +236,8 @@ static enum quern_status llama_files(struct vocab_job *j)
 
 static enum quern_status vocab_llama(struct vocab_job *j)
 {
+    if (str_is(j->ask->hf_arch, "InternLM3ForCausalLM"))
+        return from_spm(j, SPM_LOOKS | SPM_INTERNLM3);
     TRY(llama_files(j));
     const uint64_t n = job_vocab_size(j, 32000);
     /* CodeLlama has tokens to fill in the middle of a text; its size tells it. */
@@ -273,7 +275,7 @@ static enum quern_status vocab_phi3(struct vocab_job *j)
 
 static enum quern_status vocab_internlm2(struct vocab_job *j)
 {
-    return from_spm(j, SPM_INTERNLM | SPM_JSON_TOO);
+    return from_spm(j, SPM_INTERNLM2 | SPM_JSON_TOO);
 }
 
 static enum quern_status vocab_minicpm(struct vocab_job *j)
