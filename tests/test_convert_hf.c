@@ -1,4 +1,5 @@
 /* test_convert_hf.c - Hugging Face directories to GGUF: whole files against recorded digests. */
+#include "convert/gather.h"
 #include "convert/model_id.h"
 #include "pipeline/retype.h"
 #include "tests/checkpoint.h"
@@ -326,5 +327,166 @@ Test(model_id, titles_and_sizes)
     cr_expect_str_eq(model_size_label(0, 1605644288, 5637144576, 8, &arena), "8x7.2B");
     cr_expect_str_eq(model_size_label(400, 0, 0, 0, &arena), "0.40K");
     arena_free(&arena);
+    CHECK_LEAKS();
+}
+
+/* ---- sources that lay elements out anew -------------------------------------------------------
+ */
+
+#define ROWS 37u
+#define COLS 70u
+
+static float at_place(uint64_t i)
+{
+    return (float)i * 0.5f;
+}
+
+/* A file with one matrix of numbers that say where they stand. */
+static struct model *numbered(enum quern_status *s)
+{
+    static uint64_t dims[2] = {ROWS, COLS};
+    float v[ROWS * COLS];
+    struct model *m = NULL;
+    struct quern_error err;
+    for (uint64_t i = 0; i < ROWS * COLS; i++)
+        v[i] = at_place(i);
+    struct blob b = {
+        .t = {.name = STR("w"), .dims = dims, .ndims = 2, .dtype = DTYPE_F32, .nbytes = sizeof v},
+        .data = (uint8_t *)v
+    };
+    write_blobs(scratch("n.safetensors"), &b, 1);
+    *s = model_open(scratch("n.safetensors"), &m, &err);
+    return m;
+}
+
+/* Every read, wherever it begins, gives what the place function says. */
+static void check_reads(const struct source *s, uint64_t n, uint64_t (*place)(uint64_t))
+{
+    struct quern_error err;
+    const uint64_t lengths[] = {1, 7, 64, 70, 1000};
+    uint64_t moved = 0;
+    for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++) {
+        void *scratch_memory = calloc(1, source_scratch_bytes(s, false) + 1);
+        for (uint64_t first = 0; first < n; first += lengths[k]) {
+            float x[1000];
+            const size_t m = n - first < lengths[k] ? (size_t)(n - first) : (size_t)lengths[k];
+            cr_assert(source_read(s, scratch_memory, false, first, m, x, &moved, &err) == QUERN_OK);
+            for (size_t i = 0; i < m; i++)
+                cr_assert(x[i] == at_place(place(first + i)), "element %" PRIu64, first + i);
+        }
+        free(scratch_memory);
+    }
+}
+
+static uint64_t turned_place(uint64_t i)
+{
+    return i % ROWS * COLS + i / ROWS;
+}
+
+/* Rows 1, 4, 7 ... 34, then row 0 and row 1: rows of ten elements, seven in a line. */
+static uint64_t gathered_place(uint64_t i)
+{
+    const uint64_t row = i / 10;
+    return (row < 12 ? 1 + 3 * row : row - 12) * 10 + i % 10;
+}
+
+Test(gather, reads_begin_anywhere)
+{
+    static uint64_t dims[2] = {14, 10};
+    struct arena arena = {0};
+    struct source turned, gathered, whole;
+    struct quern_error err;
+    enum quern_status s;
+    scratch_begin();
+    struct model *m = numbered(&s);
+    cr_assert(s == QUERN_OK);
+    whole = (struct source){.model = m, .tensor = &m->tensors[0]};
+    cr_assert(turned_source(&arena, &whole, &turned, &err) == QUERN_OK);
+    check_reads(&turned, ROWS * COLS, turned_place);
+    const struct row_run runs[] = {
+        {.source = &whole, .first = 1, .count = {1, 1, 12}, .step = {0, 0, 3}},
+        {.source = &whole, .first = 0, .count = {1, 1, 2},  .step = {0, 0, 1}}
+    };
+    cr_assert(gather_source(&arena, STR("g"), dims, 2, 10, runs, 2, &gathered, &err) == QUERN_OK);
+    check_reads(&gathered, 140, gathered_place);
+    const struct row_run beyond = {
+        .source = &whole, .first = 250, .count = {1, 1, 10},
+                .step = {0, 0, 1 }
+    };
+    dims[0] = 10;
+    cr_assert(gather_source(&arena, STR("g"), dims, 2, 10, &beyond, 1, &gathered, &err) ==
+              QUERN_EFORMAT);
+    model_close(m);
+    arena_free(&arena);
+    scratch_end();
+    CHECK_LEAKS();
+}
+
+/* ---- metadata
+ * ------------------------------------------------------------------------------------ */
+
+static void check_key(const struct model *m, const char *key, const char *value)
+{
+    const struct meta *k = model_meta(m, key);
+    struct str s = {0};
+    if (!value) {
+        cr_expect(!k, "%s", key);
+        return;
+    }
+    cr_expect(k && meta_string(k, &s) && str_is(s, value), "%s: %.*s", key, STR_ARG(s));
+}
+
+static struct model *converted(const char *dir, const struct convert_request *r)
+{
+    struct model *m;
+    struct quern_error err;
+    cr_assert(convert_with(dir, r, NULL, &err) == QUERN_OK, "%s", err.text);
+    cr_assert(model_open(r->output, &m, &err) == QUERN_OK, "%s", err.text);
+    return m;
+}
+
+Test(convert_hf, metadata_of_readme_and_options)
+{
+    struct json *root = read_models("golden.json");
+    scratch_begin();
+    const char *dir = write_checkpoint(model_named(root, "llama-spm"));
+    put_file(dir, "README.md",
+             STR("---\r\nlicense: [mit, apache-2.0]\nlanguage:\n- no\n- en\nbase_model:\n"
+                 "- https://huggingface.co/a-lab/Big-7B\n- b-lab/small-v2\n- name: third\n"
+                 "datasets: c-lab/words\nauthor:\t42\n---\nbody\n"));
+    put_file(dir, "meta.json",
+             STR("{\"general.description\": \"a test\", \"general.sampling.top_k\""
+                 ": 7, \"general.author\": \"somebody\"}"));
+    struct convert_request r = {.output = scratch("o.gguf"), .type = "f16", .force = true};
+    struct model *m = converted(dir, &r);
+    check_key(m, "general.license", "mit,apache-2.0");
+    check_key(m, "general.author", "42");
+    check_key(m, "general.base_model.0.name", "Big 7B");
+    check_key(m, "general.base_model.0.organization", "A Lab");
+    check_key(m, "general.base_model.0.repo_url", "https://huggingface.co/a-lab/Big-7B");
+    check_key(m, "general.base_model.1.version", "v2");
+    check_key(m, "general.base_model.1.repo_url", "https://huggingface.co/b-lab/small-v2");
+    check_key(m, "general.base_model.2.name", "third");
+    check_key(m, "general.dataset.0.name", "Words");
+    const struct meta *languages = model_meta(m, "general.languages");
+    cr_expect(languages && languages->count == 2 && memcmp(languages->value.p + 8, "no", 2) == 0);
+    model_close(m);
+    r.metadata = scratch("Mill-Llama-2M-Chat-v1.1/meta.json");
+    r.model_name = "Named";
+    m = converted(dir, &r);
+    check_key(m, "general.name", "Named");
+    check_key(m, "general.author", "somebody");
+    check_key(m, "general.description", "a test");
+    uint64_t top_k;
+    cr_expect(meta_u64(model_meta(m, "general.sampling.top_k"), &top_k) && top_k == 7);
+    model_close(m);
+    put_file(dir, "README.md", STR("---\n\"not closed: [\n---\n"));
+    r.metadata = r.model_name = NULL;
+    m = converted(dir, &r);
+    check_key(m, "general.license", NULL);
+    check_key(m, "general.name", "Mill Llama 2M Chat v1.1");
+    model_close(m);
+    scratch_end();
+    json_free(root);
     CHECK_LEAKS();
 }
