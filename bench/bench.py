@@ -5,7 +5,7 @@ Peers are named by the environment:
   LLAMA_QUANTIZE=/path/to/llama-quantize   MERGEKIT_YAML=/path/to/mergekit-yaml
 Without them only quern's own figures are printed. Also read:
   QUERN=build/quern   BENCH_DIR=build/bench-data (needs about 35 GB; 1 GB with SMALL=1)   ROUNDS=5   MERGEKIT_ROUNDS=3   SMALL=1 (quick and meaningless)
-  JOBS="f16:Q4_K_M ..." (of the quantize section, only these)
+  JOBS="f16:Q4_K_M ties ..." (of the quantize and merge sections, only these)
 
 Method: contenders take turns, in alternating order, after one unmeasured round that also brings the inputs into the page
 cache; output files are removed before each run; the table shows medians over the rounds. CPU time is user + system
@@ -73,12 +73,15 @@ def read_through(target):
                 pass
 
 
-def take_turns(contenders, inputs, rounds=ROUNDS, warm=True):
-    """contenders: {label: (command, output)}. Returns {label: [Run]}."""
-    results = {label: [] for label in contenders}
-    for number in range(-1 if warm else 0, rounds):
+def take_turns(contenders, inputs, rounds=ROUNDS, slow=None):
+    """contenders: {label: (command, output)}; slow: {label: rounds} of those that run in the first rounds only and have none
+    to warm up. Returns {label: [Run]}."""
+    results, slow = {label: [] for label in contenders}, slow or {}
+    for number in range(-1, rounds):
         order = list(contenders) if number % 2 else list(reversed(contenders))
         for label in order:
+            if label in slow and not 0 <= number < slow[label]:
+                continue
             command, output = contenders[label]
             remove(output)
             for i in inputs:
@@ -197,43 +200,55 @@ def bench_quantize():
 
 # ---- (b) merge
 
+# What mergekit's CPU time should be at least, in units of quern's.
+TARGETS = {"slerp": 8, "linear": 8, "ties": 30, "dare_ties": 15, "model_stock": 15, "karcher": 15}
+
+
+def merge_recipes(base, a, b):
+    """{method: (models, recipe file)}"""
+    half, dense = "    parameters: {weight: 0.5}\n", "    parameters: {weight: 0.5, density: 0.5}\n"
+    plain, weighted, pruned = ([(m, p) for m in (a, b)] for p in ("", half, dense))
+    return {"slerp": ([a, b], recipe("slerp", "slerp", plain, a, "parameters: {t: 0.4}\n")),
+            "linear": ([a, b], recipe("linear", "linear", weighted)),
+            "ties": ([base, a, b], recipe("ties", "ties", pruned, base)),
+            "dare_ties": ([base, a, b], recipe("dare_ties", "dare_ties", pruned, base)),
+            "model_stock": ([base, a, b], recipe("model_stock", "model_stock", plain, base)),
+            "karcher": ([base, a, b], recipe("karcher", "karcher", [(base, "")] + plain))}
+
+
+def copy_script(files, to):
+    """Copies files as cp does and waits until they are on the disk."""
+    copies = ["%s/%d" % (to, i) for i in range(len(files))]
+    return " && ".join(["mkdir " + to] + ["cp %s %s" % pair for pair in zip(files, copies)] + ["sync " + " ".join(copies)])
+
+
 def bench_merge():
-    n = nweights(MEDIUM) / 1e6
-    print("## Merging bf16 models of %.0f M weights, inputs in the page cache\n" % n)
+    print("## Merging bf16 models of %.0f M weights, inputs in the page cache\n" % (nweights(MEDIUM) / 1e6))
     if not MERGEKIT:
         say("MERGEKIT_YAML is not set: no comparison with mergekit.")
-    base, a, b = (hf("bf16", MEDIUM, v) for v in range(3))
-    inputs = {"slerp": [a, b], "linear": [a, b], "ties": [base, a, b]}
-    half, dense = "    parameters: {weight: 0.5}\n", "    parameters: {weight: 0.5, density: 0.5}\n"
-    recipes = {"slerp": recipe("slerp", "slerp", [(a, ""), (b, "")], a, "parameters: {t: 0.4}\n"),
-               "linear": recipe("linear", "linear", [(a, half), (b, half)]),
-               "ties": recipe("ties", "ties", [(a, dense), (b, dense)], base)}
-    for method in ("slerp", "linear", "ties"):
-        rows = []
-        files = [os.path.join(i, "model.safetensors") for i in inputs[method]]
-        out, copy, theirs = path("out-quern"), path("out-copy"), path("out-mergekit")
-        copies = " ".join("%s/%d" % (copy, i) for i in range(len(files)))
-        script = "mkdir %s" % copy + "".join(" && cp %s %s/%d" % (f, copy, i) for i, f in enumerate(files)) + " && sync " + copies
-        contenders = {"cp + sync": (["sh", "-c", script], copy)}
-        for threads in ("1", "2"):
-            contenders["quern -j %s" % threads] = ([QUERN, "merge", "-q", "-j", threads, recipes[method], out + threads], out + threads)
-        results = take_turns(contenders, inputs[method])
+    os.environ.update(OMP_NUM_THREADS="2", MKL_NUM_THREADS="2", HF_HUB_OFFLINE="1")
+    out, copy, theirs = path("out-quern"), path("out-copy"), path("out-mergekit")
+    for method, (models, yml) in merge_recipes(*(hf("bf16", MEDIUM, v) for v in range(3))).items():
+        if JOBS and method not in JOBS:
+            continue
+        contenders = {"quern -j %s" % n: ([QUERN, "merge", "-q", "-j", n, yml, out + n], out + n) for n in ("1", "2")}
+        contenders["cp + sync"] = (["sh", "-c", copy_script([os.path.join(m, "model.safetensors") for m in models], copy)], copy)
         if MERGEKIT:
-            # Slow, and it disturbs the others' caches: on its own, fewer rounds, none to warm up.
-            results["mergekit"] = take_turns({"mergekit": ([MERGEKIT, "--no-copy-tokenizer", recipes[method], theirs], theirs)}, inputs[method],
-                                             MERGEKIT_ROUNDS, warm=False)["mergekit"]
-        quern = results["quern -j 1"]
+            contenders["mergekit -j 2"] = ([MERGEKIT, "-j", "2", "--no-copy-tokenizer", yml, theirs], theirs)
+        results = take_turns(contenders, models, slow={"mergekit -j 2": MERGEKIT_ROUNDS})
+        quern, rows = results["quern -j 2"], []
         for label, runs in results.items():
             ratio = ""
             if label == "cp + sync":
                 ratio = "quern takes %.2fx its CPU" % (median(quern, "cpu") / median(runs, "cpu"))
-            elif label == "mergekit":
-                ratio = "%.0fx quern's CPU, %.0fx its wall" % (median(runs, "cpu") / median(quern, "cpu"), median(runs, "wall") / median(quern, "wall"))
+            elif label.startswith("mergekit"):
+                times = median(runs, "cpu") / median(quern, "cpu")
+                ratio = "%.1fx quern's CPU (target %d), %.1fx its wall" % (times, TARGETS[method], median(runs, "wall") / median(quern, "wall"))
             rows.append([method, label, spread(runs, "wall"), spread(runs, "cpu"), mib(max(r.rss for r in runs)), ratio])
         for o in (out + "1", out + "2", copy, theirs):
             remove(o)
         # At once: mergekit takes its time, and a run that is stopped keeps what it measured.
-        table(["method", "program", "wall s", "CPU s", "peak RSS", "against quern -j 1"], rows)
+        table(["method", "program", "wall s", "CPU s", "peak RSS", "against quern -j 2"], rows)
 
 
 # ---- (c) memory

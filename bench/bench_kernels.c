@@ -100,6 +100,21 @@ static void run_weighted_sum(const struct kernels *k, int nx)
     k->weighted_sum(y, (const float *const *)x, weights, (size_t)nx, nweights);
 }
 
+static void run_product(const struct kernels *k, int inner)
+{
+    const struct product p = {.y = y,
+                              .l = x[0],
+                              .r = x[1],
+                              .y_row = 1024,
+                              .l_row = (size_t)inner,
+                              .l_col = 1,
+                              .r_row = 1024,
+                              .rows = nweights / 1024,
+                              .inner = (size_t)inner,
+                              .cols = 1024};
+    k->product(&p);
+}
+
 static void run_pair_dots(const struct kernels *k, int unused)
 {
     double dots[3];
@@ -339,6 +354,7 @@ int main(int argc, char **argv)
         {"first_nonfinite",    run_first_nonfinite, 0,   DTYPE_COUNT},
         {"weighted_sum 2",     run_weighted_sum,    2,   DTYPE_COUNT},
         {"weighted_sum 3",     run_weighted_sum,    3,   DTYPE_COUNT},
+        {"product 16",         run_product,         16,  DTYPE_COUNT},
         {"pair_dots",          run_pair_dots,       0,   DTYPE_COUNT},
         {"dots 3",             run_dots,            3,   DTYPE_COUNT},
         {"block_errors 32",    run_block_errors,    32,  DTYPE_COUNT},

@@ -36,7 +36,7 @@ struct cli {
     uint64_t shard_bytes;
     /* merge */
     const char *method, *base, *dtype, *out_dtype;
-    struct values models, params, model_paths;
+    struct values models, params, model_paths, loras;
     bool no_model_card, mergekit_exact, allow_crimes, no_tokenizer;
     const char *hub_cache;
     uint64_t seed;
@@ -45,6 +45,10 @@ struct cli {
     bool vocab_only, text_only, no_tensor_first_split, print_supported;
     uint64_t split_max_bytes;
     unsigned split_max_tensors;
+    /* lora */
+    unsigned rank;
+    struct values includes, excludes;
+    bool no_save_modules;
     /* check */
     bool sha256;
     /* imatrix */
@@ -170,6 +174,7 @@ extern volatile int stop_signal;
 int cmd_quantize(struct cli *c);
 int cmd_merge(struct cli *c);
 int cmd_convert(struct cli *c);
+int cmd_lora(struct cli *c);
 int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_check(struct cli *c);

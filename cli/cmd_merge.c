@@ -25,7 +25,7 @@ static int read_words(const struct cli *c, struct merge_request *r)
 {
     const struct values *a = &c->args;
     size_t i = 0;
-    if (!c->method) {
+    if (!c->method && c->loras.count == 0) {
         if (a->count == 0)
             return usage_error(c, "expected RECIPE OUTPUT, or --method NAME with --model");
         r->recipe_path = a->items[i++];
@@ -42,6 +42,8 @@ static int read_words(const struct cli *c, struct merge_request *r)
 /* With a recipe, --model ID=PATH tells where a model lies; with --method it is a model. */
 static int read_flags(const struct cli *c, struct merge_request *r)
 {
+    if (c->method && c->loras.count)
+        return usage_error(c, "--lora goes with --base alone; with a method write a recipe");
     if (c->method) {
         r->flags = (struct merge_flags){.method = c->method,
                                         .base = c->base,
@@ -53,6 +55,18 @@ static int read_flags(const struct cli *c, struct merge_request *r)
                                         .out_dtype = c->out_dtype};
         return 0;
     }
+    r->places.mappings = c->models.items;
+    r->places.nmappings = c->models.count;
+    if (c->loras.count) {
+        if (!c->base || c->params.count)
+            return usage_error(c, "--lora goes with --base MODEL, and without --param");
+        r->flags = (struct merge_flags){.base = c->base,
+                                        .loras = c->loras.items,
+                                        .nloras = c->loras.count,
+                                        .dtype = c->dtype,
+                                        .out_dtype = c->out_dtype};
+        return 0;
+    }
     const char *stray = c->base           ? "--base"
                         : c->params.count ? "--param"
                         : c->dtype        ? "--dtype"
@@ -60,8 +74,6 @@ static int read_flags(const struct cli *c, struct merge_request *r)
                                           : NULL;
     if (stray)
         return usage_error(c, "%s needs --method; with a recipe it stands in the recipe", stray);
-    r->places.mappings = c->models.items;
-    r->places.nmappings = c->models.count;
     return 0;
 }
 

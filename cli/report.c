@@ -315,8 +315,10 @@ static void print_step(FILE *f, const struct step *s)
                 (size_t)snprintf(sources + used, sizeof sources - used, "%s%s", k ? "," : "", name);
     }
     shape_text(s->dims, s->ndims, shape, sizeof shape);
-    fprintf(f, "%-44s %-7s %-14s %-8s -> %-8s %9s", quoted(s->name).text, s->op->name, shape,
-            sources, dtype_traits[s->dtype].name, human_bytes(s->nbytes, bytes));
+    const bool made = s->op == &op_copy && s->nsources > 0 && s->sources[0].kind;
+    fprintf(f, "%-44s %-7s %-14s %-8s -> %-8s %9s", quoted(s->name).text,
+            made ? s->sources[0].kind->name : s->op->name, shape, sources,
+            dtype_traits[s->dtype].name, human_bytes(s->nbytes, bytes));
     if (s->fallback)
         fprintf(f, "  (rows do not fit %s)", dtype_traits[s->wanted].name);
     fputc('\n', f);

@@ -90,6 +90,8 @@ static const struct option merge_options[] = {
     {"model", 0, OPTION_LIST, FIELD(models), "MODEL",
      "a model to merge (with --method), or ID=PATH: where a model named in the recipe lies; "
      "repeatable", NULL},
+    {"lora", 0, OPTION_LIST, FIELD(loras), "PATH[:WEIGHT]",
+     "a LoRA adapter to add to the --base, nothing else being merged; repeatable", NULL},
     {"param", 0, OPTION_LIST, FIELD(params), "NAME=VALUE",
      "a parameter (with --method): t=0.4, or weight=0.3,0.7 with one value per model; repeatable", NULL},
     {"dtype", 0, OPTION_TEXT, FIELD(dtype), "TYPE",
@@ -179,6 +181,20 @@ static const struct option convert_options[] = {
     {.name = NULL},
 };
 
+static const struct option lora_options[] = {
+    {"rank", 'r', OPTION_COUNT, FIELD(rank), "N", "extract: rank of the products (default: 32)", NULL},
+    {"include", 0, OPTION_LIST, FIELD(includes), "REGEX",
+     "extract: only tensors whose name matches; repeatable", NULL},
+    {"exclude", 0, OPTION_LIST, FIELD(excludes), "REGEX",
+     "extract: no tensors whose name matches; repeatable", NULL},
+    {"no-save-modules", 0, OPTION_FLAG, FIELD(no_save_modules), NULL,
+     "extract: leave out what is no matrix of a layer (embeddings, norms, biases) instead of keeping "
+     "it whole", NULL},
+    {"out-dtype", 0, OPTION_TEXT, FIELD(out_dtype), "TYPE",
+     "extract: type of the products: f32 (default), f16 or bf16", "f32 f16 bf16"},
+    {.name = NULL},
+};
+
 static const struct option imatrix_options[] = {
     {"model", 0, OPTION_TEXT, FIELD(model), "M.gguf",
      "lint: the model the matrix is for; its weights are compared with the entries", NULL},
@@ -246,7 +262,8 @@ const struct command commands[] = {
      "  change the type of a Hugging Face model and shard it anew\n", cmd_quantize},
     {"merge",
      "[options] RECIPE.yml OUTPUT [TYPE]\n"
-     "[options] --method NAME --base MODEL --model MODEL... OUTPUT [TYPE]", "fuse two or more models into one",
+     "[options] --method NAME --base MODEL --model MODEL... OUTPUT [TYPE]\n"
+     "[options] --base MODEL --lora ADAPTER[:WEIGHT]... OUTPUT [TYPE]", "fuse two or more models into one",
      "RECIPE.yml is a mergekit recipe (its models: form) for linear, slerp or ties. MODEL is a "
      "path "
      "or a hub id; an id is looked up in the local Hugging Face cache or given by --model ID=PATH. "
@@ -255,8 +272,12 @@ const struct command commands[] = {
      "OUTPUT is a Hugging Face directory, one .safetensors file, or, for GGUF models, a .gguf "
      "file, "
      "which TYPE quantizes in the same pass.\n"
+     "An ADAPTER is a LoRA of PEFT (a directory) or GGUF; WEIGHT multiplies what it adds. In recipes "
+     "adapters stand behind a '+' or under 'lora'.\n"
      "Arithmetic is in 32-bit floats, dot products in 64-bit, with one rounding to the output type "
      "at the end. Unknown keys in a recipe and filters that match no tensor are errors.", merge_options, COMMON_RUN | COMMON_JSON,
+     "quern merge --base MODEL --lora ADAPTER:0.8 merged/\n"
+     "  a model with a LoRA adapter in it\n"
      "quern merge recipe.yml merged/\n"
      "  run a mergekit recipe\n"
      "quern merge --method slerp --base A --model B --param t=0.4 merged/\n"
@@ -273,6 +294,23 @@ const struct command commands[] = {
      "  converted and quantized\n"
      "quern convert HFDIR model -t q8_0 --split-max-size 4G\n"
      "  model-00001-of-0000N.gguf\n", cmd_convert},
+    {"lora",
+     "info [--json] ADAPTER\n"
+     "extract [options] BASE TUNED OUTPUT", "show LoRA adapters, take them out of tuned models",
+     "info shows what an adapter changes: its kind, the base it was trained on, ranks, factors, the "
+     "modules and the tensors it has whole. ADAPTER is a PEFT directory (adapter_model.safetensors "
+     "and adapter_config.json) or that file, or a GGUF adapter.\n"
+     "extract writes a PEFT adapter of what TUNED is away from BASE (both safetensors): for every "
+     "matrix the product of rank N closest to the difference, found by a randomized singular value "
+     "decomposition that reads the models tile by tile. Embeddings, heads, norms and biases that "
+     "differ are kept whole. The summary tells how much of the differences is lost. --dry-run reads "
+     "both models, too: it looks for what differs.\n"
+     "quern merge --base MODEL --lora ADAPTER adds adapters to their base.", lora_options,
+     COMMON_RUN | COMMON_JSON,
+     "quern lora info adapter/\n"
+     "  what does it change?\n"
+     "quern lora extract base/ tuned/ adapter/ --rank 64\n"
+     "  a small file instead of a second model\n", cmd_lora},
     {"imatrix",
      "combine [options] INPUT INPUT... -o OUTPUT\n"
      "convert [options] INPUT OUTPUT\n"

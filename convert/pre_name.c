@@ -182,7 +182,7 @@ enum quern_status pre_name_find(const struct tokenizer *t, const struct tokenize
         s = find_name(t, tc, &p, merges, nmerges, name, source, err);
     pretokenizer_close(&p);
     /* A pattern that takes too long is one that is not known. */
-    if (s != QUERN_EUSAGE)
+    if (s != QUERN_EUNSUPPORTED)
         return in_file(err, t->path, s);
     *source = PRE_UNKNOWN;
     *name = NULL;

@@ -42,7 +42,7 @@ static enum quern_status add_split(struct steps_reader *r, struct str pattern,
     if (!s)
         return QUERN_OK;
     *s = (struct split_step){.kind = STEP_SPLIT, .behavior = behavior, .invert = invert};
-    const enum quern_status status = pattern_new_text(pattern, &s->pattern, r->err);
+    const enum quern_status status = pattern_new_unicode(pattern, &s->pattern, r->err);
     if (status == QUERN_EMEMORY)
         return status;
     r->known &= status == QUERN_OK;
@@ -98,6 +98,8 @@ static enum quern_status read_split(struct steps_reader *r, const struct json *v
 
 static enum quern_status read_byte_level(struct steps_reader *r, const struct json *v)
 {
+    /* Letters as letters of their bytes: text that grows with every step, and nobody's way. */
+    r->known &= !r->p->letters;
     if (flag_or(v, "add_prefix_space", true))
         add_step(r, STEP_SPACE);
     if (flag_or(v, "use_regex", true))
@@ -195,10 +197,10 @@ static enum quern_status find_stretches(const struct split_step *step, struct st
     if (!l->items)
         return fail_memory(err, 2 * s.n * sizeof *l->items);
     size_t done = 0, from = 0, start, end;
-    bool found = true, any = false;
-    while (from <= s.n) {
-        TRY(pattern_find(step->pattern, s, from, &found, &start, &end, err));
-        if (!found)
+    bool any = false;
+    while (from < s.n) {
+        TRY(pattern_next(step->pattern, s, from, &start, &end, err));
+        if (start == s.n)
             break;
         if (end > start || !any || start > done) {
             if (start > done)

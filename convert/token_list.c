@@ -6,20 +6,19 @@
 #include <stdlib.h>
 
 #include "convert/meta_array.h"
-#include "formats/tokenizer.h"
 
 #define BLANK "\xE2\x96\x81" /* U+2581, for a space */
 
 enum quern_status token_list_init(struct token_list *l, struct arena *arena, uint64_t n,
                                   struct quern_error *err)
 {
-    if (n == 0 || n > TOKENIZER_MAX_IDS)
+    if (n == 0 || n > MAX_LISTED_TOKENS)
         return fail(err, QUERN_EUNSUPPORTED, "vocab",
                     "the vocabulary would have %" PRIu64 " tokens" WANT "expected 1 to %u", n,
-                    TOKENIZER_MAX_IDS);
+                    MAX_LISTED_TOKENS);
     *l = (struct token_list){.arena = arena, .n = (uint32_t)n};
     l->items = ARENA_NEW(arena, struct listed_token, n);
-    /* "[PAD16777215]" and its NUL fit. */
+    /* "[PAD4194303]" and its NUL fit. */
     char *names = l->items ? arena_alloc(arena, n * 16) : NULL;
     if (!names)
         return fail_memory(err, n * (16 + sizeof *l->items));

@@ -14,6 +14,8 @@ enum token_type {
     TYPE_BYTE = 6,
 };
 
+#define MAX_LISTED_TOKENS (1u << 22)
+
 /* Scores where a tokenizer has none of its own. */
 #define SCORE_ADDED   (-1000.0f)
 #define SCORE_PADDING (-10000.0f)

@@ -89,19 +89,34 @@ static const struct class_specials *specials_of(struct str class_name)
     return NULL;
 }
 
-bool job_is_special(const struct vocab_job *j, struct str text)
+static void mark(struct vocab_job *j, struct str text)
+{
+    const struct token *token = text.p ? token_by_text(j->t, text) : NULL;
+    if (token)
+        j->special[token - j->t->tokens] = true;
+}
+
+static enum quern_status mark_special(struct vocab_job *j)
 {
     const struct class_specials *usual = specials_of(j->tc.tokenizer_class);
+    j->special = ARENA_NEW(&j->arena, bool, j->t->ntokens);
+    if (!j->special)
+        return fail_memory(j->err, j->t->ntokens);
     for (unsigned i = 0; i < SPECIAL_EOT; i++) {
         const struct special_text *s = &j->tc.special[i];
-        if (s->text.p ? str_eq(s->text, text)
-                      : usual && !s->named && usual->texts[i] && str_is(text, usual->texts[i]))
-            return true;
+        if (s->named)
+            mark(j, s->text);
+        else if (usual && usual->texts[i])
+            mark(j, str_from(usual->texts[i]));
     }
     for (uint32_t i = 0; i < j->tc.nmore_special; i++)
-        if (str_eq(j->tc.more_special[i], text))
-            return true;
-    return false;
+        mark(j, j->tc.more_special[i]);
+    return QUERN_OK;
+}
+
+bool job_is_special(const struct vocab_job *j, const struct token *token)
+{
+    return j->special[token - j->t->tokens];
 }
 
 /* ---- added_tokens.json ---------------------------------------------------------------------- */
@@ -426,6 +441,7 @@ static enum quern_status open_and_make(struct vocab_job *j)
     if (path) {
         TRY(tokenizer_read(path, true, &j->tokenizer, j->err));
         j->t = &j->tokenizer;
+        TRY(mark_special(j));
     }
     return make(j);
 }
@@ -439,5 +455,5 @@ enum quern_status vocab_keys(const struct vocab_ask *ask, struct plan *plan,
     tokenizer_close(&j.tokenizer);
     tokenizer_config_close(&j.tc);
     arena_free(&j.arena);
-    return s;
+    return in_file(err, ask->dir, s);
 }

@@ -8,12 +8,14 @@
 #include "convert/token_decoder.h"
 #include "convert/vocab_job.h"
 
+#define MAX_MISSING 1024 /* special tokens that get ids here */
+
 /* ---- tokens --------------------------------------------------------------------------------- */
 
 /* Special tokens of tokenizer_config.json count as added, wherever they are. */
 static uint8_t flags_of(const struct vocab_job *j, const struct token *t)
 {
-    if (t->flags & TOKEN_ADDED || !job_is_special(j, t->text))
+    if (t->flags & TOKEN_ADDED || !job_is_special(j, t))
         return t->flags;
     return (t->flags | TOKEN_ADDED | TOKEN_SPECIAL) & (uint8_t)~TOKEN_NORMALIZED;
 }
@@ -37,6 +39,34 @@ static enum quern_status list_token(struct vocab_job *j, const struct token_deco
     return QUERN_OK;
 }
 
+/* A special token of tokenizer_config.json that the tokenizer does not have gets the next id, when
+ * the model has room for it. */
+static void list_missing(struct vocab_job *j, struct str text, uint64_t *next)
+{
+    if (text.n == 0 || *next >= j->list.n || *next - j->t->end_id >= MAX_MISSING ||
+        token_by_text(j->t, text))
+        return;
+    for (uint64_t id = j->t->end_id; id < *next; id++)
+        if (str_eq(j->list.items[id].text, text))
+            return;
+    j->list.items[(*next)++] = (struct listed_token){text, 0, TYPE_CONTROL};
+}
+
+static enum quern_status list_all_missing(struct vocab_job *j)
+{
+    uint64_t next = j->t->end_id;
+    for (unsigned i = 0; i < SPECIAL_EOT; i++)
+        list_missing(j, j->tc.special[i].text, &next);
+    for (uint32_t i = 0; i < j->tc.nmore_special; i++)
+        list_missing(j, j->tc.more_special[i], &next);
+    if (next == j->t->end_id)
+        return QUERN_OK;
+    return plan_note(j->plan, j->err,
+                     "tokenizer.json does not have %" PRIu64
+                     " special tokens of tokenizer_config.json: they get ids from %" PRIu32,
+                     next - j->t->end_id, j->t->end_id);
+}
+
 static enum quern_status list_tokens(struct vocab_job *j)
 {
     const struct tokenizer *t = j->t;
@@ -53,7 +83,7 @@ static enum quern_status list_tokens(struct vocab_job *j)
     for (uint32_t i = 0; s == QUERN_OK && i < t->ntokens; i++)
         s = list_token(j, &d, &t->tokens[i]);
     token_decoder_close(&d);
-    return s;
+    return s == QUERN_OK ? list_all_missing(j) : s;
 }
 
 /* ---- pre ------------------------------------------------------------------------------------ */
@@ -185,7 +215,7 @@ enum quern_status vocab_llama_hf(struct vocab_job *j)
     for (uint32_t i = 0; i < t->ntokens; i++) {
         const struct token *token = &t->tokens[i];
         uint8_t type = token->id < nbase ? TYPE_NORMAL : TYPE_USER_DEFINED;
-        if (job_is_special(j, token->text))
+        if (job_is_special(j, token))
             type = TYPE_CONTROL;
         if (token->id < nbase && token_is_byte(token->text))
             type = TYPE_BYTE;

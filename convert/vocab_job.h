@@ -21,6 +21,7 @@ struct vocab_job {
     struct tokenizer_config tc;
     struct tokenizer tokenizer;
     const struct tokenizer *t; /* the directory's tokenizer.json, NULL when there is none */
+    bool *special;             /* for each token of t: it is named as a special one */
     struct token_list list;
     const struct named_id *extra; /* for tokenizer.json only */
     size_t nextra;
@@ -40,8 +41,9 @@ enum quern_status job_put_list(struct vocab_job *j, const char *model, const cha
 /* Special ids, flags, template; limit as in special_ids_find(). */
 enum quern_status job_put_special(struct vocab_job *j, uint64_t limit);
 
-/* A special token by name, in tokenizer_config.json or by the defaults of its class. */
-bool job_is_special(const struct vocab_job *j, struct str text);
+/* A special token by name, in tokenizer_config.json or by the defaults of its class. token is one
+ * of j->t. */
+bool job_is_special(const struct vocab_job *j, const struct token *token);
 
 /* {"text": id, ...} of added_tokens.json, in the order of the file; none when it is not there. */
 struct added_entry {

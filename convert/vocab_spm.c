@@ -235,10 +235,10 @@ static enum quern_status unigram_list(struct vocab_job *j)
     TRY(token_list_init(&j->list, &j->arena, n < nbase ? nbase : n, j->err));
     for (uint32_t i = 0; i < t->ntokens && t->tokens[i].id < nbase; i++) {
         const struct token *token = &t->tokens[i];
-        const uint8_t type = token->id == unk_id              ? TYPE_UNKNOWN
-                             : job_is_special(j, token->text) ? TYPE_CONTROL
-                             : token->flags & TOKEN_ADDED     ? TYPE_USER_DEFINED
-                                                              : TYPE_NORMAL;
+        const uint8_t type = token->id == unk_id          ? TYPE_UNKNOWN
+                             : job_is_special(j, token)   ? TYPE_CONTROL
+                             : token->flags & TOKEN_ADDED ? TYPE_USER_DEFINED
+                                                          : TYPE_NORMAL;
         j->list.items[token->id] = (struct listed_token){token->text, (float)token->score, type};
     }
     return QUERN_OK;

@@ -348,8 +348,6 @@ static enum quern_status put_id_of(struct tekken *t, const char *key, const char
 static enum quern_status put_tekken(struct tekken *t)
 {
     struct vocab_job *const j = t->j;
-    char key[128];
-    snprintf(key, sizeof key, "%s.vocab_size", j->ask->arch);
     TRY(job_put(j, meta_list_put_string(j->metas, "tokenizer.ggml.model", STR("gpt2")) &&
                        meta_list_put_string(j->metas, "tokenizer.ggml.pre", STR("tekken"))));
     TRY(put_merges(t));
@@ -359,7 +357,6 @@ static enum quern_status put_tekken(struct tekken *t)
     TRY(put_id_of(t, "tokenizer.ggml.padding_token_id", "<pad>", "</s>"));
     j->ntokens = j->list.n;
     return job_put(j, token_list_put(&j->list, true, j->metas) &&
-                          meta_list_put_u32(j->metas, key, j->list.n) &&
                           meta_list_put_bool(j->metas, "tokenizer.ggml.add_bos_token", true) &&
                           meta_list_put_bool(j->metas, "tokenizer.ggml.add_eos_token", false));
 }

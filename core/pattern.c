@@ -14,21 +14,21 @@ struct pattern {
     pcre2_match_context *context;
 };
 
-static enum quern_status compile(struct str text, uint32_t flags, struct pattern **out,
-                                 struct quern_error *err)
+static enum quern_status compile(struct str text, uint32_t options, enum quern_status refusal,
+                                 struct pattern **out, struct quern_error *err)
 {
     int code;
     PCRE2_SIZE at;
     struct pattern *p = calloc(1, sizeof *p);
     if (!p)
         return fail_memory(err, sizeof *p);
-    p->code = pcre2_compile((PCRE2_SPTR)text.p, text.n, flags, &code, &at, NULL);
+    p->code = pcre2_compile((PCRE2_SPTR)text.p, text.n, options, &code, &at, NULL);
     if (!p->code) {
         char why[128] = "";
         pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
         pattern_free(p);
-        return fail(err, QUERN_EUSAGE, "pattern", "pattern '%s': %s at character %zu",
-                    quoted(text).text, why, at + 1);
+        return fail(err, refusal, "pattern", "pattern '%s': %s at character %zu", quoted(text).text,
+                    why, at + 1);
     }
     p->match = pcre2_match_data_create_from_pattern(p->code, NULL);
     p->context = pcre2_match_context_create(NULL);
@@ -46,7 +46,7 @@ enum quern_status pattern_new(struct str text, struct pattern **out, struct quer
     return compile(text,
                    PCRE2_ALT_BSUX | PCRE2_ALLOW_EMPTY_CLASS | PCRE2_MATCH_UNSET_BACKREF |
                        PCRE2_DOLLAR_ENDONLY,
-                   out, err);
+                   QUERN_EUSAGE, out, err);
 }
 
 static enum quern_status no_counterpart(struct str text, struct quern_error *err)
@@ -79,7 +79,8 @@ static enum quern_status flatten_sets(struct str text, struct str *out, char *to
     return QUERN_OK;
 }
 
-enum quern_status pattern_new_text(struct str text, struct pattern **out, struct quern_error *err)
+enum quern_status pattern_new_unicode(struct str text, struct pattern **out,
+                                      struct quern_error *err)
 {
     struct str flat;
     char *room = malloc(text.n + 1);
@@ -87,23 +88,22 @@ enum quern_status pattern_new_text(struct str text, struct pattern **out, struct
         return fail_memory(err, text.n + 1);
     enum quern_status s = flatten_sets(text, &flat, room, err);
     if (s == QUERN_OK)
-        s = compile(flat, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, out, err);
+        s = compile(flat, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, QUERN_EUNSUPPORTED, out, err);
     free(room);
     return s;
 }
 
-enum quern_status pattern_find(const struct pattern *p, struct str s, size_t from, bool *found,
-                               size_t *start, size_t *end, struct quern_error *err)
+enum quern_status pattern_next(const struct pattern *p, struct str s, size_t from, size_t *start,
+                               size_t *end, struct quern_error *err)
 {
-    const int n = pcre2_match(p->code, (PCRE2_SPTR)s.p, s.n, from, 0, p->match, p->context);
+    const int n =
+        pcre2_match(p->code, (PCRE2_SPTR)s.p, s.n, from, PCRE2_NO_UTF_CHECK, p->match, p->context);
     if (n < 0 && n != PCRE2_ERROR_NOMATCH)
-        return fail(err, QUERN_EUSAGE, "pattern", "a pattern takes too long on a short text");
-    *found = n >= 0;
-    if (*found) {
-        const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(p->match);
-        *start = ends[0];
-        *end = ends[1];
-    }
+        return fail(err, QUERN_EUNSUPPORTED, "pattern",
+                    "a pattern of the tokenizer takes too long on a text");
+    const PCRE2_SIZE *at = pcre2_get_ovector_pointer(p->match);
+    *start = n < 0 ? s.n : at[0];
+    *end = n < 0 ? s.n : at[1];
     return QUERN_OK;
 }
 

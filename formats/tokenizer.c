@@ -565,6 +565,17 @@ enum quern_status tokenizer_of_gguf(const struct model *m, struct tokenizer *t,
     return in_file(err, m->path, read_gguf(&r, m));
 }
 
+enum quern_status tokenizer_of_tokens(const struct token *tokens, uint32_t ntokens,
+                                      enum tokenizer_kind kind, struct tokenizer *t,
+                                      struct quern_error *err)
+{
+    *t = (struct tokenizer){.path = "", .kind = kind};
+    struct reader r = {.t = t, .err = err};
+    for (uint32_t i = 0; i < ntokens; i++)
+        TRY(add_token(&r, tokens[i]));
+    return finish(&r);
+}
+
 void tokenizer_close(struct tokenizer *t)
 {
     free(t->tokens);

@@ -88,6 +88,10 @@ enum quern_status tokenizer_parse(struct str text, const char *path, bool want_m
  * ones are added tokens too. EUNSUPPORTED when it has none. */
 enum quern_status tokenizer_of_gguf(const struct model *m, struct tokenizer *t,
                                     struct quern_error *err);
+/* Of tokens that are known. */
+enum quern_status tokenizer_of_tokens(const struct token *tokens, uint32_t ntokens,
+                                      enum tokenizer_kind kind, struct tokenizer *t,
+                                      struct quern_error *err);
 void tokenizer_close(struct tokenizer *t);
 
 /* NULL when there is none. */

@@ -17,7 +17,7 @@ enum { HIGH, LOW, NPASSES };
 #define SLOTS 65536u /* of a histogram: 16 bits */
 
 /* Divergences of so many rows are kept from the first pass on; of more they are made anew. */
-#define MOST_KEPT (1u << 19)
+#define MOST_KEPT (1u << 18)
 
 struct fusion {
     uint64_t rank[3];     /* of the quartiles, among those with ... */
@@ -31,52 +31,74 @@ struct fusion {
 
 enum { SEEN, MOST, SUM = MOST + 2, DIVERGENCE = SUM + 2, NSTATS };
 
-static inline double value_at(bool wide, const void *x, size_t i)
+static void add_most_f32(const float *x, size_t n, double *most)
 {
-    return wide ? ((const double *)x)[i] : (double)((const float *)x)[i];
+    float lanes[16];
+    size_t i = 0;
+    for (size_t k = 0; k < 16; k++)
+        lanes[k] = (float)*most;
+    for (; i + 16 <= n; i += 16)
+        for (size_t k = 0; k < 16; k++)
+            lanes[k] = x[i + k] > lanes[k] ? x[i + k] : lanes[k];
+    for (; i < n; i++)
+        lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
+    for (size_t k = 0; k < 16; k++)
+        *most = (double)lanes[k] > *most ? (double)lanes[k] : *most;
 }
 
-static void add_most(bool wide, const void *x, size_t n, double *most)
-{
-    for (size_t i = 0; i < n; i++) {
-        const double v = value_at(wide, x, i);
-        *most = v > *most ? v : *most;
-    }
-}
-
-static void add_exp(bool wide, const void *x, size_t n, double most, double *sum)
+static void add_most_f64(const double *x, size_t n, double *most)
 {
     for (size_t i = 0; i < n; i++)
-        *sum += strict_exp(value_at(wide, x, i) - most);
+        *most = x[i] > *most ? x[i] : *most;
 }
 
-static void add_divergence(bool wide, const void *const x[], size_t n, double *stats)
+static void add_exp_f64(const double *x, size_t n, double most, double *sum)
+{
+    for (size_t i = 0; i < n; i++)
+        *sum += strict_exp(x[i] - most);
+}
+
+static void add_divergence_f64(const double *x, const double *y, size_t n, const double most[2],
+                               const double scale[2], double *sum)
 {
     for (size_t i = 0; i < n; i++) {
-        const double q = strict_exp(value_at(wide, x[0], i) - stats[MOST]) / stats[SUM] + 1e-8;
-        const double p =
-            strict_exp(value_at(wide, x[1], i) - stats[MOST + 1]) / stats[SUM + 1] + 1e-8;
-        stats[DIVERGENCE] += p * strict_log(p / q);
+        const double p = strict_exp(x[i] - most[0]) * scale[0] + 1e-8;
+        const double q = strict_exp(y[i] - most[1]) * scale[1] + 1e-8;
+        *sum += p * strict_log(p / q);
     }
+}
+
+/* What the statistics of a row tell of source k: 0 the model, 1 the base. */
+static void add_phase(bool wide, unsigned phase, unsigned k, const void *x, size_t n, double *stats)
+{
+    if (stats[SEEN] == 0)
+        stats[MOST + k] = wide ? *(const double *)x : (double)*(const float *)x;
+    if (phase == 0 && wide)
+        add_most_f64(x, n, &stats[MOST + k]);
+    else if (phase == 0)
+        add_most_f32(x, n, &stats[MOST + k]);
+    else if (wide)
+        add_exp_f64(x, n, stats[MOST + k], &stats[SUM + k]);
+    else
+        stats[SUM + k] += codec_kernels()->exp_sum(x, n, stats[MOST + k]);
 }
 
 /* Three times through the row: the largest values, the sums of the softmax, the divergence. */
 static void add_row(const struct step *s, unsigned phase, const void *const x[], size_t n,
                     double *stats)
 {
-    if (phase == 2) {
-        add_divergence(s->wide, x, n, stats);
+    const void *const pair[2] = {x[1], x[0]};
+    if (phase < 2) {
+        for (unsigned k = 0; k < 2; k++)
+            add_phase(s->wide, phase, k, pair[k], n, stats);
+        stats[SEEN] = 1;
         return;
     }
-    for (unsigned k = 0; k < 2; k++) {
-        if (stats[SEEN] == 0)
-            stats[MOST + k] = value_at(s->wide, x[k], 0);
-        if (phase == 0)
-            add_most(s->wide, x[k], n, &stats[MOST + k]);
-        else
-            add_exp(s->wide, x[k], n, stats[MOST + k], &stats[SUM + k]);
-    }
-    stats[SEEN] = 1;
+    const double scale[2] = {1 / stats[SUM], 1 / stats[SUM + 1]};
+    if (s->wide)
+        add_divergence_f64(x[1], x[0], n, stats + MOST, scale, &stats[DIVERGENCE]);
+    else
+        stats[DIVERGENCE] += codec_kernels()->divergence(x[1], x[0], n, stats + MOST, scale);
 }
 
 static const struct row_stats divergence_stats = {.count = NSTATS, .nphases = 3, .add = add_row};

@@ -88,12 +88,8 @@ void round_values(enum dtype d, float *x, size_t n)
 
 void subtract_f32(float *d, const float *x, const float *base, size_t n)
 {
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (size_t k = 0; k < 16; k++)
-            d[i + k] = x[i + k] - base[i + k];
-    for (; i < n; i++)
-        d[i] = x[i] - base[i];
+    const float *const both[] = {x, base};
+    codec_kernels()->weighted_sum(d, both, (const float[]){1, -1}, 2, n);
 }
 
 static void sum_differences_f64(double *y, const double *base, const void *const x[],

@@ -16,6 +16,21 @@ static void write_base_models(FILE *f, const struct recipe *r, const bool hub[])
     }
 }
 
+/* A model with its adapters. */
+static void write_model(FILE *f, const struct model_ref *ref)
+{
+    struct ref_parts parts;
+    fprintf(f, "* `%s`", ref_name(ref).text);
+    if (!ref->whole && ref_take_apart(ref, &parts, NULL) == QUERN_OK)
+        for (unsigned i = 0; i < parts.nloras; i++) {
+            fprintf(f, "%s the adapter `%s`", i ? ", then" : " with",
+                    quoted(parts.loras[i].path).text);
+            if (parts.loras[i].weight != 1)
+                fprintf(f, " (weight %g)", parts.loras[i].weight);
+        }
+    fputc('\n', f);
+}
+
 static void write_card(FILE *f, const struct recipe *r, const bool hub[], const char *title)
 {
     fputs("---\n", f);
@@ -29,7 +44,7 @@ static void write_card(FILE *f, const struct recipe *r, const bool hub[], const 
     fputs(".\n\n## Models\n\n", f);
     for (unsigned i = 0; i < r->nmodels; i++)
         if ((int)i != r->base || !base_is_origin(r->method))
-            fprintf(f, "* `%s`\n", ref_name(&r->models[i].ref).text);
+            write_model(f, &r->models[i].ref);
     fprintf(f, "\n## Recipe\n\n```yaml\n%.*s%s```\n", STR_ARG(r->text),
             str_ends(r->text, "\n") ? "" : "\n");
 }

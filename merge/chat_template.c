@@ -149,11 +149,14 @@ static enum quern_status from_config(struct arena *arena, struct str config, str
 }
 
 /* .p is NULL when the model has none. */
-static enum quern_status template_of(const struct model *m, struct arena *arena, struct str *out,
+static enum quern_status template_of(const struct view *v, struct arena *arena, struct str *out,
                                      struct quern_error *err)
 {
-    *out = (struct str){NULL, 0};
-    const struct meta *key = model_meta(m, "tokenizer.chat_template");
+    const struct model *m = v->model;
+    const struct meta *key = view_meta(v, "tokenizer.chat_template");
+    *out = v->chat_template;
+    if (out->p)
+        return QUERN_OK;
     if (m->format == MODEL_GGUF && key)
         meta_string(key, out);
     if (!m->dir)
@@ -179,7 +182,7 @@ static enum quern_status most_frequent(const struct model_set *set, struct arena
     unsigned most = 0;
     *out = (struct str){NULL, 0};
     for (unsigned i = 0; i < set->count; i++) {
-        TRY(template_of(set->views[i].model, arena, &texts[i], err));
+        TRY(template_of(&set->views[i], arena, &texts[i], err));
         texts[i] = trimmed(texts[i]);
     }
     for (unsigned i = 0; i < set->count; i++) {

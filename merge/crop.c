@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 
-#include "merge/heads.h"
 #include "merge/made.h"
 #include "merge/vocab_names.h"
 

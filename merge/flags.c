@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/yaml.h"
 #include "merge/method.h"
@@ -56,6 +57,13 @@ static bool is_value(struct str s)
     double number;
     bool truth;
     return yaml_number(&n, &number) || yaml_bool(&n, &truth);
+}
+
+static bool is_truth(struct str s)
+{
+    const struct yaml_node n = {.kind = YAML_IS_SCALAR, .plain = true, .text = s};
+    bool truth;
+    return yaml_bool(&n, &truth);
 }
 
 /* Splits and checks "name=value,..."; index is the parameter's, or -1 for one without effect. */
@@ -125,6 +133,62 @@ static void write_word(const struct writer *w, const char *key, const char *valu
     fputc('\n', w->out);
 }
 
+/* Weights are numbers behind the last colon. */
+static struct str adapter_weight(struct str text)
+{
+    for (size_t i = text.n; i-- > 1;)
+        if (text.p[i] == ':') {
+            const struct str rest = {text.p + i + 1, text.n - i - 1};
+            return is_value(rest) && !is_truth(rest) ? rest : STR("");
+        }
+    return STR("");
+}
+
+static enum quern_status write_adapter(const struct writer *w, const char *flag)
+{
+    const struct str weight = adapter_weight(str_from(flag));
+    struct str path = str_from(flag);
+    if (weight.n > 0)
+        path.n -= weight.n + 1;
+    struct arena arena = {0};
+    char *plain = arena_printf(&arena, "%.*s", STR_ARG(path));
+    if (!plain)
+        return fail_memory(w->err, path.n);
+    char *at = access(plain, F_OK) == 0 ? NULL : strchr(plain, '@');
+    if (at)
+        *at = '\0';
+    fputs("        - path: ", w->out);
+    write_quoted(w->out, plain);
+    if (at) {
+        fputs("\n          revision: ", w->out);
+        write_quoted(w->out, at + 1);
+    }
+    if (weight.n > 0)
+        fprintf(w->out, "\n          weight: %.*s", STR_ARG(weight));
+    fputc('\n', w->out);
+    arena_free(&arena);
+    return QUERN_OK;
+}
+
+/* The base with its adapters, and nothing to merge it with. */
+static enum quern_status write_adapted(const struct writer *w)
+{
+    const struct merge_flags *f = w->flags;
+    if (!f->base || f->method || f->nmodels || f->nparams)
+        return fail(w->err, QUERN_EUSAGE, "usage",
+                    "adapters with other options" WANT "expected a base and its adapters only; to "
+                    "merge the result with more models write a recipe");
+    fputs("merge_method: linear\nmodels:\n  - model:\n      model: ", w->out);
+    write_quoted(w->out, f->base);
+    fputs("\n      lora:\n", w->out);
+    for (size_t i = 0; i < f->nloras; i++)
+        TRY(write_adapter(w, f->loras[i]));
+    fputs("    parameters: {weight: 1}\n", w->out);
+    write_word(w, "dtype", f->dtype);
+    write_word(w, "out_dtype", f->out_dtype);
+    return QUERN_OK;
+}
+
 static enum quern_status write_recipe(const struct writer *w)
 {
     const struct merge_flags *f = w->flags;
@@ -147,15 +211,16 @@ enum quern_status flags_recipe(const struct merge_flags *f, struct arena *arena,
                                struct quern_error *err)
 {
     struct writer w = {.flags = f, .err = err};
-    TRY(method_find(str_from(f->method), &w.method, err));
-    if (f->nmodels == 0)
+    if (f->method)
+        TRY(method_find(str_from(f->method), &w.method, err));
+    if (f->method && f->nmodels == 0)
         return fail(err, QUERN_EUSAGE, "usage", "no models to merge");
     char *text = NULL;
     size_t n = 0;
     w.out = open_memstream(&text, &n);
     if (!w.out)
         return fail_memory(err, 4096);
-    enum quern_status status = write_recipe(&w);
+    enum quern_status status = f->nloras > 0 ? write_adapted(&w) : write_recipe(&w);
     const bool whole = fclose(w.out) == 0;
     if (status == QUERN_OK) {
         *yaml = whole ? arena_str(arena, (struct str){text, n}) : (struct str){NULL, 0};

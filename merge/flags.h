@@ -7,7 +7,7 @@
 #include "core/error.h"
 
 struct merge_flags {
-    const char *method; /* NULL: there are no flags, there is a recipe */
+    const char *method; /* NULL: none; then there are adapters, or no flags at all */
     const char *base;
     const char *const *models;
     size_t nmodels;
@@ -16,7 +16,16 @@ struct merge_flags {
     const char *const *params;
     size_t nparams;
     const char *dtype, *out_dtype;
+    /* "path" or "path:weight", added to the base, which is all there is to merge. */
+    const char *const *loras;
+    size_t nloras;
 };
+
+/* Else there is a recipe. */
+static inline bool flags_given(const struct merge_flags *f)
+{
+    return f->method || f->nloras > 0;
+}
 
 enum quern_status flags_recipe(const struct merge_flags *f, struct arena *arena, struct str *yaml,
                                struct quern_error *err);

@@ -151,7 +151,7 @@ enum quern_status blend_combine(const struct step *s, unsigned pass, void *state
 {
     const struct blend *b = s->params;
     const size_t ndots = gram_count(b->count);
-    double dots[MAX_SOURCES * (MAX_SOURCES + 1) / 2];
+    double dots[MAX_SOURCES * (MAX_SOURCES + 1) / 2] = {0};
     (void)pass;
     (void)counts;
     for (size_t i = 0; i < ndots; i++)

@@ -99,7 +99,8 @@ static enum quern_status linear_prepare(const struct merge_job *job, struct step
         l->divisor = (s->wide ? wide_sum : narrow_sum)(l->weight, job->nmodels);
     if (l->exact != DTYPE_COUNT)
         l->divisor = (double)round_value(l->exact, (float)l->divisor);
-    s->op = &op_linear;
+    const bool as_it_is = job->nmodels == 1 && l->weight[0] == 1 && job->exact == DTYPE_COUNT;
+    s->op = as_it_is ? &op_copy : &op_linear;
     s->params = l;
     s->sources = job->models;
     s->nsources = (uint8_t)job->nmodels;

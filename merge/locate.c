@@ -142,14 +142,20 @@ enum quern_status locate_model(const struct model_ref *ref, const struct places 
     *out = (struct location){.path = locate_whole(ref, places), .hub = is_hub_id(ref_text(ref))};
     struct ref_parts all;
     /* The whole name may be that of a model, yet its map have an adapter. */
-    if (out->path && ref->lora.text.n + ref->lora.path.n == 0)
+    if (out->path && ref->nloras == 0)
         return QUERN_OK;
     TRY(ref_take_apart(ref, &all, err));
-    const struct parts model = {all.path, all.revision}, lora = {all.lora, all.lora_revision};
+    const struct parts model = {all.path, all.revision};
     if (!out->path)
         TRY(locate(&model, places, arena, &out->path, &out->hub, err));
-    bool hub;
-    return lora.path.n ? locate(&lora, places, arena, &out->lora, &hub, err) : QUERN_OK;
+    for (unsigned i = 0; i < all.nloras; i++) {
+        const struct parts lora = {all.loras[i].path, all.loras[i].revision};
+        bool hub;
+        TRY(locate(&lora, places, arena, &out->loras[i], &hub, err));
+        out->weights[i] = all.loras[i].weight;
+        out->nloras++;
+    }
+    return QUERN_OK;
 }
 
 /* Is this mapping's name that of the model or of the adapter? */
@@ -158,8 +164,12 @@ static bool mapping_fits(struct str id, const struct model_ref *ref)
     struct ref_parts all;
     if (str_eq(id, ref_text(ref)))
         return true;
-    return ref_take_apart(ref, &all, NULL) == QUERN_OK &&
-           (str_eq(id, all.path) || (all.lora.n && str_eq(id, all.lora)));
+    if (ref_take_apart(ref, &all, NULL) != QUERN_OK)
+        return false;
+    bool fits = str_eq(id, all.path);
+    for (unsigned i = 0; i < all.nloras; i++)
+        fits |= str_eq(id, all.loras[i].path);
+    return fits;
 }
 
 enum quern_status check_mappings(const struct places *places, const struct recipe *const *recipes,
@@ -174,8 +184,8 @@ enum quern_status check_mappings(const struct places *places, const struct recip
         const struct str id = {text, (size_t)(equals - text)};
         bool used = false;
         for (size_t r = 0; r < nrecipes; r++) {
-            const struct tokenizer_wish *t = &recipes[r]->tokenizer;
-            used |= t->source == TOKENIZER_OF_MODEL && mapping_fits(id, &t->model);
+            const struct tokenizer_wish *w = &recipes[r]->tokenizer;
+            used |= w->source == TOKENIZER_OF_MODEL && mapping_fits(id, &w->model);
             for (unsigned k = 0; k < recipes[r]->nmodels; k++)
                 used |= mapping_fits(id, &recipes[r]->models[k].ref);
         }

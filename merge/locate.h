@@ -12,8 +12,10 @@ struct places {
 
 struct location {
     const char *path;
-    const char *lora; /* of the adapter, or NULL */
-    bool hub;         /* the model's name is a hub id, fit for a model card */
+    const char *loras[MAX_LORAS]; /* of the adapters */
+    double weights[MAX_LORAS];
+    unsigned nloras;
+    bool hub; /* the model's name is a hub id, fit for a model card */
 };
 
 /* Looks in this order: the mappings, a path of this name, the cache (refs/REVISION, snapshots/).

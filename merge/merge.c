@@ -5,8 +5,11 @@
 #include <stdio.h>
 
 #include "core/io.h"
+#include "merge/adapt.h"
+#include "merge/chat_template.h"
 #include "merge/fuse.h"
 #include "merge/heads.h"
+#include "merge/moe.h"
 #include "merge/stages.h"
 #include "pipeline/carry.h"
 
@@ -60,12 +63,6 @@ static enum quern_status open_model(struct planner *pl, unsigned i, struct quern
     TRY(in_file(err, pl->recipe.path,
                 locate_model(ref, &pl->req->places, &pl->plan->arena, &at, err)));
     pl->hub[i] = at.hub;
-    if (at.lora)
-        return in_file(err, pl->recipe.path,
-                       fail(err, QUERN_EUNSUPPORTED, "lora",
-                            "'%s': a LoRA adapter is not supported yet" WANT
-                            "merge it into its model first",
-                            ref_name(ref).text));
     struct model *m = opened(pl, at.path);
     if (!m) {
         TRY(model_open(at.path, &m, err));
@@ -79,7 +76,9 @@ static enum quern_status open_model(struct planner *pl, unsigned i, struct quern
     }
     struct view *v = &pl->set.views[i];
     TRY(view_of_model(m, &pl->scratch, v, err));
-    return m->dir ? read_config(m->dir, &pl->scratch, &v->config, err) : QUERN_OK;
+    if (m->dir)
+        TRY(read_config(m->dir, &pl->scratch, &v->config, err));
+    return adapt_view(v, pl->plan, &at, err);
 }
 
 static enum quern_status open_models(struct planner *pl, struct quern_error *err)
@@ -94,12 +93,20 @@ static enum quern_status open_models(struct planner *pl, struct quern_error *err
 
 static enum quern_status align_vocabularies(struct planner *pl, struct quern_error *err)
 {
-    const struct vocab_job job = {.recipe = &pl->recipe,
+    const struct vocab_job job = {.sink = pl->req->sink,
+                                  .recipe = &pl->recipe,
                                   .places = &pl->req->places,
                                   .set = &pl->set,
                                   .plan = pl->plan,
                                   .scratch = &pl->scratch};
-    return vocab_align(&job, &pl->aligned, err);
+    TRY(vocab_align(&job, &pl->aligned, err));
+    pl->vocabulary = pl->aligned.given ? &pl->aligned : donor_view(pl)->vocabulary;
+    if (pl->aligned.given)
+        pl->cut_rows = pl->aligned.nrows;
+    TRY(chat_template_text(&pl->recipe, &pl->set, &pl->plan->arena, &pl->chat_template, err));
+    if (!pl->chat_template.p)
+        pl->chat_template = donor_view(pl)->chat_template;
+    return QUERN_OK;
 }
 
 const struct view *donor_view(const struct planner *pl)
@@ -179,10 +186,14 @@ static enum quern_status build(struct stages *s, const struct merge_request *req
                                struct quern_error *err)
 {
     struct planner out = {.req = req};
+    struct str text;
     p->owns_models = true;
     p->force = req->force;
+    TRY(request_text(req, &p->arena, &text, err));
+    if (is_moe_recipe(text))
+        return moe_plan(req, text, p, err);
     TRY(check_output(&out, err));
-    TRY(stages_load(s, req, p, err));
+    TRY(stages_load(s, req, text, p, err));
     TRY(check_places(s, &req->places, err));
     struct planner *pl = NULL;
     for (uint32_t i = 0; i < s->norder; i++) {

@@ -3,7 +3,6 @@
 
 #include "core/io.h"
 #include "merge/card.h"
-#include "merge/chat_template.h"
 #include "merge/planner.h"
 #include "merge/relayer.h"
 #include "merge/vocab_files.h"
@@ -64,8 +63,7 @@ static enum quern_status lay_out_gguf(struct planner *pl, struct quern_error *er
         TRY(plan_retype_gguf(pl->plan, donor, &q, &metas, err));
     else
         TRY(keep_types(pl, &metas, err));
-    struct str template;
-    TRY(chat_template_text(&pl->recipe, &pl->set, &pl->plan->arena, &template, err));
+    const struct str template = pl->chat_template;
     if (template.p && !meta_list_set_string(&metas, "tokenizer.chat_template", template))
         return fail_memory(err, template.n);
     TRY(gguf_alignment_of(&metas, &alignment, err));
@@ -132,10 +130,10 @@ enum quern_status merged_config(struct planner *pl, struct str *config, struct q
 /* The files of the vocabulary, and the chat template that the recipe asks for. */
 static enum quern_status add_tokenizer(struct planner *pl, struct quern_error *err)
 {
-    struct str template;
-    TRY(vocab_files(&pl->aligned, pl->plan, err));
-    TRY(chat_template_text(&pl->recipe, &pl->set, &pl->plan->arena, &template, err));
-    return chat_template_file(pl->plan, template, err);
+    const char *dir = donor_of(pl)->dir;
+    if (pl->vocabulary)
+        TRY(vocab_files(pl->vocabulary, dir, pl->plan, err));
+    return chat_template_file(pl->plan, pl->chat_template, err);
 }
 
 static enum quern_status lay_out_directory(struct planner *pl, struct quern_error *err)
@@ -160,7 +158,7 @@ enum quern_status lay_out(struct planner *pl, struct quern_error *err)
     const struct model *donor = donor_of(pl);
     if (pl->to_gguf)
         return lay_out_gguf(pl, err);
-    if (pl->to_file && (pl->aligned.changed || pl->recipe.chat_template.n))
+    if (pl->to_file && (pl->vocabulary || pl->chat_template.p))
         TRY(plan_note(pl->plan, err,
                       "the tokenizer of the result is not written: it needs a "
                       "directory as output"));

@@ -95,6 +95,16 @@ static void find_values(const struct recipe *r, const struct target *t, struct m
     in_file(slot, r->path, status);
 }
 
+/* A tensor that is only passed on moves as bytes, blocks and all, unless another type is asked for.
+ */
+static void keep_stored(const struct planner *pl, struct step *s)
+{
+    if (s->op != &op_copy || s->sources[0].kind || recipe_out_dtype(&pl->recipe) != DTYPE_COUNT)
+        return;
+    s->dtype = s->sources[0].tensor->dtype;
+    s->round_dtype = DTYPE_COUNT;
+}
+
 static enum quern_status plan_weights(struct planner *pl, struct step *s, const struct target *t,
                                       struct mistakes *m, struct quern_error *err)
 {
@@ -122,7 +132,9 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s, const 
                                   .exact = exact,
                                   .seed = pl->req->seed,
                                   .arena = &pl->plan->arena};
-    return r->method->prepare(&job, s, err);
+    TRY(r->method->prepare(&job, s, err));
+    keep_stored(pl, s);
+    return QUERN_OK;
 }
 
 static enum quern_status plan_step(struct planner *pl, struct step *s, const struct target *t,

@@ -40,7 +40,7 @@ static unsigned both_weights(const struct merge_values *v, unsigned nmodels, int
 static enum quern_status nuslerp_check(const struct merge_values *v, unsigned nmodels, int base,
                                        struct quern_error *err)
 {
-    double w[2];
+    double w[2] = {0, 0};
     const unsigned n = both_weights(v, nmodels, base, w);
     if (n != 2)
         return fail(err, QUERN_EUSAGE, "recipe",
@@ -86,7 +86,7 @@ static enum quern_status nuslerp_prepare(const struct merge_job *job, struct ste
 {
     const struct merge_values *v = job->values;
     struct blend b = {.origin = job->base >= 0, .solve = nuslerp_solve};
-    double w[2];
+    double w[2] = {0, 0};
     both_weights(v, job->nmodels, job->base, w);
     b.params[0] = position(w[0], w[1]);
     const struct op *op = &op_nuslerp;

@@ -1,7 +1,6 @@
 /* passthrough.c - one model as it is, or with some tensors scaled. */
 #include "merge/arith.h"
 #include "merge/method.h"
-#include "quant/codec.h"
 
 enum { SCALE, NPARAMS };
 
@@ -12,34 +11,38 @@ static const struct method_param passthrough_params[NPARAMS] = {
                .about = "factor of a tensor; 1 leaves it as it is"},
 };
 
+struct passthrough {
+    double scale;
+    enum dtype exact; /* rounded to after every operation; DTYPE_COUNT: not */
+};
+
 static void passthrough_apply(const struct piece *p, const void *const x[], void *y)
 {
-    sum_weighted(p->step->wide, y, x, p->step->params, 1, p->n);
+    const struct passthrough *t = p->step->params;
+    if (t->exact == DTYPE_COUNT) {
+        sum_weighted(p->step->wide, y, x, &t->scale, 1, p->n);
+        return;
+    }
+    for (size_t i = 0; i < p->n; i++)
+        ((float *)y)[i] = round_value(t->exact, ((const float *)x[0])[i]) * (float)t->scale;
+    round_values(t->exact, y, p->n);
 }
 
 static const struct op op_passthrough = {.name = "passthrough", .apply = passthrough_apply};
 
-/* The factor as a tensor of this type would hold it. */
-static double rounded(double x, enum dtype d)
-{
-    uint64_t stored[1];
-    double result;
-    codec_encode_f64(d, &x, stored, 1);
-    codec_decode_f64(d, stored, &result, 1);
-    return result;
-}
-
 static enum quern_status passthrough_prepare(const struct merge_job *job, struct step *s,
                                              struct quern_error *err)
 {
-    double *scale = ARENA_NEW(job->arena, double, 1);
-    if (!scale)
-        return fail_memory(err, sizeof *scale);
-    *scale = job->values->model[0][SCALE];
+    struct passthrough *t = ARENA_NEW(job->arena, struct passthrough, 1);
+    if (!t)
+        return fail_memory(err, sizeof *t);
+    t->scale = job->values->model[0][SCALE];
+    t->exact = job->exact;
     if (job->exact != DTYPE_COUNT)
-        *scale = rounded(*scale, job->exact);
-    s->op = *scale == 1 ? &op_copy : &op_passthrough;
-    s->params = scale;
+        t->scale = (double)round_value(job->exact, (float)t->scale);
+    const bool rounds = job->exact != DTYPE_COUNT && job->exact != job->models[0].tensor->dtype;
+    s->op = t->scale == 1 && !rounds ? &op_copy : &op_passthrough;
+    s->params = t;
     s->sources = job->models;
     s->nsources = 1;
     return QUERN_OK;
@@ -56,4 +59,5 @@ const struct method method_passthrough = {
     .nparams = NPARAMS,
     .check = check_nothing,
     .prepare = passthrough_prepare,
+    .exact = true,
 };

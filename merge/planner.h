@@ -16,10 +16,12 @@ struct planner {
     struct step *steps; /* of the targets */
     const struct stages *stages;
     struct vocab_result aligned;
-    bool hub[MAX_SOURCES]; /* the model's name is a hub id */
-    bool to_gguf, to_file; /* output is one file: GGUF, safetensors */
-    uint64_t cut_rows;     /* rows of the embeddings when the donor's were cut; else 0 */
-    bool new_head;         /* the result has an output head and its donor has none */
+    const struct vocab_result *vocabulary; /* of the result; NULL: the donor's own */
+    struct str chat_template;              /* likewise; .p is NULL */
+    bool hub[MAX_SOURCES];                 /* the model's name is a hub id */
+    bool to_gguf, to_file;                 /* output is one file: GGUF, safetensors */
+    uint64_t cut_rows; /* rows of the embeddings when the donor's were cut; else 0 */
+    bool new_head;     /* the result has an output head and its donor has none */
 };
 
 /* The model that metadata and side files are taken from. */

@@ -4,7 +4,7 @@
 #include "merge/params.h"
 #include "merge/recipe_reader.h"
 
-static void read_dtype(struct reader *d, const struct yaml_node *n, enum dtype *out)
+void reader_dtype(struct reader *d, const struct yaml_node *n, enum dtype *out)
 {
     static const struct {
         const char *name;
@@ -125,11 +125,15 @@ static void place_slice_base(struct reader *d, struct slice *s)
     }
     if (base < 0)
         return;
-    for (unsigned k = 0; k < s->nsources && s->base < 0; k++)
-        if (s->sources[k].model == (unsigned)base)
+    bool listed = false;
+    for (unsigned k = 0; k < s->nsources && !listed; k++) {
+        listed = s->sources[k].model == (unsigned)base;
+        if (listed && r->method->base != BASE_NONE)
             s->base = (int)k;
+    }
     /* In slices, a method that makes nothing of a base works on what is listed. */
-    if (s->base < 0 && (s->whole || r->method->base != BASE_INPUT))
+    const bool useless = r->method->base == BASE_INPUT || r->method->base == BASE_NONE;
+    if (!listed && (s->whole || !useless))
         append_base(d, s, (unsigned)base);
 }
 
@@ -293,9 +297,9 @@ static void read_recipe(struct reader *d, const struct yaml_node *root)
     reader_params(d, yaml_get(root, "parameters"), false, r->settings);
     const struct yaml_node *n;
     if ((n = yaml_get(root, "dtype")))
-        read_dtype(d, n, &r->dtype);
+        reader_dtype(d, n, &r->dtype);
     if ((n = yaml_get(root, "out_dtype")))
-        read_dtype(d, n, &r->out_dtype);
+        reader_dtype(d, n, &r->out_dtype);
     read_tokenizer(d, root);
     read_name(d, root);
     if (d->m.count == 0 && d->memory == QUERN_OK)

@@ -16,18 +16,31 @@ struct ref_place {
     struct str path, revision;
 };
 
+#define MAX_LORAS 8 /* adapters on one model */
+
+struct ref_lora {
+    struct ref_place place;
+    double weight; /* multiplies what the adapter adds */
+};
+
 /* A model as the recipe names it. locate.h finds it. */
 struct model_ref {
     struct ref_place model;
-    struct ref_place lora; /* of the map form {model, lora}; else empty */
-    bool whole;            /* model.text is all there is: it may hold "+lora" */
+    struct ref_lora loras[MAX_LORAS]; /* of the map form {model, lora}, in this order */
+    unsigned nloras;
+    bool whole; /* model.text is all there is: it may hold "+lora" */
     struct str override_architecture;
     uint32_t line;
 };
 
 /* The same taken apart; all but path may be empty. */
 struct ref_parts {
-    struct str path, revision, lora, lora_revision;
+    struct str path, revision;
+    struct {
+        struct str path, revision;
+        double weight;
+    } loras[MAX_LORAS];
+    unsigned nloras;
 };
 
 /* One of the values a parameter may have: for the tensors whose name contains filter. */

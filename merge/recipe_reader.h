@@ -31,6 +31,8 @@ bool reader_text(struct reader *d, const struct yaml_node *n, const char *what,
 void reader_unknown_key(struct reader *d, const struct yaml_node *n, const char *where,
                         const char *const *keys, size_t nkeys);
 
+/* A type of floats by its name in torch; null leaves *out as it is. */
+void reader_dtype(struct reader *d, const struct yaml_node *n, enum dtype *out);
 /* A model reference in any of its forms; what names it in messages. */
 void reader_ref(struct reader *d, const struct yaml_node *n, const char *what,
                 struct model_ref *ref);

@@ -11,17 +11,17 @@
 /* ---- reading ----------------------------------------------------------------------------------
  */
 
-static enum quern_status load_text(const struct merge_request *req, struct arena *arena,
-                                   struct str *text, struct quern_error *err)
+enum quern_status request_text(const struct merge_request *req, struct arena *arena,
+                               struct str *text, struct quern_error *err)
 {
-    const int given = !!req->recipe_path + !!req->recipe_text + !!req->flags.method;
+    const int given = !!req->recipe_path + !!req->recipe_text + flags_given(&req->flags);
     if (given != 1)
         return fail(err, QUERN_EUSAGE, "usage",
                     given ? "a recipe and a method" WANT "expected one of them"
                           : "no recipe" WANT "expected a recipe or a method");
     if (req->recipe_path)
         return read_small_file(req->recipe_path, YAML_MAX_TEXT, arena, text, err);
-    if (req->flags.method)
+    if (flags_given(&req->flags))
         return flags_recipe(&req->flags, arena, text, err);
     *text = arena_str(arena, str_from(req->recipe_text));
     return text->p ? QUERN_OK : fail_memory(err, strlen(req->recipe_text));
@@ -105,21 +105,6 @@ static enum quern_status visit(struct stages *s, uint32_t i, uint8_t *marks,
     return QUERN_OK;
 }
 
-static enum quern_status check_inner(const struct planner *pl, struct quern_error *err)
-{
-    const struct recipe *r = &pl->recipe;
-    const char *key = r->tokenizer.given   ? "tokenizer"
-                      : r->chat_template.n ? "chat_template"
-                                           : NULL;
-    if (!key)
-        return QUERN_OK;
-    return in_file(err, r->path,
-                   fail(err, QUERN_EUNSUPPORTED, "stages",
-                        "'%s' in stage '%s', which is not the last" WANT
-                        "give it in the last stage, or run the stages one after the other",
-                        key, quoted(r->name).text));
-}
-
 static enum quern_status put_in_order(struct stages *s, struct plan *plan, struct quern_error *err)
 {
     uint8_t marks[MAX_STAGES] = {0};
@@ -128,8 +113,6 @@ static enum quern_status put_in_order(struct stages *s, struct plan *plan, struc
         if (s->items[i].recipe.name.n == 0)
             last = i;
     TRY(visit(s, last, marks, err));
-    for (uint32_t i = 0; i + 1 < s->norder; i++)
-        TRY(check_inner(&s->items[s->order[i]], err));
     for (uint32_t i = 0; i < s->count; i++)
         if (marks[i] == NEW)
             TRY(plan_note(plan, err, "stage '%s' is used by no other and left out",
@@ -154,13 +137,11 @@ static enum quern_status read_all(struct stages *s, const struct yaml_node *firs
     return QUERN_OK;
 }
 
-enum quern_status stages_load(struct stages *s, const struct merge_request *req, struct plan *plan,
-                              struct quern_error *err)
+enum quern_status stages_load(struct stages *s, const struct merge_request *req, struct str text,
+                              struct plan *plan, struct quern_error *err)
 {
-    struct str text;
     const struct yaml_node *first;
     *s = (struct stages){0};
-    TRY(load_text(req, &plan->arena, &text, err));
     TRY(yaml_parse_all(text, req->recipe_path, &plan->arena, &first, err));
     for (const struct yaml_node *n = first; n; n = n->next)
         s->count++;
@@ -214,6 +195,8 @@ enum quern_status stage_view(struct planner *stage, struct planner *user, struct
 {
     struct plan *p = stage->plan;
     *v = (struct view){.model = donor_view(stage)->model, .made = true};
+    v->vocabulary = stage->vocabulary;
+    v->chat_template = stage->chat_template;
     TRY(merged_config(stage, &v->config, err));
     if (stage->to_gguf) {
         struct meta_list *metas = ARENA_NEW(&p->arena, struct meta_list, 1);

@@ -14,9 +14,12 @@ struct stages {
     uint32_t norder;
 };
 
-/* Reads the recipe of a request. Free with stages_free() whatever comes back. */
-enum quern_status stages_load(struct stages *s, const struct merge_request *req, struct plan *plan,
-                              struct quern_error *err);
+/* The text of a request's recipe. */
+enum quern_status request_text(const struct merge_request *req, struct arena *arena,
+                               struct str *text, struct quern_error *err);
+/* Reads it. Free with stages_free() whatever comes back. */
+enum quern_status stages_load(struct stages *s, const struct merge_request *req, struct str text,
+                              struct plan *plan, struct quern_error *err);
 void stages_free(struct stages *s);
 
 /* The stage that a model of this stage's recipe is, or NULL. */

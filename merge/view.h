@@ -8,11 +8,15 @@
 
 #include "pipeline/plan.h"
 
+struct vocab_result;
+
 struct view {
     struct model *model;           /* its files and metadata */
     bool made;                     /* its tensors are not those of the model: all were added */
     struct str config;             /* text of config.json; .p is NULL where there is none */
     const struct meta_list *metas; /* its keys; NULL: those of the model */
+    const struct vocab_result *vocabulary; /* of an earlier stage; NULL: the model's own */
+    struct str chat_template;              /* likewise; .p is NULL */
     struct source *sources; /* its tensors in their order, then what was added; the arena's */
     uint32_t count, capacity;
     struct name_table added; /* index of what is no tensor of the model; malloc'ed */

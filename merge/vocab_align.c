@@ -102,12 +102,25 @@ static enum quern_status borrow_tokenizer(struct aligner *a, unsigned k, struct 
                      in->name.text, a->inputs[first].name.text);
 }
 
+/* The result of an earlier stage has the vocabulary that was made for it. */
+static enum quern_status tokenizer_of_stage(struct aligner *a, const struct vocab_result *made,
+                                            const struct tokenizer **out, struct quern_error *err)
+{
+    struct tokenizer *t = &a->out->tokenizers[a->out->ntokenizers++];
+    const struct vocabulary *v = &made->vocabulary;
+    *out = t;
+    return tokenizer_of_tokens(v->tokens, v->ntokens, v->kind, t, err);
+}
+
 static enum quern_status read_input(struct aligner *a, unsigned k, struct quern_error *err)
 {
     struct vocab_input *in = &a->inputs[k];
     const struct model *m = a->job->set->views[k].model;
     in->name = ref_name(ref_of(a, k));
     TRY(count_rows(a, k, err));
+    const struct vocab_result *made = a->job->set->views[k].vocabulary;
+    if (made)
+        return tokenizer_of_stage(a, made, &in->tokenizer, err);
     if (m->format != MODEL_GGUF)
         return m->dir ? tokenizer_of(a, m->dir, &in->tokenizer, err) : QUERN_OK;
     struct tokenizer *t = &a->out->tokenizers[a->out->ntokenizers++];
@@ -170,8 +183,8 @@ static enum quern_status choose_source(struct aligner *a, struct quern_error *er
             return foreign_source(a, &w->model, err);
         }
     }
-    const struct model *m = a->job->set->views[a->wish.source].model;
-    a->out->tokenizer_dir = m->dir;
+    const struct view *v = &a->job->set->views[a->wish.source];
+    a->out->tokenizer_dir = v->vocabulary ? v->vocabulary->tokenizer_dir : v->model->dir;
     a->out->foreign = a->wish.source != a->job->set->donor;
     return QUERN_OK;
 }
@@ -205,19 +218,40 @@ static enum quern_status find_token_models(struct aligner *a, struct mistakes *m
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
-/* The tensor of every model as it was; false when it is not everywhere a tensor with a row per
- * token. Then it stays as it is, and whoever pairs tensors says what is wrong. */
+/* The tensor of every model as it was. False when it is not in all of them or not alike: then it
+ * stays as it is, and whoever pairs tensors says what is wrong. */
 static bool gather(const struct aligner *a, struct str name, struct source *sources)
 {
     for (unsigned k = 0; k < a->wish.ninputs; k++) {
         const struct source *s = view_find(&a->job->set->views[k], name);
-        if (!s || s->tensor->ndims == 0 || s->tensor->ndims > 2 || !is_weights(s->tensor) ||
-            s->tensor->dims[0] != a->inputs[k].nrows ||
-            s->tensor->ndims != sources[0].tensor->ndims)
+        if (!s || s->tensor->nelems == 0 || s->tensor->ndims == 0 || s->tensor->ndims > 2 ||
+            !is_weights(s->tensor) || (k > 0 && s->tensor->ndims != sources[0].tensor->ndims))
             return false;
         sources[k] = *s;
     }
     return true;
+}
+
+/* Has it a row per token in every model? A tensor that only has such a name has in none. */
+static bool has_token_rows(const struct aligner *a, const struct source *sources,
+                           struct mistakes *m)
+{
+    unsigned other = UINT32_MAX, nsame = 0;
+    for (unsigned k = 0; k < a->wish.ninputs; k++) {
+        if (sources[k].tensor->dims[0] == a->inputs[k].nrows)
+            nsame++;
+        else
+            other = k;
+    }
+    if (nsame == a->wish.ninputs || (nsame == 0 && !is_head(sources[0].tensor->name)))
+        return nsame > 0;
+    struct quern_error *e = mistake(m);
+    fail(e, QUERN_EUSAGE, "shape",
+         "it has %" PRIu64 " rows and the embeddings have %" PRIu64 WANT
+         "expected one for each token",
+         sources[other].tensor->dims[0], a->inputs[other].nrows);
+    in_source(e, &sources[other], QUERN_EUSAGE);
+    return false;
 }
 
 static uint64_t width_of(const struct source *s)
@@ -269,15 +303,17 @@ static enum quern_status lay_out_views(const struct aligner *a, const struct row
                                        struct mistakes *m, struct quern_error *err)
 {
     const struct view *donor = &a->job->set->views[a->job->set->donor];
-    for (uint32_t i = 0; i < donor->count; i++) {
+    bool changes = false;
+    for (unsigned k = 0; k < a->wish.ninputs; k++)
+        changes |= !row_map_is_identity(map, k, a->inputs[k].nrows);
+    for (uint32_t i = 0; changes && i < donor->count; i++) {
         const struct str name = donor->sources[i].tensor->name;
         if (!is_vocabulary(name))
             continue;
         struct source *sources = ARENA_NEW(&a->job->plan->arena, struct source, a->wish.ninputs);
         if (!sources)
             return fail_memory(err, a->wish.ninputs * sizeof *sources);
-        sources[0] = donor->sources[i];
-        if (!gather(a, name, sources))
+        if (!gather(a, name, sources) || !has_token_rows(a, sources, m))
             continue;
         compare_widths(a, sources, m);
         for (unsigned k = 0; k < a->wish.ninputs && m->count == 0; k++)
@@ -299,6 +335,12 @@ static enum quern_status tell_model(const struct aligner *a, const struct row_no
 {
     struct plan *p = a->job->plan;
     const char *name = a->inputs[k].name.text;
+    const enum tokenizer_kind kind = a->inputs[k].tokenizer->kind;
+    const enum tokenizer_kind first = a->inputs[a->wish.first].tokenizer->kind;
+    if (kind != first)
+        TRY(plan_note(p, err, "'%s' has a %s tokenizer, '%s' a %s one: tokens are matched by text",
+                      name, tokenizer_kind_name(kind), a->inputs[a->wish.first].name.text,
+                      tokenizer_kind_name(first)));
     if (n->beyond[k])
         TRY(plan_note(p, err, "'%s': %u token%s beyond its %" PRIu64 " rows count%s as missing",
                       name, n->beyond[k], plural(n->beyond[k]), a->inputs[k].nrows,
@@ -344,13 +386,24 @@ static enum quern_status check_gguf(const struct aligner *a, struct quern_error 
         return QUERN_OK;
     return fail(err, QUERN_EUNSUPPORTED, "vocabulary",
                 "the result would have another vocabulary than '%s'" WANT
-                "that is not supported for GGUF models: use tokenizer_source: base",
+                "that is not supported for GGUF models: use tokenizer_source: base, without new "
+                "tokens and padding",
                 a->inputs[donor].name.text);
+}
+
+/* What an earlier stage did to the tokenizer in tokenizer_dir counts, too. */
+static void follow_stage(struct aligner *a)
+{
+    const struct vocab_result *made = a->job->set->views[a->wish.source].vocabulary;
+    if (!made || a->wish.foreign)
+        return;
+    a->out->vocabulary.nstripped += made->vocabulary.nstripped;
+    a->out->changed |= made->changed;
 }
 
 static enum quern_status align(struct aligner *a, struct quern_error *err)
 {
-    struct mistakes m = {0};
+    struct mistakes m = {.sink = a->job->sink};
     struct row_notes notes;
     struct row_map *map = ARENA_NEW(&a->job->plan->arena, struct row_map, 1);
     if (!map)
@@ -368,7 +421,9 @@ static enum quern_status align(struct aligner *a, struct quern_error *err)
     a->out->nrows = map->nrows;
     a->out->changed = v->nstripped || v->nnew || v->nredefined;
     TRY(check_gguf(a, err));
-    return tell(a, map, &notes, err);
+    TRY(tell(a, map, &notes, err));
+    follow_stage(a);
+    return QUERN_OK;
 }
 
 enum quern_status vocab_align(const struct vocab_job *job, struct vocab_result *out,

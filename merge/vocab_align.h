@@ -7,6 +7,7 @@
 #include "merge/vocabulary.h"
 
 struct vocab_job {
+    const struct mistake_sink *sink;
     const struct recipe *recipe;
     const struct places *places;
     struct model_set *set; /* its views get new sources for tensors with a row per token */

@@ -1,7 +1,6 @@
 /* vocab_files.c - tokenizer files that fit the vocabulary of the result. */
 #include "merge/vocab_files.h"
 
-#include <inttypes.h>
 #include <unistd.h>
 
 #include "core/io.h"
@@ -111,29 +110,16 @@ static enum quern_status write_tokenizer(const struct vocab_result *r, struct pl
     return QUERN_OK;
 }
 
-static enum quern_status write_size(uint32_t nrows, struct plan *p, struct quern_error *err)
+enum quern_status vocab_files(const struct vocab_result *r, const char *dir, struct plan *p,
+                              struct quern_error *err)
 {
-    char *value = arena_printf(&p->arena, "%" PRIu32, nrows);
-    if (!value)
-        return fail_memory(err, 16);
-    const struct config_edit sizes[] = {
-        {.path = "vocab_size",             .value = str_from(value)},
-        {.path = "text_config.vocab_size", .value = str_from(value)},
-    };
-    return edit(p, "config.json", sizes, COUNT(sizes), err);
-}
-
-enum quern_status vocab_files(const struct vocab_result *r, struct plan *p, struct quern_error *err)
-{
-    if (!r->given || !r->tokenizer_dir)
+    if (!r->tokenizer_dir)
         return QUERN_OK;
-    if (r->foreign) {
+    if (!dir || strcmp(dir, r->tokenizer_dir) != 0) {
         TRY(exchange(p, r->tokenizer_dir, with_tokenizer, COUNT(with_tokenizer), err));
         TRY(exchange(p, r->tokenizer_dir, older_forms, COUNT(older_forms), err));
     }
-    if (r->changed)
-        TRY(write_tokenizer(r, p, err));
-    return write_size(r->nrows, p, err);
+    return r->changed ? write_tokenizer(r, p, err) : QUERN_OK;
 }
 
 /* ---- chat template --------------------------------------------------------------------------- */

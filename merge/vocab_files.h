@@ -4,9 +4,9 @@
 
 #include "merge/vocab_align.h"
 
-/* Called when the donor's files are in the plan. They make room for those that fit the vocabulary,
- * and config.json for its size. */
-enum quern_status vocab_files(const struct vocab_result *r, struct plan *p,
+/* Called when the files of the donor's directory (or NULL) are in the plan: they make room for
+ * those that fit the vocabulary. */
+enum quern_status vocab_files(const struct vocab_result *r, const char *dir, struct plan *p,
                               struct quern_error *err);
 
 /* A chat template goes where the files in the plan have theirs. Nothing happens when .p is NULL. */

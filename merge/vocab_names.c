@@ -34,10 +34,15 @@ bool is_embedding(struct str name)
     return false;
 }
 
-bool is_vocabulary(struct str name)
+bool is_head(struct str name)
 {
     for (size_t i = 0; i < sizeof head_names / sizeof *head_names; i++)
         if (ends_with_parts(name, head_names[i]))
             return true;
-    return str_is(name, "output.weight") || is_embedding(name);
+    return str_is(name, "output.weight");
+}
+
+bool is_vocabulary(struct str name)
+{
+    return is_head(name) || is_embedding(name);
 }

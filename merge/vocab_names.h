@@ -6,7 +6,9 @@
 
 /* Input embeddings. */
 bool is_embedding(struct str name);
-/* These, output heads, and the heads' biases. */
+/* Output heads and their biases. */
+bool is_head(struct str name);
+/* Both. */
 bool is_vocabulary(struct str name);
 
 #endif

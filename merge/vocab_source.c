@@ -1,7 +1,7 @@
 /* vocab_source.c - read a tensor's rows in the order of another vocabulary. */
 #include "merge/vocab_source.h"
 
-#include <stdlib.h>
+#include <assert.h>
 
 /* Of a worker, followed by the mean row (when there is padding) and the inner source's scratch. */
 struct rows_scratch {
@@ -109,11 +109,12 @@ static enum quern_status read_mean(struct reading *r, uint32_t row, uint64_t col
             continue;
         TRY(read_inner(r, k, theirs * r->v->width + column, n, r->scratch->piece));
         count++;
+        const void *piece = r->scratch->piece;
         for (size_t i = 0; i < n; i++) {
             if (r->wide)
-                ((double *)x)[i] += r->scratch->piece[i];
+                ((double *)x)[i] += ((const double *)piece)[i];
             else
-                ((float *)x)[i] += ((const float *)r->scratch->piece)[i];
+                ((float *)x)[i] += ((const float *)piece)[i];
         }
     }
     for (size_t i = 0; i < n; i++) {
@@ -192,12 +193,13 @@ static enum quern_status read(const struct source *s, void *scratch, bool wide, 
     uint8_t *at = (uint8_t *)scratch + header_bytes();
     struct reading r = {.v = v,
                         .scratch = scratch,
-                        .mean = (double *)at,
+                        .mean = (void *)at,
                         .inner = at + mean_bytes(v),
                         .inner_bytes = inner_bytes(v, wide),
                         .wide = wide,
                         .moved = moved,
                         .err = err};
+    assert(v->width > 0);
     const uint64_t kept = v->map->nkept * v->width;
     const size_t before = first >= kept ? 0 : kept - first < n ? (size_t)(kept - first) : n;
     TRY(read_rows(&r, first, before, x));

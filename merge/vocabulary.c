@@ -38,6 +38,7 @@ static enum quern_status append(struct vocabulary *v, const struct token *t, uin
         v->capacity = bigger;
     }
     bool fresh;
+    assert(v->tokens);
     v->tokens[v->ntokens] = *t;
     v->tokens[v->ntokens].id = id;
     if (!name_table_add(&v->index, t->text, v->ntokens, text_of, v, &fresh, NULL))
@@ -64,6 +65,7 @@ static enum quern_status take_source(const struct vocab_wish *w, struct vocabula
                                      struct quern_error *err)
 {
     const struct tokenizer *t = w->foreign ? w->foreign : w->inputs[w->source].tokenizer;
+    v->kind = t->kind;
     const uint64_t nrows = w->foreign ? UINT64_MAX : w->inputs[w->source].nrows;
     for (uint32_t i = 0; i < t->ntokens; i++) {
         if (t->tokens[i].id < nrows)
@@ -120,26 +122,10 @@ static enum quern_status unite_added(const struct vocab_input *in, struct vocabu
     return QUERN_OK;
 }
 
-static enum quern_status check_kinds(const struct vocab_wish *w, struct quern_error *err)
-{
-    const struct vocab_input *a = &w->inputs[w->source];
-    for (unsigned k = 0; k < w->ninputs; k++) {
-        const struct vocab_input *b = &w->inputs[k];
-        if (a->tokenizer->kind != b->tokenizer->kind)
-            return fail(err, QUERN_EUNSUPPORTED, "vocabulary",
-                        "the tokenizer of '%s' is a %s model and that of '%s' a %s model" WANT
-                        "one tokenizer cannot be both: choose one with tokenizer_source",
-                        a->name.text, tokenizer_kind_name(a->tokenizer->kind), b->name.text,
-                        tokenizer_kind_name(b->tokenizer->kind));
-    }
-    return QUERN_OK;
-}
-
 /* All models, the source first. */
 static enum quern_status unite(const struct vocab_wish *w, struct vocabulary *v,
                                struct quern_error *err)
 {
-    TRY(check_kinds(w, err));
     for (unsigned k = 0; k < w->ninputs; k++)
         if (k != w->source)
             TRY(unite_normal(w, &w->inputs[k], v, err));

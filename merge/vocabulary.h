@@ -58,14 +58,15 @@ struct vocabulary {
     struct token *tokens; /* malloc'ed, as is the index */
     uint32_t ntokens, capacity;
     uint32_t end_id;
+    enum tokenizer_kind kind; /* the source's */
     struct name_table index;
     uint32_t nstripped;  /* tokens of the source that have no row and are left out */
     uint32_t nnew;       /* tokens that the source did not have */
     uint32_t nredefined; /* tokens of the source that became added tokens */
 };
 
-/* The tokens. Free with vocabulary_free() whatever comes back. EUNSUPPORTED when two models cannot
- * be united, EMEMORY. */
+/* The tokens. Free with vocabulary_free() whatever comes back. EUSAGE when there are too
+ * many, EMEMORY. */
 enum quern_status vocabulary_build(const struct vocab_wish *w, struct vocabulary *v,
                                    struct quern_error *err);
 void vocabulary_free(struct vocabulary *v);

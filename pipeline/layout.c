@@ -80,27 +80,65 @@ enum quern_status layout_gguf_split(struct plan *p, const char *prefix,
     return QUERN_OK;
 }
 
+static uint32_t st_count(const struct step *s)
+{
+    return s->parts ? s->nparts : 1;
+}
+
+/* The tensors of a step: itself, or its parts. */
+static enum quern_status st_tensors(const struct step *s, struct st_tensor *t,
+                                    struct quern_error *err)
+{
+    if (!s->parts) {
+        *t = (struct st_tensor){.name = s->name,
+                                .dims = s->dims,
+                                .ndims = s->ndims,
+                                .dtype = s->dtype,
+                                .nbytes = s->nbytes};
+        return QUERN_OK;
+    }
+    for (uint32_t i = 0; i < s->nparts; i++) {
+        const struct step_part *part = &s->parts[i];
+        uint64_t nelems;
+        t[i] = (struct st_tensor){
+            .name = part->name, .dims = part->dims, .ndims = part->ndims, .dtype = s->dtype};
+        if (!dims_product(part->dims, part->ndims, &nelems) ||
+            !dtype_bytes(s->dtype, nelems, &t[i].nbytes))
+            return in_tensor(err, part->name, fail(err, QUERN_EUSAGE, "overflow", "too large"));
+    }
+    return QUERN_OK;
+}
+
+/* The parts must have come to lie one after the other. */
+static enum quern_status st_place(struct step *s, uint32_t file, const struct st_tensor *t,
+                                  struct quern_error *err)
+{
+    s->file = file;
+    s->offset = t[0].offset;
+    for (uint32_t i = 1; i < st_count(s); i++)
+        if (t[i].offset != t[i - 1].offset + t[i - 1].nbytes)
+            return in_tensor(err, t[i].name,
+                             fail(err, QUERN_EINTERNAL, "internal", "it was laid out elsewhere"));
+    return QUERN_OK;
+}
+
 static enum quern_status st_file(struct plan *p, uint32_t file, const struct meta *metadata,
                                  uint32_t nmetadata, uint32_t first, uint32_t n,
                                  struct quern_error *err)
 {
-    struct st_tensor *t = ARENA_NEW(&p->arena, struct st_tensor, n ? n : 1);
+    uint32_t count = 0, at = 0;
+    for (uint32_t i = 0; i < n; i++)
+        count += st_count(&p->steps[first + i]);
+    struct st_tensor *t = ARENA_NEW(&p->arena, struct st_tensor, count ? count : 1);
     if (!t)
-        return fail_memory(err, n * sizeof *t);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct step *s = &p->steps[first + i];
-        t[i] = (struct st_tensor){.name = s->name,
-                                  .dims = s->dims,
-                                  .ndims = s->ndims,
-                                  .dtype = s->dtype,
-                                  .nbytes = s->nbytes};
-    }
+        return fail_memory(err, count * sizeof *t);
+    for (uint32_t i = 0; i < n; at += st_count(&p->steps[first + i++]))
+        TRY(st_tensors(&p->steps[first + i], &t[at], err));
     struct plan_file *f = &p->files[file];
-    TRY(safetensors_layout(&p->arena, metadata, nmetadata, t, n, &f->header, &f->nbytes, err));
-    for (uint32_t i = 0; i < n; i++) {
-        p->steps[first + i].file = file;
-        p->steps[first + i].offset = t[i].offset;
-    }
+    TRY(safetensors_layout(&p->arena, metadata, nmetadata, t, count, &f->header, &f->nbytes, err));
+    at = 0;
+    for (uint32_t i = 0; i < n; at += st_count(&p->steps[first + i++]))
+        TRY(st_place(&p->steps[first + i], file, &t[at], err));
     return QUERN_OK;
 }
 

@@ -114,6 +114,13 @@ double fold_records(const double *records, uint64_t nrecords, size_t ncolumns, s
 /* One record per chunk: the sums folded so, places in chunk order. */
 void fold_errors(const struct error_sums *records, uint64_t nrecords, struct error_sums *out);
 
+/* One of the tensors that a step writes side by side, in the order of their names. */
+struct step_part {
+    struct str name;
+    const uint64_t *dims;
+    uint8_t ndims;
+};
+
 struct step {
     struct str name;        /* of the output tensor */
     struct str matrix_name; /* what an importance matrix calls it; empty: the name of its source */
@@ -133,6 +140,12 @@ struct step {
      * nmats the matrices (product of all but the last two dimensions). */
     const struct imatrix_entry *importance;
     uint64_t nelems, nbytes;
+    /* Elements that the measuring passes go over when the sources have another shape than the
+     * output: then apply gets no sources (x is NULL) and makes the output from the state. 0: the
+     * output's. */
+    uint64_t measured;
+    const struct step_part *parts; /* safetensors: what the output is made of; NULL: one tensor */
+    uint32_t nparts;
     uint32_t file;      /* output file */
     uint64_t offset;    /* absolute in it */
     bool fallback;      /* stored type is not the wanted one because of the row length */

@@ -77,18 +77,29 @@ static struct measure_need need_of(const struct step *s, unsigned pass)
     return s->op->need ? s->op->need(s, pass) : (struct measure_need){0};
 }
 
-static uint64_t chunks_of(const struct step *s)
+/* Elements that a pass goes over. */
+static uint64_t pass_elems(const struct step *s, unsigned pass)
 {
-    return (s->nelems + CHUNK - 1) / CHUNK;
+    return pass < s->npasses && s->measured ? s->measured : s->nelems;
+}
+
+static uint64_t most_elems(const struct step *s)
+{
+    return s->measured > s->nelems ? s->measured : s->nelems;
+}
+
+static uint64_t chunks_of(const struct step *s, unsigned pass)
+{
+    return (pass_elems(s, pass) + CHUNK - 1) / CHUNK;
 }
 
 /* Beside the tiles: what one job of this step keeps. */
 static uint64_t job_bytes(const struct step *s, size_t *max_counts)
 {
-    uint64_t most = s->stats ? sizeof(struct error_sums) * chunks_of(s) : 0;
+    uint64_t most = s->stats ? sizeof(struct error_sums) * chunks_of(s, s->npasses) : 0;
     for (unsigned pass = 0; pass < s->npasses; pass++) {
         const struct measure_need n = need_of(s, pass);
-        const uint64_t bytes = n.ncounts * sizeof(uint64_t) + n.record_bytes * chunks_of(s);
+        const uint64_t bytes = n.ncounts * sizeof(uint64_t) + n.record_bytes * chunks_of(s, pass);
         if (bytes > most)
             most = bytes;
         if (n.ncounts > *max_counts)
@@ -100,13 +111,25 @@ static uint64_t job_bytes(const struct step *s, size_t *max_counts)
 /* Elements per tile that fit a budget; at least one chunk. */
 static uint64_t tile_elems(const struct step *s, uint64_t budget)
 {
-    const uint64_t all = s->nelems ? s->nelems : 1;
+    const uint64_t all = most_elems(s) ? most_elems(s) : 1;
     if (all <= CHUNK || tile_bytes(s, all) <= budget)
         return (all + CHUNK - 1) / CHUNK * CHUNK;
     const uint64_t base = tile_bytes(s, CHUNK);
     const uint64_t per_chunk = tile_bytes(s, 2 * (uint64_t)CHUNK) - base;
     const uint64_t extra = budget > base ? (budget - base) / per_chunk : 0;
     return (1 + extra) * CHUNK;
+}
+
+/* The tile that speed can use. What sources keep that are made while they are read comes on top:
+ * they fill it anew for every tile, so tiles must not get smaller for it. */
+static uint64_t best_tile_elems(const struct step *s)
+{
+    uint64_t kept = 0;
+    for (unsigned k = 0; k < s->nsources; k++)
+        if (s->sources[k].kind)
+            kept += source_scratch_bytes(&s->sources[k], s->wide);
+    const uint64_t elems = tile_elems(s, WORKER_BYTES + kept);
+    return most_elems(s) < elems ? most_elems(s) : elems;
 }
 
 struct memory {
@@ -127,10 +150,9 @@ static void survey(const struct plan *p, struct memory *m)
         m->metadata += p->imatrix->arena.nbytes;
     for (uint32_t i = 0; i < p->nsteps; i++) {
         const struct step *s = &p->steps[i];
-        const uint64_t all = s->nelems < CHUNK ? s->nelems : CHUNK;
+        const uint64_t all = most_elems(s) < CHUNK ? most_elems(s) : CHUNK;
         const uint64_t least = tile_bytes(s, all);
-        const uint64_t most = tile_bytes(
-            s, s->nelems < tile_elems(s, WORKER_BYTES) ? s->nelems : tile_elems(s, WORKER_BYTES));
+        const uint64_t most = tile_bytes(s, best_tile_elems(s));
         const uint64_t job = job_bytes(s, &m->max_counts);
         m->least_tile = least > m->least_tile ? least : m->least_tile;
         m->most_tile = most > m->most_tile ? most : m->most_tile;
@@ -229,6 +251,8 @@ static enum quern_status job_pass(struct run *r, struct job *j, struct quern_err
     j->records = NULL;
     j->ncounts = j->record_bytes = 0;
     j->next_tile = j->done_tiles = 0;
+    j->nchunks = chunks_of(s, j->pass);
+    j->ntiles = (pass_elems(s, j->pass) + j->tile_elems - 1) / j->tile_elems;
     if (j->pass == s->npasses) {
         if (s->stats && !(j->errors = calloc(j->nchunks + 1, sizeof *j->errors)))
             return fail_memory(err, j->nchunks * sizeof *j->errors);
@@ -249,14 +273,13 @@ static enum quern_status job_start(struct run *r, struct job *j, uint32_t step,
 {
     const struct step *s = &r->plan->steps[step];
     const size_t state_bytes = s->op->state_bytes ? s->op->state_bytes(s) : 0;
-    *j = (struct job){.step = step, .nchunks = chunks_of(s)};
+    *j = (struct job){.step = step};
     j->tile_elems = tile_elems(s, r->tile_budget);
-    j->ntiles = (s->nelems + j->tile_elems - 1) / j->tile_elems;
     j->state = state_bytes ? calloc(1, state_bytes) : NULL;
     if (state_bytes && !j->state)
         return fail_memory(err, state_bytes);
     /* Nothing to apply to: an empty tensor has no tiles and skips its passes. */
-    j->pass = j->ntiles ? 0 : s->npasses;
+    j->pass = pass_elems(s, 0) ? 0 : s->npasses;
     return job_pass(r, j, err);
 }
 
@@ -371,12 +394,11 @@ static void end_pass(struct run *r, struct job *j)
 static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch *w)
 {
     const struct step *s = &r->plan->steps[j->step];
-    const uint64_t first = tile * j->tile_elems;
+    const uint64_t first = tile * j->tile_elems, left = pass_elems(s, j->pass) - first;
     const struct tile t = {.step = s,
                            .pass = j->pass,
                            .first = first,
-                           .n = s->nelems - first < j->tile_elems ? s->nelems - first
-                                                                  : j->tile_elems,
+                           .n = left < j->tile_elems ? left : j->tile_elems,
                            .state = j->state,
                            .records = j->records,
                            .record_bytes = j->record_bytes,
@@ -524,7 +546,8 @@ static uint64_t work_bytes(const struct plan *p)
     for (uint32_t i = 0; i < p->nsteps; i++) {
         const struct step *s = &p->steps[i];
         for (unsigned k = 0; k < s->nsources; k++)
-            total += s->sources[k].tensor->nbytes * (s->npasses + (p->nfiles ? 1u : 0u));
+            total +=
+                s->sources[k].tensor->nbytes * (s->npasses + (p->nfiles && !s->measured ? 1u : 0u));
         total += p->nfiles ? s->nbytes : 0;
     }
     return total;
@@ -584,7 +607,7 @@ static enum quern_status prepare_stats(struct plan *p, bool stats, struct quern_
         return QUERN_OK;
     p->errors = NULL;
     for (uint32_t i = 0; i < p->nsteps; i++)
-        p->steps[i].stats = stats;
+        p->steps[i].stats = stats && !p->steps[i].measured;
     if (stats && !(p->errors = ARENA_NEW(&p->arena, struct error_sums, p->nsteps + 1)))
         return fail_memory(err, p->nsteps * sizeof *p->errors);
     return QUERN_OK;

@@ -118,10 +118,16 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
     c->round = take(&at, PIECE * width(s));
 }
 
+/* Sources of another shape than the output are for measuring only. */
+static bool has_sources(const struct step *s, unsigned pass)
+{
+    return !s->measured || pass < s->npasses;
+}
+
 static enum quern_status read_sources(const struct tile *t, struct cut *c, uint64_t *moved,
                                       struct quern_error *err)
 {
-    for (unsigned k = 0; k < t->step->nsources; k++) {
+    for (unsigned k = 0; has_sources(t->step, t->pass) && k < t->step->nsources; k++) {
         const struct source *src = &t->step->sources[k];
         const enum dtype d = src->tensor->dtype;
         if (src->kind) {
@@ -185,7 +191,8 @@ static enum quern_status check_sources(const struct piece *p, const struct cut *
 static enum quern_status blame(const struct piece *p, const struct cut *c, const void *y, size_t i,
                                struct quern_error *err)
 {
-    TRY(check_sources(p, c, err));
+    if (!p->step->measured)
+        TRY(check_sources(p, c, err));
     return in_tensor(err, p->step->name,
                      fail(err, QUERN_EFORMAT, "nonfinite",
                           "%s makes element %" PRIu64 " %s from finite weights", p->step->op->name,
@@ -297,7 +304,7 @@ static enum quern_status apply_piece(const struct tile *t, const struct piece *p
     const struct step *s = p->step;
     const bool copies = s->op == &op_copy;
     if (!copies)
-        s->op->apply(p, c->x, c->y);
+        s->op->apply(p, s->measured ? NULL : c->x, c->y);
     void *y = copies ? (void *)c->x[0] : c->y;
     const size_t bad = first_nonfinite(s, y, p->n);
     if (bad < p->n)
@@ -373,7 +380,8 @@ static enum quern_status run_piece(const struct tile *t, struct piece *p, struct
         measure_raw(t, p, c);
         return QUERN_OK;
     }
-    TRY(get_values(p, c, at, err));
+    if (has_sources(s, t->pass))
+        TRY(get_values(p, c, at, err));
     if (s->op->fetch)
         TRY(s->op->fetch(p, t->pass, &c->moved, err));
     if (t->pass == s->npasses)

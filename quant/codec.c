@@ -75,8 +75,11 @@ static void complete(struct kernels *t, const struct kernels *worse)
     }
     FALL_BACK(first_nonfinite);
     FALL_BACK(weighted_sum);
+    FALL_BACK(product);
     FALL_BACK(pair_dots);
     FALL_BACK(dots);
+    FALL_BACK(exp_sum);
+    FALL_BACK(divergence);
     FALL_BACK(block_errors);
     FALL_BACK(weighted_errors);
     FALL_BACK(delta_magnitude);

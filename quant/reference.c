@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "core/philox.h"
+#include "core/smath.h"
 #include "small_floats.h"
 
 /* ---- plain types -------------------------------------------------------------------------- */
@@ -81,6 +82,17 @@ static void weighted_sum(float *y, const float *const x[], const float w[], size
     }
 }
 
+static void product(const struct product *p)
+{
+    for (size_t i = 0; i < p->rows; i++)
+        for (size_t j = 0; j < p->cols; j++) {
+            float sum = 0;
+            for (size_t k = 0; k < p->inner; k++)
+                sum += p->l[i * p->l_row + k * p->l_col] * p->r[k * p->r_row + j];
+            p->y[i * p->y_row + j] = sum;
+        }
+}
+
 static double fold_lanes(double lanes[DOT_LANES])
 {
     for (size_t half = DOT_LANES / 2; half > 0; half /= 2)
@@ -110,6 +122,26 @@ static void dots(const float *a, const float *const b[], size_t nb, size_t n, do
             lanes[i % DOT_LANES] += (double)a[i] * (double)b[k][i];
         out[k] = fold_lanes(lanes);
     }
+}
+
+static double exp_sum(const float *x, size_t n, double most)
+{
+    double lanes[DOT_LANES] = {0};
+    for (size_t i = 0; i < n; i++)
+        lanes[i % DOT_LANES] += strict_exp((double)x[i] - most);
+    return fold_lanes(lanes);
+}
+
+static double divergence(const float *x, const float *y, size_t n, const double most[2],
+                         const double scale[2])
+{
+    double lanes[DOT_LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        const double p = strict_exp((double)x[i] - most[0]) * scale[0] + 1e-8;
+        const double q = strict_exp((double)y[i] - most[1]) * scale[1] + 1e-8;
+        lanes[i % DOT_LANES] += p * strict_log(p / q);
+    }
+    return fold_lanes(lanes);
 }
 
 static void block_errors(const float *a, const float *b, size_t n, size_t block, double *error_sq,
@@ -270,8 +302,11 @@ const struct kernels kernels_reference = {
         },
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
+    .product = product,
     .pair_dots = pair_dots,
     .dots = dots,
+    .exp_sum = exp_sum,
+    .divergence = divergence,
     .block_errors = block_errors,
     .weighted_errors = weighted_errors,
     .delta_magnitude = delta_magnitude,

@@ -18,6 +18,8 @@ DIR/.stamp with the hash of this file, so a second call does nothing until this 
   hf hf-b hf-c                Hugging Face directory of three shards with index, and two fine-tunes (one file each)
   hub/                        hf-b as it lies in a hub cache: snapshots/REV/ with links into blobs/
   hf-shape                    hf-b with one tensor of another shape
+  lora lora-dora              adapters of hf: attention and a whole norm; DoRA of one matrix
+  lora.gguf                   the first of them for dense-*.gguf, without the norm
   mixed.safetensors           every plain type, scalars, empty tensors
   names.safetensors           odd tensor names
   wide-{base,a,b}.safetensors a few tensors of millions of weights, for many tiles
@@ -285,6 +287,40 @@ def hf_side_files(where):
         json.dump({"do_sample": False}, f)
 
 
+def lora_parts(tag, rank, names):
+    """[(module, A, B)] of the named matrices, A and B as (shape, values)."""
+    shapes = {n[:-7]: s for n, s, _ in llama("base", hf=True) if len(s) == 2}
+    return [(n, ((rank, shapes[n][1]), weights("%s|A|%s" % (tag, n), rank * shapes[n][1], 0.05)),
+             ((shapes[n][0], rank), weights("%s|B|%s" % (tag, n), rank * shapes[n][0], 0.05))) for n in names]
+
+
+def peft(where, parts, more, **config):
+    tensors = list(more)
+    for name, (sa, a), (sb, b) in parts:
+        tensors += [("base_model.model.%s.lora_A.weight" % name, sa, "F32", pack(a, "F32")),
+                    ("base_model.model.%s.lora_B.weight" % name, sb, "F32", pack(b, "F32"))]
+    os.mkdir(where)
+    safetensors(os.path.join(where, "adapter_model.safetensors"), sorted(tensors), {"format": "pt"})
+    with open(os.path.join(where, "adapter_config.json"), "w") as f:
+        json.dump({"peft_type": "LORA", "base_model_name_or_path": "acme/tiny", **config}, f, indent=2)
+
+
+def lora_models(out):
+    parts = lora_parts("lora", 4, ["model.layers.%d.self_attn.%s_proj" % (i, m) for i in range(LAYERS) for m in "qkv"])
+    norm = ("base_model.model.model.norm.weight", (EMBD,), "F32", pack(weights("lora|norm", EMBD, 0.05, 1.0), "F32"))
+    peft(out("lora"), parts, [norm], r=4, lora_alpha=8, target_modules=["q_proj", "k_proj", "v_proj"], modules_to_save=["norm"])
+    down = "model.layers.1.mlp.down_proj"
+    length = ("base_model.model.%s.lora_magnitude_vector" % down, (EMBD,), "F32", pack(weights("lora|m", EMBD, 0.05, 0.7), "F32"))
+    peft(out("lora-dora"), lora_parts("dora", 2, [down]), [length], r=2, lora_alpha=2, use_dora=True, target_modules=["down_proj"])
+    tensors = []
+    for name, (sa, a), (sb, b) in parts:
+        words = name.split(".")
+        stem = "blk.%s.attn_%s.weight" % (words[2], words[4][0])
+        tensors += [(stem + ".lora_a", sa, "F32", pack(a, "F32")), (stem + ".lora_b", sb, "F32", pack(b, "F32"))]
+    gguf(out("lora.gguf"), [("general.architecture", "str", "llama"), ("general.type", "str", "adapter"), ("adapter.type", "str", "lora"),
+                            ("adapter.lora.alpha", "f32", 8.0)], tensors)
+
+
 def hf_models(out):
     for tag, name in (("base", "hf"), ("b", "hf-b"), ("c", "hf-c")):
         tensors = sorted((n, s, "BF16", pack(v, "BF16")) for n, s, v in llama(tag, hf=True))
@@ -314,6 +350,8 @@ def hf_models(out):
             blob = hashlib.sha256(f.read()).hexdigest()
         shutil.copyfile(out("hf-b", name), os.path.join(repo, "blobs", blob))
         os.symlink(os.path.join("..", "..", "blobs", blob), os.path.join(snapshot, name))
+
+    lora_models(out)
 
     shaped = [(n, s, "BF16", pack(v, "BF16")) for n, s, v in llama("b", hf=True)]
     i = [t[0] for t in shaped].index("model.layers.1.mlp.up_proj.weight")

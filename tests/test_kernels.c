@@ -974,6 +974,37 @@ Test(kernels, ties_equals_the_reference)
     }
 }
 
+Test(kernels, products_equal_the_reference)
+{
+    enum { MOST = 80 };
+    static float l[MOST * MOST], r[MOST * MOST], want[MOST * MOST], got[MOST * MOST];
+    seed = 77;
+    for (size_t i = 0; i < MOST * MOST; i++) {
+        l[i] = gauss();
+        r[i] = gauss();
+    }
+    for (unsigned round = 0; round < 400; round++) {
+        struct product p = {.l = l, .r = r, .y_row = MOST, .r_row = MOST};
+        p.rows = below(11);
+        p.inner = below(20);
+        p.cols = below(MOST + 1);
+        const bool flipped = below(2) == 1;
+        p.l_row = flipped ? 1 : MOST;
+        p.l_col = flipped ? MOST : 1;
+        memset(want, 0x55, sizeof want);
+        p.y = want;
+        kernels_reference.product(&p);
+        for (size_t t = 0; table_under_test(t); t++) {
+            const struct kernels *k = table_under_test(t);
+            memset(got, 0x55, sizeof got);
+            p.y = got;
+            k->product(&p);
+            cr_assert(memcmp(got, want, sizeof got) == 0, "%s: %zu x %zu x %zu", k->name, p.rows,
+                      p.inner, p.cols);
+        }
+    }
+}
+
 Test(kernels, other_merge_loops_equal_the_reference)
 {
     static float want[MERGE_N], got[MERGE_N];
@@ -1011,6 +1042,35 @@ Test(kernels, other_merge_loops_equal_the_reference)
             }
         }
     }
+}
+
+/* The divergence of rows, also of such whose exponentials underflow. */
+Test(kernels, divergence_equals_the_reference)
+{
+    static const float spreads[] = {0.02f, 1, 30, 1000};
+    for (size_t i = 0; i < sizeof spreads / sizeof *spreads; i++)
+        for (size_t l = 0; l <= 70; l++) {
+            const size_t n = merge_length(l);
+            double most[2] = {-INFINITY, -INFINITY};
+            seed = 750 + l;
+            for (size_t k = 0; k < 2; k++)
+                for (size_t j = 0; j < n; j++) {
+                    merge_x[k][j] = gauss() * spreads[i];
+                    most[k] = fmax(most[k], (double)merge_x[k][j]);
+                }
+            const double sum[2] = {kernels_reference.exp_sum(merge_x[0], n, most[0]),
+                                   kernels_reference.exp_sum(merge_x[1], n, most[1])};
+            const double scale[2] = {1 / sum[0], 1 / sum[1]};
+            const double want =
+                kernels_reference.divergence(merge_x[0], merge_x[1], n, most, scale);
+            cr_assert(want >= (n ? -1e-12 : 0));
+            for (size_t t = 0; table_under_test(t); t++) {
+                const struct kernels *k = table_under_test(t);
+                cr_assert(k->exp_sum(merge_x[0], n, most[0]) == sum[0], "%s, %zu", k->name, n);
+                cr_assert(k->divergence(merge_x[0], merge_x[1], n, most, scale) == want, "%s, %zu",
+                          k->name, n);
+            }
+        }
 }
 
 Test(kernels, sparse_loops_equal_the_reference)

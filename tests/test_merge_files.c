@@ -149,7 +149,7 @@ Test(merge_files, hub_cache)
     const char *const both[] = {"org/lora=/adapter", "org/name=/elsewhere"};
     cr_assert(locate("org/name@v2+org/lora@v3", both, 2, &at, &err) == QUERN_OK && at.hub);
     cr_assert_str_eq(at.path, "/elsewhere");
-    cr_assert_str_eq(at.lora, "/adapter");
+    cr_assert_str_eq(at.loras[0], "/adapter");
     cr_assert(locate("org/name+org/lora", NULL, 0, &at, &err) == QUERN_EIO);
     cr_assert(strstr(err.text, "hf download org/lora"), "%s", err.text);
     CHECK_LEAKS();
@@ -163,9 +163,8 @@ Test(merge_files, what_is_not_followed_is_refused)
                 .bytes = x
     };
     write_model("a.safetensors", &b, 1);
-    static const char *const models[] = {"[{model: {model: a, lora: a}}]", "[{model: a+a}]",
-                                         "[{model: {model: a, override_architecture: X}}]"};
-    static const char *const words[] = {"LoRA", "LoRA", "override_architecture"};
+    static const char *const models[] = {"[{model: {model: a, override_architecture: X}}]"};
+    static const char *const words[] = {"override_architecture"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         REFUSED("a", text("merge_method: linear\nparameters: {weight: 1}\nmodels: %s\n", models[i]),
                 QUERN_EUNSUPPORTED, words[i], "not supported");

@@ -132,7 +132,8 @@ static double dot(const struct stretch *s, unsigned a, unsigned b, bool base)
     return (double)sum;
 }
 
-static void put(const struct stretch *s, const double *weights, unsigned first, unsigned n, bool base)
+static void put(const struct stretch *s, const double *weights, unsigned first, unsigned n,
+                bool base)
 {
     for (size_t i = 0; i < s->count; i++) {
         double sum = base ? in[0][s->start + i * s->stride] : 0;
@@ -524,7 +525,7 @@ Test(merge_gram, arcee_fusion)
     make_models(2, 6, 20000, false);
     check_fusion(recipe);
     /* So many rows that their divergences are not kept. */
-    make_models(2, (1 << 19) + 1, 2, false);
+    make_models(2, (1 << 18) + 1, 2, false);
     check_fusion(recipe);
     CHECK_LEAKS();
 }

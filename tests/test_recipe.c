@@ -169,7 +169,7 @@ Test(recipe, model_references)
     struct ref_parts p;
     struct quern_error err;
     cr_assert(ref_take_apart(&r->models[0].ref, &p, &err) == QUERN_OK);
-    cr_assert(str_is(p.path, "org/a") && str_is(p.revision, "v1") && p.lora.n == 0);
+    cr_assert(str_is(p.path, "org/a") && str_is(p.revision, "v1") && p.nloras == 0);
     cr_assert(ref_take_apart(&r->models[1].ref, &p, &err) == QUERN_OK);
     cr_assert(str_is(p.path, "/data/a@b") && str_is(p.revision, "main"));
     cr_assert(ref_take_apart(&r->models[2].ref, &p, &err) == QUERN_OK);
@@ -201,7 +201,8 @@ Test(recipe, adapters)
     for (size_t i = 0; i < 3; i++) {
         cr_assert(ref_take_apart(&r->models[i].ref, &p, &err) == QUERN_OK, "%s", err.text);
         cr_assert(str_is(p.path, parts[i][0]) && str_is(p.revision, parts[i][1]));
-        cr_assert(str_is(p.lora, parts[i][2]) && str_is(p.lora_revision, parts[i][3]));
+        cr_assert(p.nloras == 1 && p.loras[0].weight == 1);
+        cr_assert(str_is(p.loras[0].path, parts[i][2]) && str_is(p.loras[0].revision, parts[i][3]));
     }
     cr_assert(str_is(r->models[1].ref.override_architecture, "LlamaForCausalLM"));
     for (size_t i = 3; i < 5; i++) {

@@ -127,6 +127,12 @@ Test(vocab, directories_of_every_family)
         {"granite",        "granite"  },
         {"gpt-oss",        "gpt-oss"  },
         {"glm4",           "glm4"     },
+        {"rwkv-world",     "rwkv7"    },
+        {"tekken",         "llama"    },
+        {"unigram",        "bert"     },
+        {"t5-unigram",     "t5"       },
+        {"gemma",          "gemma"    },
+        {"internlm2",      "internlm2"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         compare(all[i].name, all[i].arch);
@@ -152,4 +158,221 @@ Test(vocab, pre_may_be_named)
     cr_assert(key_is(&m, "tokenizer.ggml.pre", "gpt-2") && m.plan.nnotes == 0);
     clean(&m);
     CHECK_LEAKS();
+}
+
+/* ---- hostile directories -------------------------------------------------------------------- */
+
+#define CONFIG "{\"architectures\": [\"X\"], \"vocab_size\": 300}"
+
+static void begin(void)
+{
+    scratch_begin();
+    scratch_file("config.json", STR(CONFIG));
+}
+
+/* The directory as it is now is refused, in that way, with the name of a file. */
+static void refused(const char *arch, enum quern_status status, const char *kind)
+{
+    struct made m;
+    const enum quern_status s = make(&m, scratch_dir, arch, NULL);
+    cr_assert(s == status, "%s: %d, %s", kind, s, m.err.text);
+    cr_assert_str_eq(m.err.kind, kind, "%s", m.err.text);
+    cr_assert(m.err.file[0], "%s", m.err.text);
+    clean(&m);
+}
+
+static void file(const char *name, const char *text)
+{
+    scratch_file(name, str_from(text));
+}
+
+static void gone(const char *name)
+{
+    cr_assert(unlink(scratch(name)) == 0);
+}
+
+#define BPE(added, rest)                                                      \
+    "{\"added_tokens\": [" added "], " rest "\"model\": {\"type\": \"BPE\", " \
+    "\"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2}, \"merges\": [\"a b\"]}}"
+#define BYTE_LEVEL "\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, "
+
+Test(vocab, nothing_to_read, .init = begin, .fini = scratch_end)
+{
+    refused("llama", QUERN_EUNSUPPORTED, "no-tokenizer");
+    refused("qwen3moe", QUERN_EUNSUPPORTED, "no-tokenizer");
+    refused("t5", QUERN_EUNSUPPORTED, "no-tokenizer");
+    refused("rwkv7", QUERN_EUNSUPPORTED, "no-tokenizer");
+    refused("bert", QUERN_EUNSUPPORTED, "no-tokenizer");
+    refused("gemma", QUERN_EUNSUPPORTED, "no-tokenizer");
+    CHECK_LEAKS();
+}
+
+Test(vocab, malformed_tokenizers, .init = begin, .fini = scratch_end)
+{
+    file("tokenizer.json", BPE("", "") "x");
+    refused("x", QUERN_EFORMAT, "json");
+    file("tokenizer.json", BPE("{\"id\": 0, \"content\": \"<x>\"}", ""));
+    refused("x", QUERN_EFORMAT, "duplicate");
+    file("tokenizer.json", BPE("{\"id\": 16777216, \"content\": \"<x>\"}", ""));
+    refused("x", QUERN_EFORMAT, "tokenizer");
+    file("tokenizer.json", BPE("{\"id\": 300, \"content\": \"<x>\"}", ""));
+    refused("x", QUERN_EUNSUPPORTED, "vocab"); /* no room for it in the model */
+    file("tokenizer.json", BPE("", "\"decoder\": [[[[\"x\"]], "));
+    refused("x", QUERN_EFORMAT, "json");
+    file("tokenizer.json",
+         BPE("", BYTE_LEVEL "\"normalizer\": {\"type\": \"A\", \"type\": \"B\"}, "));
+    refused("x", QUERN_EFORMAT, "duplicate");
+    file("tokenizer.json", "{\"model\": {\"type\": \"Unigram\", \"vocab\": [[\"x\", 0]]}}");
+    refused("x", QUERN_EUNSUPPORTED, "tokenizer");
+    file("tokenizer.json", BPE("", ""));
+    refused("glm4", QUERN_EUNSUPPORTED, "pre");
+    CHECK_LEAKS();
+}
+
+/* What no known tokenizer does has no name; nothing of it is run at length. */
+Test(vocab, pre_tokenizers_without_a_name, .init = begin, .fini = scratch_end)
+{
+    static const char *const odd[] = {
+        BPE("", ""),
+        BPE("", "\"pre_tokenizer\": {\"type\": \"Martian\"}, "),
+        BPE("", "\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"(\"}}, "),
+        BPE("", "\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": "
+                "\"(.*.*.*.*.*.*.*.*)*Z\"}}, "),
+        BPE("", "\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": "
+                "\"[\\\\w&&[^a]]\"}}, "),
+        BPE("", "\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": ["
+                "{\"type\": \"ByteLevel\"}, {\"type\": \"ByteLevel\"}]}, "),
+        BPE("", "\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"String\": \"\"}}, "),
+        BPE("", "\"pre_tokenizer\": [1], "),
+    };
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        file("tokenizer.json", odd[i]);
+        refused("x", QUERN_EUNSUPPORTED, "pre");
+    }
+    CHECK_LEAKS();
+}
+
+Test(vocab, malformed_side_files, .init = begin, .fini = scratch_end)
+{
+    file("tokenizer.json", BPE("", BYTE_LEVEL));
+    file("tokenizer_config.json", "[]");
+    refused("x", QUERN_EFORMAT, "tokenizer");
+    file("tokenizer_config.json", "{\"added_tokens_decoder\": {\"-1\": {\"content\": \"x\"}}}");
+    refused("x", QUERN_EFORMAT, "tokenizer");
+    file("tokenizer_config.json", "{\"chat_template\": [\"x\"]}");
+    refused("x", QUERN_EFORMAT, "tokenizer");
+    file("tokenizer_config.json", "{\"bos_token\": \"\xFF\"}");
+    refused("x", QUERN_EFORMAT, "utf8");
+    file("tokenizer_config.json", "{\"bos_token\": \"a\"}");
+    file("chat_template.jinja", "\xFF");
+    refused("x", QUERN_EFORMAT, "utf8");
+    gone("chat_template.jinja");
+    file("chat_template.json", "{");
+    refused("x", QUERN_EFORMAT, "json");
+    gone("chat_template.json");
+    file("tokenizer.json",
+         "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}");
+    file("merges.txt", "a \xC3\n");
+    refused("x", QUERN_EFORMAT, "utf8");
+    CHECK_LEAKS();
+}
+
+Test(vocab, sizes_that_cannot_be, .init = begin, .fini = scratch_end)
+{
+    file("tokenizer.json", BPE("", BYTE_LEVEL));
+    file("config.json", "{\"vocab_size\": 1000000000000}");
+    refused("x", QUERN_EUNSUPPORTED, "vocab");
+    file("tekken.json", "{\"config\": {\"default_vocab_size\": 16000000, "
+                        "\"default_num_special_tokens\": 1000}, \"vocab\": []}");
+    gone("tokenizer.json");
+    refused("llama", QUERN_EFORMAT, "tekken");
+    file("tekken.json", "{\"config\": {\"default_vocab_size\": 99999999999999999999}}");
+    refused("llama", QUERN_EFORMAT, "tekken");
+    file("tekken.json", "{\"vocab\": [{\"rank\": 0, \"token_bytes\": \"*\"}]}");
+    refused("llama", QUERN_EFORMAT, "base64");
+    file("tekken.json", "{\"vocab\": [{\"rank\": 1, \"token_bytes\": \"AA==\"}]}");
+    refused("llama", QUERN_EFORMAT, "tekken");
+    CHECK_LEAKS();
+}
+
+Test(vocab, malformed_rwkv_lines, .init = begin, .fini = scratch_end)
+{
+    static const char *const lines[] = {
+        "1",          "1 'a'",         "1 'a' x",    "1 'a' 2",   "1 a 1",    "1 'a\" 1",
+        "1 '\\x4' 1", "1 '\\ud800' 3", "1 b'\\q' 1", "1 'a'b' 3", "1 '\\' 1", "1  1",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        file("rwkv_vocab_v20230424.txt", lines[i]);
+        refused("rwkv7", QUERN_EFORMAT, "vocab");
+    }
+    CHECK_LEAKS();
+}
+
+/* Every file of every directory, cut short at many places: refused or read, never more. */
+static void cut_short(const char *name, const char *arch, const char *cut)
+{
+    static const char *const files[] = {"tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "tokenizer.model",
+                                        "spiece.model",
+                                        "sentencepiece.bpe.model",
+                                        "tekken.json",
+                                        "rwkv_vocab_v20230424.txt",
+                                        "added_tokens.json",
+                                        "config.json"};
+    struct arena arena = {0};
+    struct str whole = {0}, text;
+    char path[300];
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, DATA "%s/%s", name, files[i]);
+        unlink(scratch(files[i]));
+        if (access(path, F_OK))
+            continue;
+        cr_assert(read_small_file(path, 1 << 20, &arena, &text, NULL) == QUERN_OK);
+        scratch_file(files[i], text);
+        if (strcmp(files[i], cut) == 0)
+            whole = text;
+    }
+    unsigned nrefused = 0;
+    for (unsigned k = 0; whole.n && k < 20; k++) {
+        struct made m;
+        scratch_file(cut, (struct str){whole.p, whole.n * k / 20});
+        nrefused += make(&m, scratch_dir, arch, NULL) != QUERN_OK;
+        clean(&m);
+    }
+    cr_assert(whole.n && nrefused >= 10, "%s/%s: %u", name, cut, nrefused);
+    arena_free(&arena);
+}
+
+Test(vocab, files_cut_short, .init = scratch_begin, .fini = scratch_end)
+{
+    cut_short("llama3-bpe", "llama", "tokenizer.json");
+    cut_short("llama3-bpe", "llama", "tokenizer_config.json");
+    cut_short("llama-spm", "llama", "tokenizer.model");
+    cut_short("bert-wordpiece", "bert", "tokenizer.json");
+    cut_short("unigram", "bert", "tokenizer.json");
+    cut_short("tekken", "llama", "tekken.json");
+    cut_short("phi3", "phi3", "added_tokens.json");
+    cut_short("t5-unigram", "t5", "spiece.model");
+    CHECK_LEAKS();
+}
+
+/* ---- letters -------------------------------------------------------------------------------- */
+
+Test(vocab, letters_and_bytes)
+{
+    for (unsigned b = 0; b < 256; b++) {
+        char letter[2];
+        uint8_t back;
+        size_t n;
+        const size_t len = byte_letter((uint8_t)b, letter);
+        cr_assert(letter_byte((struct str){letter, len}, &back, &n), "%u", b);
+        cr_assert(back == b && n == len, "%u gives %u", b, back);
+    }
+    uint8_t byte;
+    size_t n;
+    cr_assert(!letter_byte(STR(" "), &byte, &n) && !letter_byte(STR("\xC5\x84"), &byte, &n));
+    cr_assert(!letter_byte(STR("\xC2\xAD"), &byte, &n) && !letter_byte(STR("\xC4"), &byte, &n));
+    cr_assert(token_is_byte(STR("<0x0a>")) && !token_is_byte(STR("<0x0g>")));
+    cr_assert(token_looks_special(STR("<|x|>")) && !token_looks_special(STR("<x>")));
 }

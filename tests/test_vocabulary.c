@@ -152,8 +152,8 @@ Test(vocabulary, of_the_base_or_a_model)
     vocabulary_free(&v);
     wish.source = TOKENIZER_UNION;
     w = wish_of(2, true);
-    cr_assert(vocabulary_build(&w, &v, &err) == QUERN_EUNSUPPORTED);
-    cr_assert(strstr(err.text, "WordPiece") && strstr(err.text, "BPE"), "%s", err.text);
+    cr_assert(vocabulary_build(&w, &v, &err) == QUERN_OK); /* of two kinds: by text */
+    cr_assert_str_eq(listed(&v), "a b c +x +new");
     close_all(&v);
     CHECK_LEAKS();
 }
@@ -674,6 +674,43 @@ Test(vocabulary, merges_of_stripped_tokens_go)
     CHECK_LEAKS();
 }
 
+/* Stages: the vocabulary of one is that of its result, whoever uses it. */
+Test(vocabulary, of_an_earlier_stage)
+{
+    two_models();
+    write_dir("c", 3, 3, tokenizer_of("BPE", "s p", "!<u>"), "{\"vocab_size\": 3}");
+    const char *first = "name: one\n" ONLY_A "tokenizer: {source: union, tokens: {new: {source: "
+                        "{kind: zero}}}}\nchat_template: chatml\n---\n";
+    /* Used as it is. */
+    merge_dirs(
+        text("%smerge_method: linear\nmodels: [{model: one, parameters: {weight: 1}}]\n", first));
+    RESULT(1000, 1001, 1002, 1003, 2001, 2003, -1);
+    cr_assert_str_eq(read_text("out/config.json"), "{\"vocab_size\": 7}\n");
+    cr_assert(strstr(read_text("out/tokenizer.json"), "\"content\":\"new\""));
+    cr_assert(strstr(read_text("out/chat_template.jinja"), "im_start"));
+    /* United with another model. */
+    merge_dirs(text("%smerge_method: linear\nbase_model: one\nparameters: {normalize: false}\n"
+                    "models: [{model: one, parameters: {weight: 1}}, {model: c, parameters: "
+                    "{weight: 0}}]\ntokenizer_source: union\n",
+                    first));
+    RESULT(1000, 1001, 1002, 1003, 2001, 2003, -1, 3002);
+    struct tokenizer t;
+    struct quern_error err;
+    cr_assert(tokenizer_read(in_dir("out/tokenizer.json"), true, &t, &err) == QUERN_OK);
+    cr_assert(token_by_text(&t, STR("<u>"))->id == 7 && token_by_text(&t, STR("new"))->id == 6);
+    cr_assert(token_by_text(&t, STR("s"))->id == 4);
+    tokenizer_close(&t);
+    /* Brought to another model's. */
+    merge_dirs(text("%smerge_method: linear\nbase_model: one\nparameters: {normalize: false}\n"
+                    "models: [{model: one, parameters: {weight: 1}}, {model: c, parameters: "
+                    "{weight: 0}}]\ntokenizer_source: c\n",
+                    first));
+    RESULT(2001, 1000, 3002);
+    cr_assert_str_eq(read_text("out/tokenizer.json"), read_text("c/tokenizer.json"));
+    end();
+    CHECK_LEAKS();
+}
+
 static void expect_error(const char *recipe, enum quern_status status, const char *words)
 {
     struct quern_error err;
@@ -712,6 +749,21 @@ Test(vocabulary, widths_must_be_equal)
     };
     write_model("b/model.safetensors", b, 2);
     expect_error(ONLY_A "tokenizer_source: union\n", QUERN_EUSAGE, "rows have 2 elements");
+    end();
+    CHECK_LEAKS();
+}
+
+Test(vocabulary, heads_must_have_the_rows_of_the_embeddings)
+{
+    two_models();
+    const float x[6 * 3] = {0};
+    const struct blob b[] = {
+        {.name = "model.embed_tokens.weight", .dtype = DTYPE_F32, .dims = {5, 3}, .bytes = x},
+        {.name = "lm_head.weight",            .dtype = DTYPE_F32, .dims = {6, 3}, .bytes = x},
+    };
+    write_model("b/model.safetensors", b, 2);
+    expect_error(ONLY_A "tokenizer_source: union\n", QUERN_EUSAGE,
+                 "6 rows and the embeddings have 5");
     end();
     CHECK_LEAKS();
 }

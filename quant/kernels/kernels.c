@@ -476,9 +476,13 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "merging.inc"
 
+#include "divergence.inc"
+
 #include "sparse.inc"
 
 #include "errors.inc"
+
+#include "product.inc"
 
 /* ---- the table ------------------------------------------------------------------------------ */
 
@@ -576,8 +580,11 @@ const struct kernels TABLE(KERNELS_ISA) = {
     },
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
+    .product = product,
     .pair_dots = pair_dots,
     .dots = many_dots,
+    .exp_sum = exp_sum,
+    .divergence = divergence,
     .block_errors = block_errors,
     .weighted_errors = weighted_errors,
     .delta_magnitude = delta_magnitude,

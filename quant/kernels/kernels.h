@@ -22,6 +22,15 @@ typedef void encode_im_fn(const float *x, const float *importance, float row_sig
  * a tree: lanes i and i+8, then i+4, i+2, i+1. That order is part of the contract. */
 #define DOT_LANES 16
 
+/* A product of matrices: y(i, j) = sum over k of l(i, k) * r(k, j), where y(i, j) is at
+ * y[i * y_row + j], l(i, k) at l[i * l_row + k * l_col] and r(k, j) at r[k * r_row + j]. */
+struct product {
+    float *y;
+    const float *l, *r;
+    size_t y_row, l_row, l_col, r_row;
+    size_t rows, inner, cols;
+};
+
 struct kernels {
     const char *name;
     decode_fn *decode[DTYPE_COUNT];
@@ -35,11 +44,22 @@ struct kernels {
      * each rounded once. */
     void (*weighted_sum)(float *y, const float *const x[], const float w[], size_t nx, size_t n);
 
+    /* Products and sums in f32, each rounded once, from 0 and in the order of k. */
+    void (*product)(const struct product *p);
+
     /* out[0] = a.a, out[1] = a.b, out[2] = b.b in f64 (see DOT_LANES), products exact in f64. */
     void (*pair_dots)(const float *a, const float *b, size_t n, double out[3]);
 
     /* out[k] = a.b[k] for nb vectors, in f64 likewise. */
     void (*dots)(const float *a, const float *const b[], size_t nb, size_t n, double out[]);
+
+    /* The sum of strict_exp(x - most), in f64 likewise; no x is above most. */
+    double (*exp_sum)(const float *x, size_t n, double most);
+
+    /* The sum of p strict_log(p / q), in f64 likewise, with p = strict_exp(x - most[0]) * scale[0]
+     * + 1e-8 and q = strict_exp(y - most[1]) * scale[1] + 1e-8. */
+    double (*divergence)(const float *x, const float *y, size_t n, const double most[2],
+                         const double scale[2]);
 
     /* For each block of `block` elements (a multiple of DOT_LANES; the last may be shorter): the
      * sum of (a-b)^2 in f64 (see DOT_LANES) and the largest |a-b|. */
