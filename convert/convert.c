@@ -282,10 +282,11 @@ static enum quern_status check_input(const struct model *m, struct quern_error *
     if (m->format == MODEL_GGUF)
         return fail(err, QUERN_EUNSUPPORTED, "format",
                     "it is GGUF already" WANT "expected a Hugging Face directory");
-    return fail(err, QUERN_EUNSUPPORTED, "format",
-                "it is a file without config.json and tokenizer" WANT
-                "expected a Hugging Face directory (quern quantize --keep-names --arch NAME makes a "
-                "plain container of it)");
+    return fail(
+        err, QUERN_EUNSUPPORTED, "format",
+        "it is a file without config.json and tokenizer" WANT
+        "expected a Hugging Face directory (quern quantize --keep-names --arch NAME makes a "
+        "plain container of it)");
 }
 
 static enum quern_status build(struct conversion *c, struct quern_error *err)

@@ -209,18 +209,18 @@ struct quern_convert {
      * llama.cpp's converter stores them; any file type of quern_plan_quantize(): converted with
      * auto, then quantized, in one pass */
     const char *type;
-    bool like_quantize;       /* F16, BF16, F32 and Q8_0 are llama-quantize's too */
-    const char *model_name;   /* general.name, or NULL */
-    const char *metadata;     /* JSON file with general.* keys, or NULL */
-    const char *pre;          /* tokenizer.ggml.pre, or NULL: recognised */
-    const char *imatrix;      /* importance matrix for types that are quantized to, or NULL */
+    bool like_quantize;     /* F16, BF16, F32 and Q8_0 are llama-quantize's too */
+    const char *model_name; /* general.name, or NULL */
+    const char *metadata;   /* JSON file with general.* keys, or NULL */
+    const char *pre;        /* tokenizer.ggml.pre, or NULL: recognised */
+    const char *imatrix;    /* importance matrix for types that are quantized to, or NULL */
     const char *const *override_kvs; /* "KEY=int|float|bool|str:VALUE" */
     size_t noverride_kvs;
     uint64_t split_max_bytes, split_max_tensors; /* several files; output is then their prefix */
-    bool no_tensor_first_split; /* of several files the first has keys only */
-    bool vocab_only;            /* the tokenizer and no tensors */
-    bool text_only;             /* leave out what is for pictures and sound */
-    bool force;                 /* replace an existing output */
+    bool no_tensor_first_split;                  /* of several files the first has keys only */
+    bool vocab_only;                             /* the tokenizer and no tensors */
+    bool text_only;                              /* leave out what is for pictures and sound */
+    bool force;                                  /* replace an existing output */
 };
 
 /* Plans a GGUF from a Hugging Face directory: names, shapes and order of llama.cpp, keys from
