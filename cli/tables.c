@@ -242,10 +242,11 @@ const struct command commands[] = {
      "model.safetensors.index.json or a Hugging Face directory. TYPE is one of " FILE_TYPES
      " in any case, or llama.cpp's number of it. For the same arguments a GGUF output has the same "
      "bytes as llama-quantize's, whatever the architecture is called.\n"
-     "From safetensors, an OUTPUT that ends in .gguf is a plain container (--keep-names --arch "
-     "NAME); one that ends in .safetensors is a single file; any other is a directory with "
-     "config.json and tokenizer files carried over. There TYPE is F32, F16, BF16, F8_E4M3, F8_E5M2 "
-     "or COPY. Without OUTPUT a GGUF goes to ggml-model-TYPE.gguf beside INPUT.\n"
+     "A Hugging Face directory becomes GGUF on the way when OUTPUT ends in .gguf, as by quern "
+     "convert; with --keep-names --arch NAME it is a plain container instead. From safetensors, an "
+     "OUTPUT that ends in .safetensors is a single file; any other is a directory with config.json "
+     "and tokenizer files carried over. There TYPE is F32, F16, BF16, F8_E4M3, F8_E5M2 or COPY. "
+     "Without OUTPUT a GGUF goes to ggml-model-TYPE.gguf beside INPUT.\n"
      "A row that does not fit a type's blocks gets llama-quantize's fallback type; the summary "
      "counts them. IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ2_M IQ3_XXS IQ3_XS and Q2_K_S need an importance "
      "matrix.", quantize_options, COMMON_RUN | COMMON_JSON,
@@ -255,6 +256,8 @@ const struct command commands[] = {
      "  keep some tensors finer\n"
      "quern quantize --imatrix imatrix.gguf model-f16.gguf model.gguf IQ2_M\n"
      "  about 2.7 bits a weight, with an importance matrix of llama-imatrix\n"
+     "quern quantize HFDIR model-q4_k_m.gguf Q4_K_M\n"
+     "  from a Hugging Face directory, in one pass\n"
      "quern quantize --shard-size 2G HFDIR OUTDIR BF16\n"
      "  change the type of a Hugging Face model and shard it anew\n", cmd_quantize},
     {"merge",

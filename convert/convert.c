@@ -53,7 +53,8 @@ static char *known_classes(struct arena *arena)
 {
     char *text = arena_printf(arena, "%s", "");
     for (const struct architecture *const *a = architectures; *a && text; a++)
-        text = arena_printf(arena, "%s%s%s", text, *text ? " " : "", (*a)->name);
+        if (a == architectures || strcmp((*a)->name, a[-1]->name) != 0)
+            text = arena_printf(arena, "%s%s%s", text, *text ? " " : "", (*a)->name);
     return text;
 }
 
@@ -278,11 +279,14 @@ static enum quern_status check_input(const struct model *m, struct quern_error *
 {
     if (m->format == MODEL_SAFETENSORS && m->dir)
         return QUERN_OK;
-    return fail(err, QUERN_EUNSUPPORTED, "format",
-                m->format == MODEL_GGUF ? "it is GGUF already" WANT
-                                          "expected a Hugging Face directory"
-                                        : "it is a file without its config.json" WANT
-                                          "expected a Hugging Face directory");
+    if (m->format == MODEL_GGUF)
+        return fail(err, QUERN_EUNSUPPORTED, "format",
+                    "it is GGUF already" WANT "expected a Hugging Face directory");
+    return fail(
+        err, QUERN_EUNSUPPORTED, "format",
+        "it is a file without config.json and tokenizer" WANT
+        "expected a Hugging Face directory (quern quantize --keep-names --arch NAME makes a "
+        "plain container of it)");
 }
 
 static enum quern_status build(struct conversion *c, struct quern_error *err)

@@ -24,18 +24,22 @@ struct gguf_tensor {
     uint32_t ndims;
     enum dtype dtype;
     uint64_t nbytes;
-    bool keep_ones;  /* write trailing dimensions of 1 too */
     uint64_t offset; /* out: absolute in the file */
 };
 
 /* Lays out one GGUF v3 file: encodes the header into the arena and sets every tensor's offset.
- * Trailing dimensions of 1 (in GGUF order) are dropped, as llama.cpp writes them; its converter
- * keeps them.
+ * Trailing dimensions of 1 (in GGUF order) are dropped, as llama.cpp writes them.
  * EUSAGE/EUNSUPPORTED when a name is longer than 63 bytes, a shape has more than 4 dimensions, or a
  * type has no GGUF id. *file_bytes includes the padding after the last tensor. */
 enum quern_status gguf_layout(struct arena *arena, const struct meta *metas, uint32_t nmetas,
                               struct gguf_tensor *tensors, uint32_t ntensors, uint64_t alignment,
                               struct str *header, uint64_t *file_bytes, struct quern_error *err);
+
+/* The same, but trailing dimensions of 1 are written too, as llama.cpp's converter does. */
+enum quern_status gguf_layout_whole(struct arena *arena, const struct meta *metas, uint32_t nmetas,
+                                    struct gguf_tensor *tensors, uint32_t ntensors,
+                                    uint64_t alignment, struct str *header, uint64_t *file_bytes,
+                                    struct quern_error *err);
 
 /* An edit list over keys: set removes the old entry and appends, as llama.cpp does. Values are
  * copied into the arena. All return false when memory ran out. */

@@ -12,7 +12,7 @@ MAY_INCLUDE = {
     "include": [],
     "core": ["core"],
     "formats": ["formats", "core"],
-    "quant/kernels": ["quant/kernels", "quant/blocks.h", "quant/grid_neighbours.h", "quant/grids.h", "quant/levels.h", "quant/small_floats.h", "core/dtype.h", "core/str.h"],
+    "quant/kernels": ["quant/kernels", "quant/blocks.h", "quant/grid_neighbours.h", "quant/grids.h", "quant/levels.h", "quant/small_floats.h", "core/dtype.h", "core/philox.h", "core/str.h"],
     "quant": ["quant", "core"],
     "pipeline": ["pipeline", "formats", "quant", "core"],
     "merge": ["merge", "pipeline", "formats", "quant", "core"],

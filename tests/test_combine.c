@@ -30,7 +30,7 @@ struct job {
 /* The notes, one a line, when all went well. */
 static enum quern_status run(const struct job *j, char notes[1024], struct quern_error *err)
 {
-    struct imatrix *inputs[20];
+    struct imatrix *inputs[MAX_SOURCES + 2];
     struct plan *p = NULL;
     size_t n = 0;
     for (; j->inputs[n]; n++)
