@@ -231,7 +231,7 @@ enum quern_status slow_tokenizer_read(const char *dir, const struct tokenizer_co
 {
     struct arena arena = {0};
     const char *lines, *vocab, *merges;
-    bool has_lines, has_vocab, has_merges;
+    bool has_lines = false, has_vocab = false, has_merges = false;
     *found = false;
     enum quern_status s = find_file(&arena, dir, "vocab.txt", &has_lines, &lines, err);
     if (s == QUERN_OK)
