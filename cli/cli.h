@@ -46,8 +46,8 @@ struct cli {
     uint64_t split_max_bytes;
     unsigned split_max_tensors;
     /* lora */
-    unsigned rank;
     struct values includes, excludes;
+    unsigned rank;
     bool no_save_modules;
     /* check */
     bool sha256;
