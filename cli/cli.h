@@ -45,8 +45,8 @@ struct cli {
     unsigned split_max_tensors;
     bool vocab_only, text_only, no_tensor_first_split, print_supported;
     /* lora */
-    unsigned rank;
     struct values includes, excludes;
+    unsigned rank;
     bool no_save_modules;
     /* check */
     bool sha256;

@@ -89,7 +89,10 @@ static const struct option quantize_options[] = {
 
 static const struct option merge_options[] = {
     {"method", 0, OPTION_TEXT, FIELD(method), "NAME",
-     "merge without a recipe file: linear, slerp or ties", "linear slerp ties"},
+     "merge without a recipe file, by one of mergekit's methods: linear, slerp, ties ...",
+     "linear slerp nuslerp multislerp karcher task_arithmetic ties "
+     "dare_linear dare_ties della della_linear breadcrumbs breadcrumbs_ties "
+     "model_stock sce ram ramplus_tl nearswap arcee_fusion passthrough"},
     {"base", 0, OPTION_TEXT, FIELD(base), "MODEL", "base model (with --method)", NULL},
     {"model", 0, OPTION_LIST, FIELD(models), "MODEL",
      "a model to merge (with --method), or ID=PATH: where a model named in the recipe lies; "
@@ -268,14 +271,12 @@ const struct command commands[] = {
      "[options] RECIPE.yml OUTPUT [TYPE]\n"
      "[options] --method NAME --base MODEL --model MODEL... OUTPUT [TYPE]\n"
      "[options] --base MODEL --lora ADAPTER[:WEIGHT]... OUTPUT [TYPE]", "fuse two or more models into one",
-     "RECIPE.yml is a mergekit recipe (its models: form) for linear, slerp or ties. MODEL is a "
-     "path "
+     "RECIPE.yml is a mergekit recipe, for any of its methods (docs/merging.md). MODEL is a path "
      "or a hub id; an id is looked up in the local Hugging Face cache or given by --model ID=PATH. "
      "Models may be safetensors or GGUF of any readable type; all of one merge are of the same "
      "kind.\n"
      "OUTPUT is a Hugging Face directory, one .safetensors file, or, for GGUF models, a .gguf "
-     "file, "
-     "which TYPE quantizes in the same pass.\n"
+     "file, which TYPE quantizes in the same pass.\n"
      "An ADAPTER is a LoRA of PEFT (a directory) or GGUF; WEIGHT multiplies what it adds. In recipes "
      "adapters stand behind a '+' or under 'lora'.\n"
      "Arithmetic is in 32-bit floats, dot products in 64-bit, with one rounding to the output type "

@@ -10,6 +10,9 @@
 /* A model of 200 shards must work under a limit of 256 descriptors with other models open too. */
 #define MAX_OPEN 16u
 
+/* Of one call to the system: it may be asked to stop in between. */
+#define MAX_COPY (1u << 30)
+
 struct cached_fd {
     int fd; /* -1 when closed */
     uint32_t nusers;
@@ -362,6 +365,24 @@ enum quern_status model_pread(struct model *m, uint32_t file, void *buf, size_t 
     const enum quern_status s = pread_full(fd, buf, n, offset, m->files[file].path, err);
     give_fd(m, file);
     return s;
+}
+
+enum quern_status model_copy(struct model *m, uint32_t file, uint64_t offset, uint64_t n, int to,
+                             uint64_t to_offset, bool *done, struct quern_error *err)
+{
+    int fd;
+    off_t in = (off_t)offset, out = (off_t)to_offset;
+    TRY(take_fd(m, file, &fd, err));
+    while (n > 0) {
+        const size_t most = n < MAX_COPY ? (size_t)n : MAX_COPY;
+        const ssize_t copied = copy_file_range(fd, &in, to, &out, most, 0);
+        if (copied <= 0)
+            break;
+        n -= (uint64_t)copied;
+    }
+    give_fd(m, file);
+    *done = n == 0;
+    return QUERN_OK;
 }
 
 enum quern_status model_unchanged(const struct model *m, struct quern_error *err)

@@ -102,6 +102,10 @@ const struct meta *model_meta(const struct model *m, const char *key);
  * A file that is no longer the one whose header was read is EIO "changed". */
 enum quern_status model_pread(struct model *m, uint32_t file, void *buf, size_t n, uint64_t offset,
                               struct quern_error *err);
+/* Has the system copy n bytes to another file, which may cost it nothing but a reference. *done is
+ * false when it cannot, or not all of them: then read and write. */
+enum quern_status model_copy(struct model *m, uint32_t file, uint64_t offset, uint64_t n, int to,
+                             uint64_t to_offset, bool *done, struct quern_error *err);
 /* Every input file is still what it was when its header was read; else EIO "changed". */
 enum quern_status model_unchanged(const struct model *m, struct quern_error *err);
 

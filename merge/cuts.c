@@ -36,14 +36,14 @@ void cut_narrow(struct cut *c, const uint64_t *histogram)
     c->equals = histogram[slot];
 }
 
-size_t cut_count_equals(const struct cut *c, bool wide, const void *scores, size_t n)
+size_t cut_count_score(bool wide, const void *scores, size_t n, uint64_t score)
 {
     if (!wide)
-        return codec_kernels()->count_equal(scores, n, (uint32_t)c->score);
+        return codec_kernels()->count_equal(scores, n, (uint32_t)score);
     const uint64_t *s = scores;
     size_t count = 0;
     for (size_t i = 0; i < n; i++)
-        count += s[i] == c->score;
+        count += s[i] == score;
     return count;
 }
 
@@ -75,7 +75,7 @@ size_t cut_split(const struct cut *c, bool wide, uint64_t chunk, const void *sco
     if (chunk != c->split)
         return chunk < c->split ? n : 0;
     const uint64_t left = c->quota > *met ? c->quota - *met : 0;
-    const size_t here = cut_count_equals(c, wide, scores, n);
+    const size_t here = cut_count_score(wide, scores, n, c->score);
     *met += here;
     if (here <= left)
         return n;

@@ -22,7 +22,7 @@ struct cut {
     uint64_t quota;  /* ... its first few */
 };
 
-/* Passes that count; one more, for the equals, must follow. */
+/* Passes that count; one more, for the equals, follows. */
 unsigned cut_passes(bool wide);
 
 /* Adds the scores that have the bits found so far to a histogram of CUT_SLOTS. */
@@ -31,9 +31,17 @@ void cut_count(const struct cut *c, bool wide, unsigned pass, const void *scores
 /* Before the first: set rank to how many elements must be above. 0 gives a cut above everything. */
 void cut_narrow(struct cut *c, const uint64_t *histogram);
 
-size_t cut_count_equals(const struct cut *c, bool wide, const void *scores, size_t n);
-/* equals: of every chunk, `stride` doubles apart. */
+size_t cut_count_score(bool wide, const void *scores, size_t n, uint64_t score);
+/* equals: how many scores of every chunk equal that of the cut, `stride` doubles apart. */
 void cut_place(struct cut *c, const double *equals, uint64_t nchunks, size_t stride);
+
+/* In the last pass that counts: a guess at what score the cut will have. Differences of 16-bit
+ * floats mostly end in zeros, so that it is right for these, and its equals can be counted a pass
+ * earlier. */
+static inline uint64_t cut_guess(const struct cut *c)
+{
+    return c->score << 16;
+}
 
 /* How many elements of this piece come before the first whose equals are below: 0 ... n. *met is
  * the worker's count of equals in this chunk, 0 at its first piece. */

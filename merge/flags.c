@@ -178,12 +178,11 @@ static enum quern_status write_adapted(const struct writer *w)
         return fail(w->err, QUERN_EUSAGE, "usage",
                     "adapters with other options" WANT "expected a base and its adapters only; to "
                     "merge the result with more models write a recipe");
-    fputs("merge_method: linear\nmodels:\n  - model:\n      model: ", w->out);
+    fputs("merge_method: passthrough\nmodels:\n  - model:\n      model: ", w->out);
     write_quoted(w->out, f->base);
     fputs("\n      lora:\n", w->out);
     for (size_t i = 0; i < f->nloras; i++)
         TRY(write_adapter(w, f->loras[i]));
-    fputs("    parameters: {weight: 1}\n", w->out);
     write_word(w, "dtype", f->dtype);
     write_word(w, "out_dtype", f->out_dtype);
     return QUERN_OK;

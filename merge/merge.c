@@ -7,6 +7,7 @@
 #include "core/io.h"
 #include "merge/adapt.h"
 #include "merge/chat_template.h"
+#include "merge/experts.h"
 #include "merge/fuse.h"
 #include "merge/heads.h"
 #include "merge/moe.h"
@@ -167,6 +168,7 @@ static enum quern_status plan_stage(struct planner *pl, struct quern_error *err)
     TRY(open_models(pl, err));
     TRY(check_models_alike(&pl->set, pl->req->allow_crimes, pl->plan, &pl->scratch, err));
     TRY(check_conversion(pl, err));
+    TRY(match_experts(&pl->set, &pl->plan->arena, &pl->scratch, err));
     TRY(share_heads(&pl->set, &pl->plan->arena, &pl->scratch, &pl->new_head, err));
     TRY(align_vocabularies(pl, err));
     TRY(plan_steps(pl, err));

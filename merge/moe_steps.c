@@ -248,7 +248,7 @@ static const char *explain(const struct moe_planner *pl, const struct step *s)
     struct arena *arena = &pl->plan->arena;
     if (from->kind == &source_gate)
         return modes[pl->recipe.gate];
-    if (from->kind)
+    if (from->kind == &source_zeros)
         return "zeros";
     const char *path = arena_printf(arena, "%s", quoted(str_from(from->model->path)).text);
     const struct expert_change *c = s->op == &op_expert ? s->params : NULL;

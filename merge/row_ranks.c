@@ -2,27 +2,21 @@
  *
  * A worker ranks a whole row when a piece enters it, and remembers the limits of that row: its
  * memory grows with the length of rows, as fetch_bytes says. */
-#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "merge/task_vector.h"
 
-/* An element of a row. */
-struct ranked {
-    uint64_t score; /* orders like its magnitude */
-    uint32_t column;
-};
-
 /* What lies in p->fetched. */
 struct room {
-    uint64_t *row;           /* 1 + number of the row whose limits are known */
-    double *base;            /* a row */
-    struct ranked *order[2]; /* a row each */
-    uint32_t *limits;        /* [ntrimmed][row] */
-    uint32_t *here;          /* [ntrimmed][PIECE]: of the piece */
-    double *values;          /* a piece */
-    uint8_t *scratch;        /* of the sources, one after the other */
+    uint64_t *row;      /* 1 + number of the row whose limits are known */
+    double *base;       /* a row */
+    uint64_t *score;    /* of a row: orders like the magnitudes of the differences */
+    uint64_t *order[2]; /* a row each: score << 32 | column */
+    uint32_t *limits;   /* [ntrimmed][row] */
+    uint32_t *here;     /* [ntrimmed][PIECE]: of the piece */
+    double *values;     /* a piece */
+    uint8_t *scratch;   /* of the sources, one after the other */
 };
 
 static size_t padded(size_t n)
@@ -37,16 +31,22 @@ static uint8_t *take(uint8_t **at, size_t n)
     return p;
 }
 
+uint64_t row_length(const struct step *s)
+{
+    return s->ndims > 0 ? s->dims[s->ndims - 1] : 1;
+}
+
 /* Cuts the room; returns how much it is. */
 static size_t cut_room(const struct step *s, uint8_t *fetched, struct room *r)
 {
     const struct task_vector *t = s->params;
-    const size_t length = (size_t)s->dims[s->ndims - 1];
+    const size_t length = (size_t)row_length(s);
     uint8_t *at = fetched;
     r->row = (uint64_t *)take(&at, sizeof *r->row);
     r->base = (double *)take(&at, length * sizeof *r->base);
+    r->score = (uint64_t *)take(&at, length * sizeof *r->score);
     for (size_t i = 0; i < 2; i++)
-        r->order[i] = (struct ranked *)take(&at, length * sizeof *r->order[i]);
+        r->order[i] = (uint64_t *)take(&at, length * sizeof *r->order[i]);
     r->limits = (uint32_t *)take(&at, t->ntrimmed * length * sizeof *r->limits);
     r->here = (uint32_t *)take(&at, t->ntrimmed * (size_t)PIECE * sizeof *r->here);
     r->values = (double *)take(&at, PIECE * sizeof *r->values);
@@ -90,46 +90,65 @@ static enum quern_status read_some(const struct piece *p, const struct room *r, 
     return QUERN_OK;
 }
 
-/* Of the difference as the step computes it. */
+/* Of the difference as the step computes it: bits that order like its magnitude, 32 in f32. */
 static uint64_t score_of(bool wide, double x, double base)
 {
-    const double size = fabs(wide ? x - base : (double)((float)x - (float)base));
     uint64_t bits;
+    uint32_t narrow;
+    const double size = fabs(x - base);
+    const float narrow_size = fabsf((float)x - (float)base);
     memcpy(&bits, &size, sizeof bits);
-    return bits;
+    memcpy(&narrow, &narrow_size, sizeof narrow);
+    return wide ? bits : narrow;
 }
 
-/* Ascending by score, 8 bits at a time; equals stay in the order of their columns. Returns which of
- * the two has the result. */
-static unsigned sort_row(struct ranked *order[2], size_t n)
+/* Ascending by the upper 32 bits, 8 at a time; equals stay in their order. The result is in
+ * order[0]. */
+static void sort_upper(uint64_t *order[2], size_t n)
 {
-    unsigned from = 0;
-    for (unsigned shift = 0; shift < 64; shift += 8) {
-        size_t start[257] = {0};
-        for (size_t i = 0; i < n; i++)
-            start[(order[from][i].score >> shift & 255) + 1]++;
-        const size_t first = order[from][0].score >> shift & 255;
-        if (start[first + 1] == n)
+    size_t start[4][257] = {{0}};
+    for (size_t i = 0; i < n; i++)
+        for (unsigned d = 0; d < 4; d++)
+            start[d][(order[0][i] >> (32 + 8 * d) & 255) + 1]++;
+    for (unsigned d = 0; d < 4; d++) {
+        const unsigned shift = 32 + 8 * d;
+        if (start[d][(order[0][0] >> shift & 255) + 1] == n)
             continue;
         for (size_t b = 0; b < 256; b++)
-            start[b + 1] += start[b];
-        for (size_t i = 0; i < n; i++) {
-            const struct ranked e = order[from][i];
-            order[!from][start[e.score >> shift & 255]++] = e;
-        }
-        from = !from;
+            start[d][b + 1] += start[d][b];
+        for (size_t i = 0; i < n; i++)
+            order[1][start[d][order[0][i] >> shift & 255]++] = order[0][i];
+        uint64_t *const sorted = order[1];
+        order[1] = order[0];
+        order[0] = sorted;
     }
-    return from;
+}
+
+/* Columns in ascending order of their scores, in the lower halves of the result. */
+static const uint64_t *sort_row(const struct room *r, bool wide, size_t n)
+{
+    uint64_t *order[2] = {r->order[0], r->order[1]};
+    for (size_t i = 0; i < n; i++)
+        order[0][i] = r->score[i] << 32 | i;
+    sort_upper(order, n);
+    if (!wide)
+        return order[0];
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t column = (uint32_t)order[0][i];
+        order[0][i] = r->score[column] >> 32 << 32 | column;
+    }
+    sort_upper(order, n);
+    return order[0];
 }
 
 /* The limits of trimmed model j in the row whose order is known. */
-static void set_limits(const struct task_vector *t, unsigned j, const struct ranked *order,
-                       size_t n, uint32_t *limits)
+static void set_limits(const struct task_vector *t, unsigned j, const uint64_t *order, size_t n,
+                       uint32_t *limits)
 {
     const double density = t->density[t->trimmed[j]], epsilon = t->spread[t->trimmed[j]];
     for (size_t rank = 0; rank < n; rank++) {
         const double place = n > 1 ? (double)rank / (double)(n - 1) : 0.5;
-        limits[order[rank].column] = draw_limit((density - epsilon) + 2 * epsilon * place);
+        limits[(uint32_t)order[rank]] = draw_limit((density - epsilon) + 2 * epsilon * place);
     }
 }
 
@@ -138,7 +157,7 @@ static enum quern_status rank_row(const struct piece *p, const struct room *r, u
 {
     const struct step *s = p->step;
     const struct task_vector *t = s->params;
-    const size_t length = (size_t)s->dims[s->ndims - 1];
+    const size_t length = (size_t)row_length(s);
     const uint64_t first = row * length;
     for (size_t i = 0, n; i < length; i += n) {
         n = length - i < PIECE ? length - i : PIECE;
@@ -150,11 +169,9 @@ static enum quern_status rank_row(const struct piece *p, const struct room *r, u
             n = length - i < PIECE ? length - i : PIECE;
             TRY(read_some(p, r, t->trimmed[j] + 1u, first + i, n, moved, err));
             for (size_t k = 0; k < n; k++)
-                r->order[0][i + k] = (struct ranked){
-                    score_of(s->wide, r->values[k], r->base[i + k]), (uint32_t)(i + k)};
+                r->score[i + k] = score_of(s->wide, r->values[k], r->base[i + k]);
         }
-        struct ranked *order[2] = {r->order[0], r->order[1]};
-        set_limits(t, j, order[sort_row(order, length)], length, r->limits + j * length);
+        set_limits(t, j, sort_row(r, s->wide, length), length, r->limits + j * length);
     }
     *r->row = row + 1;
     return QUERN_OK;
@@ -165,7 +182,7 @@ enum quern_status row_ranks_fetch(const struct piece *p, unsigned pass, uint64_t
 {
     (void)pass;
     const struct task_vector *t = p->step->params;
-    const uint64_t length = p->step->dims[p->step->ndims - 1];
+    const uint64_t length = row_length(p->step);
     struct room r;
     cut_room(p->step, p->fetched, &r);
     for (size_t i = 0, n; i < p->n && t->ntrimmed > 0; i += n) {

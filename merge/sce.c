@@ -19,8 +19,11 @@ struct sce {
     double share;     /* 1 or more: all */
 };
 
+#define ROUND_ELEMS 16u
+
 #define REAL        float
 #define BITS        uint32_t
+#define SCE_ROUND   sce_round_f32
 #define SCE_SCORES  sce_scores_f32
 #define SCE_SQUARES sce_squares_f32
 #define SCE_MERGE   sce_merge_f32
@@ -28,6 +31,7 @@ struct sce {
 
 #define REAL        double
 #define BITS        uint64_t
+#define SCE_ROUND   sce_round_f64
 #define SCE_SCORES  sce_scores_f64
 #define SCE_SQUARES sce_squares_f64
 #define SCE_MERGE   sce_merge_f64
@@ -139,7 +143,7 @@ static void sce_measure(const struct piece *p, unsigned pass, const void *const 
     if (pass < counting_passes(p->step))
         cut_count(&chosen->cut, wide, pass, &s, p->n, counts);
     else
-        *(double *)record += (double)cut_count_equals(&chosen->cut, wide, &s, p->n);
+        *(double *)record += (double)cut_count_score(wide, &s, p->n, chosen->cut.score);
     for (size_t i = 0; pass == 0 && i < p->n; i++)
         counts[CUT_SLOTS] += score_at(wide, &s, i) != 0;
 }

@@ -1,6 +1,7 @@
 /* task_vector.c - differences from a base: choose elements, let signs be elected, add. */
 #include "merge/task_vector.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -30,6 +31,7 @@ const struct sparsifier keep_ranked = {.random = true, .ranked = true};
 /* The step's state, for each trimmed model: elements above low but not above high are kept. */
 struct choice_cuts {
     struct cut low, high;
+    bool placed;  /* the cuts, among equals */
     double scale; /* of what is kept */
 };
 
@@ -142,12 +144,12 @@ static struct window window_at(const struct piece *p, unsigned j, const size_t s
 static struct measure_need need(const struct step *s, unsigned pass)
 {
     const struct task_vector *t = s->params;
-    if (pass == 0 && counting_passes(s) > 0)
-        return (struct measure_need){.ncounts = (size_t)t->ntrimmed * CUT_SLOTS};
+    struct measure_need n = {0};
     if (pass < counting_passes(s))
-        return (struct measure_need){.ncounts =
-                                         (size_t)t->ntrimmed * t->sparsifier->ncuts * CUT_SLOTS};
-    return (struct measure_need){.record_bytes = t->ntrimmed * NCOLUMNS * sizeof(double)};
+        n.ncounts = (size_t)t->ntrimmed * (pass == 0 ? 1 : t->sparsifier->ncuts) * CUT_SLOTS;
+    if (pass + 1 >= counting_passes(s))
+        n.record_bytes = t->ntrimmed * NCOLUMNS * sizeof(double);
+    return n;
 }
 
 /* The histogram of a cut (0: low, 1: high). All cuts of a model begin with the same. */
@@ -203,27 +205,33 @@ static void record_sizes(const struct piece *p, unsigned j, struct operands o, c
     record[SIZE_TOP] += sums[1];
 }
 
+/* One cut (0: low, 1: high) of trimmed model j. */
+static void measure_cut(const struct piece *p, unsigned pass, unsigned j, unsigned k,
+                        const union scores *score, uint64_t *counts, double *record)
+{
+    const struct task_vector *t = p->step->params;
+    const struct cut *c = cut_of((struct choice_cuts *)p->state + j, k);
+    const bool counts_on = pass < counting_passes(p->step), wide = p->step->wide;
+    if (counts_on && (pass > 0 || k == 0))
+        cut_count(c, wide, pass, score, p->n, counts + histogram_at(t, pass, j, k));
+    if (pass + 1 >= counting_passes(p->step))
+        record[j * NCOLUMNS + EQUALS_LOW + k] +=
+            (double)cut_count_score(wide, score, p->n, counts_on ? cut_guess(c) : c->score);
+}
+
 static void measure(const struct piece *p, unsigned pass, const void *const x[], uint64_t *counts,
                     void *record)
 {
     const struct task_vector *t = p->step->params;
-    struct choice_cuts *state = p->state;
-    const bool wide = p->step->wide;
     for (unsigned j = 0; j < t->ntrimmed; j++) {
         union scores score;
         float room[PIECE];
         const struct operands o = operands_of(p->step, x[t->trimmed[j] + 1], x[0], p->n, room);
-        double *columns = (double *)record + j * NCOLUMNS;
         scores(p, j, o, 0, p->n, &score);
-        for (unsigned k = 0; k < t->sparsifier->ncuts; k++) {
-            const struct cut *c = cut_of(&state[j], k);
-            if (pass == counting_passes(p->step))
-                columns[EQUALS_LOW + k] += (double)cut_count_equals(c, wide, &score, p->n);
-            else if (pass > 0 || k == 0)
-                cut_count(c, wide, pass, &score, p->n, counts + histogram_at(t, pass, j, k));
-        }
+        for (unsigned k = 0; k < t->sparsifier->ncuts; k++)
+            measure_cut(p, pass, j, k, &score, counts, record);
         if (pass == counting_passes(p->step) && t->rescale)
-            record_sizes(p, j, o, &score, columns);
+            record_sizes(p, j, o, &score, (double *)record + j * NCOLUMNS);
     }
 }
 
@@ -280,30 +288,50 @@ static double kept_scale(const struct step *s, const struct choice_cuts *c, cons
                                    : (double)round_value(t->exact, (float)all / (float)kept);
 }
 
+/* One more pass is known of cut k of trimmed model j. Says whether it is placed now. */
+static bool advance_cut(const struct step *s, unsigned pass, unsigned j, unsigned k, struct cut *c,
+                        const uint64_t *counts, const double *records, uint64_t nrecords)
+{
+    const struct task_vector *t = s->params;
+    const uint64_t guess = cut_guess(c);
+    if (pass < counting_passes(s))
+        cut_narrow(c, counts + histogram_at(t, pass, j, k));
+    if (pass + 1 < counting_passes(s) || (pass < counting_passes(s) && c->score != guess))
+        return false;
+    cut_place(c, records + (size_t)j * NCOLUMNS + EQUALS_LOW + k, nrecords,
+              (size_t)t->ntrimmed * NCOLUMNS);
+    return true;
+}
+
 static enum quern_status combine(const struct step *s, unsigned pass, void *state,
                                  const uint64_t *counts, void *records, uint64_t nrecords,
                                  struct quern_error *err)
 {
     (void)err;
     const struct task_vector *t = s->params;
-    const size_t stride = (size_t)t->ntrimmed * NCOLUMNS;
     for (unsigned j = 0; j < t->ntrimmed; j++) {
         struct choice_cuts *c = (struct choice_cuts *)state + j;
         c->scale = 1;
+        c->placed = true;
         if (pass == 0)
             set_ranks(t, t->trimmed[j], s->nelems, c);
-        for (unsigned k = 0; k < t->sparsifier->ncuts; k++) {
-            if (pass < counting_passes(s))
-                cut_narrow(cut_of(c, k), counts + histogram_at(t, pass, j, k));
-            else
-                cut_place(cut_of(c, k),
-                          (const double *)records + (size_t)j * NCOLUMNS + EQUALS_LOW + k, nrecords,
-                          stride);
-        }
+        for (unsigned k = 0; k < t->sparsifier->ncuts; k++)
+            c->placed &= advance_cut(s, pass, j, k, cut_of(c, k), counts, records, nrecords);
         if (pass == counting_passes(s) && t->rescale)
             c->scale = kept_scale(s, c, records, nrecords, j);
     }
     return QUERN_OK;
+}
+
+/* Without sums to make, nothing is left to do when all cuts are placed. */
+static unsigned next_pass(const struct step *s, unsigned pass, const void *state)
+{
+    const struct task_vector *t = s->params;
+    const struct choice_cuts *c = state;
+    bool placed = !t->rescale;
+    for (unsigned j = 0; j < t->ntrimmed; j++)
+        placed &= c[j].placed;
+    return placed ? s->npasses : pass + 1;
 }
 
 /* ---- applying -------------------------------------------------------------------------------- */
@@ -402,8 +430,9 @@ static void mix_block_f32(const struct task_vector *t, const float *base, float 
     }
     codec_kernels()->ties(y, zeros, models, weights, none, t->nmodels, t->consensus, t->normalize,
                           (float)t->lambda, n);
-    for (size_t i = 0; i < n; i++)
-        y[i] += base[i];
+    const float *const terms[] = {base, y};
+    const float ones[] = {1, 1};
+    codec_kernels()->weighted_sum(y, terms, ones, 2, n);
 }
 
 static void apply_blocks(const struct piece *p, const void *const x[], size_t split[][2], void *y)
@@ -497,6 +526,7 @@ static const struct op op_task_vector = {
     .need = need,
     .measure = measure,
     .combine = combine,
+    .next_pass = next_pass,
     .apply = apply,
 };
 
@@ -509,26 +539,9 @@ static const struct op op_ranked_task_vector = {
     .need = need,
     .measure = measure,
     .combine = combine,
+    .next_pass = next_pass,
     .apply = apply,
 };
-
-/* ---- random draws ---------------------------------------------------------------------------- */
-
-uint32_t draw_limit(double p)
-{
-    return (uint32_t)(p * 0x1p32);
-}
-
-/* The counter: element / 4 (bits 0 to 55), model (56 to 63), the name's hash; the key: the seed. */
-static void draw(const struct task_vector *t, unsigned model, uint64_t first, size_t n,
-                 uint32_t *bits)
-{
-    const uint64_t at_element = first / 4 | (uint64_t)model << 56;
-    const uint32_t key[2] = {(uint32_t)t->seed, (uint32_t)(t->seed >> 32)};
-    const uint32_t counter[4] = {(uint32_t)at_element, (uint32_t)(at_element >> 32),
-                                 (uint32_t)t->name_hash, (uint32_t)(t->name_hash >> 32)};
-    codec_kernels()->random_bits(bits, key, counter, n);
-}
 
 /* ---- planning -------------------------------------------------------------------------------- */
 
@@ -566,7 +579,7 @@ enum quern_status task_vector_prepare(const struct merge_job *job, struct step *
     t->exact = job->exact == DTYPE_F32 ? DTYPE_COUNT : job->exact;
     t->seed = job->seed;
     t->name_hash = fnv1a_64(s->name);
-    t->draw = draw;
+    t->draw = draw_random;
     const bool sparse = how != &keep_all;
     for (unsigned m = 0; m < job->nmodels; m++) {
         if ((int)m == job->base)
@@ -581,6 +594,11 @@ enum quern_status task_vector_prepare(const struct merge_job *job, struct step *
     }
     t->rescale = sparse && v->global[TV_RESCALE] != 0;
     round_scalars(t, s->wide);
+    if (how->ranked && row_length(s) > UINT32_MAX)
+        return in_tensor(err, s->name,
+                         fail(err, QUERN_EUNSUPPORTED, "rows",
+                              "rows of %" PRIu64 " elements" WANT "at most 4294967295 to rank",
+                              row_length(s)));
     s->op = how->ranked ? &op_ranked_task_vector : &op_task_vector;
     s->params = t;
     s->nsources = (uint8_t)job->nmodels;

@@ -40,11 +40,19 @@ enum quern_status task_vector_prepare(const struct merge_job *job, struct step *
                                       const struct sparsifier *how, bool consensus,
                                       struct quern_error *err);
 
+/* ---- draws (draws.c) --------------------------------------------------------------------------
+ */
+
 /* Draws below it are kept: p * 2^32, rounded down. */
 uint32_t draw_limit(double p);
+/* For task_vector.draw; first is a multiple of 4. */
+void draw_random(const struct task_vector *t, unsigned model, uint64_t first, size_t n,
+                 uint32_t *bits);
 
 /* ---- ranks in rows (row_ranks.c) ------------------------------------------------------------- */
 
+/* The last dimension. */
+uint64_t row_length(const struct step *s);
 /* For op.fetch: finds the limit of every element of the piece from the rank of its magnitude in its
  * row. */
 size_t row_ranks_bytes(const struct step *s);

@@ -105,6 +105,8 @@ struct op {
     enum quern_status (*combine)(const struct step *s, unsigned pass, void *state,
                                  const uint64_t *counts, void *records, uint64_t nrecords,
                                  struct quern_error *err);
+    /* After combine: the pass to make next, when some turn out not to be needed. NULL: all are. */
+    unsigned (*next_pass)(const struct step *s, unsigned pass, const void *state);
     /* y has room for n elements of the same width as x. */
     void (*apply)(const struct piece *p, const void *const x[], void *y);
 };

@@ -93,6 +93,15 @@ static uint64_t chunks_of(const struct step *s, unsigned pass)
     return (pass_elems(s, pass) + CHUNK - 1) / CHUNK;
 }
 
+/* What one pass reads. */
+static uint64_t source_bytes(const struct step *s)
+{
+    uint64_t total = 0;
+    for (unsigned k = 0; k < s->nsources; k++)
+        total += s->sources[k].tensor->nbytes;
+    return total;
+}
+
 /* Beside the tiles: what one job of this step keeps. */
 static uint64_t job_bytes(const struct step *s, size_t *max_counts)
 {
@@ -367,9 +376,13 @@ static void end_pass(struct run *r, struct job *j)
             status = s->op->combine(s, j->pass, j->state, j->counts, j->records, j->nchunks, &err);
         pthread_mutex_lock(&r->lock);
         j->combining = false;
-        const bool last = r->plan->nfiles == 0 && j->pass + 1u == s->npasses;
+        const unsigned next = status == QUERN_OK && s->op->next_pass
+                                  ? s->op->next_pass(s, j->pass, j->state)
+                                  : j->pass + 1u;
+        const bool last = r->plan->nfiles == 0 && next == s->npasses;
         if (status == QUERN_OK && !last) {
-            j->pass++;
+            r->total -= source_bytes(s) * (next - j->pass - 1u);
+            j->pass = next;
             status = job_pass(r, j, &err);
         }
         if (status == QUERN_OK && !last) {
@@ -545,9 +558,7 @@ static uint64_t work_bytes(const struct plan *p)
     uint64_t total = 0;
     for (uint32_t i = 0; i < p->nsteps; i++) {
         const struct step *s = &p->steps[i];
-        for (unsigned k = 0; k < s->nsources; k++)
-            total +=
-                s->sources[k].tensor->nbytes * (s->npasses + (p->nfiles && !s->measured ? 1u : 0u));
+        total += source_bytes(s) * (s->npasses + (p->nfiles && !s->measured ? 1u : 0u));
         total += p->nfiles ? s->nbytes : 0;
     }
     return total;

@@ -580,7 +580,7 @@ Test(merge_gram, passthrough)
                 "o_proj, value: 0}]}\n");
     got = load_raw(in_dir("out.safetensors"), "a.o_proj", &n, &d);
     cr_assert(got[0] == 0 && got[N2D - 1] == 0);
-    GRAM_REFUSED("m0", "merge_method: passthrough\nbase_model: m0\nmodels: [{model: m0}]\n",
+    GRAM_REFUSED("m0", "merge_method: passthrough\nbase_model: m1\nmodels: [{model: m0}]\n",
                  QUERN_EUSAGE, "no base_model");
     GRAM_REFUSED("m0 m1", "merge_method: passthrough\nmodels: [{model: m0}, {model: m1}]\n",
                  QUERN_EUSAGE, "2 models");

@@ -291,6 +291,41 @@ Test(moe, noise)
     CHECK_LEAKS();
 }
 
+/* down_proj of layer 0 gets 2 * B A of rank one: 2 * 0.5 * 0.25 everywhere. */
+Test(moe, experts_with_adapters)
+{
+    float a[FFN], b[HIDDEN];
+    for (unsigned i = 0; i < FFN; i++)
+        a[i] = 0.25f;
+    for (unsigned i = 0; i < HIDDEN; i++)
+        b[i] = 0.5f;
+    const struct blob blobs[] = {
+        {.name = "base_model.model.model.layers.0.mlp.down_proj.lora_A.weight",
+         .dtype = DTYPE_F32,
+         .dims = {1, FFN},
+         .bytes = a},
+        {.name = "base_model.model.model.layers.0.mlp.down_proj.lora_B.weight",
+         .dtype = DTYPE_F32,
+         .dims = {HIDDEN, 1},
+         .bytes = b}
+    };
+    write_trio(CONFIG("llama"));
+    cr_assert(mkdir(in_dir("lora"), 0777) == 0);
+    write_model("lora/adapter_model.safetensors", blobs, 2);
+    write_text("lora/adapter_config.json", "{\"peft_type\": \"LORA\", \"r\": 1, \"lora_alpha\": 2, "
+                                           "\"target_modules\": [\"down_proj\"]}");
+    must_build(text("base_model: %s/base\ngate_mode: random\ndtype: float32\nexperts:\n"
+                    "- source_model: %s/one+%s/lora\n- source_model: %s/two\n",
+                    dir, dir, dir, dir),
+               "out");
+    uint64_t n;
+    const float *x = load(in_dir("out"), "model.layers.0.block_sparse_moe.experts.0.w2.weight", &n);
+    const float *w = load(in_dir("one"), "model.layers.0.mlp.down_proj.weight", NULL);
+    for (uint64_t i = 0; i < n; i++)
+        cr_assert(fabsf(x[i] - (w[i] + 0.25f)) < 1e-6f);
+    CHECK_LEAKS();
+}
+
 /* ---- refusals ----------------------------------------------------------------------------------
  */
 

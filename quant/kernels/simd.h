@@ -145,16 +145,22 @@ INLINE vf vf_from_vi(vi x)
     return __builtin_convertvector(x, vf);
 }
 
-/* Interleave: a0 b0 a1 b1 ... from the lower and upper halves. */
+/* Interleave: a0 b0 a1 b1 ... from the lower and upper halves; lanes of 32 and of 64 bits. */
 #if LANES == 16
-#define ZIP_LO 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define ZIP_HI 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define ZIP_LO   0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define ZIP64_LO 0, 8, 1, 9, 2, 10, 3, 11
+#define ZIP64_HI 4, 12, 5, 13, 6, 14, 7, 15
+#define ZIP_HI   8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif LANES == 8
-#define ZIP_LO 0, 8, 1, 9, 2, 10, 3, 11
-#define ZIP_HI 4, 12, 5, 13, 6, 14, 7, 15
+#define ZIP_LO   0, 8, 1, 9, 2, 10, 3, 11
+#define ZIP64_LO 0, 4, 1, 5
+#define ZIP64_HI 2, 6, 3, 7
+#define ZIP_HI   4, 12, 5, 13, 6, 14, 7, 15
 #else
-#define ZIP_LO 0, 4, 1, 5
-#define ZIP_HI 2, 6, 3, 7
+#define ZIP64_LO 0, 2
+#define ZIP64_HI 1, 3
+#define ZIP_LO   0, 4, 1, 5
+#define ZIP_HI   2, 6, 3, 7
 #endif
 
 /* rows[i] lane j becomes rows[j] lane i. Every round interleaves the upper rows into the lower. */

@@ -6,7 +6,7 @@ q compare m/hf out | head -12
 cat out/README.md
 # A weight of 0 changes nothing but what is there whole; tensors without a change keep their bytes.
 q merge --base m/hf --lora m/lora:0 --lora m/lora-dora:1 zero.safetensors
-q merge --dry-run -v --base m/hf --lora m/lora two.safetensors
+q merge --dry-run -v --base m/hf --lora m/lora two.safetensors | head -20
 # The same from a recipe, and with a plus.
 cp -r m/hf hf
 cp -r m/lora lora
