@@ -80,14 +80,14 @@ static enum quern_status read_split(struct steps_reader *r, const struct json *v
         r->known = false;
         return QUERN_OK;
     }
-    /* Every character escaped where that means something: as a set of one. */
+    static const char meant[] = "\\^$.|?*+()[]{}"; /* something else than themselves */
     struct arena arena = {0};
     char *quoted_text = arena_alloc(&arena, text.n * 2 + 1);
     if (!quoted_text)
         return fail_memory(r->err, text.n * 2);
     size_t n = 0;
     for (size_t i = 0; i < text.n; i++) {
-        if (memchr("\\^$.|?*+()[]{}", text.p[i], 14))
+        if (memchr(meant, text.p[i], sizeof meant - 1))
             quoted_text[n++] = '\\';
         quoted_text[n++] = text.p[i];
     }

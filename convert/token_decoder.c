@@ -3,7 +3,7 @@
 
 #include "convert/token_list.h"
 
-#define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
+static const char replacement[] = {'\xEF', '\xBF', '\xBD'}; /* U+FFFD */
 
 enum quern_status token_decoder_read(struct token_decoder *d, const struct tokenizer *t,
                                      struct quern_error *err)
@@ -34,8 +34,8 @@ static struct str valid_text(struct arena *arena, struct str s)
         s = (struct str){s.p + good, s.n - good};
         if (s.n == 0)
             break;
-        memcpy(p + n, REPLACEMENT, 3);
-        n += 3;
+        memcpy(p + n, replacement, sizeof replacement);
+        n += sizeof replacement;
         /* A head with some of its tail is one fault. */
         const unsigned char head = (unsigned char)s.p[0];
         const size_t tail = head >= 0xF0 && head <= 0xF4 ? 2 : head >= 0xE0 && head < 0xF0 ? 1 : 0;

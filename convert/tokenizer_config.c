@@ -238,6 +238,8 @@ static enum quern_status read_key(struct config_reader *r)
         return read_flag(r, &c->add_prefix_space);
     if (str_is(key, "clean_up_tokenization_spaces"))
         return read_flag(r, &c->clean_up);
+    if (str_is(key, "do_lower_case"))
+        return read_flag(r, &c->do_lower_case);
     return skip(r, pull_next(&r->p));
 }
 

@@ -60,7 +60,7 @@ struct tokenizer_config {
     struct chat_template *templates; /* when it is a list */
     uint32_t ntemplates;
     struct str tokenizer_class;
-    uint8_t add_prefix_space, clean_up; /* enum flag */
+    uint8_t add_prefix_space, clean_up, do_lower_case; /* enum flag */
 };
 
 /* A file that is not there is no error. EFORMAT with file and offset, EIO, EMEMORY. Free with

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "convert/meta_array.h"
+#include "convert/slow_tokenizer.h"
 #include "convert/vocab_job.h"
 #include "core/io.h"
 #include "core/pull.h"
@@ -57,7 +58,7 @@ static enum quern_status set_extra(const struct vocab_job *j, struct special_ids
 enum quern_status job_put_special(struct vocab_job *j, uint64_t limit)
 {
     struct special_ids s;
-    enum quern_status status = special_ids_find(&s, j->ask->config, &j->tc, j->t, limit, j->err);
+    enum quern_status status = special_ids_find(&s, j->ask->config, &j->tc, j->json, limit, j->err);
     for (size_t i = 0; status == QUERN_OK && i < j->nextra; i++)
         status = set_extra(j, &s, &j->extra[i]);
     if (status == QUERN_OK)
@@ -235,6 +236,8 @@ static enum quern_status llama_files(struct vocab_job *j)
 
 static enum quern_status vocab_llama(struct vocab_job *j)
 {
+    if (str_is(j->ask->hf_arch, "InternLM3ForCausalLM"))
+        return from_spm(j, SPM_LOOKS | SPM_INTERNLM3);
     TRY(llama_files(j));
     const uint64_t n = job_vocab_size(j, 32000);
     /* CodeLlama has tokens to fill in the middle of a text; its size tells it. */
@@ -272,7 +275,7 @@ static enum quern_status vocab_phi3(struct vocab_job *j)
 
 static enum quern_status vocab_internlm2(struct vocab_job *j)
 {
-    return from_spm(j, SPM_INTERNLM | SPM_JSON_TOO);
+    return from_spm(j, SPM_INTERNLM2 | SPM_JSON_TOO);
 }
 
 static enum quern_status vocab_minicpm(struct vocab_job *j)
@@ -433,16 +436,26 @@ static enum quern_status make(struct vocab_job *j)
     return from_json(j);
 }
 
-static enum quern_status open_and_make(struct vocab_job *j)
+static enum quern_status open_tokenizer(struct vocab_job *j)
 {
     const char *path;
-    TRY(tokenizer_config_read(j->ask->dir, &j->tc, j->err));
+    bool found = true;
     TRY(look(j, "tokenizer.json", &path));
-    if (path) {
+    if (path)
         TRY(tokenizer_read(path, true, &j->tokenizer, j->err));
-        j->t = &j->tokenizer;
-        TRY(mark_special(j));
-    }
+    else
+        TRY(slow_tokenizer_read(j->ask->dir, &j->tc, &j->tokenizer, &found, j->err));
+    if (!found)
+        return QUERN_OK;
+    j->t = &j->tokenizer;
+    j->json = path ? j->t : NULL;
+    return mark_special(j);
+}
+
+static enum quern_status open_and_make(struct vocab_job *j)
+{
+    TRY(tokenizer_config_read(j->ask->dir, &j->tc, j->err));
+    TRY(open_tokenizer(j));
     return make(j);
 }
 

@@ -20,8 +20,9 @@ struct vocab_job {
     struct arena arena; /* for planning only */
     struct tokenizer_config tc;
     struct tokenizer tokenizer;
-    const struct tokenizer *t; /* the directory's tokenizer.json, NULL when there is none */
-    bool *special;             /* for each token of t: it is named as a special one */
+    const struct tokenizer *t;    /* of tokenizer.json or older files, NULL when there is none */
+    const struct tokenizer *json; /* only of tokenizer.json: what special tokens come from */
+    bool *special;                /* for each token of t: it is named as a special one */
     struct token_list list;
     const struct named_id *extra; /* for tokenizer.json only */
     size_t nextra;
@@ -56,9 +57,10 @@ enum quern_status job_added_tokens(struct vocab_job *j, struct added_entry **ent
 
 /* SentencePiece's tokenizer.model as a LLaMA model. */
 enum spm_rules {
-    SPM_LOOKS = 1,    /* added tokens that look special are control tokens; others get spaces */
-    SPM_JSON_TOO = 2, /* added_tokens of tokenizer.json come on top */
-    SPM_INTERNLM = 4, /* its odd pieces, its end of turns */
+    SPM_LOOKS = 1,     /* added tokens that look special are control tokens; others get spaces */
+    SPM_JSON_TOO = 2,  /* added_tokens of tokenizer.json come on top */
+    SPM_INTERNLM2 = 4, /* its odd pieces, its end of turns */
+    SPM_INTERNLM3 = 8, /* its end of turns */
 };
 enum quern_status vocab_spm(struct vocab_job *j, const char *path, unsigned rules);
 /* T5's: Unigram, or a LLaMA model when it is of byte pairs. */

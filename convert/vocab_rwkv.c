@@ -108,8 +108,8 @@ static bool read_literal(struct str text, char *to, struct str *out)
 
 static size_t print_byte(uint8_t c, char quote, char out[5])
 {
-    const char *const named = memchr("\t\n\r\\", c, 4);
-    if (named || c == (uint8_t)quote) {
+    static const char escaped[] = {'\t', '\n', '\r', '\\'};
+    if (memchr(escaped, c, sizeof escaped) || c == (uint8_t)quote) {
         out[0] = '\\';
         out[1] = c == '\t' ? 't' : c == '\n' ? 'n' : c == '\r' ? 'r' : (char)c;
         return 2;
@@ -188,7 +188,7 @@ static enum quern_status put_special(struct vocab_job *j)
 {
     struct special_ids s;
     enum quern_status status =
-        special_ids_find(&s, j->ask->config, &j->tc, j->t, UINT64_MAX, j->err);
+        special_ids_find(&s, j->ask->config, &j->tc, j->json, UINT64_MAX, j->err);
     if (status == QUERN_OK && !s.has_template) {
         s.has_template = true;
         s.template = STR("rwkv-world"); /* llama.cpp's own, by its name */

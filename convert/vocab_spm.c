@@ -10,7 +10,7 @@
 
 static uint8_t type_of(const struct sp_piece *p, unsigned rules)
 {
-    if (rules & SPM_INTERNLM && str_starts(p->text, "[UNUSED"))
+    if (rules & SPM_INTERNLM2 && str_starts(p->text, "[UNUSED"))
         return TYPE_UNUSED;
     /* llama.cpp's converter does not ask for user-defined pieces. */
     return p->type == SP_USER_DEFINED ? TYPE_NORMAL : p->type;
@@ -27,7 +27,7 @@ static enum quern_status list_pieces(struct vocab_job *j, const struct sentencep
         const struct sp_piece *p = &sp->pieces[i];
         j->list.items[i] = (struct listed_token){p->text, p->score, type_of(p, rules)};
         /* A NUL would end the string in llama.cpp; InternLM2 has it as a piece: a dragon. */
-        if (rules & SPM_INTERNLM && p->text.n == 1 && p->text.p[0] == '\0')
+        if (rules & SPM_INTERNLM2 && p->text.n == 1 && p->text.p[0] == '\0')
             j->list.items[i].text = STR("\xF0\x9F\x90\x89");
     }
     if (sp->npieces > n)
@@ -71,8 +71,8 @@ static enum quern_status list_added(struct vocab_job *j, unsigned rules)
     TRY(list_added_file(j));
     for (uint32_t i = 0; i < j->tc.nadded; i++)
         TRY(set_added(j, j->tc.added[i].id, j->tc.added[i].text, j->tc.added[i].special, rules));
-    for (uint32_t i = 0; rules & SPM_JSON_TOO && j->t && i < j->t->ntokens; i++) {
-        const struct token *t = &j->t->tokens[i];
+    for (uint32_t i = 0; rules & SPM_JSON_TOO && j->json && i < j->json->ntokens; i++) {
+        const struct token *t = &j->json->tokens[i];
         if (t->flags & TOKEN_ADDED)
             TRY(set_added(j, t->id, t->text, t->flags & TOKEN_SPECIAL, rules));
     }
@@ -81,14 +81,15 @@ static enum quern_status list_added(struct vocab_job *j, unsigned rules)
 
 /* ---- LLaMA models --------------------------------------------------------------------------- */
 
-/* The token that ends a turn of a chat is the end for InternLM2. */
-static enum quern_status put_special_internlm(struct vocab_job *j, const struct sentencepiece *sp)
+/* The token that ends a turn of a chat is the end for InternLM. */
+static enum quern_status put_special_internlm(struct vocab_job *j, uint8_t prefix)
 {
     struct special_ids s;
-    TRY(job_put(
-        j, meta_list_put_bool(j->metas, "tokenizer.ggml.add_space_prefix", sp->add_dummy_prefix)));
+    if (prefix != FLAG_ABSENT)
+        TRY(job_put(j, meta_list_put_bool(j->metas, "tokenizer.ggml.add_space_prefix",
+                                          prefix == FLAG_TRUE)));
     enum quern_status status =
-        special_ids_find(&s, j->ask->config, &j->tc, j->t, j->list.n, j->err);
+        special_ids_find(&s, j->ask->config, &j->tc, j->json, j->list.n, j->err);
     for (uint32_t i = 0; i < j->list.n; i++)
         if (j->list.items[i].score == SCORE_ADDED && str_is(j->list.items[i].text, "<|im_end|>"))
             special_ids_override(&s, SPECIAL_EOS, i);
@@ -104,7 +105,11 @@ static enum quern_status spm_keys(struct vocab_job *j, const struct sentencepiec
     TRY(list_pieces(j, sp, rules));
     TRY(list_added(j, rules));
     TRY(job_put_list(j, "llama", "default", true));
-    return rules & SPM_INTERNLM ? put_special_internlm(j, sp) : job_put_special(j, j->list.n);
+    if (rules & SPM_INTERNLM2)
+        return put_special_internlm(j, sp->add_dummy_prefix ? FLAG_TRUE : FLAG_FALSE);
+    if (rules & SPM_INTERNLM3)
+        return put_special_internlm(j, j->tc.add_prefix_space);
+    return job_put_special(j, j->list.n);
 }
 
 enum quern_status vocab_spm(struct vocab_job *j, const char *path, unsigned rules)

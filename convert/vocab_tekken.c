@@ -90,7 +90,7 @@ static enum quern_status read_vocab(struct tekken *t)
     if (pull_next(&t->p) != PULL_ARRAY)
         return bad(t, "'vocab' is no list");
     while ((token = pull_next(&t->p)) == PULL_OBJECT) {
-        uint64_t rank;
+        uint64_t rank = 0;
         struct str text;
         TRY(read_entry(t, "token_bytes", &rank, &text));
         if (rank != t->nranks)
@@ -115,7 +115,7 @@ static enum quern_status read_special(struct tekken *t)
     if (token != PULL_ARRAY)
         return bad(t, "'special_tokens' is no list");
     while ((token = pull_next(&t->p)) == PULL_OBJECT) {
-        uint64_t rank;
+        uint64_t rank = 0;
         struct str text;
         TRY(read_entry(t, "token_str", &rank, &text));
         if (rank >= t->special_room) {

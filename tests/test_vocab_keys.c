@@ -133,6 +133,8 @@ Test(vocab, directories_of_every_family)
         {"t5-unigram",     "t5"       },
         {"gemma",          "gemma"    },
         {"internlm2",      "internlm2"},
+        {"qwen2-slow",     "qwen2"    },
+        {"bert-slow",      "bert"     },
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         compare(all[i].name, all[i].arch);
@@ -154,9 +156,51 @@ Test(vocab, pre_may_be_named)
     cr_assert(make(&m, DATA "qwen3", "qwen3", NULL) == QUERN_OK);
     cr_assert(key_is(&m, "tokenizer.ggml.pre", "qwen2") && m.plan.nnotes == 1);
     clean(&m);
-    cr_assert(make(&m, DATA "gpt2-known-pre", "gpt2", NULL) == QUERN_OK);
-    cr_assert(key_is(&m, "tokenizer.ggml.pre", "gpt-2") && m.plan.nnotes == 0);
-    clean(&m);
+    CHECK_LEAKS();
+}
+
+/* The parts of real vocabularies that the check text needs: their ids have the known digest. */
+Test(vocab, known_tokenizers)
+{
+    static const struct {
+        const char *dir, *arch, *pre;
+    } all[] = {
+        {DATA "gpt2-known-pre",    "gpt2",      "gpt-2"      },
+        {DATA "known-deepseek-v3", "deepseek2", "deepseek-v3"},
+        {DATA "known-qwen2",       "qwen2",     "qwen2"      },
+        {DATA "known-qwen35",      "qwen35",    "qwen35"     },
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        struct made m;
+        cr_assert(make(&m, all[i].dir, all[i].arch, NULL) == QUERN_OK, "%s", m.err.text);
+        cr_assert(key_is(&m, "tokenizer.ggml.pre", all[i].pre) && m.plan.nnotes == 0, "%s",
+                  all[i].dir);
+        clean(&m);
+    }
+    CHECK_LEAKS();
+}
+
+/* What the older files of a tokenizer give is what its tokenizer.json gives. */
+static void same_tokens(const char *a, const char *b, const char *arch)
+{
+    static const char *const keys[] = {"tokenizer.ggml.model", "tokenizer.ggml.pre",
+                                       "tokenizer.ggml.tokens", "tokenizer.ggml.token_type",
+                                       "tokenizer.ggml.merges"};
+    struct made x, y;
+    cr_assert(make(&x, a, arch, NULL) == QUERN_OK, "%s: %s", a, x.err.text);
+    cr_assert(make(&y, b, arch, NULL) == QUERN_OK, "%s: %s", b, y.err.text);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const struct meta *k = find(&x, keys[i]), *l = find(&y, keys[i]);
+        cr_assert(!k == !l && (!k || str_eq(k->value, l->value)), "%s: %s", a, keys[i]);
+    }
+    clean(&x);
+    clean(&y);
+}
+
+Test(vocab, older_files)
+{
+    same_tokens(DATA "qwen2-slow", DATA "qwen2-bpe", "qwen2");
+    same_tokens(DATA "bert-slow", DATA "bert-wordpiece", "bert");
     CHECK_LEAKS();
 }
 
