@@ -423,7 +423,7 @@ static enum quern_status copy_tile(const struct tile *t, uint64_t *moved, bool *
 {
     const struct step *s = t->step;
     *done = false;
-    if (s->op != &op_copy || !step_is_raw(s) || t->errors || !t->out)
+    if (s->op != &op_copy || s->sources[0].kind || !step_is_raw(s) || t->errors || !t->out)
         return QUERN_OK;
     const struct source *src = &s->sources[0];
     const uint64_t at = dtype_stored(s->dtype, t->first), n = dtype_stored(s->dtype, t->n);
