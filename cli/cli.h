@@ -28,11 +28,10 @@ struct cli {
     uint64_t mem;
     const char *output;
     const char *progress;
-    bool dry_run, force, quiet, verbose, json, help;
+    bool dry_run, force, quiet, verbose, json, help, stats;
     /* quantize */
     struct quern_quantize quantize;
     struct values tensor_types, override_kvs, include_weights, exclude_weights, prune_layers;
-    bool stats;
     uint64_t shard_bytes;
     /* merge */
     const char *method, *base, *dtype, *out_dtype;
@@ -42,9 +41,9 @@ struct cli {
     uint64_t seed;
     /* convert */
     const char *outtype, *model_name, *metadata, *pre;
-    bool vocab_only, text_only, no_tensor_first_split, print_supported;
     uint64_t split_max_bytes;
     unsigned split_max_tensors;
+    bool vocab_only, text_only, no_tensor_first_split, print_supported;
     /* lora */
     struct values includes, excludes;
     unsigned rank;
@@ -52,8 +51,8 @@ struct cli {
     /* check */
     bool sha256;
     /* imatrix */
-    const char *model, *output_format;
     unsigned chunk_size;
+    const char *model, *output_format;
     /* compare */
     const char *imatrix;
     /* inspect */

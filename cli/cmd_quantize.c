@@ -67,11 +67,22 @@ static enum quern_status make_plan(const struct cli *c, struct model *m, const c
                                       .type = c->quantize.type,
                                       .quantize = &c->quantize,
                                       .like_quantize = true,
+                                      .pre = c->pre,
+                                      .text_only = c->text_only,
                                       .force = c->force};
     const bool converts = m->format == MODEL_SAFETENSORS && str_ends(str_from(output), ".gguf") &&
                           !c->quantize.keep_names;
-    return converts ? convert_plan(m, &r, out, err)
-                    : plan_quantize(m, output, &c->quantize, out, err);
+    if (!converts)
+        return plan_quantize(m, output, &c->quantize, out, err);
+    const char *stray = c->quantize.keep_split    ? "--keep-split"
+                        : c->quantize.shard_bytes ? "--shard-size"
+                        : c->quantize.arch        ? "--arch"
+                                                  : NULL;
+    if (stray)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "%s has no meaning when a Hugging Face directory becomes GGUF%s", stray,
+                    c->quantize.arch ? "" : " (quern convert has --split-max-size)");
+    return convert_plan(m, &r, out, err);
 }
 
 static int with_model(struct cli *c, struct model *m, const struct words *w)

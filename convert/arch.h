@@ -75,15 +75,16 @@ struct key_value {
 };
 
 /* key: without the architecture before it, unless it begins with general. or tokenizer. The value
- * is that of the first of `from` (names in config.json, | between them) that is there and not null,
- * else `other` (JSON). A function makes a value of several. */
+ * is that of the first of `from` (names in config.json, | between them) that is there; when there
+ * is none, or it is null, `other` (a number, true, false or a word). A function makes a value of
+ * several. */
 struct key_rule {
     const char *key;
-    enum meta_type type; /* META_ARRAY: of i32 or bool, as the value is */
     const char *from;
     const char *other;
     enum quern_status (*make)(const struct conversion *c, struct key_value *v,
                               struct quern_error *err);
+    enum meta_type type; /* META_ARRAY: of i32 or bool, as the value is */
     bool required;
     bool unless_zero; /* nothing is written for 0 and false */
 };

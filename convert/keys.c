@@ -145,19 +145,14 @@ static bool is_zero(const struct key_value *v)
     return (v->kind == VALUE_NUMBER && v->number == 0.0) || (v->kind == VALUE_BOOL && !v->truth);
 }
 
-static enum quern_status other_value(const struct conversion *c, const struct key_rule *r,
-                                     struct key_value *v, struct quern_error *err)
+static struct key_value other_value(const char *text)
 {
     double number;
-    (void)c;
-    (void)err;
-    if (decimal_number(str_from(r->other), &number))
-        *v = (struct key_value){.kind = VALUE_NUMBER, .number = number};
-    else if (strcmp(r->other, "true") == 0 || strcmp(r->other, "false") == 0)
-        *v = (struct key_value){.kind = VALUE_BOOL, .truth = r->other[0] == 't'};
-    else
-        *v = (struct key_value){.kind = VALUE_TEXT, .text = str_from(r->other)};
-    return QUERN_OK;
+    if (decimal_number(str_from(text), &number))
+        return (struct key_value){.kind = VALUE_NUMBER, .number = number};
+    if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)
+        return (struct key_value){.kind = VALUE_BOOL, .truth = text[0] == 't'};
+    return (struct key_value){.kind = VALUE_TEXT, .text = str_from(text)};
 }
 
 static enum quern_status put_key(struct conversion *c, const struct key_rule *r,
@@ -169,7 +164,7 @@ static enum quern_status put_key(struct conversion *c, const struct key_rule *r,
     else
         TRY(value_of(c, hparam(c, r->from), &v, err));
     if (v.kind == VALUE_NONE && r->other)
-        TRY(other_value(c, r, &v, err));
+        v = other_value(r->other);
     if (v.kind == VALUE_NONE && r->required)
         return in_file(err, c->config.path,
                        fail(err, QUERN_EFORMAT, "hparam",

@@ -417,14 +417,13 @@ static enum quern_status write_tile(const struct tile *t, const uint8_t *bytes, 
     return pwrite_full(t->out->fd, bytes, n, at, t->out->final_path, err);
 }
 
-/* A tile that is copied as it is stored. *done is false when its bytes must go through our hands.
- */
+/* A tile that is copied as it is. *done is false when its bytes must go through our hands. */
 static enum quern_status copy_tile(const struct tile *t, uint64_t *moved, bool *done,
                                    struct quern_error *err)
 {
     const struct step *s = t->step;
     *done = false;
-    if (s->op != &op_copy || !step_is_raw(s) || s->sources[0].kind || t->errors || !t->out)
+    if (s->op != &op_copy || s->sources[0].kind || !step_is_raw(s) || t->errors || !t->out)
         return QUERN_OK;
     const struct source *src = &s->sources[0];
     const uint64_t at = dtype_stored(s->dtype, t->first), n = dtype_stored(s->dtype, t->n);
