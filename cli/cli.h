@@ -28,11 +28,10 @@ struct cli {
     uint64_t mem;
     const char *output;
     const char *progress;
-    bool dry_run, force, quiet, verbose, json, help;
+    bool dry_run, force, quiet, verbose, json, help, stats;
     /* quantize */
     struct quern_quantize quantize;
     struct values tensor_types, override_kvs, include_weights, exclude_weights, prune_layers;
-    bool stats;
     uint64_t shard_bytes;
     /* merge */
     const char *method, *base, *dtype, *out_dtype;
@@ -40,6 +39,11 @@ struct cli {
     bool no_model_card, mergekit_exact, allow_crimes, no_tokenizer;
     const char *hub_cache;
     uint64_t seed;
+    /* convert */
+    const char *outtype, *model_name, *metadata, *pre;
+    uint64_t split_max_bytes;
+    unsigned split_max_tensors;
+    bool vocab_only, text_only, no_tensor_first_split, print_supported;
     /* lora */
     struct values includes, excludes;
     unsigned rank;
@@ -47,8 +51,8 @@ struct cli {
     /* check */
     bool sha256;
     /* imatrix */
-    const char *model, *output_format;
     unsigned chunk_size;
+    const char *model, *output_format;
     /* compare */
     const char *imatrix;
     /* inspect */
@@ -172,6 +176,7 @@ extern volatile int stop_signal;
 
 int cmd_quantize(struct cli *c);
 int cmd_merge(struct cli *c);
+int cmd_convert(struct cli *c);
 int cmd_lora(struct cli *c);
 int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);

@@ -131,6 +131,7 @@ static int plan_and_run(struct cli *c, struct merge_request *r)
         code = report_error(c, &err);
     }
     free(mistakes.items);
+    r->sink = NULL;
     return code;
 }
 

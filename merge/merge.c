@@ -45,12 +45,14 @@ static enum quern_status check_supported(const struct planner *pl, struct quern_
     return QUERN_OK;
 }
 
-/* A model that is open already, under the same path. */
+/* A model that is open already, under the same path: its file's or its directory's. */
 static struct model *opened(const struct planner *pl, const char *path)
 {
-    for (uint32_t i = 0; i < pl->plan->nmodels; i++)
-        if (strcmp(pl->plan->models[i]->path, path) == 0)
-            return pl->plan->models[i];
+    for (uint32_t i = 0; i < pl->plan->nmodels; i++) {
+        struct model *m = pl->plan->models[i];
+        if (strcmp(m->path, path) == 0 || (m->dir && strcmp(m->dir, path) == 0))
+            return m;
+    }
     return NULL;
 }
 
@@ -241,7 +243,7 @@ static enum quern_status build(struct stages *s, const struct merge_request *req
     }
     assert(pl);
     for (uint32_t i = 0; i < pl->targets.count; i++)
-        TRY(fuse_step(&pl->steps[i], &p->arena, err));
+        TRY(in_file(err, req->recipe_path, fuse_step(&pl->steps[i], &p->arena, err)));
     p->steps = pl->steps;
     p->nsteps = pl->targets.count;
     return lay_out(pl, err);

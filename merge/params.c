@@ -115,8 +115,9 @@ static void never_set(const struct recipe *r, const struct method_param *p, cons
                       int source, struct mistakes *m)
 {
     struct quern_error *e = mistake(m);
-    const struct quoted name =
-        source < 0 ? (struct quoted){""} : ref_name(&r->models[s->sources[source].model].ref);
+    struct quoted name = {""};
+    if (source >= 0)
+        name = ref_name(&r->models[s->sources[source].model].ref);
     if (source < 0)
         fail(e, QUERN_EUSAGE, "parameter", "%s needs the parameter '%s'" WANT "give it %s%s%s",
              r->method->name, p->name, r->path ? "under parameters" : "with --param ",
