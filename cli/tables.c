@@ -279,9 +279,11 @@ const struct command commands[] = {
      "OUTPUT is a Hugging Face directory, one .safetensors file, or, for GGUF models, a .gguf "
      "file, which TYPE quantizes in the same pass.\n"
      "An ADAPTER is a LoRA of PEFT (a directory) or GGUF; WEIGHT multiplies what it adds. In recipes "
-     "adapters stand behind a '+' or under 'lora'.\n"
+     "adapters stand behind a '+' or under 'lora'. A recipe with 'experts' builds a mixture of "
+     "experts, as mergekit-moe does.\n"
      "Arithmetic is in 32-bit floats, dot products in 64-bit, with one rounding to the output type "
-     "at the end. Unknown keys in a recipe and filters that match no tensor are errors.", merge_options, COMMON_RUN | COMMON_JSON,
+     "at the end. Unknown keys in a recipe and filters that match no tensor are errors. Options of "
+     "mergekit-yaml that mean nothing here (--cuda, --lazy-unpickle ...) get a note.", merge_options, COMMON_RUN | COMMON_JSON,
      "quern merge --base MODEL --lora ADAPTER:0.8 merged/\n"
      "  a model with a LoRA adapter in it\n"
      "quern merge recipe.yml merged/\n"
