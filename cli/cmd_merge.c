@@ -142,6 +142,7 @@ int cmd_merge(struct cli *c)
                               .force = c->force,
                               .seed = c->seed,
                               .mergekit_exact = c->mergekit_exact,
+                              .allow_requantize = c->quantize.allow_requantize,
                               .allow_crimes = c->allow_crimes,
                               .no_tokenizer = c->no_tokenizer,
                               .explain = c->dry_run,

@@ -89,11 +89,11 @@ static const struct option quantize_options[] = {
 
 static const struct option merge_options[] = {
     {"method", 0, OPTION_TEXT, FIELD(method), "NAME",
-     "merge without a recipe file, by one of mergekit's methods: linear, slerp, ties ...",
-     "linear slerp nuslerp multislerp karcher task_arithmetic ties "
-     "dare_linear dare_ties della della_linear breadcrumbs breadcrumbs_ties "
-     "model_stock sce ram ramplus_tl nearswap arcee_fusion passthrough"},
-    {"base", 0, OPTION_TEXT, FIELD(base), "MODEL", "base model (with --method)", NULL},
+     "merge without a recipe file, by a method of mergekit: slerp, ties, dare_ties ...",
+     "linear slerp nuslerp multislerp karcher task_arithmetic "
+     "ties dare_linear dare_ties della della_linear breadcrumbs "
+     "breadcrumbs_ties model_stock sce ram ramplus_tl nearswap arcee_fusion passthrough"},
+    {"base", 0, OPTION_TEXT, FIELD(base), "MODEL", "base model (with --method or --lora)", NULL},
     {"model", 0, OPTION_LIST, FIELD(models), "MODEL",
      "a model to merge (with --method), or ID=PATH: where a model named in the recipe lies; "
      "repeatable", NULL},
@@ -102,15 +102,17 @@ static const struct option merge_options[] = {
     {"param", 0, OPTION_LIST, FIELD(params), "NAME=VALUE",
      "a parameter (with --method): t=0.4, or weight=0.3,0.7 with one value per model; repeatable", NULL},
     {"dtype", 0, OPTION_TEXT, FIELD(dtype), "TYPE",
-     "type of the merged weights (with --method): float32, float16 or bfloat16", "float32 float16 bfloat16"},
+     "type of the merged weights (with --method or --lora): float32, float16 or bfloat16", "float32 float16 bfloat16"},
     {"out-dtype", 0, OPTION_TEXT, FIELD(out_dtype), "TYPE",
-     "type they are stored as (with --method)", "float32 float16 bfloat16"},
+     "type they are stored as (with --method or --lora)", "float32 float16 bfloat16"},
     {"out-shard-size", 0, OPTION_SHARD, FIELD(shard_bytes), "SIZE",
      "largest file of a directory output (default: 5B, mergekit's way to say 5 GB; 0: no limit)",
      NULL},
     {"shard-size", 0, OPTION_SHARD, FIELD(shard_bytes), "SIZE", "the same", NULL},
     {"random-seed", 0, OPTION_NUMBER, FIELD(seed), "N",
      "of methods that draw random numbers (default: 0)", NULL},
+    {"allow-requantize", 0, OPTION_FLAG, FIELD(quantize.allow_requantize), NULL,
+     "permit TYPE for block-quantized tensors that are only passed on", NULL},
     {"mergekit-exact", 0, OPTION_FLAG, FIELD(mergekit_exact), NULL,
      "compute in the recipe's dtype and round after every operation, as mergekit does", NULL},
     {"allow-crimes", 0, OPTION_FLAG, FIELD(allow_crimes), NULL,
@@ -270,9 +272,8 @@ const struct command commands[] = {
     {"merge",
      "[options] RECIPE.yml OUTPUT [TYPE]\n"
      "[options] --method NAME --base MODEL --model MODEL... OUTPUT [TYPE]\n"
-     "[options] --base MODEL --lora ADAPTER[:WEIGHT]... OUTPUT [TYPE]", "fuse two or more models into one",
-     "RECIPE.yml is a mergekit recipe, for any of its methods (docs/merging.md). MODEL is a path "
-     "or a hub id; an id is looked up in the local Hugging Face cache or given by --model ID=PATH. "
+     "[options] --base MODEL --lora ADAPTER[:WEIGHT]... OUTPUT [TYPE]", "fuse models into one",
+     "RECIPE.yml is a recipe of mergekit, mergekit-multi or mergekit-moe. MODEL is a path or a hub id; an id is looked up in the local Hugging Face cache or given by --model ID=PATH. "
      "Models may be safetensors or GGUF of any readable type; all of one merge are of the same "
      "kind.\n"
      "OUTPUT is a Hugging Face directory, one .safetensors file, or, for GGUF models, a .gguf "

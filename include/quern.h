@@ -190,6 +190,7 @@ struct quern_merge {
     bool allow_crimes;     /* merge models of other architectures, or with embeddings of other
                             * sizes, as far as names and shapes permit */
     bool no_tokenizer;     /* directory output: no tokenizer files */
+    bool allow_requantize; /* with type: permit block-quantized tensors that are only passed on */
     /* Called for every mistake in the recipe and in how the models fit together, while the error
      * that comes back tells the first; or NULL. */
     void (*on_mistake)(const struct quern_error *mistake, void *user);

@@ -191,8 +191,7 @@ static enum quern_status check_conversion(const struct planner *pl, struct quern
     if (!gguf && pl->to_gguf)
         return fail(err, QUERN_EUNSUPPORTED, "conversion",
                     "the models are safetensors and the output is GGUF" WANT
-                    "converting to GGUF is not supported yet; merge into a directory, or merge "
-                    "GGUF files");
+                    "merge into a directory, then quern convert makes a GGUF of it");
     return QUERN_OK;
 }
 
