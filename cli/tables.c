@@ -273,14 +273,15 @@ const struct command commands[] = {
      "[options] RECIPE.yml OUTPUT [TYPE]\n"
      "[options] --method NAME --base MODEL --model MODEL... OUTPUT [TYPE]\n"
      "[options] --base MODEL --lora ADAPTER[:WEIGHT]... OUTPUT [TYPE]", "fuse models into one",
-     "RECIPE.yml is a recipe of mergekit, mergekit-multi or mergekit-moe. MODEL is a path or a hub id; an id is looked up in the local Hugging Face cache or given by --model ID=PATH. "
+     "RECIPE.yml is a recipe of mergekit, mergekit-multi or mergekit-moe (docs/merging.md). MODEL is "
+     "a path or a hub id; an id is looked up in the local Hugging Face cache or given by "
+     "--model ID=PATH. "
      "Models may be safetensors or GGUF of any readable type; all of one merge are of the same "
      "kind.\n"
      "OUTPUT is a Hugging Face directory, one .safetensors file, or, for GGUF models, a .gguf "
      "file, which TYPE quantizes in the same pass.\n"
      "An ADAPTER is a LoRA of PEFT (a directory) or GGUF; WEIGHT multiplies what it adds. In recipes "
-     "adapters stand behind a '+' or under 'lora'. A recipe with 'experts' builds a mixture of "
-     "experts, as mergekit-moe does.\n"
+     "adapters stand behind a '+' or under 'lora'.\n"
      "Arithmetic is in 32-bit floats, dot products in 64-bit, with one rounding to the output type "
      "at the end. Unknown keys in a recipe and filters that match no tensor are errors. Options of "
      "mergekit-yaml that mean nothing here (--cuda, --lazy-unpickle ...) get a note.", merge_options, COMMON_RUN | COMMON_JSON,
