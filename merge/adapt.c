@@ -1,6 +1,7 @@
 /* adapt.c - find the base tensor of every part of an adapter, and see that it fits. */
 #include "merge/adapt.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -280,6 +281,7 @@ static enum quern_status add_part(struct fitting *f, enum pass pass, const struc
     if ((p->kind == ADAPTER_WHOLE) != (pass == REPLACE))
         return QUERN_OK;
     TRY(find_target(f, p->target, &s, err));
+    assert(s);
     if (pass == REPLACE)
         return replace(f, s, p->a, err);
     TRY(fit(f, p, s->tensor, &x, err));

@@ -1,6 +1,7 @@
 /* extract.c - which tensors of a tuned model become products, which are kept whole; the files. */
 #include "merge/extract.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -62,11 +63,13 @@ static enum quern_status check_unmatched(const struct comparison *c, struct quer
     if (c->nunmatched == 0)
         return QUERN_OK;
     const struct unmatched *u = &c->unmatched[0];
+    const struct tensor *t = u->a ? u->a : u->b;
+    assert(t);
     const char *what = !u->b            ? "it is not in the tuned model"
                        : !u->a          ? "it is not in the base"
                        : u->other_shape ? "its shapes differ"
                                         : "its types do not compare";
-    return in_tensor(err, u->a ? u->a->name : u->b->name,
+    return in_tensor(err, t->name,
                      fail(err, QUERN_EUSAGE, "missing-tensor",
                           "%s (%" PRIu32 " such tensor%s)" WANT
                           "expected a base and a model that was tuned from it",

@@ -70,7 +70,8 @@ static struct found find(const struct step *s, void *state)
     f.v = f.small + e->width * e->width;
     f.sigma = f.v + e->width * e->width;
     f.column = f.sigma + e->width;
-    f.left = (float *)(f.column + longer(e));
+    void *floats = f.column + longer(e);
+    f.left = floats;
     f.right = f.left + e->width * e->rows;
     f.factors = f.right + e->width * e->cols;
     return f;
@@ -247,15 +248,16 @@ static void extract_measure(const struct piece *p, unsigned pass, const void *co
     if (p->first + p->n < span.end)
         return; /* the rest of the chunk comes first */
     double *sums = record;
+    void *rows = sums + 1;
     if (pass == 0) {
         double dots[3];
         codec_kernels()->pair_dots(b->d, b->d, span.end - span.first, dots);
         sums[0] = dots[0];
     }
     if (pass == 0)
-        add_to_y(e, &span, b, e->start, e->start_row, (float *)(sums + 1));
+        add_to_y(e, &span, b, e->start, e->start_row, rows);
     else if (sums_rows(pass))
-        add_to_y(e, &span, b, f.right, e->width, (float *)(sums + 1));
+        add_to_y(e, &span, b, f.right, e->width, rows);
     else if (pass + 1 < EXTRACT_PASSES)
         add_to_z(e, &span, b, f.left, *f.unit, counts);
     else
@@ -274,7 +276,8 @@ static void fold_y(const struct step *s, const struct found *f, const double *re
     memset(f->q, 0, e->width * e->rows * sizeof *f->q);
     for (uint64_t c = 0; c < nrecords; c++) {
         const struct span p = span_of(e, c);
-        const float *y = (const float *)(records + c * ndoubles + 1);
+        const void *rows = records + c * ndoubles + 1;
+        const float *y = rows;
         for (uint64_t row = p.row; row < p.row_end; row++)
             for (uint64_t k = 0; k < e->width; k++)
                 f->q[k * e->rows + row] += (double)y[(row - p.row) * e->width + k];

@@ -230,7 +230,7 @@ enum quern_status flags_recipe(const struct merge_flags *f, struct arena *arena,
     w.out = open_memstream(&text, &n);
     if (!w.out)
         return fail_memory(err, 4096);
-    enum quern_status status = f->nloras > 0 ? write_adapted(&w) : write_recipe(&w);
+    enum quern_status status = w.method ? write_recipe(&w) : write_adapted(&w);
     const bool whole = fclose(w.out) == 0;
     if (status == QUERN_OK) {
         *yaml = whole ? arena_str(arena, (struct str){text, n}) : (struct str){NULL, 0};

@@ -1,6 +1,7 @@
 /* lora_source.c - add low-rank products to the elements of another source. */
 #include "merge/lora_source.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 
@@ -168,6 +169,16 @@ static void scatter(bool wide, const void *from, void *to, size_t stride, size_t
     }
 }
 
+static void set_ones(bool wide, void *to, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (wide)
+            ((double *)to)[i] = 1;
+        else
+            ((float *)to)[i] = 1;
+    }
+}
+
 /* The right factor of a matrix, as rows of columns. */
 static enum quern_status keep_right(const struct desk *d, uint32_t i, uint64_t matrix,
                                     struct quern_error *err)
@@ -211,9 +222,7 @@ static enum quern_status get_left(const struct desk *d, uint32_t i, uint64_t row
     const size_t n = (size_t)(p->rows - in_matrix < fit ? p->rows - in_matrix : fit);
     k->left_count = 0;
     if (!p->left.tensor)
-        for (size_t j = 0; j < n; j++)
-            scatter(d->wide, d->wide ? (const void *)&(const double){1} : &(const float){1},
-                    window + j * w, 1, 1);
+        set_ones(d->wide, window, n);
     else if (!p->left_flipped)
         TRY(read_factor(d, &p->left, row * p->rank, n * p->rank, window, err));
     for (uint64_t r = 0; p->left.tensor && p->left_flipped && r < p->rank; r++) {
@@ -350,6 +359,7 @@ static enum quern_status add_product(const struct desk *d, uint32_t i, uint64_t 
 {
     const struct lora_product *p = &d->lora->products[i];
     const size_t w = width_of(d->wide);
+    assert(d->delta); /* there is a product */
     for (size_t done = 0, count; done < n; done += count) {
         const uint64_t row = (first + done) / p->cols, column = (first + done) % p->cols;
         double factor;

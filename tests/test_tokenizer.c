@@ -177,6 +177,30 @@ Test(tokenizer, truncated_texts)
     CHECK_LEAKS();
 }
 
+/* Whatever a changed text says, it is taken or refused as malformed, and nothing is leaked or read
+ * beyond the end. */
+Test(tokenizer, mutated_texts)
+{
+    static const char bytes[] = "\"\\[]{},:0919-.e tfnu\x80\xC4\x01";
+    static char copy[sizeof bpe];
+    uint32_t seed = 7;
+    for (int round = 0; round < 5000; round++) {
+        memcpy(copy, bpe, sizeof bpe);
+        for (int k = 0; k <= round % 3; k++) {
+            seed = seed * 1664525 + 1013904223;
+            copy[(seed >> 8) % (sizeof bpe - 1)] = bytes[(seed >> 3) % (sizeof bytes - 1)];
+        }
+        struct tokenizer t;
+        struct quern_error err;
+        const enum quern_status status =
+            parse((struct str){copy, sizeof bpe - 1}, round % 2, &t, &err);
+        tokenizer_close(&t);
+        cr_assert(status == QUERN_OK || status == QUERN_EFORMAT || status == QUERN_EUNSUPPORTED,
+                  "round %d: %d", round, status);
+    }
+    CHECK_LEAKS();
+}
+
 Test(tokenizer, of_a_real_model)
 {
     struct tokenizer t;

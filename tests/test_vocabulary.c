@@ -65,7 +65,7 @@ static void input(unsigned k, const char *kind, const char *words, const char *a
 
 static struct vocab_wish wish_of(unsigned n, bool has_base)
 {
-    static const unsigned token_models[] = {0, 1, 2, 0};
+    static const unsigned token_models[] = {0, 1, 2, 0, 0};
     return (struct vocab_wish){.recipe = &wish,
                                .inputs = inputs,
                                .ninputs = n,
