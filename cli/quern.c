@@ -1,4 +1,5 @@
 /* quern.c - main: find the command, read its options, run it. */
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -57,6 +58,15 @@ static int run_command(const struct command *command, int argc, char **argv)
     return command->run(&c);
 }
 
+/* Large blocks go back to the system when they are freed. Otherwise what one worker allocates and
+ * another frees adds up to twice the limit of --mem. */
+static void keep_nothing(void)
+{
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, 1 << 17);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -70,6 +80,7 @@ int main(int argc, char **argv)
     }
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
         word = "help";
+    keep_nothing();
     const int bad_cpu = choose_kernels();
     if (bad_cpu)
         return bad_cpu;

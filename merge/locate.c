@@ -182,6 +182,10 @@ enum quern_status check_mappings(const struct places *places, const struct recip
             return fail(err, QUERN_EUSAGE, "usage", "'%s'" WANT "expected ID=PATH",
                         quoted(str_from(text)).text);
         const struct str id = {text, (size_t)(equals - text)};
+        for (size_t k = 0; k < i; k++)
+            if (strncmp(places->mappings[k], text, id.n + 1) == 0)
+                return fail(err, QUERN_EUSAGE, "usage", "'%s' has two places" WANT "expected one",
+                            quoted(id).text);
         bool used = false;
         for (size_t r = 0; r < nrecipes; r++) {
             const struct tokenizer_wish *w = &recipes[r]->tokenizer;

@@ -191,6 +191,16 @@ Test(merge_files, mappings_must_be_used)
     req.places = (struct places){.mappings = mappings, .nmappings = 1};
     cr_assert(run(&req, &err) == QUERN_EUSAGE && strstr(err.text, "names no model"), "%s",
               err.text);
+    const char *const twice[] = {text("%s=/x", in_dir("a")), text("%s=/y", in_dir("a"))};
+    struct merge_request two = {
+        .recipe_text = text("merge_method: passthrough\nmodels: [{model: "
+                            "%s}]\n",
+                            in_dir("a")),
+        .output = in_dir("out"),
+        .places = {.mappings = twice, .nmappings = 2}
+    };
+    cr_assert(run(&two, &err) == QUERN_EUSAGE && strstr(err.text, "has two places"), "%s",
+              err.text);
     const char *const bad[] = {"=x"};
     req.places.mappings = bad;
     cr_assert(run(&req, &err) == QUERN_EUSAGE && strstr(err.text, "ID=PATH"), "%s", err.text);
