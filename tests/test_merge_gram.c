@@ -454,7 +454,7 @@ Test(merge_gram, model_stock_edges)
     GRAM_REFUSED("m0 m1 m2", text("%sparameters: {filter_wise: true}\n", two), QUERN_EFORMAT,
                  "tensor 'w'", "element 0", "NaN");
     GRAM_REFUSED("m0 m1", "merge_method: model_stock\nbase_model: m0\nmodels: [{model: m1}]\n",
-                 QUERN_EUSAGE, "at least 3", "base included");
+                 QUERN_EUSAGE, "at least 3", "base_model included");
     one_tensor("m1.safetensors", x[0]);
     one_tensor("m2.safetensors", x[0]);
     merge("m0 m1 m2", two);
