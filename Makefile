@@ -23,7 +23,7 @@ PKGS := libcjson yaml-0.1 libpcre2-8
 PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null || echo -lcjson -lyaml -lpcre2-8)
 LIBS = $(PKG_LIBS) -lm -fopenmp -pthread $(SAN) $(LDFLAGS)
 
-LIB_SRC := $(wildcard core/*.c formats/*.c quant/*.c pipeline/*.c merge/*.c)
+LIB_SRC := $(wildcard core/*.c formats/*.c quant/*.c pipeline/*.c merge/*.c convert/*.c)
 CLI_SRC := $(wildcard cli/*.c)
 TEST_SRC := $(wildcard tests/test_*.c)
 
@@ -96,7 +96,7 @@ $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ)
 $(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi -O1
 
 # ---- install
-COMMANDS := quantize merge lora imatrix inspect check compare types
+COMMANDS := quantize merge convert lora imatrix inspect check compare types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
 
 $(B)/man/quern.1: $(B)/quern

@@ -28,11 +28,10 @@ struct cli {
     uint64_t mem;
     const char *output;
     const char *progress;
-    bool dry_run, force, quiet, verbose, json, help;
+    bool dry_run, force, quiet, verbose, json, help, stats;
     /* quantize */
     struct quern_quantize quantize;
     struct values tensor_types, override_kvs, include_weights, exclude_weights, prune_layers;
-    bool stats;
     uint64_t shard_bytes;
     /* merge */
     const char *method, *base, *dtype, *out_dtype;
@@ -40,6 +39,11 @@ struct cli {
     bool no_model_card, mergekit_exact, allow_crimes, no_tokenizer;
     const char *hub_cache;
     uint64_t seed;
+    /* convert */
+    const char *outtype, *model_name, *metadata, *pre;
+    uint64_t split_max_bytes;
+    unsigned split_max_tensors;
+    bool vocab_only, text_only, no_tensor_first_split, print_supported;
     /* lora */
     struct values includes, excludes;
     unsigned rank;
@@ -47,8 +51,8 @@ struct cli {
     /* check */
     bool sha256;
     /* imatrix */
-    const char *model, *output_format;
     unsigned chunk_size;
+    const char *model, *output_format;
     /* compare */
     const char *imatrix;
     /* inspect */
@@ -117,8 +121,12 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int usage_error(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints the error (and, with --json, the object on stdout) and returns the exit code. */
 int report_error(const struct cli *c, const struct quern_error *err);
-/* The same for many: the first nerrors of total. */
-int report_errors(const struct cli *c, const struct quern_error *errors, size_t nerrors,
+/* The same for many, nerrors of them shown out of total. */
+struct listed_error {
+    struct quern_error error;
+    size_t more; /* other tensors with the same error */
+};
+int report_errors(const struct cli *c, const struct listed_error *errors, size_t nerrors,
                   size_t total);
 /* One member of a JSON object; then the whole text on stdout. */
 void field_text(struct json_writer *w, const char *key, const char *value);
@@ -168,6 +176,7 @@ extern volatile int stop_signal;
 
 int cmd_quantize(struct cli *c);
 int cmd_merge(struct cli *c);
+int cmd_convert(struct cli *c);
 int cmd_lora(struct cli *c);
 int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);

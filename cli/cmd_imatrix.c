@@ -63,7 +63,7 @@ static int cmd_combine(struct cli *c, const struct values *a)
     return combine(c, a->items, a->count, c->output);
 }
 
-static int cmd_convert(struct cli *c, const struct values *a)
+static int convert_matrix(struct cli *c, const struct values *a)
 {
     const size_t nwords = c->output ? 1 : 2;
     if (a->count != nwords)
@@ -346,7 +346,7 @@ int cmd_imatrix(struct cli *c)
     if (strcmp(word, "combine") == 0)
         return cmd_combine(c, &rest);
     if (strcmp(word, "convert") == 0)
-        return cmd_convert(c, &rest);
+        return convert_matrix(c, &rest);
     if (lints)
         return with_one(c, &rest, lint);
     if (strcmp(word, "show") == 0)

@@ -29,6 +29,8 @@ static int read_words(const struct cli *c, struct merge_request *r)
         if (a->count == 0)
             return usage_error(c, "expected RECIPE OUTPUT, or --method NAME with --model");
         r->recipe_path = a->items[i++];
+    } else if (c->method && c->models.count == 0) {
+        return usage_error(c, "--method without --model; a recipe goes without --method");
     }
     r->output = c->output ? c->output : i < a->count ? a->items[i++] : NULL;
     if (!r->output)
@@ -80,21 +82,36 @@ static int read_flags(const struct cli *c, struct merge_request *r)
 /* All mistakes of a recipe, as many as anyone wants to read. */
 #define SHOWN 20u
 struct mistake_list {
-    struct quern_error *items;
+    struct listed_error *items;
     size_t count, total;
 };
+
+/* The same of another tensor: models of other sizes differ in hundreds of them. */
+static bool is_alike(const struct quern_error *a, const struct quern_error *b)
+{
+    return a->tensor[0] && b->tensor[0] && a->status == b->status &&
+           strcmp(a->file, b->file) == 0 && strcmp(a->found, b->found) == 0 &&
+           strcmp(a->expected, b->expected) == 0;
+}
 
 static void add_mistake(const struct quern_error *e, void *user)
 {
     struct mistake_list *l = user;
-    if (l->total++ < SHOWN)
-        l->items[l->count++] = *e;
+    l->total++;
+    for (size_t i = 0; i < l->count; i++)
+        if (is_alike(&l->items[i].error, e)) {
+            l->items[i].more++;
+            return;
+        }
+    if (l->count < SHOWN)
+        l->items[l->count++] = (struct listed_error){.error = *e};
 }
 
 /* Are the mistakes why planning failed? They may also have come before something worse. */
 static bool tells_all(const struct mistake_list *l, const struct quern_error *err)
 {
-    return l->total > 1 && strncmp(err->found, l->items[0].found, strlen(l->items[0].found)) == 0;
+    return l->total > 1 &&
+           strncmp(err->found, l->items[0].error.found, strlen(l->items[0].error.found)) == 0;
 }
 
 static int plan_and_run(struct cli *c, struct merge_request *r)
@@ -114,6 +131,7 @@ static int plan_and_run(struct cli *c, struct merge_request *r)
         code = report_error(c, &err);
     }
     free(mistakes.items);
+    r->sink = NULL;
     return code;
 }
 
@@ -124,6 +142,7 @@ int cmd_merge(struct cli *c)
                               .force = c->force,
                               .seed = c->seed,
                               .mergekit_exact = c->mergekit_exact,
+                              .allow_requantize = c->quantize.allow_requantize,
                               .allow_crimes = c->allow_crimes,
                               .no_tokenizer = c->no_tokenizer,
                               .explain = c->dry_run,

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "convert/convert.h"
 #include "pipeline/retype.h"
 #include "quant/mix.h"
 
@@ -58,6 +59,32 @@ static int take_threads(struct cli *c, const char *word)
     return 0;
 }
 
+/* A Hugging Face directory becomes GGUF on the way. */
+static enum quern_status make_plan(const struct cli *c, struct model *m, const char *output,
+                                   struct plan **out, struct quern_error *err)
+{
+    const struct convert_request r = {.output = output,
+                                      .type = c->quantize.type,
+                                      .quantize = &c->quantize,
+                                      .like_quantize = true,
+                                      .pre = c->pre,
+                                      .text_only = c->text_only,
+                                      .force = c->force};
+    const bool converts = m->format == MODEL_SAFETENSORS && str_ends(str_from(output), ".gguf") &&
+                          !c->quantize.keep_names;
+    if (!converts)
+        return plan_quantize(m, output, &c->quantize, out, err);
+    const char *stray = c->quantize.keep_split    ? "--keep-split"
+                        : c->quantize.shard_bytes ? "--shard-size"
+                        : c->quantize.arch        ? "--arch"
+                                                  : NULL;
+    if (stray)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "%s has no meaning when a Hugging Face directory becomes GGUF%s", stray,
+                    c->quantize.arch ? "" : " (quern convert has --split-max-size)");
+    return convert_plan(m, &r, out, err);
+}
+
 static int with_model(struct cli *c, struct model *m, const struct words *w)
 {
     struct quern_error err;
@@ -69,7 +96,7 @@ static int with_model(struct cli *c, struct model *m, const struct words *w)
     int code;
     if (!output)
         code = usage_error(c, "expected INPUT OUTPUT TYPE: only a GGUF input has a default OUTPUT");
-    else if (plan_quantize(m, output, &c->quantize, &p, &err) != QUERN_OK)
+    else if (make_plan(c, m, output, &p, &err) != QUERN_OK)
         code = report_error(c, &err);
     else {
         code = run_plan(c, p);

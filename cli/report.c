@@ -170,9 +170,14 @@ static void error_fields(struct json_writer *j, const struct quern_error *e)
     field_u64(j, "status", (uint64_t)e->status);
 }
 
-static void say_error(const struct quern_error *e)
+/* more: how many other tensors have the same error. */
+static void say_error(const struct quern_error *e, size_t more)
 {
-    say("%squern:%s %s", bold(stderr), plain(stderr), e->text);
+    if (more)
+        say("%squern:%s %s (the same for %zu more %s)", bold(stderr), plain(stderr), e->text, more,
+            more == 1 ? "tensor" : "tensors");
+    else
+        say("%squern:%s %s", bold(stderr), plain(stderr), e->text);
     if (e->status == QUERN_EINTERNAL)
         say("This is a bug in quern. Please report it with the command line and this message.");
 }
@@ -180,7 +185,7 @@ static void say_error(const struct quern_error *e)
 int report_error(const struct cli *c, const struct quern_error *e)
 {
     struct json_writer j = {0};
-    say_error(e);
+    say_error(e, 0);
     if (!c->json)
         return (int)e->status;
     json_open(&j, '{');
@@ -190,30 +195,35 @@ int report_error(const struct cli *c, const struct quern_error *e)
     return (int)e->status;
 }
 
-int report_errors(const struct cli *c, const struct quern_error *errors, size_t nerrors,
+int report_errors(const struct cli *c, const struct listed_error *errors, size_t nerrors,
                   size_t total)
 {
     struct json_writer j = {0};
-    for (size_t i = 0; i < nerrors; i++)
-        say_error(&errors[i]);
-    if (total > nerrors)
-        say("%squern:%s and %zu more mistakes", bold(stderr), plain(stderr), total - nerrors);
+    size_t told = nerrors;
+    for (size_t i = 0; i < nerrors; i++) {
+        say_error(&errors[i].error, errors[i].more);
+        told += errors[i].more;
+    }
+    if (total > told)
+        say("%squern:%s and %zu more mistakes", bold(stderr), plain(stderr), total - told);
     if (!c->json)
-        return (int)errors[0].status;
+        return (int)errors[0].error.status;
     json_open(&j, '{');
-    error_fields(&j, &errors[0]);
+    error_fields(&j, &errors[0].error);
     json_key(&j, "errors");
     json_open(&j, '[');
     for (size_t i = 0; i < nerrors; i++) {
         json_open(&j, '{');
-        error_fields(&j, &errors[i]);
+        error_fields(&j, &errors[i].error);
+        if (errors[i].more)
+            field_u64(&j, "more_tensors", errors[i].more);
         json_close(&j, '}');
     }
     json_close(&j, ']');
     field_u64(&j, "nerrors", total);
     json_close(&j, '}');
     print_json(&j);
-    return (int)errors[0].status;
+    return (int)errors[0].error.status;
 }
 
 /* ---- types ------------------------------------------------------------------------------------

@@ -75,6 +75,10 @@ static const struct option quantize_options[] = {
      "safetensors to GGUF as a plain container: names and layout stay (needs --arch)", NULL},
     {"arch", 0, OPTION_TEXT, FIELD(quantize.arch), "NAME",
      "general.architecture of a --keep-names output", NULL},
+    {"pre", 0, OPTION_TEXT, FIELD(pre), "NAME",
+     "from a Hugging Face directory: tokenizer.ggml.pre, when it is not recognised", NULL},
+    {"text-only", 0, OPTION_FLAG, FIELD(text_only), NULL,
+     "from a Hugging Face directory: leave out what is for pictures and sound", NULL},
     {"shard-size", 0, OPTION_SIZE, FIELD(shard_bytes), "SIZE",
      "largest file of a safetensors directory output (default: one file)", NULL},
     {"stats", 0, OPTION_FLAG, FIELD(stats), NULL,
@@ -85,11 +89,11 @@ static const struct option quantize_options[] = {
 
 static const struct option merge_options[] = {
     {"method", 0, OPTION_TEXT, FIELD(method), "NAME",
-     "merge without a recipe file, by one of mergekit's methods: linear, slerp, ties ...",
-     "linear slerp nuslerp multislerp karcher task_arithmetic ties "
-     "dare_linear dare_ties della della_linear breadcrumbs breadcrumbs_ties "
-     "model_stock sce ram ramplus_tl nearswap arcee_fusion passthrough"},
-    {"base", 0, OPTION_TEXT, FIELD(base), "MODEL", "base model (with --method)", NULL},
+     "merge without a recipe file, by a method of mergekit: slerp, ties, dare_ties ...",
+     "linear slerp nuslerp multislerp karcher task_arithmetic "
+     "ties dare_linear dare_ties della della_linear breadcrumbs "
+     "breadcrumbs_ties model_stock sce ram ramplus_tl nearswap arcee_fusion passthrough"},
+    {"base", 0, OPTION_TEXT, FIELD(base), "MODEL", "base model (with --method or --lora)", NULL},
     {"model", 0, OPTION_LIST, FIELD(models), "MODEL",
      "a model to merge (with --method), or ID=PATH: where a model named in the recipe lies; "
      "repeatable", NULL},
@@ -98,15 +102,17 @@ static const struct option merge_options[] = {
     {"param", 0, OPTION_LIST, FIELD(params), "NAME=VALUE",
      "a parameter (with --method): t=0.4, or weight=0.3,0.7 with one value per model; repeatable", NULL},
     {"dtype", 0, OPTION_TEXT, FIELD(dtype), "TYPE",
-     "type of the merged weights (with --method): float32, float16 or bfloat16", "float32 float16 bfloat16"},
+     "type of the merged weights (with --method or --lora): float32, float16 or bfloat16", "float32 float16 bfloat16"},
     {"out-dtype", 0, OPTION_TEXT, FIELD(out_dtype), "TYPE",
-     "type they are stored as (with --method)", "float32 float16 bfloat16"},
+     "type they are stored as (with --method or --lora)", "float32 float16 bfloat16"},
     {"out-shard-size", 0, OPTION_SHARD, FIELD(shard_bytes), "SIZE",
      "largest file of a directory output (default: 5B, mergekit's way to say 5 GB; 0: no limit)",
      NULL},
     {"shard-size", 0, OPTION_SHARD, FIELD(shard_bytes), "SIZE", "the same", NULL},
     {"random-seed", 0, OPTION_NUMBER, FIELD(seed), "N",
      "of methods that draw random numbers (default: 0)", NULL},
+    {"allow-requantize", 0, OPTION_FLAG, FIELD(quantize.allow_requantize), NULL,
+     "permit TYPE for block-quantized tensors that are only passed on", NULL},
     {"mergekit-exact", 0, OPTION_FLAG, FIELD(mergekit_exact), NULL,
      "compute in the recipe's dtype and round after every operation, as mergekit does", NULL},
     {"allow-crimes", 0, OPTION_FLAG, FIELD(allow_crimes), NULL,
@@ -151,6 +157,36 @@ static const struct option merge_options[] = {
     {"stats", 0, OPTION_FLAG, FIELD(stats), NULL,
      "measure what every tensor loses and add the worst ones and totals to the summary, as quern "
      "compare would show them; -v lists all", NULL},
+    {.name = NULL},
+};
+
+static const struct option convert_options[] = {
+    {"outtype", 't', OPTION_TEXT, FIELD(outtype), "TYPE",
+     "auto (the default: the 16-bit type the weights have), f32, f16, bf16, q8_0, or a file type of "
+     "quern quantize, made in the same pass", "auto f32 f16 bf16 q8_0"},
+    {"outfile", 0, OPTION_TEXT, FIELD(output), "OUTPUT", "where to write, as -o", NULL},
+    {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
+     "importance matrix, for file types of quern quantize", NULL},
+    {"model-name", 0, OPTION_TEXT, FIELD(model_name), "NAME", "general.name of the output", NULL},
+    {"metadata", 0, OPTION_TEXT, FIELD(metadata), "FILE",
+     "a JSON object with general.* keys: author, description, tags ...", NULL},
+    {"pre", 0, OPTION_TEXT, FIELD(pre), "NAME",
+     "tokenizer.ggml.pre: how text is split before tokens are looked up, when it is not recognised",
+     NULL},
+    {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
+     "set a metadata key of the output; TYPE is int, float, bool or str; repeatable", NULL},
+    {"text-only", 0, OPTION_FLAG, FIELD(text_only), NULL,
+     "convert the text model of a checkpoint that also sees or hears, and leave out the rest", NULL},
+    {"vocab-only", 0, OPTION_FLAG, FIELD(vocab_only), NULL, "write the tokenizer and no tensors",
+     NULL},
+    {"split-max-tensors", 0, OPTION_COUNT, FIELD(split_max_tensors), "N",
+     "write several files with at most N tensors each; OUTPUT is then their prefix", NULL},
+    {"split-max-size", 0, OPTION_SIZE, FIELD(split_max_bytes), "SIZE",
+     "write several files with at most SIZE of tensors each; OUTPUT is then their prefix", NULL},
+    {"no-tensor-first-split", 0, OPTION_FLAG, FIELD(no_tensor_first_split), NULL,
+     "with several files: keys only in the first", NULL},
+    {"print-supported-models", 0, OPTION_FLAG, FIELD(print_supported), NULL,
+     "list the architectures and their classes in config.json, and exit", NULL},
     {.name = NULL},
 };
 
@@ -215,10 +251,11 @@ const struct command commands[] = {
      "model.safetensors.index.json or a Hugging Face directory. TYPE is one of " FILE_TYPES
      " in any case, or llama.cpp's number of it. For the same arguments a GGUF output has the same "
      "bytes as llama-quantize's, whatever the architecture is called.\n"
-     "From safetensors, an OUTPUT that ends in .gguf is a plain container (--keep-names --arch "
-     "NAME); one that ends in .safetensors is a single file; any other is a directory with "
-     "config.json and tokenizer files carried over. There TYPE is F32, F16, BF16, F8_E4M3, F8_E5M2 "
-     "or COPY. Without OUTPUT a GGUF goes to ggml-model-TYPE.gguf beside INPUT.\n"
+     "A Hugging Face directory becomes GGUF on the way when OUTPUT ends in .gguf, as by quern "
+     "convert; with --keep-names --arch NAME it is a plain container instead. From safetensors, an "
+     "OUTPUT that ends in .safetensors is a single file; any other is a directory with config.json "
+     "and tokenizer files carried over. There TYPE is F32, F16, BF16, F8_E4M3, F8_E5M2 or COPY. "
+     "Without OUTPUT a GGUF goes to ggml-model-TYPE.gguf beside INPUT.\n"
      "A row that does not fit a type's blocks gets llama-quantize's fallback type; the summary "
      "counts them. IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ2_M IQ3_XXS IQ3_XS and Q2_K_S need an importance "
      "matrix.", quantize_options, COMMON_RUN | COMMON_JSON,
@@ -228,28 +265,43 @@ const struct command commands[] = {
      "  keep some tensors finer\n"
      "quern quantize --imatrix imatrix.gguf model-f16.gguf model.gguf IQ2_M\n"
      "  about 2.7 bits a weight, with an importance matrix of llama-imatrix\n"
+     "quern quantize HFDIR model-q4_k_m.gguf Q4_K_M\n"
+     "  from a Hugging Face directory, in one pass\n"
      "quern quantize --shard-size 2G HFDIR OUTDIR BF16\n"
      "  change the type of a Hugging Face model and shard it anew\n", cmd_quantize},
     {"merge",
      "[options] RECIPE.yml OUTPUT [TYPE]\n"
      "[options] --method NAME --base MODEL --model MODEL... OUTPUT [TYPE]\n"
-     "[options] --base MODEL --lora ADAPTER[:WEIGHT]... OUTPUT [TYPE]", "fuse two or more models into one",
-     "RECIPE.yml is a mergekit recipe, for any of its methods (docs/merging.md). MODEL is a path "
-     "or a hub id; an id is looked up in the local Hugging Face cache or given by --model ID=PATH. "
+     "[options] --base MODEL --lora ADAPTER[:WEIGHT]... OUTPUT [TYPE]", "fuse models into one",
+     "RECIPE.yml is a recipe of mergekit, mergekit-multi or mergekit-moe. MODEL is a path or a hub id; an id is looked up in the local Hugging Face cache or given by --model ID=PATH. "
      "Models may be safetensors or GGUF of any readable type; all of one merge are of the same "
      "kind.\n"
      "OUTPUT is a Hugging Face directory, one .safetensors file, or, for GGUF models, a .gguf "
      "file, which TYPE quantizes in the same pass.\n"
      "An ADAPTER is a LoRA of PEFT (a directory) or GGUF; WEIGHT multiplies what it adds. In recipes "
-     "adapters stand behind a '+' or under 'lora'.\n"
+     "adapters stand behind a '+' or under 'lora'. A recipe with 'experts' builds a mixture of "
+     "experts, as mergekit-moe does.\n"
      "Arithmetic is in 32-bit floats, dot products in 64-bit, with one rounding to the output type "
-     "at the end. Unknown keys in a recipe and filters that match no tensor are errors.", merge_options, COMMON_RUN | COMMON_JSON,
+     "at the end. Unknown keys in a recipe and filters that match no tensor are errors. Options of "
+     "mergekit-yaml that mean nothing here (--cuda, --lazy-unpickle ...) get a note.", merge_options, COMMON_RUN | COMMON_JSON,
      "quern merge --base MODEL --lora ADAPTER:0.8 merged/\n"
      "  a model with a LoRA adapter in it\n"
      "quern merge recipe.yml merged/\n"
      "  run a mergekit recipe\n"
      "quern merge --method slerp --base A --model B --param t=0.4 merged/\n"
      "  SLERP of two models without a recipe\n", cmd_merge},
+    {"convert", "[options] HFDIR OUTPUT.gguf [-t TYPE]",
+     "make a GGUF of a Hugging Face model",
+     "HFDIR has config.json, safetensors and a tokenizer. The output has the keys and tensors that "
+     "llama.cpp's convert_hf_to_gguf.py writes. TYPE q4_k_m, iq4_xs ... are what converting with auto "
+     "and then quantizing would give, in one pass and without a file between.", convert_options,
+     COMMON_RUN | COMMON_JSON,
+     "quern convert HFDIR model.gguf\n"
+     "  16 bits a weight, as in the checkpoint\n"
+     "quern convert HFDIR model-q4_k_m.gguf -t Q4_K_M\n"
+     "  converted and quantized\n"
+     "quern convert HFDIR model -t q8_0 --split-max-size 4G\n"
+     "  model-00001-of-0000N.gguf\n", cmd_convert},
     {"lora",
      "info [--json] ADAPTER\n"
      "extract [options] BASE TUNED OUTPUT", "show LoRA adapters, take them out of tuned models",

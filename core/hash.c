@@ -30,7 +30,8 @@ static uint64_t mix(uint64_t a, uint64_t b)
 static uint64_t load(const unsigned char *p, size_t n)
 {
     uint64_t v = 0;
-    memcpy(&v, p, n);
+    if (n > 0) /* an empty name may have no bytes to point at */
+        memcpy(&v, p, n);
     return v;
 }
 

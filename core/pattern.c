@@ -49,10 +49,48 @@ enum quern_status pattern_new(struct str text, struct pattern **out, struct quer
                    QUERN_EUSAGE, out, err);
 }
 
+static enum quern_status no_counterpart(struct str text, struct quern_error *err)
+{
+    return fail(err, QUERN_EUNSUPPORTED, "pattern", "pattern '%s' combines sets of characters",
+                quoted(text).text);
+}
+
+/* A set within a set is their union in Oniguruma, and plain brackets here: the inner brackets go.
+ * out has room for text. */
+static enum quern_status flatten_sets(struct str text, struct str *out, char *to,
+                                      struct quern_error *err)
+{
+    size_t n = 0, depth = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        const char c = text.p[i], next = i + 1 < text.n ? text.p[i + 1] : '\0';
+        if (c == '\\' && i + 1 < text.n) {
+            to[n++] = c;
+            to[n++] = text.p[++i];
+            continue;
+        }
+        if (depth > 0 && ((c == '&' && next == '&') || (c == '[' && (next == '^' || next == ':'))))
+            return no_counterpart(text, err);
+        const bool opens = c == '[', closes = c == ']' && depth > 0;
+        if (!(opens && depth > 0) && !(closes && depth > 1))
+            to[n++] = c;
+        depth = opens ? depth + 1 : closes ? depth - 1 : depth;
+    }
+    *out = (struct str){to, n};
+    return QUERN_OK;
+}
+
 enum quern_status pattern_new_unicode(struct str text, struct pattern **out,
                                       struct quern_error *err)
 {
-    return compile(text, PCRE2_UTF | PCRE2_UCP, QUERN_EUNSUPPORTED, out, err);
+    struct str flat;
+    char *room = malloc(text.n + 1);
+    if (!room)
+        return fail_memory(err, text.n + 1);
+    enum quern_status s = flatten_sets(text, &flat, room, err);
+    if (s == QUERN_OK)
+        s = compile(flat, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, QUERN_EUNSUPPORTED, out, err);
+    free(room);
+    return s;
 }
 
 enum quern_status pattern_next(const struct pattern *p, struct str s, size_t from, size_t *start,

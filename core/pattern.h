@@ -13,7 +13,8 @@ enum quern_status pattern_new(struct str text, struct pattern **out, struct quer
 enum quern_status pattern_search(const struct pattern *p, struct str s, bool *found,
                                  struct quern_error *err);
 
-/* The same for a tokenizer's expression. EUNSUPPORTED when it is none that we know. */
+/* The same for a tokenizer's expression, in the dialect of Oniguruma that tokenizer.json files use.
+ * EUNSUPPORTED when it is none that we know. */
 enum quern_status pattern_new_unicode(struct str text, struct pattern **out,
                                       struct quern_error *err);
 /* The first match in s, valid UTF-8, at or behind from: bytes [*start, *end); both s.n when there

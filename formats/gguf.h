@@ -35,6 +35,12 @@ enum quern_status gguf_layout(struct arena *arena, const struct meta *metas, uin
                               struct gguf_tensor *tensors, uint32_t ntensors, uint64_t alignment,
                               struct str *header, uint64_t *file_bytes, struct quern_error *err);
 
+/* The same, but trailing dimensions of 1 are written too, as llama.cpp's converter does. */
+enum quern_status gguf_layout_whole(struct arena *arena, const struct meta *metas, uint32_t nmetas,
+                                    struct gguf_tensor *tensors, uint32_t ntensors,
+                                    uint64_t alignment, struct str *header, uint64_t *file_bytes,
+                                    struct quern_error *err);
+
 /* An edit list over keys: set removes the old entry and appends, as llama.cpp does. Values are
  * copied into the arena. All return false when memory ran out. */
 struct meta_list {

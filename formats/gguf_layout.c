@@ -13,6 +13,7 @@
 struct encoder {
     char *p; /* NULL: only count */
     uint64_t n;
+    bool whole; /* trailing dimensions of 1 are written */
 };
 
 static void put_bytes(struct encoder *e, const void *bytes, uint64_t n)
@@ -61,7 +62,7 @@ static uint32_t leading_ones(const struct gguf_tensor *t)
 
 static void put_tensor(struct encoder *e, const struct gguf_tensor *t, uint64_t offset)
 {
-    const uint32_t skip = leading_ones(t);
+    const uint32_t skip = e->whole ? 0 : leading_ones(t);
     put_string(e, t->name);
     put_uint(e, t->ndims ? t->ndims - skip : 1, 4);
     if (t->ndims == 0)
@@ -88,13 +89,14 @@ static void put_header(struct encoder *e, const struct meta *metas, uint32_t nme
 
 /* ---- layout --------------------------------------------------------------------------------- */
 
-static enum quern_status check_tensor(const struct gguf_tensor *t, struct quern_error *err)
+static enum quern_status check_tensor(const struct gguf_tensor *t, bool whole,
+                                      struct quern_error *err)
 {
     if (t->name.n == 0 || t->name.n > GGUF_MAX_NAME)
         return fail(err, QUERN_EUSAGE, "name",
                     "the name has %zu bytes" WANT "expected 1 to %u in a GGUF file", t->name.n,
                     GGUF_MAX_NAME);
-    if (t->ndims - leading_ones(t) > GGUF_MAX_DIMS)
+    if (t->ndims - (whole ? 0 : leading_ones(t)) > GGUF_MAX_DIMS)
         return fail(err, QUERN_EUNSUPPORTED, "dims",
                     "it has %u dimensions" WANT "expected at most 4 in a GGUF file", t->ndims);
     if (dtype_traits[t->dtype].gguf_id == NO_GGUF_ID)
@@ -106,12 +108,13 @@ static enum quern_status check_tensor(const struct gguf_tensor *t, struct quern_
 
 /* Offsets relative to the start of the data; *end is behind the last padding. */
 static enum quern_status place_tensors(struct gguf_tensor *tensors, uint32_t ntensors,
-                                       uint64_t alignment, uint64_t *end, struct quern_error *err)
+                                       uint64_t alignment, bool whole, uint64_t *end,
+                                       struct quern_error *err)
 {
     *end = 0;
     for (uint32_t i = 0; i < ntensors; i++) {
         struct gguf_tensor *t = &tensors[i];
-        TRY(in_tensor(err, t->name, check_tensor(t, err)));
+        TRY(in_tensor(err, t->name, check_tensor(t, whole, err)));
         t->offset = *end;
         if (!checked_add(*end, t->nbytes, end) || !checked_align(*end, alignment, end) ||
             *end > INT64_MAX)
@@ -122,19 +125,20 @@ static enum quern_status place_tensors(struct gguf_tensor *tensors, uint32_t nte
     return QUERN_OK;
 }
 
-enum quern_status gguf_layout(struct arena *arena, const struct meta *metas, uint32_t nmetas,
-                              struct gguf_tensor *tensors, uint32_t ntensors, uint64_t alignment,
-                              struct str *header, uint64_t *file_bytes, struct quern_error *err)
+static enum quern_status lay_out(struct arena *arena, const struct meta *metas, uint32_t nmetas,
+                                 struct gguf_tensor *tensors, uint32_t ntensors, uint64_t alignment,
+                                 bool whole, struct str *header, uint64_t *file_bytes,
+                                 struct quern_error *err)
 {
     uint64_t data_bytes;
-    TRY(place_tensors(tensors, ntensors, alignment, &data_bytes, err));
-    struct encoder count = {0};
+    TRY(place_tensors(tensors, ntensors, alignment, whole, &data_bytes, err));
+    struct encoder count = {.whole = whole};
     put_header(&count, metas, nmetas, tensors, ntensors);
     uint64_t header_bytes;
     if (!checked_align(count.n, alignment, &header_bytes) ||
         !checked_add(header_bytes, data_bytes, file_bytes))
         return fail(err, QUERN_EUSAGE, "overflow", "the file would be larger than 2^63 bytes");
-    struct encoder e = {.p = arena_array(arena, header_bytes, 1)};
+    struct encoder e = {.p = arena_array(arena, header_bytes, 1), .whole = whole};
     if (!e.p)
         return fail_memory(err, header_bytes);
     put_header(&e, metas, nmetas, tensors, ntensors);
@@ -142,6 +146,23 @@ enum quern_status gguf_layout(struct arena *arena, const struct meta *metas, uin
         tensors[i].offset += header_bytes;
     *header = (struct str){e.p, header_bytes};
     return QUERN_OK;
+}
+
+enum quern_status gguf_layout(struct arena *arena, const struct meta *metas, uint32_t nmetas,
+                              struct gguf_tensor *tensors, uint32_t ntensors, uint64_t alignment,
+                              struct str *header, uint64_t *file_bytes, struct quern_error *err)
+{
+    return lay_out(arena, metas, nmetas, tensors, ntensors, alignment, false, header, file_bytes,
+                   err);
+}
+
+enum quern_status gguf_layout_whole(struct arena *arena, const struct meta *metas, uint32_t nmetas,
+                                    struct gguf_tensor *tensors, uint32_t ntensors,
+                                    uint64_t alignment, struct str *header, uint64_t *file_bytes,
+                                    struct quern_error *err)
+{
+    return lay_out(arena, metas, nmetas, tensors, ntensors, alignment, true, header, file_bytes,
+                   err);
 }
 
 /* ---- editing keys --------------------------------------------------------------------------- */

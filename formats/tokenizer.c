@@ -18,6 +18,8 @@ struct reader {
     struct quern_error *err;
 };
 
+#define DEFAULT_MAX_WORD 100 /* characters of a WordPiece model that does not say */
+
 static const char *const kind_names[] = {"BPE", "Unigram", "WordPiece", "WordLevel"};
 
 const char *tokenizer_kind_name(enum tokenizer_kind kind)
@@ -233,7 +235,20 @@ static enum quern_status read_model_key(struct reader *r)
     const bool unk_token = str_is(r->p.str, "unk_token"), unk_id = str_is(r->p.str, "unk_id");
     const bool fallback = str_is(r->p.str, "byte_fallback");
     const bool ignores = str_is(r->p.str, "ignore_merges");
+    const bool fuses = str_is(r->p.str, "fuse_unk");
+    const bool prefix = str_is(r->p.str, "continuing_subword_prefix");
+    const bool odd =
+        prefix || str_is(r->p.str, "end_of_word_suffix") || str_is(r->p.str, "dropout");
+    const bool longest = str_is(r->p.str, "max_input_chars_per_word");
     const enum pull_token token = pull_next(&r->p);
+    if (odd && token != PULL_NULL && (token != PULL_STRING || r->p.str.n))
+        t->is_plain = false;
+    if (prefix && token == PULL_STRING && !(t->word_prefix = arena_str(&t->arena, r->p.str)).p)
+        return fail_memory(r->err, r->p.str.n);
+    if (longest && token == PULL_NUMBER)
+        (void)pull_u64(&r->p, &t->max_word_chars);
+    if (fuses)
+        t->fuse_unk = token == PULL_TRUE;
     if (unk_token && token == PULL_STRING && !(t->unk_token = arena_str(&t->arena, r->p.str)).p)
         return fail_memory(r->err, r->p.str.n);
     if (unk_id && token == PULL_NUMBER)
@@ -339,6 +354,60 @@ static enum quern_status read_added(struct reader *r)
     return QUERN_OK;
 }
 
+/* ---- texts kept as they are ----------------------------------------------------------------- */
+
+/* Where the value ends that begins at or after at. A malformed one ends anywhere: the reader finds
+ * its fault afterwards. */
+static size_t value_end(const char *text, size_t at, size_t nbytes)
+{
+    size_t depth = 0;
+    for (bool quoted_text = false; at < nbytes; at++) {
+        const char c = text[at];
+        if (quoted_text) {
+            at += c == '\\';
+            quoted_text = c != '"';
+        } else if (c == '"') {
+            quoted_text = true;
+        } else if (c == '{' || c == '[') {
+            depth++;
+        } else if (c == '}' || c == ']') {
+            if (depth <= 1)
+                return at + (depth == 1);
+            depth--;
+        } else if (c == ',' && depth == 0) {
+            return at;
+        }
+    }
+    return nbytes;
+}
+
+/* A copy of a value before the reader unescapes its strings in place. */
+static enum quern_status keep_text(struct reader *r, struct str *out)
+{
+    const char *text = r->p.text;
+    const size_t from = r->p.at, to = value_end(text, from, r->p.nbytes);
+    size_t at = from;
+    while (at < to && strchr(" \t\r\n:", text[at]))
+        at++;
+    *out = arena_str(&r->t->arena, (struct str){text + at, to - at});
+    if (!out->p)
+        return fail_memory(r->err, to - at);
+    if (str_is(*out, "null"))
+        *out = (struct str){0};
+    return skip_value(r);
+}
+
+static struct str *kept_text(struct tokenizer *t, struct str key)
+{
+    if (str_is(key, "normalizer"))
+        return &t->normalizer;
+    if (str_is(key, "pre_tokenizer"))
+        return &t->pre_tokenizer;
+    if (str_is(key, "post_processor"))
+        return &t->post_processor;
+    return str_is(key, "decoder") ? &t->decoder : NULL;
+}
+
 /* ---- the whole ------------------------------------------------------------------------------ */
 
 static int by_id(const void *a, const void *b)
@@ -410,7 +479,10 @@ static enum quern_status read_all(struct reader *r)
     if (pull_next(&r->p) != PULL_OBJECT)
         return unexpected(r, "it does not begin with '{'", "a tokenizer as a JSON object");
     while ((t = pull_next(&r->p)) == PULL_KEY) {
-        if (str_is(r->p.str, "model"))
+        struct str *const kept = kept_text(r->t, r->p.str);
+        if (kept)
+            TRY(keep_text(r, kept));
+        else if (str_is(r->p.str, "model"))
             TRY(read_model(r));
         else if (str_is(r->p.str, "added_tokens"))
             TRY(read_added(r));
@@ -427,7 +499,8 @@ static enum quern_status read_all(struct reader *r)
 enum quern_status tokenizer_parse(struct str text, const char *path, bool want_merges,
                                   struct tokenizer *t, struct quern_error *err)
 {
-    *t = (struct tokenizer){0};
+    *t = (struct tokenizer){
+        .is_plain = true, .word_prefix = STR("##"), .max_word_chars = DEFAULT_MAX_WORD};
     struct reader r = {.t = t, .want_merges = want_merges, .err = err};
     t->path = arena_printf(&t->arena, "%s", path);
     if (!t->path)

@@ -69,6 +69,12 @@ struct tokenizer {
     bool has_unk_id;      /* Unigram */
     uint64_t unk_id;
     struct span vocab, merge_list, added; /* the values of these keys in the file */
+    /* JSON texts of what splits and joins text, as written; empty when absent. */
+    struct str normalizer, pre_tokenizer, post_processor, decoder;
+    bool is_plain; /* a BPE model without prefixes, suffixes and dropout, as all known ones are */
+    bool fuse_unk;
+    uint64_t max_word_chars; /* WordPiece: a longer word is unknown */
+    struct str word_prefix;  /* WordPiece: of what continues a word */
 };
 
 /* Errors: EFORMAT with file and offset, EUNSUPPORTED (a model of another kind), EIO, EMEMORY. Free

@@ -190,6 +190,7 @@ struct quern_merge {
     bool allow_crimes;     /* merge models of other architectures, or with embeddings of other
                             * sizes, as far as names and shapes permit */
     bool no_tokenizer;     /* directory output: no tokenizer files */
+    bool allow_requantize; /* with type: permit block-quantized tensors that are only passed on */
     /* Called for every mistake in the recipe and in how the models fit together, while the error
      * that comes back tells the first; or NULL. */
     void (*on_mistake)(const struct quern_error *mistake, void *user);
@@ -202,6 +203,35 @@ struct quern_merge {
  * Errors: EUSAGE, EUNSUPPORTED, EFORMAT, EIO, EMEMORY, EEXIST. */
 QUERN_API enum quern_status quern_plan_merge(const char *output, const struct quern_merge *options,
                                              struct quern_plan **out, struct quern_error *err);
+
+/* Options of quern_plan_convert(); all zero is valid. */
+struct quern_convert {
+    /* "auto" (or NULL): the 16-bit type the weights have; "f32", "f16", "bf16", "q8_0": as
+     * llama.cpp's converter stores them; any file type of quern_plan_quantize(): converted with
+     * auto, then quantized, in one pass */
+    const char *type;
+    bool like_quantize;     /* F16, BF16, F32 and Q8_0 are llama-quantize's too */
+    const char *model_name; /* general.name, or NULL */
+    const char *metadata;   /* JSON file with general.* keys, or NULL */
+    const char *pre;        /* tokenizer.ggml.pre, or NULL: recognised */
+    const char *imatrix;    /* importance matrix for types that are quantized to, or NULL */
+    const char *const *override_kvs; /* "KEY=int|float|bool|str:VALUE" */
+    size_t noverride_kvs;
+    uint64_t split_max_bytes, split_max_tensors; /* several files; output is then their prefix */
+    bool no_tensor_first_split;                  /* of several files the first has keys only */
+    bool vocab_only;                             /* the tokenizer and no tensors */
+    bool text_only;                              /* leave out what is for pictures and sound */
+    bool force;                                  /* replace an existing output */
+};
+
+/* Plans a GGUF from a Hugging Face directory: names, shapes and order of llama.cpp, keys from
+ * config.json, the tokenizer and README.md. docs/converting.md lists the architectures. The model
+ * must stay open until the plan is freed.
+ * Errors: EUSAGE, EUNSUPPORTED (an architecture or tensor that is not known), EFORMAT, EIO,
+ * EMEMORY, EEXIST. */
+QUERN_API enum quern_status quern_plan_convert(struct quern_model *model, const char *output,
+                                               const struct quern_convert *options,
+                                               struct quern_plan **out, struct quern_error *err);
 
 /* Plans the comparison of two models, the original a and its approximation b, by tensor name and
  * shape; nothing is written. After quern_run(), quern_plan_errors() has one entry per pair of

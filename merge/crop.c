@@ -32,7 +32,8 @@ static enum quern_status crop_read(const struct source *s, void *scratch, bool w
     return QUERN_OK;
 }
 
-static const struct source_kind crop_kind = {"crop", crop_scratch_bytes, crop_read};
+static const struct source_kind crop_kind = {
+    .name = "crop", .scratch_bytes = crop_scratch_bytes, .read = crop_read};
 
 enum quern_status crop_source(const struct source *s, uint64_t rows, uint64_t cols,
                               struct arena *arena, struct source *out, struct quern_error *err)

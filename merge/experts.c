@@ -26,7 +26,8 @@ static enum quern_status part_read(const struct source *s, void *scratch, bool w
     return source_read(&p->inner, scratch, wide, p->first + first, n, x, moved, err);
 }
 
-static const struct source_kind part_kind = {"expert", part_scratch_bytes, part_read};
+static const struct source_kind part_kind = {
+    .name = "expert", .scratch_bytes = part_scratch_bytes, .read = part_read};
 
 /* Sources of one size, one after the other. */
 struct pile {
@@ -73,7 +74,8 @@ static enum quern_status pile_read(const struct source *s, void *scratch, bool w
     return QUERN_OK;
 }
 
-static const struct source_kind pile_kind = {"experts", pile_scratch_bytes, pile_read};
+static const struct source_kind pile_kind = {
+    .name = "experts", .scratch_bytes = pile_scratch_bytes, .read = pile_read};
 
 /* ---- names ------------------------------------------------------------------------------------
  */

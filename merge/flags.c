@@ -66,6 +66,16 @@ static bool is_truth(struct str s)
     return yaml_bool(&n, &truth);
 }
 
+/* Two values for one parameter: only one could count. */
+static enum quern_status check_once(const struct writer *w, const char *text, struct str name)
+{
+    for (size_t i = 0; w->flags->params[i] != text; i++)
+        if (strncmp(w->flags->params[i], name.p, name.n + 1) == 0)
+            return fail(w->err, QUERN_EUSAGE, "usage", "parameter '%s' is there twice",
+                        quoted(name).text);
+    return QUERN_OK;
+}
+
 /* Splits and checks "name=value,..."; index is the parameter's, or -1 for one without effect. */
 static enum quern_status read_param(const struct writer *w, const char *text, struct str *name,
                                     struct str *values, int *index)
@@ -76,6 +86,7 @@ static enum quern_status read_param(const struct writer *w, const char *text, st
                     quoted(str_from(text)).text);
     *name = (struct str){text, (size_t)(equals - text)};
     *values = str_from(equals + 1);
+    TRY(check_once(w, text, *name));
     *index = method_param_index(w->method, *name);
     if (*index < 0) {
         const char *near = closest_param(w->method, *name);
@@ -219,7 +230,7 @@ enum quern_status flags_recipe(const struct merge_flags *f, struct arena *arena,
     w.out = open_memstream(&text, &n);
     if (!w.out)
         return fail_memory(err, 4096);
-    enum quern_status status = f->nloras > 0 ? write_adapted(&w) : write_recipe(&w);
+    enum quern_status status = w.method ? write_recipe(&w) : write_adapted(&w);
     const bool whole = fclose(w.out) == 0;
     if (status == QUERN_OK) {
         *yaml = whole ? arena_str(arena, (struct str){text, n}) : (struct str){NULL, 0};

@@ -33,9 +33,9 @@ static enum quern_status karcher_check(const struct merge_values *v, unsigned nm
     (void)nmodels;
     (void)base;
     const double n = v->global[MAX_ITER];
-    if (!(n >= 0 && n <= MOST_ITER))
-        return fail(err, QUERN_EUSAGE, "range", "max_iter = %g" WANT "expected 0 ... %d", n,
-                    MOST_ITER);
+    if (!(n >= 0 && n <= MOST_ITER) || n != (double)(unsigned)n)
+        return fail(err, QUERN_EUSAGE, "range",
+                    "max_iter = %g" WANT "expected 0 ... %d, a whole number", n, MOST_ITER);
     if (!(v->global[TOL] >= 0))
         return fail(err, QUERN_EUSAGE, "range", "tol = %g" WANT "expected at least 0",
                     v->global[TOL]);

@@ -126,7 +126,8 @@ static enum quern_status made_read(const struct source *src, void *scratch, bool
     return QUERN_OK;
 }
 
-static const struct source_kind made_kind = {"stage", made_scratch_bytes, made_read};
+static const struct source_kind made_kind = {
+    .name = "stage", .scratch_bytes = made_scratch_bytes, .read = made_read};
 
 static struct made judge(const struct step *s)
 {

@@ -45,13 +45,47 @@ static enum quern_status check_supported(const struct planner *pl, struct quern_
     return QUERN_OK;
 }
 
-/* A model that is open already, under the same path. */
+/* A model that is open already, under the same path: its file's or its directory's. */
 static struct model *opened(const struct planner *pl, const char *path)
 {
-    for (uint32_t i = 0; i < pl->plan->nmodels; i++)
-        if (strcmp(pl->plan->models[i]->path, path) == 0)
-            return pl->plan->models[i];
+    for (uint32_t i = 0; i < pl->plan->nmodels; i++) {
+        struct model *m = pl->plan->models[i];
+        if (strcmp(m->path, path) == 0 || (m->dir && strcmp(m->dir, path) == 0))
+            return m;
+    }
     return NULL;
+}
+
+/* An adapter where a model is meant opens well, and would be found to lack everything. */
+static enum quern_status refuse_adapter(const struct model *m, struct quern_error *err)
+{
+    static const struct str sign = STR(".lora_A.");
+    for (uint64_t i = 0; i < m->ntensors; i++)
+        if (memmem(m->tensors[i].name.p, m->tensors[i].name.n, sign.p, sign.n))
+            return in_file(err, m->path,
+                           fail(err, QUERN_EUSAGE, "adapter",
+                                "it is a LoRA adapter" WANT
+                                "expected a model; write it behind its base, BASE+ADAPTER"));
+    return QUERN_OK;
+}
+
+/* A model that is nowhere, in a recipe of several stages: did its name mean one of them? */
+static enum quern_status no_such_model(struct planner *pl, struct str name,
+                                       enum quern_status status, struct quern_error *err)
+{
+    const char *names[MAX_STAGES];
+    size_t n = 0;
+    for (uint32_t k = 0; k < pl->stages->count && status == QUERN_EIO; k++) {
+        const struct str stage = pl->stages->items[k].recipe.name;
+        if (stage.n > 0 && (names[n] = arena_str(&pl->scratch, stage).p))
+            n++;
+    }
+    const char *near = closest(name, names, n);
+    if (near)
+        status = fail(err, status, "not-found",
+                      "'%s' is neither a model nor a stage" WANT "did you mean the stage '%s'?",
+                      quoted(name).text, quoted(str_from(near)).text);
+    return in_file(err, pl->recipe.path, status);
 }
 
 static enum quern_status open_model(struct planner *pl, unsigned i, struct quern_error *err)
@@ -61,13 +95,16 @@ static enum quern_status open_model(struct planner *pl, unsigned i, struct quern
         return stage_view(stage, pl, &pl->set.views[i], err);
     struct location at;
     const struct model_ref *ref = &pl->recipe.models[i].ref;
-    TRY(in_file(err, pl->recipe.path,
-                locate_model(ref, &pl->req->places, &pl->plan->arena, &at, err)));
+    const enum quern_status found = locate_model(ref, &pl->req->places, &pl->plan->arena, &at, err);
+    if (found != QUERN_OK)
+        return no_such_model(pl, ref_text(ref), found, err);
     pl->hub[i] = at.hub;
     struct model *m = opened(pl, at.path);
     if (!m) {
         TRY(model_open(at.path, &m, err));
-        const enum quern_status status = plan_add_model(pl->plan, m, err);
+        enum quern_status status = refuse_adapter(m, err);
+        if (status == QUERN_OK)
+            status = plan_add_model(pl->plan, m, err);
         if (status != QUERN_OK) {
             model_close(m);
             return status;
@@ -206,7 +243,7 @@ static enum quern_status build(struct stages *s, const struct merge_request *req
     }
     assert(pl);
     for (uint32_t i = 0; i < pl->targets.count; i++)
-        TRY(fuse_step(&pl->steps[i], &p->arena, err));
+        TRY(in_file(err, req->recipe_path, fuse_step(&pl->steps[i], &p->arena, err)));
     p->steps = pl->steps;
     p->nsteps = pl->targets.count;
     return lay_out(pl, err);

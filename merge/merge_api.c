@@ -17,6 +17,7 @@ enum quern_status quern_plan_merge(const char *output, const struct quern_merge 
         .force = options->force,
         .seed = options->seed,
         .mergekit_exact = options->mergekit_exact,
+        .allow_requantize = options->allow_requantize,
         .allow_crimes = options->allow_crimes,
         .no_tokenizer = options->no_tokenizer,
         .sink = options->on_mistake ? &sink : NULL,

@@ -58,7 +58,8 @@ static enum quern_status lay_out_gguf(struct planner *pl, struct quern_error *er
     struct meta_list metas;
     uint64_t alignment;
     TRY(copy_metas(pl, &metas, err));
-    const struct quern_quantize q = {.type = pl->req->type};
+    const struct quern_quantize q = {.type = pl->req->type,
+                                     .allow_requantize = pl->req->allow_requantize};
     if (q.type)
         TRY(plan_retype_gguf(pl->plan, donor, &q, &metas, err));
     else

@@ -125,7 +125,8 @@ static enum quern_status plan_weights(struct planner *pl, struct step *s, const 
     for (unsigned k = 0; k < t->slice->nsources; k++)
         s->wide |= t->inputs[k].tensor->dtype == DTYPE_F64;
     s->wide &= exact == DTYPE_COUNT;
-    const struct merge_job job = {.values = &values,
+    const struct merge_job job = {.method = r->method,
+                                  .values = &values,
                                   .models = t->inputs,
                                   .nmodels = t->slice->nsources,
                                   .base = t->slice->base,

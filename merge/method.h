@@ -39,8 +39,11 @@ struct merge_values {
     double model[MAX_SOURCES][MAX_METHOD_PARAMS];
 };
 
+struct method;
+
 /* One tensor as it lies in all models, in the order of the recipe. */
 struct merge_job {
+    const struct method *method;
     const struct merge_values *values;
     const struct source *models;
     unsigned nmodels;

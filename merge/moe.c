@@ -129,6 +129,16 @@ static enum quern_status encode_all(struct moe_planner *pl, struct prompt_encode
     return QUERN_OK;
 }
 
+/* Texts of which the tokenizer knows nothing say nothing, and would make a row of zeros. */
+static enum quern_status check_tokens(const struct prompts *prompts, const struct token_list *found,
+                                      struct quern_error *err)
+{
+    if (prompts->count == 0 || found->count > 0)
+        return QUERN_OK;
+    return fail(err, QUERN_EUSAGE, "token", "no part of the prompt '%s' is in its vocabulary",
+                quoted(prompts->items[0]).text);
+}
+
 static enum quern_status encode_experts(struct moe_planner *pl, struct prompt_encoder *e,
                                         struct str begin, const struct moe_expert *experts,
                                         unsigned n, const struct gate_prompts **out,
@@ -140,6 +150,8 @@ static enum quern_status encode_experts(struct moe_planner *pl, struct prompt_en
     for (unsigned i = 0; i < n; i++) {
         TRY(encode_all(pl, e, begin, &experts[i].positive, &lists[i].positive, err));
         TRY(encode_all(pl, e, begin, &experts[i].negative, &lists[i].negative, err));
+        TRY(check_tokens(&experts[i].positive, &lists[i].positive, err));
+        TRY(check_tokens(&experts[i].negative, &lists[i].negative, err));
     }
     *out = lists;
     return QUERN_OK;

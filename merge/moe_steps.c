@@ -261,9 +261,32 @@ static const char *explain(const struct moe_planner *pl, const struct step *s)
                         c->noise, c->scale);
 }
 
+/* What an expert has in its MLP and the base has not would be lost. */
+static enum quern_status check_surplus(const struct moe_planner *pl, const struct moe_expert *e,
+                                       struct quern_error *err)
+{
+    const struct view *base = &pl->set.views[0], *view = &pl->set.views[e->model];
+    for (uint32_t i = 0; i < view->count; i++) {
+        const struct str name = view->sources[i].tensor->name;
+        struct str number, rest, suffix;
+        if (!in_layer(name, &number, &rest) || mlp_part(rest, &suffix) < 0 || view_find(base, name))
+            continue;
+        return in_source(err, &view->sources[i],
+                         fail(err, QUERN_EUSAGE, "surplus",
+                              "the base '%s' has no such tensor" WANT
+                              "expected experts with the layers of the base",
+                              quoted(str_from(base->model->path)).text));
+    }
+    return QUERN_OK;
+}
+
 enum quern_status moe_steps(struct moe_planner *pl, struct quern_error *err)
 {
     const struct view *base = &pl->set.views[0];
+    for (unsigned i = 0; i < pl->recipe.nexperts; i++)
+        TRY(check_surplus(pl, &pl->recipe.experts[i], err));
+    for (unsigned i = 0; i < pl->recipe.nshared; i++)
+        TRY(check_surplus(pl, &pl->recipe.shared[i], err));
     for (uint32_t i = 0; i < base->count; i++)
         TRY(add_tensor(pl, &base->sources[i], err));
     struct plan *p = pl->plan;

@@ -206,7 +206,13 @@ static void wrong_shape(const struct source *a, const struct source *b, struct m
     struct quern_error *e = mistake(m);
     const struct tensor *x = a->tensor, *y = b->tensor;
     const char *why = "models must have the same shapes to be merged";
-    if (is_vocabulary(x->name) && x->ndims == y->ndims && x->ndims > 0 && x->ndims <= 2)
+    const bool tokens =
+        is_vocabulary(x->name) && x->ndims == y->ndims && x->ndims > 0 && x->ndims <= 2;
+    if (tokens && a->model->format == MODEL_GGUF)
+        why =
+            "the vocabularies have different sizes: with tokenizer_source: base in the recipe rows "
+            "are aligned by token";
+    else if (tokens)
         why = "the vocabularies have different sizes: with tokenizer_source (union, base or a "
               "model) in the recipe rows are aligned by token; --allow-crimes cuts off what not "
               "all have";

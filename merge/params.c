@@ -115,12 +115,13 @@ static void never_set(const struct recipe *r, const struct method_param *p, cons
                       int source, struct mistakes *m)
 {
     struct quern_error *e = mistake(m);
-    const struct quoted name =
-        source < 0 ? (struct quoted){""} : ref_name(&r->models[s->sources[source].model].ref);
+    struct quoted name = {""};
+    if (source >= 0)
+        name = ref_name(&r->models[s->sources[source].model].ref);
     if (source < 0)
-        fail(e, QUERN_EUSAGE, "parameter",
-             "%s needs the parameter '%s'" WANT "give it under parameters", r->method->name,
-             p->name);
+        fail(e, QUERN_EUSAGE, "parameter", "%s needs the parameter '%s'" WANT "give it %s%s%s",
+             r->method->name, p->name, r->path ? "under parameters" : "with --param ",
+             r->path ? "" : p->name, r->path ? "" : "=VALUE");
     else if (source == s->base)
         fail(e, QUERN_EUSAGE, "parameter",
              "base_model '%s' is one more input of %s and has no '%s'" WANT
@@ -128,9 +129,10 @@ static void never_set(const struct recipe *r, const struct method_param *p, cons
              name.text, r->method->name, p->name, p->name);
     else
         fail(e, QUERN_EUSAGE, "parameter",
-             "model '%s' has no '%s', which %s needs" WANT
-             "give it under the parameters of the model or of the recipe",
-             name.text, p->name, r->method->name);
+             "model '%s' has no '%s', which %s needs" WANT "give it %s%s%s", name.text, p->name,
+             r->method->name,
+             r->path ? "under the parameters of the model or of the recipe" : "with --param ",
+             r->path ? "" : p->name, r->path ? "" : "=VALUE");
     in_file(e, r->path, QUERN_EUSAGE);
 }
 

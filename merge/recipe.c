@@ -185,7 +185,7 @@ static void check_models(struct reader *d, const struct yaml_node *n, const stru
         reader_wrong(d, n, QUERN_EUSAGE, "recipe", "%u model%s%s" WANT "%s merges %s%u%s",
                      s->nsources, s->nsources == 1 ? "" : "s", s->base >= 0 ? " with the base" : "",
                      m->name, m->min_models < m->max_models ? "at least " : "", m->min_models,
-                     s->base >= 0 ? ", the base included" : "");
+                     s->base >= 0 ? ", the base_model included" : "");
     for (unsigned i = 0; s->base >= 0 && base_is_origin(m) && i < m->nparams; i++)
         if (s->sources[s->base].settings[i].nchoices > 0)
             reader_note(d, "%s under the base model has no effect in %s", m->params[i].name,
@@ -286,7 +286,7 @@ static void read_recipe(struct reader *d, const struct yaml_node *root)
     if (root->kind != YAML_IS_MAP) {
         reader_wrong(d, root, QUERN_EUSAGE, "recipe",
                      "the recipe is %s" WANT "expected keys such as merge_method and models",
-                     node_kind(root));
+                     yaml_is_null(root) ? "empty" : node_kind(root));
         return;
     }
     for (const struct yaml_node *n = root->first; n; n = n->next)

@@ -29,8 +29,9 @@ static bool read_values(struct reader *d, const struct yaml_node *n, struct str 
     const bool list = n->kind == YAML_IS_LIST;
     const uint32_t count = list ? n->count : 1;
     if (count == 0 || count > MAX_CHOICES) {
-        reader_wrong(d, n, QUERN_EUSAGE, "value", "%s: a list of %" PRIu32 " values",
-                     quoted(param).text, count);
+        reader_wrong(d, n, QUERN_EUSAGE, "value",
+                     "%s: a list of %" PRIu32 " values" WANT "expected 1 to %u", quoted(param).text,
+                     count, MAX_CHOICES);
         return false;
     }
     double *values = reader_memory(d, ARENA_NEW(&d->r->arena, double, count));

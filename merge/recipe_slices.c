@@ -28,14 +28,18 @@ static bool read_layer(const struct yaml_node *n, uint64_t *out)
     return n->kind == YAML_IS_SCALAR && n->plain && str_to_u64(n->text, out) && *out <= MAX_LAYER;
 }
 
+#define RANGE "[first, end] with the end left out: [0, 4] is layers 0 to 3"
+
 static void read_range(struct reader *d, const struct yaml_node *n, struct slice_source *s)
 {
-    if (n->kind == YAML_IS_LIST && n->count == 2 && read_layer(n->first, &s->first) &&
-        read_layer(n->first->next, &s->end) && s->first < s->end)
-        return;
-    reader_wrong(d, n, QUERN_EUSAGE, "layer-range",
-                 "layer_range" WANT "expected [first, end] with the end left out: [0, 4] is layers "
-                 "0 to 3");
+    if (n->kind != YAML_IS_LIST || n->count != 2 || !read_layer(n->first, &s->first) ||
+        !read_layer(n->first->next, &s->end))
+        reader_wrong(d, n, QUERN_EUSAGE, "layer-range",
+                     "layer_range is no pair of layers" WANT "expected " RANGE);
+    else if (s->first >= s->end)
+        reader_wrong(d, n, QUERN_EUSAGE, "layer-range",
+                     "layer_range [%" PRIu64 ", %" PRIu64 "] holds no layer" WANT "expected " RANGE,
+                     s->first, s->end);
 }
 
 static void read_source_key(struct reader *d, const struct yaml_node *n, bool ranges,

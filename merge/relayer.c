@@ -11,6 +11,15 @@ struct origin {
     uint64_t layer;
 };
 
+/* A list of a model's config.json that has an item for each of its layers. */
+struct items {
+    bool looked;
+    struct str *list; /* NULL: it has no such list */
+};
+
+/* Each such list takes a copy of the text. */
+#define MAX_LISTS 256u
+
 /* The layers of a module that is made of slices. */
 struct relaid {
     struct planner *pl;
@@ -21,6 +30,7 @@ struct relaid {
     uint64_t had[MAX_SOURCES]; /* layers of each model */
     struct str *config;
     const char *object; /* in it, whose lists are being looked at */
+    uint32_t nlists;
 };
 
 static enum quern_status count_layers(struct relaid *r, unsigned model, struct quern_error *err)
@@ -125,55 +135,80 @@ static enum quern_status set_count(struct relaid *r, const char *const *keys,
                      "config.json has no key with the number of layers, which is %s now", text);
 }
 
-/* The item for a layer: that of the model it comes from, where this has such a list. */
-static enum quern_status item_of(const struct relaid *r, const struct origin *o, const char *path,
-                                 struct str *item, struct quern_error *err)
+/* Looks for the list of a model, once. Memory is the scratch's. */
+static enum quern_status look_up(const struct relaid *r, unsigned model, const char *path,
+                                 struct arena *scratch, struct items *out, struct quern_error *err)
 {
-    struct arena *scratch = &r->pl->scratch;
-    const struct str config = r->pl->set.views[o->model].config;
+    const struct str config = r->pl->set.views[model].config;
     struct str list, *items;
     bool found = false;
     size_t n;
-    *item = (struct str){NULL, 0};
+    if (out->looked)
+        return QUERN_OK;
+    out->looked = true;
     if (config.p)
         TRY(config_find(scratch, config, path, &found, &list, err));
     if (!found || list.n == 0 || list.p[0] != '[')
         return QUERN_OK;
     TRY(config_items(scratch, list, &items, &n, err));
-    if (n == r->had[o->model] && o->layer < n)
-        *item = items[o->layer];
+    if (n == r->had[model])
+        out->list = items;
     return QUERN_OK;
 }
 
+/* The items for all layers: those of the models they come from. False in *all: not each has one. */
+static enum quern_status collect(const struct relaid *r, const char *path, struct arena *scratch,
+                                 struct str *items, bool *all, struct quern_error *err)
+{
+    struct items of_models[MAX_SOURCES] = {0};
+    *all = false;
+    for (uint64_t i = 0; i < r->nlayers; i++) {
+        const struct origin *o = &r->origins[i];
+        TRY(look_up(r, o->model, path, scratch, &of_models[o->model], err));
+        if (!of_models[o->model].list || o->layer >= r->had[o->model])
+            return QUERN_OK;
+        items[i] = of_models[o->model].list[o->layer];
+    }
+    *all = true;
+    return QUERN_OK;
+}
+
+static enum quern_status join(struct arena *arena, const struct str *items, uint64_t n,
+                              struct str *out, struct quern_error *err)
+{
+    size_t nbytes = 2;
+    for (uint64_t i = 0; i < n; i++)
+        nbytes += items[i].n + 2;
+    char *text = arena_alloc(arena, nbytes);
+    if (!text)
+        return fail_memory(err, nbytes);
+    size_t at = 0;
+    text[at++] = '[';
+    for (uint64_t i = 0; i < n; i++) {
+        memcpy(text + at, ", ", i ? 2 : 0);
+        at += i ? 2 : 0;
+        memcpy(text + at, items[i].p, items[i].n);
+        at += items[i].n;
+    }
+    text[at++] = ']';
+    *out = (struct str){text, at};
+    return QUERN_OK;
+}
+
+/* The list anew; .p is NULL when not all layers have an item. */
 static enum quern_status rebuild(struct relaid *r, const char *path, struct str *out,
                                  struct quern_error *err)
 {
-    struct arena *scratch = &r->pl->scratch;
-    size_t nbytes = 2;
-    struct str *items = ARENA_NEW(scratch, struct str, (size_t)r->nlayers + 1);
-    if (!items)
-        return fail_memory(err, r->nlayers * sizeof *items);
-    out->p = NULL;
-    for (uint64_t i = 0; i < r->nlayers; i++) {
-        TRY(item_of(r, &r->origins[i], path, &items[i], err));
-        if (!items[i].p)
-            return QUERN_OK;
-        nbytes += items[i].n + 2;
-    }
-    char *text = arena_alloc(&r->pl->plan->arena, nbytes);
-    if (!text)
-        return fail_memory(err, nbytes);
-    size_t n = 0;
-    text[n++] = '[';
-    for (uint64_t i = 0; i < r->nlayers; i++) {
-        memcpy(text + n, i ? ", " : "", i ? 2 : 0);
-        n += i ? 2 : 0;
-        memcpy(text + n, items[i].p, items[i].n);
-        n += items[i].n;
-    }
-    text[n++] = ']';
-    *out = (struct str){text, n};
-    return QUERN_OK;
+    struct arena scratch = {0};
+    bool all = false;
+    struct str *items = ARENA_NEW(&scratch, struct str, (size_t)r->nlayers + 1);
+    *out = (struct str){NULL, 0};
+    enum quern_status status = items ? collect(r, path, &scratch, items, &all, err)
+                                     : fail_memory(err, r->nlayers * sizeof *items);
+    if (status == QUERN_OK && all)
+        status = join(&r->pl->plan->arena, items, r->nlayers, out, err);
+    arena_free(&scratch);
+    return status;
 }
 
 static enum quern_status see_list(void *user, struct str key, struct str list,
@@ -187,6 +222,9 @@ static enum quern_status see_list(void *user, struct str key, struct str list,
     /* Names of architectures and the like are lists of one, even in a model of one layer. */
     if (n != r->had[r->pl->set.donor] || n < 2 || memchr(key.p, '.', key.n))
         return QUERN_OK;
+    if (r->nlists++ == MAX_LISTS)
+        return fail(err, QUERN_EUNSUPPORTED, "config",
+                    "it has more than %u lists with an item for each layer", MAX_LISTS);
     const char *path = arena_printf(&r->pl->plan->arena, "%s%s%.*s", r->object,
                                     *r->object ? "." : "", STR_ARG(key));
     if (!path)

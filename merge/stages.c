@@ -70,16 +70,42 @@ static bool is_mapped(const struct places *places, struct str name)
     return false;
 }
 
-struct planner *stage_of(const struct planner *pl, unsigned model)
+static struct planner *stage_called(const struct planner *pl, struct str name)
 {
-    const struct str name = ref_text(&pl->recipe.models[model].ref);
     /* A model that lies somewhere stands for the stage that once made it. */
-    if (is_mapped(&pl->req->places, name))
+    if (name.n == 0 || is_mapped(&pl->req->places, name))
         return NULL;
     for (uint32_t i = 0; i < pl->stages->count; i++)
-        if (name.n && str_eq(name, pl->stages->items[i].recipe.name))
+        if (str_eq(name, pl->stages->items[i].recipe.name))
             return &pl->stages->items[i];
     return NULL;
+}
+
+struct planner *stage_of(const struct planner *pl, unsigned model)
+{
+    const struct model_ref *ref = &pl->recipe.models[model].ref;
+    struct planner *stage = stage_called(pl, ref_text(ref));
+    struct ref_parts parts;
+    if (stage || ref_take_apart(ref, &parts, NULL) != QUERN_OK)
+        return stage;
+    return stage_called(pl, parts.path);
+}
+
+/* A stage is what its document says: nothing can be put on it by a reference. */
+static enum quern_status check_reference(const struct model_ref *ref, const char *path,
+                                         struct quern_error *err)
+{
+    struct ref_parts parts;
+    TRY(in_file(err, path, ref_take_apart(ref, &parts, err)));
+    if (parts.nloras == 0 && parts.revision.n == 0)
+        return QUERN_OK;
+    return in_file(err, path,
+                   fail(err, parts.nloras ? QUERN_EUNSUPPORTED : QUERN_EUSAGE, "stages",
+                        "%s of '%s', which is a stage" WANT "%s",
+                        parts.nloras ? "an adapter" : "a revision", ref_name(ref).text,
+                        parts.nloras ? "put it on a model that the stage is made from, or run the "
+                                       "stages one after the other"
+                                     : "leave the revision out"));
 }
 
 enum mark { NEW, OPEN, DONE };
@@ -97,8 +123,10 @@ static enum quern_status visit(struct stages *s, uint32_t i, uint8_t *marks,
     marks[i] = OPEN;
     for (unsigned k = 0; k < pl->recipe.nmodels; k++) {
         const struct planner *need = stage_of(pl, k);
-        if (need)
-            TRY(visit(s, (uint32_t)(need - s->items), marks, err));
+        if (!need)
+            continue;
+        TRY(check_reference(&pl->recipe.models[k].ref, pl->recipe.path, err));
+        TRY(visit(s, (uint32_t)(need - s->items), marks, err));
     }
     marks[i] = DONE;
     s->order[s->norder++] = i;

@@ -63,7 +63,7 @@ static enum quern_status check_density(const struct merge_values *v, unsigned nm
     for (unsigned m = 0; m < nmodels; m++)
         if ((int)m != base && v->model[m][TV_DENSITY] <= 0)
             return fail(err, QUERN_EUSAGE, "range",
-                        "density = %g" WANT "expected a number above 0, at most 1",
+                        "density = %g" WANT "expected a number above 0; 1 keeps all",
                         v->model[m][TV_DENSITY]);
     return QUERN_OK;
 }

@@ -14,14 +14,14 @@ static void MIX(const struct task_vector *t, const REAL *base, REAL d[][BLOCK], 
         REAL mix = ROUND(t, sum), divisor = (REAL)t->total;
         if (t->consensus) {
             const bool plus = mix >= 0;
-            mix = divisor = 0;
+            REAL agreed = 0, weights = 0;
             for (unsigned m = 0; m < t->nmodels; m++) {
                 const bool agrees = plus ? part[m] > 0 : part[m] < 0;
-                mix += agrees ? part[m] : 0;
-                divisor += agrees ? (REAL)t->weight[m] : 0;
+                agreed += agrees ? part[m] : 0;
+                weights += agrees ? (REAL)t->weight[m] : 0;
             }
-            mix = ROUND(t, mix);
-            divisor = ROUND(t, divisor);
+            mix = ROUND(t, agreed);
+            divisor = ROUND(t, weights);
             divisor = divisor == 0 ? 1 : divisor;
         }
         if (t->normalize)

@@ -600,7 +600,6 @@ static void apply(const struct piece *p, const void *const x[], void *y)
 }
 
 static const struct op op_task_vector = {
-    .name = "adding differences",
     .state_bytes = state_bytes,
     .carry_bytes = sizeof(struct carry),
     .need = need,
@@ -611,7 +610,6 @@ static const struct op op_task_vector = {
 };
 
 static const struct op op_ranked_task_vector = {
-    .name = "adding differences",
     .state_bytes = state_bytes,
     .carry_bytes = sizeof(struct carry),
     .fetch_bytes = row_ranks_bytes,
@@ -649,9 +647,12 @@ enum quern_status task_vector_prepare(const struct merge_job *job, struct step *
 {
     const struct merge_values *v = job->values;
     struct task_vector *t = ARENA_NEW(job->arena, struct task_vector, 1);
+    struct op *op = ARENA_NEW(job->arena, struct op, 1);
     s->sources = sources_base_first(job);
-    if (!t || !s->sources)
-        return fail_memory(err, sizeof *t);
+    if (!t || !op || !s->sources)
+        return fail_memory(err, sizeof *t + sizeof *op);
+    *op = how->ranked ? op_ranked_task_vector : op_task_vector;
+    op->name = job->method->name;
     t->sparsifier = how;
     t->consensus = consensus;
     t->normalize = v->global[TV_NORMALIZE] != 0;
@@ -679,7 +680,7 @@ enum quern_status task_vector_prepare(const struct merge_job *job, struct step *
                          fail(err, QUERN_EUNSUPPORTED, "rows",
                               "rows of %" PRIu64 " elements" WANT "at most 4294967295 to rank",
                               row_length(s)));
-    s->op = how->ranked ? &op_ranked_task_vector : &op_task_vector;
+    s->op = op;
     s->params = t;
     s->nsources = (uint8_t)job->nmodels;
     const unsigned sums = how->ncuts > 0 || t->rescale;

@@ -161,8 +161,12 @@ static enum quern_status foreign_source(struct aligner *a, const struct model_re
                                         struct quern_error *err)
 {
     struct location at;
-    TRY(in_file(err, a->job->recipe->path,
-                locate_model(ref, a->job->places, &a->job->plan->arena, &at, err)));
+    enum quern_status found = locate_model(ref, a->job->places, &a->job->plan->arena, &at, err);
+    if (found == QUERN_EIO && !strchr(ref_text(ref).p, '/'))
+        found = fail(err, QUERN_EIO, "not-found",
+                     "tokenizer_source '%s' is no model" WANT "expected union, base or a model",
+                     quoted(ref_text(ref)).text);
+    TRY(in_file(err, a->job->recipe->path, found));
     TRY(tokenizer_of(a, at.path, &a->wish.foreign, err));
     if (!a->wish.foreign)
         return in_file(err, at.path,

@@ -30,8 +30,8 @@ static enum quern_status gguf_file(struct plan *p, uint32_t file, const struct m
                                     .nbytes = s->nbytes};
     }
     struct plan_file *f = &p->files[file];
-    TRY(gguf_layout(&p->arena, metas->items, metas->count, t, n, alignment, &f->header, &f->nbytes,
-                    err));
+    TRY((p->keep_ones ? gguf_layout_whole : gguf_layout)(
+        &p->arena, metas->items, metas->count, t, n, alignment, &f->header, &f->nbytes, err));
     for (uint32_t i = 0; i < n; i++) {
         p->steps[first + i].file = file;
         p->steps[first + i].offset = t[i].offset;

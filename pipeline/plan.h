@@ -43,6 +43,10 @@ struct source_kind {
      * read to *moved. Must give the same values wherever a read begins. */
     enum quern_status (*read)(const struct source *s, void *scratch, bool wide, uint64_t first,
                               size_t n, void *x, uint64_t *moved, struct quern_error *err);
+    /* For kinds that only move elements: the same elements, whole blocks of them in any number, as
+     * bytes of the tensor's type. NULL when the values must be computed. */
+    enum quern_status (*read_raw)(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,
+                                  uint64_t *moved, struct quern_error *err);
 };
 
 /* The same for any source, stored ones included. */
@@ -125,8 +129,9 @@ struct step_part {
 };
 
 struct step {
-    struct str name;      /* of the output tensor */
-    const uint64_t *dims; /* outermost first */
+    struct str name;        /* of the output tensor */
+    struct str matrix_name; /* what an importance matrix calls it; empty: the name of its source */
+    const uint64_t *dims;   /* outermost first */
     uint8_t ndims;
     uint8_t dtype;       /* stored type of the output */
     uint8_t round_dtype; /* values are rounded to this type first when it differs from dtype and is
@@ -189,6 +194,7 @@ struct plan {
     struct side_file *sides;
     uint32_t nsides;
     bool force;
+    bool keep_ones;        /* GGUF: trailing dimensions of 1 are written */
     struct model **models; /* the inputs */
     uint32_t nmodels;
     bool owns_models;

@@ -88,11 +88,15 @@ static enum quern_status container(struct plan *p, struct model *m, const char *
                                    const struct quern_quantize *q, struct quern_error *err)
 {
     struct meta_list metas = {.arena = &p->arena};
-    if (!q->keep_names || !q->arch || !*q->arch)
+    if (!q->keep_names)
         return fail(err, QUERN_EUNSUPPORTED, "conversion",
-                    "converting Hugging Face tensors to llama.cpp's names and layout is not "
-                    "supported yet" WANT "--keep-names --arch NAME writes them as they are into a "
-                    "plain GGUF container");
+                    "a GGUF of safetensors needs llama.cpp's names and layout" WANT
+                    "converting gives them; --keep-names --arch NAME writes the tensors as they "
+                    "are into a plain GGUF container");
+    if (!q->arch || !*q->arch)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--keep-names makes a plain GGUF container" WANT
+                    "expected --arch NAME with it, for general.architecture");
     if (q->keep_split || q->shard_bytes)
         return fail(err, QUERN_EUNSUPPORTED, "usage",
                     "a GGUF made from safetensors is one file" WANT

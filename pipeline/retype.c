@@ -375,7 +375,8 @@ static enum quern_status retype_step(struct retype *r, struct step *s, struct qu
     s->dtype = (uint8_t)to;
     s->reference_bugs = r->q->reference_bugs && to == DTYPE_IQ3_S;
     /* The matrix knows the tensor by the name it had before pruning. */
-    return importance_give(&r->importance, s, s->sources[0].tensor->name,
+    const struct str known_as = s->matrix_name.n ? s->matrix_name : s->sources[0].tensor->name;
+    return importance_give(&r->importance, s, known_as,
                            mix_requires_importance(&r->mix, s->name, to), err);
 }
 
@@ -439,8 +440,8 @@ static enum quern_status override_value(struct meta_list *metas, const char *key
     return ok ? QUERN_OK : fail_memory(err, strlen(v));
 }
 
-static enum quern_status override_keys(struct plan *p, const struct quern_quantize *q,
-                                       struct meta_list *metas, struct quern_error *err)
+enum quern_status gguf_override_keys(struct plan *p, const struct quern_quantize *q,
+                                     struct meta_list *metas, struct quern_error *err)
 {
     for (size_t i = 0; i < q->noverride_kvs; i++) {
         const char *text = q->override_kvs[i];
@@ -492,7 +493,7 @@ static enum quern_status edit_keys(struct retype *r, struct meta_list *metas,
     meta_list_remove(metas, "split.no");
     meta_list_remove(metas, "split.count");
     meta_list_remove(metas, "split.tensors.count");
-    TRY(override_keys(r->plan, r->q, metas, err));
+    TRY(gguf_override_keys(r->plan, r->q, metas, err));
     return importance_keys(&r->importance, metas, err);
 }
 

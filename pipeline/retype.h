@@ -15,6 +15,10 @@ enum quern_status plan_retype_gguf(struct plan *p, const struct model *donor,
                                    const struct quern_quantize *q, struct meta_list *metas,
                                    struct quern_error *err);
 
+/* Applies q->override_kvs to the keys. EUSAGE for what is none. */
+enum quern_status gguf_override_keys(struct plan *p, const struct quern_quantize *q,
+                                     struct meta_list *metas, struct quern_error *err);
+
 /* The alignment these keys ask for; EFORMAT when it is no power of two from 8 to 1 MiB. */
 enum quern_status gguf_alignment_of(const struct meta_list *metas, uint64_t *alignment,
                                     struct quern_error *err);

@@ -11,12 +11,16 @@ bool row_sums_needed(const struct step *s)
     return s->importance && codec_uses_row_sigma2(s->dtype);
 }
 
-static enum quern_status read_piece(const struct source *src, struct row_sums *sums, uint64_t first,
+/* What the encoder sees: the source's values, rounded first when the step says so. */
+static enum quern_status read_piece(const struct step *s, struct row_sums *sums, uint64_t first,
                                     size_t n, struct quern_error *err)
 {
-    const enum dtype d = src->tensor->dtype;
-    TRY(model_pread(src->model, src->tensor->file, sums->raw, dtype_stored(d, n),
-                    src->tensor->offset + dtype_stored(d, first), err));
+    const enum dtype d = s->round_dtype;
+    uint64_t moved = 0;
+    TRY(source_read(&s->sources[0], sums->scratch, false, first, n, sums->x, &moved, err));
+    if (d == DTYPE_COUNT || d == s->dtype)
+        return QUERN_OK;
+    codec_kernels()->encode[d](sums->x, sums->raw, n);
     codec_kernels()->decode[d](sums->raw, sums->x, n);
     return QUERN_OK;
 }
@@ -30,7 +34,7 @@ static enum quern_status blame(const struct step *s, struct row_sums *sums, uint
     float most = 0.0f;
     for (uint64_t done = 0; done < length; done += PIECE) {
         const size_t n = length - done < PIECE ? (size_t)(length - done) : PIECE;
-        TRY(read_piece(&s->sources[0], sums, first + done, n, err));
+        TRY(read_piece(s, sums, first + done, n, err));
         for (size_t i = 0; i < n; i++) {
             const float v = sums->x[i];
             if (!isfinite(v))
@@ -57,11 +61,11 @@ enum quern_status row_sums_get(const struct step *s, struct row_sums *sums, uint
     const uint64_t length = s->dims[s->ndims - 1];
     float sum = 0.0f;
     /* The values of any other op could not be had again so simply; no planner asks for it. */
-    if (s->op != &op_copy || (s->round_dtype != DTYPE_COUNT && s->round_dtype != s->dtype))
+    if (s->op != &op_copy)
         return fail(err, QUERN_EINTERNAL, "internal", "row sums of what is not a copy");
     for (uint64_t done = 0; done < length && sums->row != row; done += PIECE) {
         const size_t n = length - done < PIECE ? (size_t)(length - done) : PIECE;
-        TRY(read_piece(&s->sources[0], sums, row * length + done, n, err));
+        TRY(read_piece(s, sums, row * length + done, n, err));
         for (size_t i = 0; i < n; i++)
             sum += sums->x[i] * sums->x[i];
     }

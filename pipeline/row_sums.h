@@ -6,10 +6,11 @@
 
 /* A worker's memory for it, cut from its scratch. */
 struct row_sums {
-    uint8_t *raw; /* a piece of a row as it is stored: PIECE doubles */
-    float *x;     /* and as numbers: PIECE floats */
-    uint64_t row; /* the one summed last, UINT64_MAX for none ... */
-    float sigma2; /* ... and its mean of squares */
+    void *scratch; /* of the source, all zero at first */
+    float *x;      /* a piece of a row: PIECE floats */
+    uint8_t *raw;  /* the same in the type it is rounded to first: PIECE floats */
+    uint64_t row;  /* the one summed last, UINT64_MAX for none ... */
+    float sigma2;  /* ... and its mean of squares */
 };
 
 /* The type and the importance of the step ask for it. */

@@ -474,8 +474,11 @@ static void report_progress(struct run *r, double *last)
         return;
     *last = now();
     const struct quoted name = quoted(r->plan->steps[r->current_step].name);
-    const struct quern_progress progress = {
-        .done_bytes = r->moved, .total_bytes = r->total, .tensor = name.text};
+    /* Rows that an op looks at once more are not in the total. */
+    const struct quern_progress progress = {.done_bytes = r->moved,
+                                            .total_bytes =
+                                                r->moved > r->total ? r->moved : r->total,
+                                            .tensor = name.text};
     pthread_mutex_unlock(&r->lock);
     r->options->progress(&progress, r->options->user);
     pthread_mutex_lock(&r->lock);

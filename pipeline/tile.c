@@ -30,7 +30,8 @@ bool step_is_raw(const struct step *s)
     if (!s->op->raw || rounds_first(s))
         return false;
     for (unsigned k = 0; k < s->nsources; k++)
-        if (s->sources[k].kind || s->sources[k].tensor->dtype != s->dtype)
+        if ((s->sources[k].kind && !s->sources[k].kind->read_raw) ||
+            s->sources[k].tensor->dtype != s->dtype)
             return false;
     return true;
 }
@@ -49,7 +50,8 @@ static size_t fetch_bytes(const struct step *s)
 static size_t source_bytes(const struct step *s, unsigned k, uint64_t n)
 {
     const struct source *src = &s->sources[k];
-    return src->kind ? source_scratch_bytes(src, s->wide) : dtype_stored(src->tensor->dtype, n);
+    return src->kind && !step_is_raw(s) ? source_scratch_bytes(src, s->wide)
+                                        : dtype_stored(src->tensor->dtype, n);
 }
 
 size_t tile_bytes(const struct step *s, uint64_t n)
@@ -63,7 +65,8 @@ size_t tile_bytes(const struct step *s, uint64_t n)
     if (s->importance)
         total += padded(PIECE * sizeof(float));
     if (row_sums_needed(s))
-        total += padded(PIECE * sizeof(double)) + padded(PIECE * sizeof(float));
+        total +=
+            padded(source_scratch_bytes(&s->sources[0], false)) + 2 * padded(PIECE * sizeof(float));
     return total;
 }
 
@@ -98,14 +101,17 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
     c->out = take(&at, dtype_stored(s->dtype, t->n));
     for (unsigned k = 0; k < s->nsources; k++) {
         c->raw[k] = take(&at, source_bytes(s, k, t->n));
-        if (s->sources[k].kind)
+        if (s->sources[k].kind && !step_is_raw(s))
             memset((void *)c->raw[k], 0, source_bytes(s, k, t->n));
     }
     if (s->importance)
         c->importance = (float *)take(&at, PIECE * sizeof(float));
     if (row_sums_needed(s)) {
-        c->sums.raw = take(&at, PIECE * sizeof(double));
+        const size_t n = source_scratch_bytes(&s->sources[0], false);
+        c->sums.scratch = take(&at, n);
+        memset(c->sums.scratch, 0, n);
         c->sums.x = (float *)take(&at, PIECE * sizeof(float));
+        c->sums.raw = take(&at, PIECE * sizeof(float));
         c->sums.row = UINT64_MAX;
     }
     c->is_raw = step_is_raw(s);
@@ -129,8 +135,11 @@ static enum quern_status read_sources(const struct tile *t, struct cut *c, uint6
     for (unsigned k = 0; has_sources(t->step, t->pass) && k < t->step->nsources; k++) {
         const struct source *src = &t->step->sources[k];
         const enum dtype d = src->tensor->dtype;
-        if (src->kind)
+        if (src->kind) {
+            if (c->is_raw)
+                TRY(src->kind->read_raw(src, t->first, t->n, (void *)c->raw[k], moved, err));
             continue;
+        }
         const size_t n = dtype_stored(d, t->n);
         const uint64_t at = src->tensor->offset + dtype_stored(d, t->first);
         const enum quern_status status =
@@ -419,7 +428,7 @@ static enum quern_status copy_tile(const struct tile *t, uint64_t *moved, bool *
 {
     const struct step *s = t->step;
     *done = false;
-    if (s->op != &op_copy || !step_is_raw(s) || t->errors || !t->out)
+    if (s->op != &op_copy || s->sources[0].kind || !step_is_raw(s) || t->errors || !t->out)
         return QUERN_OK;
     const struct source *src = &s->sources[0];
     const uint64_t at = dtype_stored(s->dtype, t->first), n = dtype_stored(s->dtype, t->n);

@@ -103,6 +103,7 @@ Test(core, name_table_finds_every_name_and_only_those)
         cr_assert(name_table_find(&t, names[i], nth_name, names, &at) && at == i);
     cr_assert(name_table_add(&t, names[77], 5, nth_name, names, &fresh, &at) && !fresh && at == 77);
     cr_assert(!name_table_find(&t, STR("blk.20000.weight"), nth_name, names, &at));
+    cr_assert(!name_table_find(&t, (struct str){NULL, 0}, nth_name, names, &at));
     cr_assert(!name_table_find(&(struct name_table){0}, STR("x"), nth_name, names, &at));
     name_table_free(&t);
     arena_free(&arena);

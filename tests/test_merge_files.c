@@ -239,6 +239,11 @@ Test(merge_files, flags)
         cr_assert(run(&req, &err) == QUERN_EUSAGE && strstr(err.text, bad[i].words), "%s: %s",
                   bad[i].param, err.text);
     }
+    static const char *const twice[] = {"weight=1", "normalize=false", "weight=2"};
+    req.flags.params = twice;
+    req.flags.nparams = 3;
+    cr_assert(run(&req, &err) == QUERN_EUSAGE && strstr(err.text, "'weight' is there twice"), "%s",
+              err.text);
     req.recipe_text = slerp_recipe(0.5);
     cr_assert(run(&req, &err) == QUERN_EUSAGE && strstr(err.text, "one of them"), "%s", err.text);
     CHECK_LEAKS();

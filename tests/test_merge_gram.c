@@ -396,6 +396,8 @@ Test(merge_gram, karcher_edges)
     merge("m0 m1", two);
     all_near(x, 0, 0);
     GRAM_REFUSED("m0 m1", text("%sparameters: {max_iter: -1}\n", two), QUERN_EUSAGE, "max_iter");
+    GRAM_REFUSED("m0 m1", text("%sparameters: {max_iter: 2.5}\n", two), QUERN_EUSAGE,
+                 "a whole number");
     GRAM_REFUSED("m0 m1", text("%sparameters: {tol: -1}\n", two), QUERN_EUSAGE, "tol");
     CHECK_LEAKS();
 }

@@ -362,6 +362,15 @@ Test(moe, recipes_with_mistakes)
     CHECK_LEAKS();
 }
 
+Test(moe, prompts_without_tokens)
+{
+    write_trio(CONFIG("llama"));
+    write_text("base/tokenizer.json", "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, "
+                                      "\"c\": 1}, \"merges\": []}}");
+    must_refuse(recipe("gate_mode: cheap_embed", ""), QUERN_EUSAGE, "no part of the prompt 'b'");
+    CHECK_LEAKS();
+}
+
 Test(moe, models_that_do_not_fit)
 {
     write_trio(CONFIG("llama"));
@@ -374,6 +383,11 @@ Test(moe, models_that_do_not_fit)
     struct quern_error err;
     const struct merge_request to_gguf = {.recipe_text = plain, .output = in_dir("out.gguf")};
     cr_assert(run(&to_gguf, &err) == QUERN_EUNSUPPORTED && strstr(err.text, "GGUF"));
+    write_dense("more", CONFIG("llama"), "model.layers.7.mlp.gate_proj.weight");
+    must_refuse(text("base_model: %s/base\ngate_mode: random\nexperts: [{source_model: %s/one}, "
+                     "{source_model: %s/more}]\n",
+                     dir, dir, dir),
+                QUERN_EUSAGE, "model.layers.7.mlp.gate_proj.weight': the base");
     write_text("two/config.json", CONFIG("mistral"));
     must_refuse(plain, QUERN_EUSAGE, "its model_type is 'mistral'");
     write_text("two/config.json", "{}");

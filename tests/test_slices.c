@@ -122,6 +122,26 @@ Test(slices, stacking)
     CHECK_LEAKS();
 }
 
+/* Lists by layer take time and memory for each: there is an end to it. */
+Test(slices, too_many_lists_in_the_configuration)
+{
+    static const char recipe[] = LINEAR "slices: [{sources: [{model: a, layer_range: [1, 3]}]}]\n";
+    char *lists = text("%s", "");
+    struct quern_error err;
+    struct blob b[64];
+    const size_t n = make_blobs(b, 100, 3, true);
+    for (unsigned i = 0; i < 256; i++)
+        lists = text("%s, \"l%u\": [%u, 1, 2]", lists, i, i);
+    write_hf("a", text("{\"num_hidden_layers\": 3%s}", lists), b, n);
+    stacked("a", recipe);
+    cr_assert(strstr(read_text("out/config.json"), "\"l255\": [1, 2]}"));
+    write_hf("b", text("{\"num_hidden_layers\": 3%s, \"x\": [1, 2, 3]}", lists), b, n);
+    cr_assert(stack("b", LINEAR "slices: [{sources: [{model: b, layer_range: [1, 3]}]}]\n", &err) ==
+              QUERN_EUNSUPPORTED);
+    cr_assert(strstr(err.text, "b/config.json: it has more than 256 lists"), "%s", err.text);
+    CHECK_LEAKS();
+}
+
 Test(slices, what_is_left_out_is_listed)
 {
     write_llama("a", 100, 4, true);

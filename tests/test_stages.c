@@ -175,6 +175,27 @@ Test(stages, order_and_result)
     CHECK_LEAKS();
 }
 
+Test(stages, share_models)
+{
+    const char *const mappings[] = {text("a=%s/a", dir), text("b=%s/b", dir)};
+    const struct merge_request req = {
+        .recipe_text = "name: one\n" LINEAR("a", "b") "---\nname: two\n" LINEAR(
+            "one", "b") "---\n" LINEAR("two", "a"),
+        .output = in_dir("out"),
+        .places = {.mappings = mappings, .nmappings = 2}
+    };
+    struct quern_error err;
+    struct plan *plan;
+    write_random("a", DTYPE_F32, 1);
+    write_random("b", DTYPE_F32, 0.7f);
+    cr_assert(merge_plan(&req, &plan, &err) == QUERN_OK, "%s", err.text);
+    cr_assert(plan->nmodels == 2);
+    for (uint32_t i = 0; i < plan->nsteps; i++)
+        cr_assert(plan->steps[i].nsources <= 2);
+    plan_free(plan);
+    CHECK_LEAKS();
+}
+
 Test(stages, mistakes)
 {
     write_random("a", DTYPE_F32, 1);
@@ -183,15 +204,21 @@ Test(stages, mistakes)
         const char *recipe, *words;
         enum quern_status status;
     } bad[] = {
-        {LINEAR("a",             "b") "---\n" LINEAR("a",          "b"), "2 of 2 documents have no name", QUERN_EUSAGE},
-        {"name: x\n" LINEAR("a", "b") "---\nname: x\n" LINEAR("a", "b"),
-         "two stages are called 'x'",                                                                     QUERN_EUSAGE},
-        {"name: x\n" LINEAR("a", "y") "---\nname: y\n" LINEAR("x", "b"),
-         "a stage that needs itself",                                                                     QUERN_EUSAGE},
-        {"name: x\n" LINEAR("x", "b") "---\n" LINEAR("x",          "a"), "a stage that needs itself",
-         QUERN_EUSAGE                                                                                                 },
-        {"name: x\n" LINEAR("a", "b") "foo: 1\n---\n" LINEAR("x",  "a"), "unknown key 'foo'",
-         QUERN_EUSAGE                                                                                                 },
+        {LINEAR("a",             "b") "---\n" LINEAR("a",                       "b"), "2 of 2 documents have no name", QUERN_EUSAGE      },
+        {"name: x\n" LINEAR("a", "b") "---\nname: x\n" LINEAR("a",              "b"),
+         "two stages are called 'x'",                                                                                  QUERN_EUSAGE      },
+        {"name: x\n" LINEAR("a", "y") "---\nname: y\n" LINEAR("x",              "b"),
+         "a stage that needs itself",                                                                                  QUERN_EUSAGE      },
+        {"name: x\n" LINEAR("x", "b") "---\n" LINEAR("x",                       "a"), "a stage that needs itself",
+         QUERN_EUSAGE                                                                                                                    },
+        {"name: x\n" LINEAR("a", "b") "---\n" LINEAR("{model: x, lora: a}",     "b"),
+         "an adapter of 'x', which is a stage",                                                                        QUERN_EUNSUPPORTED},
+        {"name: x\n" LINEAR("a", "b") "---\n" LINEAR("x+a",                     "b"),
+         "an adapter of 'x+a', which is a stage",                                                                      QUERN_EUNSUPPORTED},
+        {"name: x\n" LINEAR("a", "b") "---\n" LINEAR("{path: x, revision: v1}", "b"),
+         "a revision of 'x', which is a stage",                                                                        QUERN_EUSAGE      },
+        {"name: x\n" LINEAR("a", "b") "foo: 1\n---\n" LINEAR("x",               "a"), "unknown key 'foo'",
+         QUERN_EUSAGE                                                                                                                    },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct quern_error err;

@@ -10,3 +10,8 @@ tensors from8.gguf | head -4
 q merge --method linear --model m/dense-b.gguf --model m/dense-c.gguf --param weight=0.5 no.gguf Q9_9
 q merge --method linear --model m/hf-b --model m/hf-c --param weight=0.5 no.gguf Q8_0
 files
+# What is only passed on is not decoded by the merge: quantizing it again must be allowed.
+q merge --method passthrough --model b8.gguf b4.gguf Q4_0
+q merge -q --allow-requantize --method passthrough --model b8.gguf b4.gguf Q4_0
+must quantize -q --allow-requantize b8.gguf b4-too.gguf Q4_0
+same b4.gguf b4-too.gguf

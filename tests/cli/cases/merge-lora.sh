@@ -34,3 +34,6 @@ q merge --base m/wide-base.safetensors --lora m/lora no
 q merge --lora m/lora no
 q merge --method slerp --base m/hf --model m/hf-b --lora m/lora no
 q merge --base m/hf --lora m/lora --param t=1 no
+# An adapter where a model is meant.
+sed 's/hf+lora/lora/' recipe.yml >alone.yml
+q merge alone.yml no

@@ -29,3 +29,13 @@ sed 's/base_model: one/base_model: two/' both.yml >missing.yml
 q merge missing.yml x
 sed 's/m\/hf-b}/one}/;1,5s/base_model: .*/base_model: one/' both.yml >cycle.yml
 q merge cycle.yml x
+# A stage whose name is misspelled.
+cat >frist.yml <<'END'
+name: first
+merge_method: linear
+models: [{model: m/hf-b, parameters: {weight: 1}}]
+---
+merge_method: linear
+models: [{model: frist, parameters: {weight: 1}}, {model: m/hf-c, parameters: {weight: 1}}]
+END
+q merge frist.yml out-frist

@@ -1,0 +1,82 @@
+/* cmd_convert.c - quern convert: a Hugging Face directory as GGUF. */
+#include <string.h>
+
+#include "cli.h"
+#include "convert/arch.h"
+#include "convert/convert.h"
+
+/* Classes of config.json by architecture, one line each. */
+static int print_supported(const struct cli *c)
+{
+    struct json_writer w = {0};
+    if (c->json)
+        json_open(&w, '{');
+    for (const struct architecture *const *a = architectures; *a; a++) {
+        if (c->json)
+            field_text(&w, (*a)->name, (*a)->classes);
+        else
+            printf("%-12s %s\n", (*a)->name, (*a)->classes);
+    }
+    if (c->json) {
+        json_close(&w, '}');
+        print_json(&w);
+    }
+    return 0;
+}
+
+/* INPUT [OUTPUT]; the OUTPUT may be given by -o or --outfile. */
+static int read_words(const struct cli *c, const char **input, struct convert_request *r)
+{
+    const struct values *a = &c->args;
+    size_t i = 0;
+    if (a->count == 0)
+        return usage_error(c, "expected INPUT OUTPUT");
+    *input = a->items[i++];
+    r->output = c->output ? c->output : i < a->count ? a->items[i++] : NULL;
+    if (!r->output)
+        return usage_error(c, "the OUTPUT is missing");
+    if (i < a->count)
+        return usage_error(c, "too many arguments: '%s' (the type goes after -t)",
+                           quoted(str_from(a->items[i])).text);
+    if (!str_ends(str_from(r->output), ".gguf") && !r->split_max_bytes && !r->split_max_tensors)
+        return usage_error(c, "OUTPUT '%s': expected a name that ends in .gguf",
+                           quoted(str_from(r->output)).text);
+    return 0;
+}
+
+int cmd_convert(struct cli *c)
+{
+    struct quern_error err;
+    struct model *m;
+    struct plan *p;
+    const char *input = NULL;
+    struct quern_quantize q = {.override_kvs = c->override_kvs.items,
+                               .noverride_kvs = c->override_kvs.count,
+                               .imatrix = c->quantize.imatrix};
+    struct convert_request r = {.type = c->outtype ? c->outtype : "auto",
+                                .quantize = &q,
+                                .model_name = c->model_name,
+                                .metadata = c->metadata,
+                                .pre = c->pre,
+                                .vocab_only = c->vocab_only,
+                                .text_only = c->text_only,
+                                .split_max_bytes = c->split_max_bytes,
+                                .split_max_tensors = c->split_max_tensors,
+                                .no_tensor_first_split = c->no_tensor_first_split,
+                                .force = c->force};
+    if (c->print_supported)
+        return print_supported(c);
+    int code = read_words(c, &input, &r);
+    if (code != 0)
+        return code;
+    if (model_open(input, &m, &err) != QUERN_OK)
+        return report_error(c, &err);
+    if (convert_plan(m, &r, &p, &err) != QUERN_OK) {
+        code = report_error(c, &err);
+    } else {
+        code = run_plan(c, p);
+        plan_free(p);
+    }
+    model_close(m);
+    return code;
+}

@@ -1,0 +1,59 @@
+/* arch_lists.h - the architectures there are, each in the file of its family. */
+#ifndef QUERN_ARCH_LISTS_H
+#define QUERN_ARCH_LISTS_H
+
+#include "arch.h"
+
+/* X(name of the variable after arch_) */
+#define ARCH_LIST(X) \
+    X(mistral3)      \
+    X(llama)         \
+    X(smollm3)       \
+    X(qwen2)         \
+    X(qwen2moe)      \
+    X(qwen3)         \
+    X(qwen3moe)      \
+    X(gemma)         \
+    X(gemma2)        \
+    X(gemma3)        \
+    X(phi2)          \
+    X(phi3)          \
+    X(gpt2)          \
+    X(gptneox)       \
+    X(falcon)        \
+    X(starcoder2)    \
+    X(stablelm)      \
+    X(olmo)          \
+    X(olmo2)         \
+    X(olmoe)         \
+    X(granite)       \
+    X(granitemoe)    \
+    X(deepseek2)     \
+    X(glm4)          \
+    X(glm4moe)       \
+    X(command_r)     \
+    X(cohere2)       \
+    X(bert)          \
+    X(roberta)       \
+    X(nomic_bert)    \
+    X(exaone)        \
+    X(exaone4)       \
+    X(internlm2)     \
+    X(minicpm)       \
+    X(nemotron)      \
+    X(seed_oss)      \
+    X(gpt_oss)       \
+    X(mamba)         \
+    X(mamba2)        \
+    X(rwkv7)         \
+    X(lfm2)          \
+    X(t5)
+
+#define X(name) extern const struct architecture arch_##name;
+ARCH_LIST(X)
+#undef X
+
+/* Shared by several families. */
+enum quern_status llama3_rope_factors(struct conversion *c, struct quern_error *err);
+
+#endif

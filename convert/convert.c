@@ -1,0 +1,335 @@
+/* convert.c - plan the way from a Hugging Face directory to GGUF. */
+#include "convert.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "conversion.h"
+#include "meta_array.h"
+#include "pipeline/retype.h"
+#include "quant/mix.h"
+#include "vocab.h"
+
+/* ---- what is to be made
+ * -------------------------------------------------------------------------- */
+
+/* The types convert_hf_to_gguf.py writes itself; others are made as llama-quantize does. */
+static bool is_own_type(struct str type, enum dtype *out)
+{
+    static const struct {
+        const char *name;
+        enum dtype dtype;
+    } own[] = {
+        {"auto", DTYPE_COUNT},
+        {"f32",  DTYPE_F32  },
+        {"f16",  DTYPE_F16  },
+        {"bf16", DTYPE_BF16 },
+        {"q8_0", DTYPE_Q8_0 }
+    };
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (str_eq_nocase(type, str_from(own[i].name))) {
+            *out = own[i].dtype;
+            return true;
+        }
+    return false;
+}
+
+static enum quern_status choose_weights(struct conversion *c, bool *quantizes,
+                                        struct quern_error *err)
+{
+    const struct str type = str_from(c->request->type);
+    *quantizes = c->request->like_quantize || !is_own_type(type, &c->weights);
+    if (*quantizes)
+        c->weights = DTYPE_COUNT;
+    if (*quantizes && !file_type_find(type))
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "'%s' is no type to convert to" WANT
+                    "expected auto, f32, f16, bf16, q8_0 or a file type of quern quantize",
+                    quoted(type).text);
+    return QUERN_OK;
+}
+
+static char *known_classes(struct arena *arena)
+{
+    char *text = arena_printf(arena, "%s", "");
+    for (const struct architecture *const *a = architectures; *a && text; a++)
+        if (a == architectures || strcmp((*a)->name, a[-1]->name) != 0)
+            text = arena_printf(arena, "%s%s%s", text, *text ? " " : "", (*a)->name);
+    return text;
+}
+
+static enum quern_status find_architecture(struct conversion *c, struct quern_error *err)
+{
+    c->hf_class = c->config.architecture;
+    c->arch = architecture_of_class(c->hf_class, c->config.model_type);
+    if (c->arch)
+        return QUERN_OK;
+    const char *known = known_classes(&c->plan->arena);
+    if (!known)
+        return fail_memory(err, 4096);
+    return in_file(err, c->config.path,
+                   fail(err, QUERN_EUNSUPPORTED, "architecture",
+                        "its architecture is '%s'" WANT
+                        "expected a class of %s (--print-supported-models lists them)",
+                        quoted(c->hf_class).text, known));
+}
+
+/* Weights that are packed by other programs would be taken for something they are not. */
+static enum quern_status refuse_packed(const struct conversion *c, struct quern_error *err)
+{
+    const struct json *q = hf_get(&c->config, "quantization_config");
+    struct str method = STR("unknown");
+    if (!json_is_object(q))
+        return QUERN_OK;
+    json_text(json_get(q, "quant_method"), &method);
+    if (c->arch->takes_packed && str_is(method, c->arch->takes_packed))
+        return QUERN_OK;
+    return in_file(err, c->config.path,
+                   fail(err, QUERN_EUNSUPPORTED, "prequantized",
+                        "its weights are quantized already (quant_method '%s')" WANT
+                        "expected the original F16, BF16 or F32 checkpoint",
+                        quoted(method).text));
+}
+
+static void read_numbers(struct conversion *c)
+{
+    hparam_u64(c, "n_layers|num_hidden_layers|n_layer|num_layers", &c->nlayers);
+    hparam_u64(c, "n_heads|num_attention_heads|n_head", &c->nheads);
+    c->nkv_heads = c->arch->lone_kv_head ? 1 : c->nheads;
+    hparam_u64(c, "n_kv_heads|num_key_value_heads|num_kv_heads|n_head_kv", &c->nkv_heads);
+    hparam_u64(c, "num_local_experts|num_experts|n_routed_experts", &c->nexperts);
+    if (c->nlayers > MAX_TENSORS)
+        c->nlayers = 0; /* there cannot be so many: block_count will be wrong, but small */
+}
+
+/* ---- keys
+ * ---------------------------------------------------------------------------------------- */
+
+static uint64_t embedding_rows(const struct conversion *c)
+{
+    for (uint32_t i = 0; i < c->model->ntensors; i++) {
+        const struct tensor *t = &c->model->tensors[i];
+        if (t->ndims == 2 &&
+            (str_has(t->name, "embed_tokens.weight") || str_has(t->name, "wte.weight") ||
+             str_has(t->name, "word_embeddings.weight")))
+            return t->dims[0];
+    }
+    return 0;
+}
+
+static enum quern_status read_vocab(struct conversion *c, struct quern_error *err)
+{
+    const struct vocab_ask ask = {.config = &c->config,
+                                  .dir = c->config.dir,
+                                  .arch = c->arch->name,
+                                  .hf_arch = c->hf_class,
+                                  .pre = c->request->pre,
+                                  .nrows = embedding_rows(c)};
+    return vocab_keys(&ask, c->plan, &c->vocab_keys, &c->ntokens, err);
+}
+
+static enum quern_status arch_keys(struct conversion *c, struct quern_error *err)
+{
+    const size_t n = sizeof c->arch->keys / sizeof *c->arch->keys;
+    for (size_t k = 0; k < n && c->arch->keys[k]; k++)
+        TRY(convert_put_keys(c, c->arch->keys[k], err));
+    return QUERN_OK;
+}
+
+static enum quern_status all_keys(struct conversion *c, struct quern_error *err)
+{
+    TRY(convert_metadata(c, err));
+    TRY(arch_keys(c, err));
+    if (!meta_list_put_u32(&c->keys, "general.quantization_version", 2))
+        return fail_memory(err, sizeof(struct meta));
+    for (uint32_t i = 0; i < c->vocab_keys.count; i++)
+        if (!meta_list_put(&c->keys, c->vocab_keys.items[i]))
+            return fail_memory(err, sizeof(struct meta));
+    return QUERN_OK;
+}
+
+/* ---- tensors
+ * ------------------------------------------------------------------------------------- */
+
+static enum quern_status all_steps(struct conversion *c, struct quern_error *err)
+{
+    struct plan *p = c->plan;
+    if (!c->request->vocab_only && c->arch->extra)
+        TRY(c->arch->extra(c, err));
+    if (!c->request->vocab_only)
+        TRY(convert_tensors(c, err));
+    TRY(convert_choose_types(c, err));
+    p->steps = ARENA_NEW(&p->arena, struct step, c->nsteps + 1);
+    if (!p->steps)
+        return fail_memory(err, c->nsteps * sizeof *p->steps);
+    memcpy(p->steps, c->steps, c->nsteps * sizeof *p->steps);
+    p->nsteps = c->nsteps;
+    return QUERN_OK;
+}
+
+/* ---- output
+ * -------------------------------------------------------------------------------------- */
+
+/* Where llama-quantize's rules do not apply, --override-kv still does. */
+static enum quern_status override_keys(struct conversion *c, struct quern_error *err)
+{
+    const struct quern_quantize *q = c->request->quantize;
+    if (q && q->imatrix)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--imatrix has no meaning for type %s" WANT
+                    "expected a type that quern quantize makes",
+                    quoted(str_from(c->request->type)).text);
+    return q ? gguf_override_keys(c->plan, q, &c->keys, err) : QUERN_OK;
+}
+
+/* A model without data, as the converter would have written it: what llama-quantize's rules ask. */
+static enum quern_status fill_donor(const struct conversion *c, struct model *donor,
+                                    struct quern_error *err)
+{
+    bool fresh;
+    uint32_t existing;
+    donor->format = MODEL_GGUF;
+    for (uint32_t i = 0; i < c->keys.count; i++) {
+        struct meta *m = model_new_meta(donor);
+        if (!m)
+            return fail_memory(err, sizeof *m);
+        *m = c->keys.items[i];
+        if (!name_table_add(&donor->meta_index, m->key, i, model_meta_key, donor, &fresh,
+                            &existing))
+            return fail_memory(err, sizeof *m);
+    }
+    for (uint32_t i = 0; i < c->plan->nsteps; i++) {
+        struct tensor *t = model_new_tensor(donor);
+        if (!t)
+            return fail_memory(err, sizeof *t);
+        *t = *c->plan->steps[i].sources[0].tensor;
+        t->name = c->plan->steps[i].name;
+        if (!name_table_add(&donor->index, t->name, i, model_tensor_name, donor, &fresh, &existing))
+            return fail_memory(err, sizeof *t);
+    }
+    return QUERN_OK;
+}
+
+static enum quern_status quantize_steps(struct conversion *c, struct quern_error *err)
+{
+    struct model *donor;
+    struct quern_quantize q = {0};
+    if (c->request->quantize)
+        q = *c->request->quantize;
+    q.type = c->request->type;
+    for (uint32_t i = 0; i < c->plan->nsteps; i++)
+        c->plan->steps[i].round_dtype = c->plan->steps[i].dtype;
+    TRY(model_new(c->model->path, 0, &donor, err));
+    enum quern_status s = fill_donor(c, donor, err);
+    if (s == QUERN_OK)
+        s = plan_retype_gguf(c->plan, donor, &q, &c->keys, err);
+    model_close(donor);
+    return s;
+}
+
+/* A file is closed when the next tensor would be one too many, or its bytes too much. */
+static uint32_t assign_shards(const struct conversion *c, uint32_t *shard_of)
+{
+    const struct convert_request *r = c->request;
+    uint64_t count = 0, nbytes = 0;
+    uint32_t shard = r->no_tensor_first_split;
+    for (uint32_t i = 0; i < c->plan->nsteps; i++) {
+        const uint64_t n = c->plan->steps[i].nbytes;
+        if (count > 0 && ((r->split_max_tensors && count >= r->split_max_tensors) ||
+                          (r->split_max_bytes && nbytes + n > r->split_max_bytes))) {
+            shard++;
+            count = nbytes = 0;
+        }
+        shard_of[i] = shard;
+        count++;
+        nbytes += n;
+    }
+    return shard + 1;
+}
+
+static enum quern_status lay_out(struct conversion *c, struct quern_error *err)
+{
+    const struct convert_request *r = c->request;
+    struct plan *p = c->plan;
+    uint64_t alignment;
+    TRY(gguf_alignment_of(&c->keys, &alignment, err));
+    if (!r->split_max_tensors && !r->split_max_bytes)
+        return layout_gguf(p, r->output, &c->keys, alignment, err);
+    uint32_t *shard_of = ARENA_NEW(&p->arena, uint32_t, p->nsteps + 1);
+    if (!shard_of)
+        return fail_memory(err, p->nsteps * sizeof *shard_of);
+    TRY(plan_size_steps(p, err));
+    const uint32_t nshards = assign_shards(c, shard_of);
+    const struct str out = str_from(r->output);
+    if (nshards > MAX_SHARDS)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "that would be %" PRIu32 " files" WANT "expected at most %u", nshards,
+                    MAX_SHARDS);
+    const size_t n = str_ends(out, ".gguf") ? out.n - 5 : out.n;
+    const char *prefix = arena_printf(&p->arena, "%.*s", (int)n, r->output);
+    const char *name = arena_printf(&p->arena, "%s.gguf", prefix);
+    if (!prefix || !name)
+        return fail_memory(err, out.n);
+    if (nshards == 1)
+        return layout_gguf(p, name, &c->keys, alignment, err);
+    return layout_gguf_split(p, prefix, &c->keys, alignment, shard_of, nshards, err);
+}
+
+static enum quern_status check_input(const struct model *m, struct quern_error *err)
+{
+    if (m->format == MODEL_SAFETENSORS && m->dir)
+        return QUERN_OK;
+    if (m->format == MODEL_GGUF)
+        return fail(err, QUERN_EUNSUPPORTED, "format",
+                    "it is GGUF already" WANT "expected a Hugging Face directory");
+    return fail(
+        err, QUERN_EUNSUPPORTED, "format",
+        "it is a file without config.json and tokenizer" WANT
+        "expected a Hugging Face directory (quern quantize --keep-names --arch NAME makes a "
+        "plain container of it)");
+}
+
+static enum quern_status build(struct conversion *c, struct quern_error *err)
+{
+    bool quantizes;
+    c->plan->force = c->request->force;
+    if (!*c->request->output)
+        return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
+    TRY(check_input(c->model, err));
+    TRY(choose_weights(c, &quantizes, err));
+    TRY(hf_config_open(c->model->dir, &c->config, err));
+    TRY(find_architecture(c, err));
+    TRY(refuse_packed(c, err));
+    read_numbers(c);
+    TRY(plan_add_model(c->plan, c->model, err));
+    if (!meta_list_put_string(&c->keys, "general.architecture", str_from(c->arch->name)))
+        return fail_memory(err, sizeof(struct meta));
+    TRY(read_vocab(c, err));
+    TRY(all_steps(c, err));
+    TRY(all_keys(c, err));
+    c->plan->keep_ones = !quantizes;
+    TRY(quantizes ? quantize_steps(c, err) : override_keys(c, err));
+    return lay_out(c, err);
+}
+
+enum quern_status convert_plan(struct model *m, const struct convert_request *r, struct plan **out,
+                               struct quern_error *err)
+{
+    struct conversion c = {.request = r, .model = m, .plan = plan_new("convert", err)};
+    if (!c.plan)
+        return QUERN_EMEMORY;
+    c.keys.arena = &c.plan->arena;
+    c.vocab_keys.arena = &c.plan->arena;
+    const enum quern_status s = build(&c, err);
+    if (err && s != QUERN_OK && (s != QUERN_EUSAGE || err->tensor[0]))
+        in_file(err, m->path, s);
+    if (s == QUERN_OK && c.plan->refusal)
+        in_file(c.plan->refusal, m->path, c.plan->refusal->status);
+    free(c.steps);
+    hf_config_close(&c.config);
+    if (s == QUERN_OK)
+        *out = c.plan;
+    else
+        plan_free(c.plan);
+    return s;
+}

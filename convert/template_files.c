@@ -1,0 +1,197 @@
+/* template_files.c - collect chat templates and write them. */
+#include "convert/template_files.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "convert/meta_array.h"
+#include "core/io.h"
+
+#define MAX_TEMPLATE_BYTES (UINT64_C(1) << 24)
+
+/* Python opens text files with universal line ends: \r\n and \r become \n. */
+static void plain_line_ends(struct str *text)
+{
+    char *to = (char *)text->p;
+    const char *from = text->p, *end = text->p + text->n;
+    while (from < end) {
+        if (*from == '\r') {
+            *to++ = '\n';
+            from += from + 1 < end && from[1] == '\n' ? 2 : 1;
+        } else {
+            *to++ = *from++;
+        }
+    }
+    text->n = (size_t)(to - text->p);
+}
+
+static enum quern_status read_template(struct arena *arena, const char *path, struct str *out,
+                                       struct quern_error *err)
+{
+    size_t bad;
+    TRY(read_small_file(path, MAX_TEMPLATE_BYTES, arena, out, err));
+    if (!utf8_valid(*out, &bad))
+        return in_file(err, path,
+                       at_offset(err, bad, fail(err, QUERN_EFORMAT, "utf8", "it is no UTF-8")));
+    plain_line_ends(out);
+    return QUERN_OK;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The names of *.jinja in a directory, sorted. No directory: none. */
+static enum quern_status list_jinja(struct arena *arena, const char *dir, const char **names,
+                                    size_t *count, struct quern_error *err)
+{
+    const struct dirent *entry;
+    enum quern_status s = QUERN_OK;
+    DIR *d = opendir(dir);
+    *count = 0;
+    while (d && s == QUERN_OK && (entry = readdir(d))) {
+        if (!str_ends(str_from(entry->d_name), ".jinja"))
+            continue;
+        if (*count == MAX_CHAT_TEMPLATES - 1)
+            s = in_file(err, dir,
+                        fail(err, QUERN_EUNSUPPORTED, "template", "it has more than %d templates",
+                             MAX_CHAT_TEMPLATES - 1));
+        else if (!(names[(*count)++] = arena_printf(arena, "%s", entry->d_name)))
+            s = fail_memory(err, sizeof entry->d_name);
+    }
+    if (d)
+        closedir(d);
+    qsort(names, *count, sizeof *names, by_name);
+    return s;
+}
+
+static enum quern_status more_templates(struct special_ids *s, const char *dir, struct str first,
+                                        struct quern_error *err)
+{
+    const char *names[MAX_CHAT_TEMPLATES];
+    size_t count;
+    const char *folder = path_join(&s->arena, dir, "additional_chat_templates");
+    if (!folder)
+        return fail_memory(err, strlen(dir));
+    TRY(list_jinja(&s->arena, folder, names, &count, err));
+    s->template = first;
+    if (count == 0)
+        return QUERN_OK;
+    s->templates = ARENA_NEW(&s->arena, struct chat_template, count + 1);
+    if (!s->templates)
+        return fail_memory(err, (count + 1) * sizeof *s->templates);
+    s->templates[s->ntemplates++] = (struct chat_template){STR("default"), first};
+    for (size_t i = 0; i < count; i++) {
+        struct chat_template *const t = &s->templates[s->ntemplates++];
+        const char *path = path_join(&s->arena, folder, names[i]);
+        if (!path)
+            return fail_memory(err, strlen(folder));
+        TRY(read_template(&s->arena, path, &t->text, err));
+        t->name = (struct str){names[i], strlen(names[i]) - strlen(".jinja")};
+    }
+    return QUERN_OK;
+}
+
+/* {"chat_template": "..."} */
+static enum quern_status template_json(struct special_ids *s, const char *path,
+                                       struct quern_error *err)
+{
+    struct str text, template;
+    struct json *root;
+    TRY(read_small_file(path, JSON_MAX_BYTES, &s->arena, &text, err));
+    TRY(in_file(err, path, json_parse(text, &root, err)));
+    enum quern_status status = QUERN_OK;
+    if (json_text(json_get(root, "chat_template"), &template)) {
+        s->template = arena_str(&s->arena, template);
+        s->has_template = s->template.p != NULL;
+        if (!s->has_template)
+            status = fail_memory(err, template.n);
+    }
+    json_free(root);
+    return status;
+}
+
+enum quern_status templates_find(struct special_ids *s, const char *dir,
+                                 const struct tokenizer_config *tc, struct quern_error *err)
+{
+    const char *path;
+    struct str text;
+    bool found;
+    if (tc->has_template) {
+        s->has_template = tc->template.p || tc->ntemplates;
+        s->template = tc->template;
+        s->templates = tc->templates;
+        s->ntemplates = tc->ntemplates;
+        return QUERN_OK;
+    }
+    TRY(find_file(&s->arena, dir, "chat_template.jinja", &found, &path, err));
+    if (found) {
+        s->has_template = true;
+        TRY(read_template(&s->arena, path, &text, err));
+        return more_templates(s, dir, text, err);
+    }
+    TRY(find_file(&s->arena, dir, "chat_template.json", &found, &path, err));
+    return found ? template_json(s, path, err) : QUERN_OK;
+}
+
+/* ---- keys ----------------------------------------------------------------------------------- */
+
+#define MAX_NAME 64
+
+/* Letters and digits; anything else becomes '_', as in the converter of llama.cpp. */
+static bool plain_name(struct str name, char out[MAX_NAME])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < name.n && n + 1 < MAX_NAME; i++) {
+        const unsigned char c = (unsigned char)name.p[i];
+        if ((c & 0xC0) == 0x80)
+            continue; /* the rest of a character that is '_' already */
+        const bool plain =
+            (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+        out[n++] = plain ? (char)c : '_';
+    }
+    out[n] = '\0';
+    return n > 0;
+}
+
+static bool put_one(const struct chat_template *t, const char *name, struct meta_list *metas)
+{
+    char key[sizeof "tokenizer.chat_template." + MAX_NAME];
+    snprintf(key, sizeof key, "tokenizer.chat_template.%s", name);
+    return meta_list_put_string(metas, key, t->text);
+}
+
+bool templates_put(const struct special_ids *s, struct meta_list *metas)
+{
+    static const char key[] = "tokenizer.chat_template";
+    if (!s->has_template)
+        return true;
+    if (s->ntemplates == 0)
+        return meta_list_put_string(metas, key, s->template);
+    char(*names)[MAX_NAME] = calloc(s->ntemplates, sizeof *names);
+    struct str *listed = calloc(s->ntemplates, sizeof *listed), usual = {0};
+    bool ok = names && listed;
+    uint64_t n = 0;
+    for (uint32_t i = 0; ok && i < s->ntemplates; i++) {
+        const struct chat_template *t = &s->templates[i];
+        if (!plain_name(t->name, names[i]) || !t->text.p)
+            continue;
+        if (strcmp(names[i], "default") == 0) {
+            usual = t->text;
+            continue;
+        }
+        ok = put_one(t, names[i], metas);
+        uint64_t same = 0;
+        while (same < n && !str_is(listed[same], names[i]))
+            same++;
+        listed[same] = str_from(names[i]);
+        n += same == n;
+    }
+    ok = ok && meta_list_set_strings(metas, "tokenizer.chat_templates", listed, n) &&
+         meta_list_put_string(metas, key, usual);
+    free(names);
+    free(listed);
+    return ok;
+}

@@ -1,0 +1,521 @@
+/* tensors.c - which tensor becomes what: names are matched with the rules of the architecture. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "conversion.h"
+#include "gather.h"
+#include "pipeline/name_list.h"
+
+/* ---- names ------------------------------------------------------------------------------------
+ */
+
+struct match {
+    const struct tensor_rule *rule;
+    uint64_t layer, member; /* {i}, {e} */
+    bool has_layer;
+    struct str suffix; /* .weight, .bias or nothing */
+};
+
+static bool take_number(struct str *name, uint64_t *out)
+{
+    size_t n = 0;
+    while (n < name->n && name->p[n] >= '0' && name->p[n] <= '9')
+        n++;
+    if (!str_to_u64((struct str){name->p, n}, out) || *out > UINT32_MAX)
+        return false;
+    *name = (struct str){name->p + n, name->n - n};
+    return true;
+}
+
+static bool fits(const char *pattern, struct str name, struct match *m)
+{
+    m->has_layer = false;
+    while (*pattern) {
+        if (*pattern == '{') {
+            uint64_t v;
+            if (!take_number(&name, &v))
+                return false;
+            m->has_layer |= pattern[1] == 'i';
+            *(pattern[1] == 'i' ? &m->layer : &m->member) = v;
+            pattern += 3;
+        } else if (name.n == 0 || *name.p != *pattern) {
+            return false;
+        } else {
+            pattern++;
+            name = (struct str){name.p + 1, name.n - 1};
+        }
+    }
+    m->suffix = name;
+    return name.n == 0 || str_is(name, ".weight") || str_is(name, ".bias");
+}
+
+static bool find_rule(const struct architecture *a, struct str name, struct match *m)
+{
+    const size_t nlists = sizeof a->tensors / sizeof *a->tensors;
+    for (size_t k = 0; k < nlists && a->tensors[k]; k++)
+        for (m->rule = a->tensors[k]; m->rule->from; m->rule++)
+            if (fits(m->rule->from, name, m))
+                return true;
+    return false;
+}
+
+/* ".gamma" at the end of the first n bytes of buf becomes ".weight" ... */
+static size_t rename_end(char *buf, size_t n, const char *old, const char *now)
+{
+    const size_t length = strlen(old);
+    if (n < length || memcmp(buf + n - length, old, length) != 0)
+        return n;
+    memcpy(buf + n - length, now, strlen(now));
+    return n - length + strlen(now);
+}
+
+/* The name as the rules know it: without what only says that it is the text model. The buffer has
+ * room for it and eight bytes more. */
+static struct str plain_name(const struct architecture *a, struct str name, char *buf)
+{
+    static const char part[] = "language_model.";
+    size_t n = 0;
+    for (size_t i = 0; i < name.n;) {
+        if (name.n - i >= sizeof part - 1 && memcmp(name.p + i, part, sizeof part - 1) == 0)
+            i += sizeof part - 1;
+        else
+            buf[n++] = name.p[i++];
+    }
+    n = rename_end(buf, n, "e_score_correction_bias", "e_score_correction.bias");
+    if (a->old_norm_names) {
+        n = rename_end(buf, n, ".gamma", ".weight");
+        n = rename_end(buf, n, ".beta", ".bias");
+    }
+    return (struct str){buf, n};
+}
+
+static struct str stripped(const struct architecture *a, struct str name)
+{
+    for (const char *p = a->strip; p && *p;) {
+        const size_t n = strcspn(p, " ");
+        if (name.n > n && memcmp(name.p, p, n) == 0)
+            return (struct str){name.p + n, name.n - n};
+        p += n + (p[n] == ' ');
+    }
+    return name;
+}
+
+#define LONGEST_NAME 1024u
+
+/* Checkpoints of the bare model, without the head, leave out the model. before every name. */
+static bool match_name(const struct architecture *a, struct str name, struct match *m)
+{
+    char with_model[LONGEST_NAME + 16];
+    name = stripped(a, name);
+    if (find_rule(a, name, m))
+        return true;
+    const int n = snprintf(with_model, sizeof with_model, "model.%.*s", STR_ARG(name));
+    if (n < 0 || (size_t)n >= sizeof with_model)
+        return false;
+    if (!find_rule(a, (struct str){with_model, (size_t)n}, m))
+        return false;
+    m->suffix.p = name.p + name.n - m->suffix.n;
+    return true;
+}
+
+static bool begins_or_has(struct str name, const char *const *begin, const char *const *anywhere)
+{
+    for (; *begin; begin++)
+        if (str_starts(name, *begin))
+            return true;
+    for (; *anywhere; anywhere++)
+        if (str_has(name, *anywhere))
+            return true;
+    return false;
+}
+
+/* Towers for pictures and sound, and what connects them with the text model. */
+static bool is_of_another_sense(struct str name)
+{
+    static const char *const begin[] = {"vit.",    "vpm.",       "siglip2.", "conformer.",
+                                        "merger.", "resampler.", "sound_",   "speech_embeddings.",
+                                        "mlp.",    NULL};
+    static const char *const anywhere[] = {"visual.",          "vision.",
+                                           "audio.",           "talker.",
+                                           "vision_",          "audio_",
+                                           "token2wav.",       "code2wav.",
+                                           "projector.",       "pre_mm_projector_norm",
+                                           "image_newline",    "view_seperator",
+                                           "patch_embed",      "patch_embedding",
+                                           "patch_merger.",    "patch_merge_mlp.",
+                                           "model.connector.", NULL};
+    return begins_or_has(name, begin, anywhere);
+}
+
+static bool is_buffer(struct str name)
+{
+    return str_ends(name, ".attention.masked_bias") || str_ends(name, ".attention.bias") ||
+           str_ends(name, ".attn.masked_bias") || str_ends(name, ".attn.bias") ||
+           str_ends(name, ".rotary_emb.inv_freq");
+}
+
+/* ---- steps ------------------------------------------------------------------------------------
+ */
+
+enum quern_status convert_add_step(struct conversion *c, struct str name,
+                                   const struct source *source, const struct op *op,
+                                   struct quern_error *err)
+{
+    if (c->nsteps == c->step_capacity) {
+        const uint32_t capacity = c->step_capacity ? c->step_capacity * 2 : 256;
+        struct step *bigger = realloc(c->steps, capacity * sizeof *bigger);
+        if (!bigger)
+            return fail_memory(err, capacity * sizeof *bigger);
+        c->steps = bigger;
+        c->step_capacity = capacity;
+    }
+    c->steps[c->nsteps++] = (struct step){.name = name,
+                                          .matrix_name = name,
+                                          .dims = source->tensor->dims,
+                                          .ndims = source->tensor->ndims,
+                                          .dtype = source->tensor->dtype,
+                                          .round_dtype = DTYPE_COUNT,
+                                          .nsources = 1,
+                                          .sources = source,
+                                          .op = op};
+    return QUERN_OK;
+}
+
+enum quern_status convert_add_values(struct conversion *c, const char *name, const float *values,
+                                     uint64_t n, struct quern_error *err)
+{
+    struct source *s = ARENA_NEW(&c->plan->arena, struct source, 1);
+    if (!s)
+        return fail_memory(err, sizeof *s);
+    TRY(fixed_source(&c->plan->arena, str_from(name), values, n, s, err));
+    return convert_add_step(c, str_from(name), s, &op_copy, err);
+}
+
+/* The new name with the layer in it. */
+static char *with_layer(struct arena *arena, const char *to, uint64_t layer)
+{
+    char digits[24], *out;
+    const int ndigits = snprintf(digits, sizeof digits, "%" PRIu64, layer);
+    const size_t n = strlen(to);
+    size_t used = 0;
+    out = arena_alloc(arena, n * 8 + 1); /* "{i}" is three bytes, a layer at most ten */
+    for (size_t i = 0; out && i < n;) {
+        if (strncmp(to + i, "{i}", 3) == 0) {
+            memcpy(out + used, digits, (size_t)ndigits);
+            used += (size_t)ndigits;
+            i += 3;
+        } else {
+            out[used++] = to[i++];
+        }
+    }
+    if (out)
+        out[used] = '\0';
+    return out;
+}
+
+/* ---- stacks -----------------------------------------------------------------------------------
+ */
+
+#define MOST_KINDS 4u
+
+/* What is stacked in one layer: experts of up to three kinds, or the heads of one norm. */
+struct stack {
+    const struct tensor_rule *kinds[MOST_KINDS];
+    const struct tensor **members; /* nkinds x size */
+    uint64_t layer, size, count;
+    unsigned nkinds;
+    bool done;
+};
+
+struct stacks {
+    struct stack *items;
+    uint32_t count, capacity;
+};
+
+static bool same_stack(const struct stack *s, const struct match *m)
+{
+    if (s->layer != m->layer)
+        return false;
+    return m->rule->transform == STACK_EXPERTS || m->rule->transform == STACK_NAMED
+               ? s->kinds[0]->transform == m->rule->transform
+               : s->kinds[0] == m->rule;
+}
+
+static uint64_t size_of_stack(const struct conversion *c, enum transform how)
+{
+    return how == STACK_EXPERTS   ? c->nexperts
+           : how == STACK_NAMED   ? c->arch->named_members
+           : how == STACK_Q_HEADS ? c->nheads
+                                  : c->nkv_heads;
+}
+
+static enum quern_status new_stack(struct conversion *c, struct stacks *all, const struct match *m,
+                                   struct stack **out, struct quern_error *err)
+{
+    const bool experts = m->rule->transform == STACK_EXPERTS;
+    const unsigned nkinds = !experts ? 1 : c->arch->expert_kinds ? c->arch->expert_kinds : 3;
+    const uint64_t size = size_of_stack(c, m->rule->transform);
+    if (size == 0 || size > c->model->ntensors)
+        return fail(err, QUERN_EFORMAT, "hparam",
+                    "config.json gives %" PRIu64 " %s" WANT "expected as many as there are tensors",
+                    size, experts ? "experts" : "heads");
+    if (all->count == all->capacity) {
+        const uint32_t capacity = all->capacity ? all->capacity * 2 : 64;
+        struct stack *bigger = realloc(all->items, capacity * sizeof *bigger);
+        if (!bigger)
+            return fail_memory(err, capacity * sizeof *bigger);
+        all->items = bigger;
+        all->capacity = capacity;
+    }
+    *out = &all->items[all->count];
+    **out = (struct stack){.layer = m->layer, .size = size, .nkinds = nkinds};
+    (*out)->members = calloc(nkinds * size, sizeof *(*out)->members);
+    if (!(*out)->members)
+        return fail_memory(err, nkinds * size * sizeof *(*out)->members);
+    (*out)->kinds[0] = m->rule;
+    all->count++;
+    return QUERN_OK;
+}
+
+static enum quern_status finish_stack(struct conversion *c, struct stack *s,
+                                      struct quern_error *err)
+{
+    for (unsigned k = 0; k < s->nkinds; k++) {
+        const char *to = with_layer(&c->plan->arena, s->kinds[k]->to, s->layer);
+        if (!to)
+            return fail_memory(err, strlen(s->kinds[k]->to));
+        TRY(convert_stack(c, str_from(to), s->members + k * s->size, s->size, err));
+    }
+    s->done = true;
+    return QUERN_OK;
+}
+
+static enum quern_status stack_member(struct conversion *c, struct stacks *all,
+                                      const struct match *m, const struct tensor *t,
+                                      struct quern_error *err)
+{
+    struct stack *s = NULL;
+    for (uint32_t i = all->count; i > 0 && !s; i--)
+        if (same_stack(&all->items[i - 1], m))
+            s = &all->items[i - 1];
+    if (!s)
+        TRY(new_stack(c, all, m, &s, err));
+    const bool by_name = m->rule->transform == STACK_NAMED;
+    const unsigned kind = by_name ? 0 : m->rule->rank;
+    const uint64_t member = by_name ? m->rule->rank : m->member;
+    if (kind >= s->nkinds || member >= s->size || s->members[kind * s->size + member])
+        return fail(err, QUERN_EFORMAT, "hparam",
+                    "it is number %" PRIu64 " of its layer" WANT "config.json says there are "
+                    "%" PRIu64,
+                    member, s->size);
+    s->kinds[kind] = m->rule;
+    s->members[kind * s->size + member] = t;
+    return ++s->count == s->nkinds * s->size ? finish_stack(c, s, err) : QUERN_OK;
+}
+
+static enum quern_status check_stacks(const struct stacks *all, struct quern_error *err)
+{
+    for (uint32_t i = 0; i < all->count; i++) {
+        const struct stack *s = &all->items[i];
+        if (!s->done)
+            return fail(err, QUERN_EFORMAT, "hparam",
+                        "layer %" PRIu64 " has %" PRIu64 " tensors of %s" WANT "expected %" PRIu64
+                        ", as config.json says",
+                        s->layer, s->count,
+                        s->kinds[0] && s->kinds[0]->transform != STACK_EXPERTS ? "heads"
+                                                                               : "experts",
+                        s->nkinds * s->size);
+    }
+    return QUERN_OK;
+}
+
+/* ---- tensors whose bytes decide -----------------------------------------------------------------
+ */
+
+#define LOOK_BYTES 65536u
+
+static enum quern_status tensor_is_zero(struct model *m, const struct tensor *t, bool *zero,
+                                        struct quern_error *err)
+{
+    uint8_t buf[4096];
+    *zero = true;
+    for (uint64_t at = 0; at < t->nbytes && *zero;) {
+        const size_t n = t->nbytes - at < sizeof buf ? (size_t)(t->nbytes - at) : sizeof buf;
+        TRY(model_pread(m, t->file, buf, n, t->offset + at, err));
+        for (size_t i = 0; i < n; i++)
+            *zero &= buf[i] == 0;
+        at += n;
+    }
+    return QUERN_OK;
+}
+
+static enum quern_status same_bytes(struct model *m, const struct tensor *a, const struct tensor *b,
+                                    uint8_t *buf, bool *same, struct quern_error *err)
+{
+    for (uint64_t at = 0; at < a->nbytes && *same;) {
+        const size_t n = a->nbytes - at < LOOK_BYTES ? (size_t)(a->nbytes - at) : LOOK_BYTES;
+        TRY(model_pread(m, a->file, buf, n, a->offset + at, err));
+        TRY(model_pread(m, b->file, buf + LOOK_BYTES, n, b->offset + at, err));
+        *same = memcmp(buf, buf + LOOK_BYTES, n) == 0;
+        at += n;
+    }
+    return QUERN_OK;
+}
+
+/* Checkpoints with one matrix for both ends may hold it twice. */
+static enum quern_status is_embedding_again(struct conversion *c, const struct tensor *head,
+                                            bool *same, struct quern_error *err)
+{
+    const struct tensor *t = NULL;
+    *same = false;
+    for (uint32_t i = 0; i < c->nsteps && !t; i++)
+        if (str_is(c->steps[i].name, "token_embd.weight"))
+            t = c->steps[i].sources[0].tensor;
+    if (!t || t->dtype != head->dtype || t->nbytes != head->nbytes || t->ndims != head->ndims)
+        return QUERN_OK;
+    uint8_t *buf = malloc(2 * LOOK_BYTES);
+    if (!buf)
+        return fail_memory(err, 2 * LOOK_BYTES);
+    *same = true;
+    const enum quern_status s = same_bytes(c->model, t, head, buf, same, err);
+    free(buf);
+    return s;
+}
+
+/* ---- all tensors ------------------------------------------------------------------------------
+ */
+
+struct unknown {
+    struct name_list unmapped, other_senses;
+};
+
+static bool is_stacked(enum transform how)
+{
+    return how == STACK_EXPERTS || how == STACK_NAMED || how == STACK_Q_HEADS ||
+           how == STACK_K_HEADS;
+}
+
+/* Why a tensor that has a place is not written all the same; *why stays NULL when it is. */
+static enum quern_status look_inside(struct conversion *c, const struct match *m,
+                                     const struct tensor *t, const char **why,
+                                     struct quern_error *err)
+{
+    bool same;
+    if (m->rule->transform == UNLESS_EMBEDDING) {
+        TRY(is_embedding_again(c, t, &same, err));
+        *why = same ? "it is the token embedding again" : NULL;
+    } else if (m->rule->transform == UNLESS_ZERO) {
+        TRY(tensor_is_zero(c->model, t, &same, err));
+        *why = "it is all zero";
+        if (!same)
+            return in_tensor(err, t->name,
+                             fail(err, QUERN_EUNSUPPORTED, "bias",
+                                  "it is not all zero" WANT "llama.cpp has no such bias in %s",
+                                  c->arch->name));
+    } else if (m->rule->transform == ONCE) {
+        for (uint32_t i = 0; i < c->nsteps && !*why; i++)
+            if (str_starts(c->steps[i].name, m->rule->to))
+                *why = "the same tensor under another name is used";
+    }
+    return QUERN_OK;
+}
+
+static enum quern_status use_tensor(struct conversion *c, struct stacks *all, const struct match *m,
+                                    const struct tensor *t, struct quern_error *err)
+{
+    const char *why = NULL;
+    if (m->has_layer && c->arch->drop_layers_beyond && m->layer >= c->nlayers)
+        return plan_drop(c->plan, t->name, "its layer is beyond num_hidden_layers", err);
+    if (m->rule->transform == TAKEN)
+        return QUERN_OK;
+    if (m->rule->transform == LEFT_OUT)
+        return plan_drop(c->plan, t->name, "GGUF has no place for it", err);
+    TRY(look_inside(c, m, t, &why, err));
+    if (why)
+        return plan_drop(c->plan, t->name, why, err);
+    if (is_stacked(m->rule->transform))
+        return in_tensor(err, t->name, stack_member(c, all, m, t, err));
+    const char *to = with_layer(&c->plan->arena, m->rule->to, m->layer);
+    if (!to)
+        return fail_memory(err, strlen(m->rule->to));
+    return convert_transform(c, m->rule, t, to, m->suffix, err);
+}
+
+static enum quern_status one_tensor(struct conversion *c, struct stacks *all,
+                                    const struct tensor *t, struct unknown *u,
+                                    struct quern_error *err)
+{
+    char buf[LONGEST_NAME + 8];
+    struct match m = {0};
+    if (t->name.n > LONGEST_NAME) {
+        name_list_add(&u->unmapped, t->name);
+        return QUERN_OK;
+    }
+    const struct str name = plain_name(c->arch, t->name, buf);
+    if (match_name(c->arch, name, &m))
+        return use_tensor(c, all, &m, t, err);
+    if (is_buffer(name))
+        return plan_drop(c->plan, t->name, "computed anew by llama.cpp", err);
+    if (!is_of_another_sense(name)) {
+        name_list_add(&u->unmapped, t->name);
+    } else if (c->request->text_only) {
+        return plan_drop(c->plan, t->name, "not part of the text model (--text-only)", err);
+    } else {
+        name_list_add(&u->other_senses, t->name);
+    }
+    return QUERN_OK;
+}
+
+static enum quern_status check_unknown(const struct conversion *c, const struct unknown *u,
+                                       struct quern_error *err)
+{
+    if (u->unmapped.count)
+        return fail(err, QUERN_EUNSUPPORTED, "unmapped",
+                    "%" PRIu32 " tensor%s not known in %.*s: %s" WANT
+                    "expected the tensors of that architecture",
+                    u->unmapped.count, u->unmapped.count == 1 ? " is" : "s are",
+                    STR_ARG(c->hf_class), u->unmapped.text);
+    if (u->other_senses.count)
+        return fail(err, QUERN_EUNSUPPORTED, "mmproj",
+                    "%" PRIu32 " tensor%s to pictures or sound: %s" WANT
+                    "--text-only converts the text model and leaves them out",
+                    u->other_senses.count, u->other_senses.count == 1 ? " belongs" : "s belong",
+                    u->other_senses.text);
+    return QUERN_OK;
+}
+
+static int by_file_and_name(const void *a, const void *b)
+{
+    const struct tensor *x = *(const struct tensor *const *)a;
+    const struct tensor *y = *(const struct tensor *const *)b;
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
+    return str_cmp(x->name, y->name);
+}
+
+static enum quern_status all_tensors(struct conversion *c, const struct tensor **order,
+                                     struct stacks *all, struct quern_error *err)
+{
+    struct unknown u = {0};
+    for (uint32_t i = 0; i < c->model->ntensors; i++)
+        order[i] = &c->model->tensors[i];
+    qsort(order, c->model->ntensors, sizeof *order, by_file_and_name);
+    for (uint32_t i = 0; i < c->model->ntensors; i++)
+        TRY(one_tensor(c, all, order[i], &u, err));
+    TRY(check_unknown(c, &u, err));
+    return check_stacks(all, err);
+}
+
+enum quern_status convert_tensors(struct conversion *c, struct quern_error *err)
+{
+    struct stacks all = {0};
+    const struct tensor **order = calloc(c->model->ntensors + 1, sizeof *order);
+    const enum quern_status s = order ? all_tensors(c, order, &all, err)
+                                      : fail_memory(err, c->model->ntensors * sizeof *order);
+    for (uint32_t i = 0; i < all.count; i++)
+        free(all.items[i].members);
+    free(all.items);
+    free(order);
+    return s;
+}
