@@ -11,7 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CUT_SLOTS 65536u /* of a histogram: 16 bits */
+#define CUT_SLOTS   65536u /* of a histogram: 16 bits */
+#define CUT_WINDOW  32u    /* of these in a window */
+#define CUT_GUESSES 8u
+#define CUT_SAMPLE  (CUT_SLOTS + 1) /* counts of a sample */
 
 /* All zero before the first pass. */
 struct cut {
@@ -21,6 +24,33 @@ struct cut {
     uint64_t split;  /* chunks below have all equals above, chunks after none, this one ... */
     uint64_t quota;  /* ... its first few */
 };
+
+/* Where a sample of narrow scores has the cut: leading bits from first on, and the likeliest
+ * scores, all with zeros in the lower 16 bits. Differences of 16-bit floats mostly end in zeros, so
+ * that for these the cut nearly always is one of them. */
+struct cut_window {
+    bool plain; /* nearly all scores end in such zeros: only the guesses are looked for */
+    uint32_t first;
+    unsigned nguesses;
+    uint32_t guess[CUT_GUESSES];
+};
+
+enum cut_found { CUT_NOTHING, CUT_LEADING, CUT_ALL }; /* bits of its score */
+
+/* Adds to the counts of leading bits, then of the scores that end in zeros. */
+void cut_count_sample(const uint32_t *scores, size_t n, uint64_t counts[CUT_SAMPLE]);
+/* From a sample of nelems scores. */
+void cut_guess_window(const struct cut *c, uint64_t nelems, const uint64_t counts[CUT_SAMPLE],
+                      struct cut_window *w);
+/* Adds to the counts of each slot, then of what is above the window (when plain: of what is above
+ * each guess), and of each guess. */
+void cut_count_window(const struct cut_window *w, const uint32_t *scores, size_t n,
+                      uint64_t counts[CUT_WINDOW + 1], double guesses[CUT_GUESSES]);
+/* When the cut is in the window: what its first pass would tell, and its place when it is one of
+ * the guesses. guesses: of every chunk, `stride` doubles apart. */
+enum cut_found cut_take_window(struct cut *c, const struct cut_window *w,
+                               const uint64_t counts[CUT_WINDOW + 1], const double *guesses,
+                               uint64_t nchunks, size_t stride);
 
 /* Passes that count; one more, for the equals, follows. */
 unsigned cut_passes(bool wide);

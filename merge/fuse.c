@@ -207,6 +207,16 @@ static enum quern_status tree_combine(const struct step *s, unsigned pass, void 
                                records, nrecords, err);
 }
 
+/* The passes of one node follow on those of the one before. */
+static unsigned tree_next_pass(const struct step *s, unsigned pass, const void *state)
+{
+    const struct node *n = node_of_pass(tree_of(s), pass);
+    if (!n->step.op->next_pass)
+        return pass + 1;
+    return n->first_pass +
+           n->step.op->next_pass(&n->step, pass - n->first_pass, (const uint8_t *)state + n->state);
+}
+
 static void tree_apply(const struct piece *p, const void *const x[], void *y)
 {
     const struct tree *t = tree_of(p->step);
@@ -370,6 +380,7 @@ static enum quern_status fuse_numbers(struct fuser *f, struct step *s)
                         .need = tree_need,
                         .measure = tree_measure,
                         .combine = tree_combine,
+                        .next_pass = tree_next_pass,
                         .apply = tree_apply};
     for (unsigned i = 0; i < t->nnodes; i++)
         t->wide |= nodes[i].step.wide;

@@ -31,8 +31,9 @@ const struct sparsifier keep_ranked = {.random = true, .ranked = true};
 /* The step's state, for each trimmed model: elements above low but not above high are kept. */
 struct choice_cuts {
     struct cut low, high;
-    bool placed;  /* the cuts, among equals */
-    double scale; /* of what is kept */
+    struct cut_window window[2];
+    enum cut_found found[2]; /* of each cut; all: placed among equals, too */
+    double scale;            /* of what is kept */
 };
 
 /* The equals of each cut that were met in this chunk: low, high. */
@@ -52,10 +53,49 @@ static size_t state_bytes(const struct step *s)
     return t->ntrimmed * sizeof(struct choice_cuts);
 }
 
+/* Passes before those that count bits: for narrow cuts, a sample and a count around what it tells.
+ * They can find all, and then those that count bits are skipped. */
+enum { SAMPLE, WINDOW, GUESSING };
+
+static unsigned guessing_passes(const struct step *s)
+{
+    const struct task_vector *t = s->params;
+    return t->sparsifier->ncuts > 0 && !s->wide ? GUESSING : 0;
+}
+
+/* Those that find cuts. */
 static unsigned counting_passes(const struct step *s)
 {
     const struct task_vector *t = s->params;
-    return t->sparsifier->ncuts > 0 ? cut_passes(s->wide) : 0;
+    return t->sparsifier->ncuts > 0 ? guessing_passes(s) + cut_passes(s->wide) : 0;
+}
+
+static bool is_window(const struct step *s, unsigned pass)
+{
+    return guessing_passes(s) && pass == WINDOW;
+}
+
+static bool is_sample(const struct step *s, unsigned pass)
+{
+    return guessing_passes(s) && pass == SAMPLE;
+}
+
+/* Counts of one cut in a pass. */
+static size_t table_size(const struct step *s, unsigned pass)
+{
+    return is_window(s, pass) ? CUT_WINDOW + 1 : is_sample(s, pass) ? CUT_SAMPLE : CUT_SLOTS;
+}
+
+/* All cuts of a model begin with the same bits: these are counted once. */
+static bool counts_first_bits(const struct step *s, unsigned pass)
+{
+    return pass <= guessing_passes(s) && !is_window(s, pass);
+}
+
+/* Cut k still wants this pass. */
+static bool wants_pass(const struct step *s, unsigned pass, const struct choice_cuts *c, unsigned k)
+{
+    return c->found[k] == CUT_NOTHING || (c->found[k] == CUT_LEADING && pass > guessing_passes(s));
 }
 
 /* ---- scores ---------------------------------------------------------------------------------- */
@@ -145,17 +185,28 @@ static struct measure_need need(const struct step *s, unsigned pass)
 {
     const struct task_vector *t = s->params;
     struct measure_need n = {0};
+    const size_t ncuts = counts_first_bits(s, pass) ? 1 : t->sparsifier->ncuts;
+    n.sample = is_sample(s, pass);
     if (pass < counting_passes(s))
-        n.ncounts = (size_t)t->ntrimmed * (pass == 0 ? 1 : t->sparsifier->ncuts) * CUT_SLOTS;
-    if (pass + 1 >= counting_passes(s))
+        n.ncounts = t->ntrimmed * ncuts * table_size(s, pass);
+    if (is_window(s, pass))
+        n.record_bytes = t->ntrimmed * ncuts * CUT_GUESSES * sizeof(double);
+    else if (pass + 1 >= counting_passes(s))
         n.record_bytes = t->ntrimmed * NCOLUMNS * sizeof(double);
     return n;
 }
 
-/* The histogram of a cut (0: low, 1: high). All cuts of a model begin with the same. */
-static size_t histogram_at(const struct task_vector *t, unsigned pass, unsigned j, unsigned cut)
+/* The counts of a cut (0: low, 1: high). */
+static size_t counts_at(const struct step *s, unsigned pass, unsigned j, unsigned cut)
 {
-    return (pass == 0 ? j : j * t->sparsifier->ncuts + cut) * (size_t)CUT_SLOTS;
+    const struct task_vector *t = s->params;
+    const size_t size = table_size(s, pass);
+    return (counts_first_bits(s, pass) ? j : j * t->sparsifier->ncuts + cut) * size;
+}
+
+static size_t guesses_at(const struct task_vector *t, unsigned j, unsigned cut)
+{
+    return ((size_t)j * t->sparsifier->ncuts + cut) * CUT_GUESSES;
 }
 
 static struct cut *cut_of(struct choice_cuts *c, unsigned cut)
@@ -205,16 +256,26 @@ static void record_sizes(const struct piece *p, unsigned j, struct operands o, c
     record[SIZE_TOP] += sums[1];
 }
 
-/* One cut (0: low, 1: high) of trimmed model j. */
+/* One cut (0: low, 1: high) of trimmed model j, which wants this pass. */
 static void measure_cut(const struct piece *p, unsigned pass, unsigned j, unsigned k,
                         const union scores *score, uint64_t *counts, double *record)
 {
-    const struct task_vector *t = p->step->params;
-    const struct cut *c = cut_of((struct choice_cuts *)p->state + j, k);
-    const bool counts_on = pass < counting_passes(p->step), wide = p->step->wide;
-    if (counts_on && (pass > 0 || k == 0))
-        cut_count(c, wide, pass, score, p->n, counts + histogram_at(t, pass, j, k));
-    if (pass + 1 >= counting_passes(p->step))
+    const struct step *s = p->step;
+    struct choice_cuts *state = (struct choice_cuts *)p->state + j;
+    const struct cut *c = cut_of(state, k);
+    const bool counts_on = pass < counting_passes(s), wide = s->wide;
+    uint64_t *own = counts_on ? counts + counts_at(s, pass, j, k) : NULL;
+    if (is_window(s, pass)) {
+        cut_count_window(&state->window[k], score->narrow, p->n, own,
+                         record + guesses_at(s->params, j, k));
+        return;
+    }
+    const bool counted = counts_first_bits(s, pass) && k > 0 && wants_pass(s, pass, state, 0);
+    if (is_sample(s, pass) && !counted)
+        cut_count_sample(score->narrow, p->n, own);
+    else if (counts_on && !counted)
+        cut_count(c, wide, pass - guessing_passes(s), score, p->n, own);
+    if (pass + 1 >= counting_passes(s))
         record[j * NCOLUMNS + EQUALS_LOW + k] +=
             (double)cut_count_score(wide, score, p->n, counts_on ? cut_guess(c) : c->score);
 }
@@ -229,7 +290,8 @@ static void measure(const struct piece *p, unsigned pass, const void *const x[],
         const struct operands o = operands_of(p->step, x[t->trimmed[j] + 1], x[0], p->n, room);
         scores(p, j, o, 0, p->n, &score);
         for (unsigned k = 0; k < t->sparsifier->ncuts; k++)
-            measure_cut(p, pass, j, k, &score, counts, record);
+            if (wants_pass(p->step, pass, (const struct choice_cuts *)p->state + j, k))
+                measure_cut(p, pass, j, k, &score, counts, record);
         if (pass == counting_passes(p->step) && t->rescale)
             record_sizes(p, j, o, &score, (double *)record + j * NCOLUMNS);
     }
@@ -288,19 +350,31 @@ static double kept_scale(const struct step *s, const struct choice_cuts *c, cons
                                    : (double)round_value(t->exact, (float)all / (float)kept);
 }
 
-/* One more pass is known of cut k of trimmed model j. Says whether it is placed now. */
-static bool advance_cut(const struct step *s, unsigned pass, unsigned j, unsigned k, struct cut *c,
-                        const uint64_t *counts, const double *records, uint64_t nrecords)
+/* One more pass is known of cut k of trimmed model j, which wanted it. */
+static enum cut_found advance_cut(const struct step *s, unsigned pass, unsigned j, unsigned k,
+                                  struct choice_cuts *state, const uint64_t *counts,
+                                  const double *records, uint64_t nrecords)
 {
     const struct task_vector *t = s->params;
+    struct cut *c = cut_of(state, k);
     const uint64_t guess = cut_guess(c);
+    if (is_sample(s, pass)) {
+        cut_guess_window(c, s->nelems, counts + counts_at(s, pass, j, k), &state->window[k]);
+        return CUT_NOTHING;
+    }
+    if (is_window(s, pass))
+        return cut_take_window(c, &state->window[k], counts + counts_at(s, pass, j, k),
+                               records + guesses_at(t, j, k), nrecords,
+                               guesses_at(t, t->ntrimmed, 0));
     if (pass < counting_passes(s))
-        cut_narrow(c, counts + histogram_at(t, pass, j, k));
-    if (pass + 1 < counting_passes(s) || (pass < counting_passes(s) && c->score != guess))
-        return false;
+        cut_narrow(c, counts + counts_at(s, pass, j, k));
+    if (pass + 1 < counting_passes(s))
+        return s->wide ? CUT_NOTHING : CUT_LEADING;
+    if (pass < counting_passes(s) && c->score != guess && c->rank < c->equals)
+        return CUT_LEADING;
     cut_place(c, records + (size_t)j * NCOLUMNS + EQUALS_LOW + k, nrecords,
               (size_t)t->ntrimmed * NCOLUMNS);
-    return true;
+    return CUT_ALL;
 }
 
 static enum quern_status combine(const struct step *s, unsigned pass, void *state,
@@ -312,26 +386,32 @@ static enum quern_status combine(const struct step *s, unsigned pass, void *stat
     for (unsigned j = 0; j < t->ntrimmed; j++) {
         struct choice_cuts *c = (struct choice_cuts *)state + j;
         c->scale = 1;
-        c->placed = true;
         if (pass == 0)
             set_ranks(t, t->trimmed[j], s->nelems, c);
         for (unsigned k = 0; k < t->sparsifier->ncuts; k++)
-            c->placed &= advance_cut(s, pass, j, k, cut_of(c, k), counts, records, nrecords);
+            if (wants_pass(s, pass, c, k))
+                c->found[k] = advance_cut(s, pass, j, k, c, counts, records, nrecords);
         if (pass == counting_passes(s) && t->rescale)
             c->scale = kept_scale(s, c, records, nrecords, j);
     }
     return QUERN_OK;
 }
 
-/* Without sums to make, nothing is left to do when all cuts are placed. */
+/* When all cuts are placed, only sums are left to make. */
 static unsigned next_pass(const struct step *s, unsigned pass, const void *state)
 {
     const struct task_vector *t = s->params;
     const struct choice_cuts *c = state;
-    bool placed = !t->rescale;
+    const unsigned sums = counting_passes(s);
+    enum cut_found least = CUT_ALL;
     for (unsigned j = 0; j < t->ntrimmed; j++)
-        placed &= c[j].placed;
-    return placed ? s->npasses : pass + 1;
+        for (unsigned k = 0; k < t->sparsifier->ncuts; k++)
+            least = c[j].found[k] < least ? c[j].found[k] : least;
+    if (pass >= sums)
+        return pass + 1;
+    if (least == CUT_ALL)
+        return t->rescale ? sums : s->npasses;
+    return is_window(s, pass) && least == CUT_LEADING ? pass + 2 : pass + 1;
 }
 
 /* ---- applying -------------------------------------------------------------------------------- */

@@ -17,6 +17,8 @@
 #define PIECE 8192u
 #define CHUNK 65536u
 
+#define SAMPLE_PIECES 16u /* most that a sample has */
+
 #define MAX_SOURCES 65 /* sixty-four models and a base */
 
 struct source_kind;
@@ -62,6 +64,9 @@ struct step;
 struct measure_need {
     size_t ncounts;      /* uint64_t each, cleared before the pass; per worker and in total */
     size_t record_bytes; /* per chunk, cleared before the pass; kept until the step is done */
+    /* Of the first pass: it sees the first pieces of some chunks only, the same ones in every run.
+     * A guess from them may save passes, but must not show in the result. */
+    bool sample;
 };
 
 /* Where a call to measure or apply stands. first is the flat index in the Hugging Face layout of

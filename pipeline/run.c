@@ -93,13 +93,32 @@ static uint64_t chunks_of(const struct step *s, unsigned pass)
     return (pass_elems(s, pass) + CHUNK - 1) / CHUNK;
 }
 
-/* What one pass reads. */
+static bool is_sample(const struct step *s, unsigned pass)
+{
+    return pass == 0 && step_samples(s);
+}
+
+static uint64_t sample_tiles(const struct step *s)
+{
+    const uint64_t n = chunks_of(s, 0);
+    return n < SAMPLE_PIECES ? n : SAMPLE_PIECES;
+}
+
+/* What one pass over everything reads. */
 static uint64_t source_bytes(const struct step *s)
 {
     uint64_t total = 0;
     for (unsigned k = 0; k < s->nsources; k++)
         total += s->sources[k].tensor->nbytes;
     return total;
+}
+
+/* What a sample leaves out of that, nearly: ends of tensors are not looked at. */
+static uint64_t left_out_bytes(const struct step *s)
+{
+    const uint64_t seen = sample_tiles(s) * PIECE, all = pass_elems(s, 0);
+    return seen < all ? (uint64_t)((double)(all - seen) / (double)all * (double)source_bytes(s))
+                      : 0;
 }
 
 /* Beside the tiles: what one job of this step keeps. */
@@ -261,7 +280,9 @@ static enum quern_status job_pass(struct run *r, struct job *j, struct quern_err
     j->ncounts = j->record_bytes = 0;
     j->next_tile = j->done_tiles = 0;
     j->nchunks = chunks_of(s, j->pass);
-    j->ntiles = (pass_elems(s, j->pass) + j->tile_elems - 1) / j->tile_elems;
+    j->ntiles = is_sample(s, j->pass)
+                    ? sample_tiles(s)
+                    : (pass_elems(s, j->pass) + j->tile_elems - 1) / j->tile_elems;
     if (j->pass == s->npasses) {
         if (s->stats && !(j->errors = calloc(j->nchunks + 1, sizeof *j->errors)))
             return fail_memory(err, j->nchunks * sizeof *j->errors);
@@ -404,20 +425,27 @@ static void end_pass(struct run *r, struct job *j)
 /* ---- workers -----------------------------------------------------------------------------------
  */
 
+/* Place and size of a tile: of a sample, the first piece of a chunk. */
+static void place_tile(const struct job *j, const struct step *s, uint64_t tile, struct tile *t)
+{
+    const bool sample = is_sample(s, j->pass);
+    t->first = sample ? tile * j->nchunks / j->ntiles * CHUNK : tile * j->tile_elems;
+    const uint64_t left = pass_elems(s, j->pass) - t->first, most = sample ? PIECE : j->tile_elems;
+    t->n = left < most ? left : most;
+}
+
 static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch *w)
 {
     const struct step *s = &r->plan->steps[j->step];
-    const uint64_t first = tile * j->tile_elems, left = pass_elems(s, j->pass) - first;
-    const struct tile t = {.step = s,
-                           .pass = j->pass,
-                           .first = first,
-                           .n = left < j->tile_elems ? left : j->tile_elems,
-                           .state = j->state,
-                           .records = j->records,
-                           .record_bytes = j->record_bytes,
-                           .out = r->pub.outs ? &r->pub.outs[s->file] : NULL,
-                           .errors = j->errors,
-                           .imatrix = r->plan->imatrix};
+    struct tile t = {.step = s,
+                     .pass = j->pass,
+                     .state = j->state,
+                     .records = j->records,
+                     .record_bytes = j->record_bytes,
+                     .out = r->pub.outs ? &r->pub.outs[s->file] : NULL,
+                     .errors = j->errors,
+                     .imatrix = r->plan->imatrix};
+    place_tile(j, s, tile, &t);
     const struct place at = {j->step, j->pass, tile};
     struct quern_error err;
     uint64_t moved = 0;
@@ -562,6 +590,7 @@ static uint64_t work_bytes(const struct plan *p)
     for (uint32_t i = 0; i < p->nsteps; i++) {
         const struct step *s = &p->steps[i];
         total += source_bytes(s) * (s->npasses + (p->nfiles && !s->measured ? 1u : 0u));
+        total -= step_samples(s) ? left_out_bytes(s) : 0;
         total += p->nfiles ? s->nbytes : 0;
     }
     return total;

@@ -36,6 +36,11 @@ bool step_is_raw(const struct step *s)
     return true;
 }
 
+bool step_samples(const struct step *s)
+{
+    return s->npasses > 0 && s->op->need && s->op->need(s, 0).sample;
+}
+
 static size_t fetch_bytes(const struct step *s)
 {
     return s->op->fetch_bytes ? s->op->fetch_bytes(s) : 0;
@@ -386,7 +391,7 @@ static enum quern_status run_piece(const struct tile *t, struct piece *p, struct
         TRY(s->op->fetch(p, t->pass, &c->moved, err));
     if (t->pass == s->npasses)
         return apply_piece(t, p, c, c->out + dtype_stored(s->dtype, at), err);
-    if (t->pass == 0 && !s->op->sees_nonfinite)
+    if (t->pass == step_samples(s) && !s->op->sees_nonfinite) /* the first that sees everything */
         TRY(check_sources(p, c, err));
     s->op->measure(p, t->pass, c->x, counts,
                    t->records ? t->records + p->chunk * t->record_bytes : NULL);

@@ -26,6 +26,9 @@ struct tile {
     const struct imatrix *imatrix; /* of the plan, or NULL */
 };
 
+/* The first pass is a sample. */
+bool step_samples(const struct step *s);
+
 /* The sources have the output's type and the op takes bytes as they are. */
 bool step_is_raw(const struct step *s);
 
