@@ -140,7 +140,7 @@ static enum quern_status look_up(const struct relaid *r, unsigned model, const c
                                  struct arena *scratch, struct items *out, struct quern_error *err)
 {
     const struct str config = r->pl->set.views[model].config;
-    struct str list, *items;
+    struct str list = {NULL, 0}, *items;
     bool found = false;
     size_t n;
     if (out->looked)
