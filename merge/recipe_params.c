@@ -38,7 +38,7 @@ static bool read_values(struct reader *d, const struct yaml_node *n, struct str 
     if (!values)
         return false;
     const struct yaml_node *item = list ? n->first : n;
-    for (uint32_t i = 0; i < count; i++, item = item->next)
+    for (uint32_t i = 0; item && i < count; i++, item = item->next)
         if (!read_number(d, item, param, &values[i]))
             return false;
     c->values = values;
@@ -95,7 +95,7 @@ static void read_setting(struct reader *d, const struct yaml_node *n, struct set
     if (!choices)
         return;
     const struct yaml_node *item = list ? n->first : n;
-    for (uint32_t i = 0; i < count; i++, item = item->next) {
+    for (uint32_t i = 0; item && i < count; i++, item = item->next) {
         if (list && item->kind != YAML_IS_MAP) {
             reader_wrong(d, item, QUERN_EUSAGE, "value",
                          "%s: numbers and entries with a filter in one list", n->key.p);

@@ -153,7 +153,7 @@ static enum quern_status read_all(struct stages *s, const struct yaml_node *firs
                                   struct quern_error *err)
 {
     const struct yaml_node *n = first;
-    for (uint32_t i = 0; i < s->count; i++, n = n->next) {
+    for (uint32_t i = 0; n && i < s->count; i++, n = n->next) {
         struct planner *pl = &s->items[i];
         pl->req = req;
         pl->plan = plan;

@@ -109,7 +109,7 @@ static struct operands operands_of(const struct step *s, const void *x, const vo
                                    float room[])
 {
     const struct task_vector *t = s->params;
-    if (t->exact == DTYPE_COUNT)
+    if (s->wide || t->exact == DTYPE_COUNT) /* a wide step is never exact */
         return (struct operands){x, base};
     for (size_t i = 0; i < n; i++) {
         const float a = round_value(t->exact, ((const float *)x)[i]);
@@ -240,7 +240,8 @@ static void record_sizes(const struct piece *p, unsigned j, struct operands o, c
     const bool wide = p->step->wide;
     double sums[2];
     if (t->sparsifier->ncuts == 0) {
-        const struct window w = window_at(p, j, NULL, 0);
+        const size_t nowhere[2] = {0};
+        const struct window w = window_at(p, j, nowhere, 0);
         size_sums(wide, o, score, w, p->n, sums);
         record[SIZE_ALL] += sums[0];
         record[SIZE_KEPT] += sums[1];
@@ -587,7 +588,7 @@ static void apply(const struct piece *p, const void *const x[], void *y)
 {
     const struct step *s = p->step;
     const struct task_vector *t = s->params;
-    size_t split[MAX_SOURCES][2];
+    size_t split[MAX_SOURCES][2] = {{0}};
     for (unsigned j = 0; j < t->ntrimmed; j++)
         find_splits(p, j, x, split[j]);
     const bool one_kernel = t->ntrimmed == 0 || (t->sparsifier->ncuts == 1 && !t->rescale);
