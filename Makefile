@@ -196,7 +196,7 @@ sanitize:
 
 # The kernels as another architecture compiles them, run under emulation: the same bytes.
 CROSS ?= aarch64-linux-gnu
-GOLDEN_SRC := tests/golden_bytes.c $(wildcard quant/*.c) core/dtype.c core/str.c core/philox.c
+GOLDEN_SRC := tests/golden_bytes.c $(wildcard quant/*.c) core/dtype.c core/str.c core/philox.c core/smath.c
 aarch64:
 	@mkdir -p $(B)/$(CROSS)
 	$(Q)for f in $(filter-out %_api.c,$(GOLDEN_SRC)); do \
