@@ -9,25 +9,28 @@
 
 #define MAX_CONFIG (1u << 20)
 
-static const char *const carried[] = {
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "config.json",
-    "generation_config.json",
-    "merges.txt",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "sentencepiece.bpe.model",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tekken.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "video_preprocessor_config.json",
-    "vocab.json",
-    "vocab.txt",
+static const struct carried {
+    const char *name;
+    bool of_tokenizer;
+} carried[] = {
+    {"added_tokens.json",              true },
+    {"chat_template.jinja",            true },
+    {"chat_template.json",             true },
+    {"config.json",                    false},
+    {"generation_config.json",         false},
+    {"merges.txt",                     true },
+    {"preprocessor_config.json",       false},
+    {"processor_config.json",          false},
+    {"sentencepiece.bpe.model",        true },
+    {"special_tokens_map.json",        true },
+    {"spiece.model",                   true },
+    {"tekken.json",                    true },
+    {"tokenizer.json",                 true },
+    {"tokenizer.model",                true },
+    {"tokenizer_config.json",          true },
+    {"video_preprocessor_config.json", false},
+    {"vocab.json",                     true },
+    {"vocab.txt",                      true },
 };
 
 const char *torch_dtype_name(enum dtype d)
@@ -82,38 +85,24 @@ enum quern_status read_config(const char *dir, struct arena *arena, struct str *
     return access(path, F_OK) == 0 ? read_small_file(path, MAX_CONFIG, arena, out, err) : QUERN_OK;
 }
 
+/* NULL when a file of this name stays behind. */
+static const struct carried *find_carried(const char *name)
+{
+    for (size_t i = 0; i < sizeof carried / sizeof *carried; i++)
+        if (strcmp(name, carried[i].name) == 0)
+            return &carried[i];
+    return NULL;
+}
+
 void plan_leave_tokenizer(struct plan *p)
 {
-    static const char *const names[] = {"added_tokens.json",
-                                        "chat_template.jinja",
-                                        "chat_template.json",
-                                        "merges.txt",
-                                        "sentencepiece.bpe.model",
-                                        "special_tokens_map.json",
-                                        "spiece.model",
-                                        "tekken.json",
-                                        "tokenizer.json",
-                                        "tokenizer.model",
-                                        "tokenizer_config.json",
-                                        "vocab.json",
-                                        "vocab.txt"};
     uint32_t kept = 0;
     for (uint32_t i = 0; i < p->nsides; i++) {
-        bool ours = false;
-        for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-            ours |= strcmp(p->sides[i].name, names[k]) == 0;
-        if (!ours)
+        const struct carried *c = find_carried(p->sides[i].name);
+        if (!c || !c->of_tokenizer)
             p->sides[kept++] = p->sides[i];
     }
     p->nsides = kept;
-}
-
-static bool is_carried(const char *name)
-{
-    for (size_t i = 0; i < sizeof carried / sizeof *carried; i++)
-        if (strcmp(name, carried[i]) == 0)
-            return true;
-    return false;
 }
 
 static bool is_weights(const char *name)
@@ -132,7 +121,7 @@ static enum quern_status carry_entry(struct plan *p, const char *dir, const char
 {
     if (name[0] == '.' || is_weights(name))
         return QUERN_OK;
-    if (!is_carried(name))
+    if (!find_carried(name))
         return plan_note(p, err, "left behind: %s", quoted(str_from(name)).text);
     const char *path = path_join(&p->arena, dir, name);
     if (!path)
