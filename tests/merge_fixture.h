@@ -128,30 +128,36 @@ static inline void write_model(const char *name, const struct blob *blobs, size_
     write_file(in_dir(name), header, blobs, offsets, n);
 }
 
-static inline void write_gguf(const char *name, const char *arch, const struct blob *blobs,
-                              size_t n)
+static inline void write_gguf_with(const char *name, const struct meta *metas, uint32_t nmetas,
+                                   const struct blob *blobs, size_t n)
 {
     struct gguf_tensor t[64];
     uint64_t offsets[64], file_bytes;
     struct str header;
     struct quern_error err;
-    struct meta_list metas;
-    cr_assert(meta_list_copy(&metas, &arena, NULL, 0) &&
-              meta_list_set_string(&metas, "general.architecture", str_from(arch)) &&
-              meta_list_set_u32(&metas, "general.file_type", 1));
     for (size_t i = 0; i < n; i++)
         t[i] = (struct gguf_tensor){.name = str_from(blobs[i].name),
                                     .dims = blobs[i].dims,
                                     .ndims = ndims_of(&blobs[i]),
                                     .dtype = blobs[i].dtype,
                                     .nbytes = nbytes_of(&blobs[i])};
-    cr_assert(gguf_layout(&arena, metas.items, metas.count, t, (uint32_t)n, 32, &header,
-                          &file_bytes, &err) == QUERN_OK,
+    cr_assert(gguf_layout(&arena, metas, nmetas, t, (uint32_t)n, 32, &header, &file_bytes, &err) ==
+                  QUERN_OK,
               "%s", err.text);
     for (size_t i = 0; i < n; i++)
         offsets[i] = t[i].offset;
     write_file(in_dir(name), header, blobs, offsets, n);
     cr_assert(truncate(in_dir(name), (off_t)file_bytes) == 0);
+}
+
+static inline void write_gguf(const char *name, const char *arch, const struct blob *blobs,
+                              size_t n)
+{
+    struct meta_list metas;
+    cr_assert(meta_list_copy(&metas, &arena, NULL, 0) &&
+              meta_list_set_string(&metas, "general.architecture", str_from(arch)) &&
+              meta_list_set_u32(&metas, "general.file_type", 1));
+    write_gguf_with(name, metas.items, metas.count, blobs, n);
 }
 
 /* A Hugging Face directory. */

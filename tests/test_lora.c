@@ -362,10 +362,6 @@ Test(lora, in_double)
 
 static void write_gguf_adapter(const char *name, float alpha, const struct blob *blobs, size_t n)
 {
-    struct gguf_tensor t[16];
-    uint64_t offsets[16], file_bytes;
-    struct str header;
-    struct quern_error err;
     struct meta_list metas;
     cr_assert(meta_list_copy(&metas, &arena, NULL, 0) &&
               meta_list_set_string(&metas, "general.architecture", STR("llama")) &&
@@ -379,19 +375,7 @@ static void write_gguf_adapter(const char *name, float alpha, const struct blob 
         .value = {(const char *)&alpha, sizeof alpha},
         .type = META_F32
     };
-    for (size_t i = 0; i < n; i++)
-        t[i] = (struct gguf_tensor){.name = str_from(blobs[i].name),
-                                    .dims = blobs[i].dims,
-                                    .ndims = ndims_of(&blobs[i]),
-                                    .dtype = blobs[i].dtype,
-                                    .nbytes = nbytes_of(&blobs[i])};
-    cr_assert(gguf_layout(&arena, all, metas.count + 1, t, (uint32_t)n, 32, &header, &file_bytes,
-                          &err) == QUERN_OK,
-              "%s", err.text);
-    for (size_t i = 0; i < n; i++)
-        offsets[i] = t[i].offset;
-    write_file(in_dir(name), header, blobs, offsets, n);
-    cr_assert(truncate(in_dir(name), (off_t)file_bytes) == 0);
+    write_gguf_with(name, all, metas.count + 1, blobs, n);
 }
 
 Test(lora, gguf)
