@@ -5,12 +5,12 @@
 #include <stdio.h>
 
 #include "core/io.h"
-#include "merge/adapt.h"
 #include "merge/chat_template.h"
 #include "merge/experts.h"
 #include "merge/fuse.h"
 #include "merge/heads.h"
 #include "merge/moe.h"
+#include "merge/open_view.h"
 #include "merge/stages.h"
 #include "pipeline/carry.h"
 
@@ -30,7 +30,7 @@ static enum quern_status fail_inexact(const struct recipe *r, struct quern_error
                 r->method->name, can);
 }
 
-/* Keys that are read and not followed yet. */
+/* What can be read in a recipe and cannot be followed. */
 static enum quern_status check_supported(const struct planner *pl, struct quern_error *err)
 {
     const struct recipe *r = &pl->recipe;
@@ -42,30 +42,6 @@ static enum quern_status check_supported(const struct planner *pl, struct quern_
                                 ref_name(&r->models[i].ref).text));
     if (pl->req->mergekit_exact && !r->method->exact)
         return in_file(err, r->path, fail_inexact(r, err));
-    return QUERN_OK;
-}
-
-/* A model that is open already, under the same path: its file's or its directory's. */
-static struct model *opened(const struct planner *pl, const char *path)
-{
-    for (uint32_t i = 0; i < pl->plan->nmodels; i++) {
-        struct model *m = pl->plan->models[i];
-        if (strcmp(m->path, path) == 0 || (m->dir && strcmp(m->dir, path) == 0))
-            return m;
-    }
-    return NULL;
-}
-
-/* An adapter where a model is meant opens well, and would be found to lack everything. */
-static enum quern_status refuse_adapter(const struct model *m, struct quern_error *err)
-{
-    static const struct str sign = STR(".lora_A.");
-    for (uint64_t i = 0; i < m->ntensors; i++)
-        if (memmem(m->tensors[i].name.p, m->tensors[i].name.n, sign.p, sign.n))
-            return in_file(err, m->path,
-                           fail(err, QUERN_EUSAGE, "adapter",
-                                "it is a LoRA adapter" WANT
-                                "expected a model; write it behind its base, BASE+ADAPTER"));
     return QUERN_OK;
 }
 
@@ -99,24 +75,7 @@ static enum quern_status open_model(struct planner *pl, unsigned i, struct quern
     if (found != QUERN_OK)
         return no_such_model(pl, ref_text(ref), found, err);
     pl->hub[i] = at.hub;
-    struct model *m = opened(pl, at.path);
-    if (!m) {
-        TRY(model_open(at.path, &m, err));
-        enum quern_status status = refuse_adapter(m, err);
-        if (status == QUERN_OK)
-            status = plan_add_model(pl->plan, m, err);
-        if (status != QUERN_OK) {
-            model_close(m);
-            return status;
-        }
-        for (uint32_t k = 0; k < m->nnotes; k++)
-            TRY(plan_note(pl->plan, err, "%s: %s", quoted(str_from(at.path)).text, m->notes[k]));
-    }
-    struct view *v = &pl->set.views[i];
-    TRY(view_of_model(m, &pl->scratch, v, err));
-    if (m->dir)
-        TRY(read_config(m->dir, &pl->scratch, &v->config, err));
-    return adapt_view(v, pl->plan, &at, err);
+    return open_view(&at, pl->plan, &pl->scratch, &pl->set.views[i], err);
 }
 
 static enum quern_status open_models(struct planner *pl, struct quern_error *err)

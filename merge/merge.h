@@ -26,6 +26,13 @@ struct merge_request {
     bool no_model_card;              /* directory output: no README.md and mergekit_config.yml */
 };
 
+/* What layout_directory() is to be given: 0 = no limit. */
+static inline uint64_t merge_shard_bytes(const struct merge_request *req)
+{
+    const uint64_t asked = req->shard_bytes;
+    return asked == 0 ? UINT64_C(5000000000) : asked == UINT64_MAX ? 0 : asked;
+}
+
 /* The plan owns the models it opened. Errors: EUSAGE (recipe, models that do not fit together),
  * EUNSUPPORTED, EFORMAT, EIO, EMEMORY. */
 enum quern_status merge_plan(const struct merge_request *req, struct plan **out,

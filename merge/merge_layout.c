@@ -11,8 +11,6 @@
 #include "pipeline/retype.h"
 #include "quant/mix.h"
 
-#define DEFAULT_SHARD UINT64_C(5000000000)
-
 /* The keys of the donor. Types that merging changed are told in general.file_type. */
 static enum quern_status keep_types(struct planner *pl, struct meta_list *metas,
                                     struct quern_error *err)
@@ -140,8 +138,6 @@ static enum quern_status add_tokenizer(struct planner *pl, struct quern_error *e
 static enum quern_status lay_out_directory(struct planner *pl, struct quern_error *err)
 {
     const struct model *donor = donor_of(pl);
-    const uint64_t asked = pl->req->shard_bytes;
-    const uint64_t shard = asked == 0 ? DEFAULT_SHARD : asked == UINT64_MAX ? 0 : asked;
     struct str config;
     TRY(merged_config(pl, &config, err));
     if (donor->dir)
@@ -151,7 +147,8 @@ static enum quern_status lay_out_directory(struct planner *pl, struct quern_erro
         plan_leave_tokenizer(pl->plan);
     if (!pl->req->no_model_card)
         TRY(add_card(pl, err));
-    return layout_directory(pl->plan, pl->req->output, donor->metas, donor->nmetas, shard, err);
+    return layout_directory(pl->plan, pl->req->output, donor->metas, donor->nmetas,
+                            merge_shard_bytes(pl->req), err);
 }
 
 enum quern_status lay_out(struct planner *pl, struct quern_error *err)

@@ -8,11 +8,9 @@
 
 #include "core/io.h"
 #include "core/json.h"
-#include "merge/adapt.h"
+#include "merge/open_view.h"
 #include "merge/pairing.h"
 #include "pipeline/carry.h"
-
-#define DEFAULT_SHARD UINT64_C(5000000000)
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
@@ -22,22 +20,14 @@ static enum quern_status open_model(struct moe_planner *pl, unsigned i, struct q
     const struct model_ref *ref = &pl->recipe.r.models[i].ref;
     TRY(in_file(err, pl->recipe.r.path,
                 locate_model(ref, &pl->req->places, &pl->plan->arena, &at, err)));
-    struct model *m;
-    TRY(model_open(at.path, &m, err));
-    const enum quern_status status = plan_add_model(pl->plan, m, err);
-    if (status != QUERN_OK) {
-        model_close(m);
-        return status;
-    }
-    for (uint32_t k = 0; k < m->nnotes; k++)
-        TRY(plan_note(pl->plan, err, "%s: %s", quoted(str_from(at.path)).text, m->notes[k]));
-    if (m->format == MODEL_GGUF || !m->dir)
-        return in_file(err, at.path,
-                       fail(err, QUERN_EUNSUPPORTED, "mixture",
-                            "a mixture is built from directories with config.json" WANT
-                            "expected a Hugging Face directory"));
-    TRY(view_of_model(m, &pl->scratch, &pl->set.views[i], err));
-    return adapt_view(&pl->set.views[i], pl->plan, &at, err);
+    struct view *v = &pl->set.views[i];
+    TRY(open_view(&at, pl->plan, &pl->scratch, v, err));
+    if (v->model->format != MODEL_GGUF && v->model->dir)
+        return QUERN_OK;
+    return in_file(err, at.path,
+                   fail(err, QUERN_EUNSUPPORTED, "mixture",
+                        "a mixture is built from directories with config.json" WANT
+                        "expected a Hugging Face directory"));
 }
 
 static enum quern_status model_type_of(struct moe_planner *pl, const struct model *m,
@@ -67,7 +57,6 @@ static enum quern_status open_models(struct moe_planner *pl, struct quern_error 
     pl->set.has_base = true;
     for (unsigned i = 0; i < r->nmodels; i++)
         TRY(open_model(pl, i, err));
-    TRY(check_models_alike(&pl->set, false, pl->plan, &pl->scratch, err));
     TRY(model_type_of(pl, pl->set.views[0].model, &base, err));
     for (unsigned i = 1; i < r->nmodels; i++) {
         const struct model *m = pl->set.views[i].model;
@@ -78,6 +67,7 @@ static enum quern_status open_models(struct moe_planner *pl, struct quern_error 
                                 "its model_type is '%s'" WANT "expected '%s' as in the base",
                                 quoted(other).text, quoted(base).text));
     }
+    TRY(check_models_alike(&pl->set, false, pl->plan, &pl->scratch, err));
     return in_file(err, r->path, moe_arch_choose(&pl->recipe, base, &pl->arch, err));
 }
 
@@ -211,12 +201,9 @@ static enum quern_status lay_out(struct moe_planner *pl, struct quern_error *err
 {
     struct plan *p = pl->plan;
     const struct model *base = pl->set.views[0].model;
-    const uint64_t asked = pl->req->shard_bytes;
-    const uint64_t shard = asked == 0 ? DEFAULT_SHARD : asked == UINT64_MAX ? 0 : asked;
     if (pl->to_file)
         return layout_safetensors(p, pl->req->output, base->metas, base->nmetas, err);
-    struct str config;
-    TRY(read_config(base->dir, &pl->scratch, &config, err));
+    struct str config = pl->set.views[0].config;
     TRY(in_file(err, base->path,
                 moe_config(pl->arch, &pl->recipe, config, &pl->scratch, &config, err)));
     TRY(config_with_dtype(&pl->scratch, config, pl->recipe.r.dtype, &config, err));
@@ -225,7 +212,8 @@ static enum quern_status lay_out(struct moe_planner *pl, struct quern_error *err
         plan_leave_tokenizer(p);
     if (!pl->req->no_model_card)
         TRY(plan_add_side_text(p, "mergekit_moe_config.yml", pl->recipe.r.text, err));
-    return layout_directory(p, pl->req->output, base->metas, base->nmetas, shard, err);
+    return layout_directory(p, pl->req->output, base->metas, base->nmetas,
+                            merge_shard_bytes(pl->req), err);
 }
 
 static enum quern_status build(struct moe_planner *pl, struct str text, struct quern_error *err)

@@ -392,6 +392,9 @@ Test(moe, models_that_do_not_fit)
     must_refuse(plain, QUERN_EUSAGE, "its model_type is 'mistral'");
     write_text("two/config.json", "{}");
     must_refuse(plain, QUERN_EFORMAT, "no model_type");
+    write_text("two/config.json",
+               "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"fp8\"}}");
+    must_refuse(plain, QUERN_EUNSUPPORTED, "scales beside them");
     write_text("two/config.json", CONFIG("llama"));
     cr_assert(truncate(in_dir("two/model.safetensors"), 0) == 0);
     must_refuse(plain, QUERN_EFORMAT, "model.safetensors");

@@ -1,0 +1,59 @@
+/* open_view.c - open a model once, however often recipes name it. */
+#include "merge/open_view.h"
+
+#include "merge/adapt.h"
+#include "pipeline/carry.h"
+
+/* A model that is open already, under the same path: its file's or its directory's. */
+static struct model *opened(const struct plan *p, const char *path)
+{
+    for (uint32_t i = 0; i < p->nmodels; i++) {
+        struct model *m = p->models[i];
+        if (strcmp(m->path, path) == 0 || (m->dir && strcmp(m->dir, path) == 0))
+            return m;
+    }
+    return NULL;
+}
+
+/* An adapter where a model is meant opens well, and would be found to lack everything. */
+static enum quern_status refuse_adapter(const struct model *m, struct quern_error *err)
+{
+    static const struct str sign = STR(".lora_A.");
+    for (uint64_t i = 0; i < m->ntensors; i++)
+        if (memmem(m->tensors[i].name.p, m->tensors[i].name.n, sign.p, sign.n))
+            return in_file(err, m->path,
+                           fail(err, QUERN_EUSAGE, "adapter",
+                                "it is a LoRA adapter" WANT
+                                "expected a model; write it behind its base, BASE+ADAPTER"));
+    return QUERN_OK;
+}
+
+static enum quern_status open_new(const char *path, struct plan *p, struct model **out,
+                                  struct quern_error *err)
+{
+    struct model *m;
+    TRY(model_open(path, &m, err));
+    enum quern_status status = refuse_adapter(m, err);
+    if (status == QUERN_OK)
+        status = plan_add_model(p, m, err);
+    if (status != QUERN_OK) {
+        model_close(m);
+        return status;
+    }
+    for (uint32_t k = 0; k < m->nnotes; k++)
+        TRY(plan_note(p, err, "%s: %s", quoted(str_from(path)).text, m->notes[k]));
+    *out = m;
+    return QUERN_OK;
+}
+
+enum quern_status open_view(const struct location *at, struct plan *p, struct arena *scratch,
+                            struct view *v, struct quern_error *err)
+{
+    struct model *m = opened(p, at->path);
+    if (!m)
+        TRY(open_new(at->path, p, &m, err));
+    TRY(view_of_model(m, scratch, v, err));
+    if (m->dir)
+        TRY(read_config(m->dir, scratch, &v->config, err));
+    return adapt_view(v, p, at, err);
+}
