@@ -72,27 +72,14 @@ static enum quern_status gather_read(const struct source *s, void *scratch, bool
     return QUERN_OK;
 }
 
-static enum quern_status read_bytes(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,
-                                    uint64_t *moved, struct quern_error *err)
-{
-    const enum dtype d = s->tensor->dtype;
-    const size_t nbytes = dtype_stored(d, n);
-    if (s->kind)
-        return s->kind->read_raw(s, first, n, to, moved, err);
-    const enum quern_status status = model_pread(s->model, s->tensor->file, to, nbytes,
-                                                 s->tensor->offset + dtype_stored(d, first), err);
-    *moved += nbytes;
-    return status == QUERN_OK ? status : in_source(err, s, status);
-}
-
 static enum quern_status gather_read_raw(const struct source *s, uint64_t first, uint64_t n,
                                          uint8_t *to, uint64_t *moved, struct quern_error *err)
 {
     const struct gather *g = s->params;
     for (uint64_t done = 0; done < n;) {
         const struct stretch t = stretch_at(g, first + done, n - done);
-        TRY(read_bytes(t.source, t.first, t.n, to + dtype_stored(s->tensor->dtype, done), moved,
-                       err));
+        TRY(source_read_bytes(t.source, t.first, t.n, to + dtype_stored(s->tensor->dtype, done),
+                              moved, err));
         done += t.n;
     }
     return QUERN_OK;

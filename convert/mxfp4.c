@@ -24,14 +24,6 @@ static void repack(const uint8_t *packed, uint8_t scale, uint8_t *to)
     }
 }
 
-static enum quern_status read_bytes(const struct source *s, void *to, uint64_t first, size_t n,
-                                    uint64_t *moved, struct quern_error *err)
-{
-    *moved += n;
-    return in_source(err, s,
-                     model_pread(s->model, s->tensor->file, to, n, s->tensor->offset + first, err));
-}
-
 static enum quern_status mxfp4_read_raw(const struct source *s, uint64_t first, uint64_t n,
                                         uint8_t *to, uint64_t *moved, struct quern_error *err)
 {
@@ -41,8 +33,9 @@ static enum quern_status mxfp4_read_raw(const struct source *s, uint64_t first, 
     for (uint64_t done = 0; done < nblocks;) {
         const size_t some = nblocks - done < AT_ONCE ? (size_t)(nblocks - done) : AT_ONCE;
         const uint64_t at = first / BLOCK_ELEMS + done;
-        TRY(read_bytes(&m->blocks, packed, at * PACKED_BYTES, some * PACKED_BYTES, moved, err));
-        TRY(read_bytes(&m->scales, scales, at, some, moved, err));
+        TRY(source_read_bytes(&m->blocks, at * PACKED_BYTES, some * PACKED_BYTES, packed, moved,
+                              err));
+        TRY(source_read_bytes(&m->scales, at, some, scales, moved, err));
         for (size_t i = 0; i < some; i++)
             repack(packed + i * PACKED_BYTES, scales[i], to + (done + i) * BLOCK_BYTES);
         done += some;

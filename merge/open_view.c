@@ -1,6 +1,9 @@
 /* open_view.c - open a model once, however often recipes name it. */
 #include "merge/open_view.h"
 
+#include <inttypes.h>
+
+#include "convert/unpack.h"
 #include "merge/adapt.h"
 #include "pipeline/carry.h"
 
@@ -52,8 +55,11 @@ enum quern_status open_view(const struct location *at, struct plan *p, struct ar
     struct model *m = opened(p, at->path);
     if (!m)
         TRY(open_new(at->path, p, &m, err));
+    struct unpacked u;
     TRY(view_of_model(m, scratch, v, err));
-    if (m->dir)
-        TRY(read_config(m->dir, scratch, &v->config, err));
+    TRY(unpack_model(v, false, &p->arena, &u, err));
+    if (u.by)
+        TRY(plan_note(p, err, "%s: %" PRIu32 " weights are unpacked (%s)",
+                      quoted(str_from(at->path)).text, u.nweights, u.by));
     return adapt_view(v, p, at, err);
 }

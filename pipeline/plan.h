@@ -53,6 +53,10 @@ struct source_kind {
 size_t source_scratch_bytes(const struct source *s, bool wide);
 enum quern_status source_read(const struct source *s, void *scratch, bool wide, uint64_t first,
                               size_t n, void *x, uint64_t *moved, struct quern_error *err);
+/* Elements [first, first + n), whole blocks, as bytes of the tensor's type: of sources that are
+ * stored, or whose kind has read_raw. */
+enum quern_status source_read_bytes(const struct source *s, uint64_t first, uint64_t n, void *to,
+                                    uint64_t *moved, struct quern_error *err);
 /* Names tensor and file of the source in the error. */
 enum quern_status in_source(struct quern_error *err, const struct source *s,
                             enum quern_status status);
