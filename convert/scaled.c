@@ -51,7 +51,7 @@ static enum quern_status read_scales(const struct source *s, void *scratch, stru
 {
     w->n = 0;
     if (s->tensor->dtype == DTYPE_F8_E8M0) {
-        TRY(source_read_bytes(s, first, n, w->raw, moved, err));
+        TRY(source_read_raw(s, first, n, w->raw, moved, err));
         for (size_t i = 0; i < n; i++)
             w->scales[i] = power_of_two(w->raw[i]);
     } else {

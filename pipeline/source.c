@@ -54,8 +54,18 @@ enum quern_status source_read(const struct source *s, void *scratch, bool wide, 
     return status == QUERN_OK || s->kind ? status : in_source(err, s, status);
 }
 
-enum quern_status source_read_bytes(const struct source *s, uint64_t first, uint64_t n, void *to,
-                                    uint64_t *moved, struct quern_error *err)
+bool source_has_raw(const struct source *s)
+{
+    return !s->kind || s->kind->read_raw;
+}
+
+bool source_ready(const struct source *s)
+{
+    return !s->kind || !s->kind->ready || s->kind->ready(s);
+}
+
+enum quern_status source_read_raw(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,
+                                  uint64_t *moved, struct quern_error *err)
 {
     const enum dtype d = s->tensor->dtype;
     const size_t nbytes = dtype_stored(d, n);
