@@ -11,7 +11,9 @@
 #include "unpacking.h"
 
 /* The first that claims a model unpacks it. */
-static const struct packing *const packings[] = {&packing_fp8, &packing_fbgemm};
+static const struct packing *const packings[] = {
+    &packing_fp8, &packing_fbgemm, &packing_gptq, &packing_awq, &packing_compressed_ints,
+    &packing_bnb, &packing_mlx};
 
 /* ---- for the packings -------------------------------------------------------------------------
  */
