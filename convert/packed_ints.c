@@ -330,7 +330,7 @@ enum quern_status packed_ints_put(struct unpacking *u, const struct source *at, 
     struct source s;
     TRY(unpack_name(u, stem, ".weight", &name, err));
     TRY(packed_ints_source(u->arena, p, name, u->dtype, dims, ndims, &s, err));
-    return unpack_put_source(u, at, name, &s, err);
+    return unpack_put(u, at, name, &s, err);
 }
 
 /* ---- while planning ---------------------------------------------------------------------------

@@ -1,9 +1,8 @@
 /* scaled.c - make values from those of few bits and the scales they share. */
 #include "scaled.h"
 
-#include "quant/codec.h"
-
-#define WINDOW PIECE /* scales held at a time */
+#define WINDOW PIECE /* most scales held at a time */
+#define USUAL  1024u
 
 /* Weights as matrices of rows; the scale of (matrix, row, column) is number
  * matrix * per_matrix + row / row_block * per_row + column / column_block. */
@@ -71,7 +70,9 @@ static enum quern_status get_scales(const struct scaled *k, struct window *w, vo
     if (first < w->first || first + n > w->first + w->n) {
         const uint64_t total = k->scale.tensor->nelems, before = first % k->per_row;
         const uint64_t from = before + n <= WINDOW ? first - before : first;
-        const size_t some = total - from < WINDOW ? (size_t)(total - from) : WINDOW;
+        size_t some = before + n <= WINDOW ? (size_t)before + n : n;
+        if (some < USUAL)
+            some = total - from < USUAL ? (size_t)(total - from) : USUAL;
         TRY(read_scales(&k->scale, scratch, w, from, some, moved, err));
     }
     *out = w->scales + (first - w->first);
@@ -162,26 +163,32 @@ static bool fit(struct scaled *k, const uint64_t block[2])
     return k->row_block && k->column_block && (shared || own) && nmats && s->nelems && w->nelems;
 }
 
-static bool is_scale(enum dtype d)
+static bool is_scale(const struct source *s)
 {
-    return d == DTYPE_F32 || d == DTYPE_F16 || d == DTYPE_BF16 || d == DTYPE_F8_E8M0;
+    const enum dtype d = s->tensor->dtype;
+    return s->kind || d == DTYPE_F32 || d == DTYPE_F16 || d == DTYPE_BF16 || d == DTYPE_F8_E8M0;
 }
 
-enum quern_status unpack_scaled(struct unpacking *u, const struct source *weight,
+enum quern_status scaled_source(struct arena *arena, const struct source *weight,
                                 const struct source *scale, const uint64_t block[2],
-                                struct quern_error *err)
+                                enum dtype dtype, struct source *out, struct quern_error *err)
 {
-    struct scaled *k = ARENA_NEW(u->arena, struct scaled, 1);
-    const struct tensor *t = weight->tensor;
-    if (!k)
+    struct scaled *k = ARENA_NEW(arena, struct scaled, 1);
+    struct tensor *t = ARENA_NEW(arena, struct tensor, 1);
+    if (!k || !t)
         return fail_memory(err, sizeof *k);
     k->weight = *weight;
     k->scale = *scale;
-    if (!dtype_is_float(t->dtype))
-        return unpack_misfit(weight, "expected 8-bit floats, for it has scales beside it", err);
-    if (!is_scale(scale->tensor->dtype))
-        return unpack_misfit(scale, "expected scales in F32, F16, BF16 or F8_E8M0", err);
+    if (!weight->kind && !dtype_is_float(weight->tensor->dtype))
+        return source_misfit(err, weight, "8-bit floats, for it has scales beside it");
+    if (!is_scale(scale))
+        return source_misfit(err, scale, "scales in F32, F16, BF16 or F8_E8M0");
     if (!fit(k, block))
-        return unpack_misfit(scale, "expected scales for the weight, its rows or its blocks", err);
-    return unpack_put(u, weight, t->name, u->dtype, t->dims, t->ndims, &scaling, k, err);
+        return source_misfit(err, scale, "scales for the weight, its rows or its blocks");
+    *t = *weight->tensor;
+    t->dtype = (uint8_t)dtype;
+    if (!dtype_bytes(dtype, t->nelems, &t->nbytes))
+        return source_misfit(err, weight, "fewer elements");
+    *out = (struct source){.model = weight->model, .tensor = t, .kind = &scaling, .params = k};
+    return QUERN_OK;
 }

@@ -2,18 +2,30 @@
  */
 #include "unpack.h"
 
+#include <math.h>
 #include <stdio.h>
-#include <unistd.h>
+#include <stdlib.h>
 
-#include "core/io.h"
-#include "pipeline/carry.h"
+#include "conversion.h"
+#include "core/json.h"
 #include "pipeline/config_edit.h"
+#include "scaled.h"
 #include "unpacking.h"
 
 /* The first that claims a model unpacks it. */
 static const struct packing *const packings[] = {
-    &packing_fp8, &packing_fbgemm, &packing_gptq, &packing_awq, &packing_compressed_ints,
-    &packing_bnb, &packing_mlx};
+    &packing_fp8,
+    &packing_fbgemm,
+    &packing_mxfp4,
+    &packing_modelopt,
+    &packing_compressed_floats,
+    &packing_compressed_words,
+    &packing_compressed_ints,
+    &packing_gptq,
+    &packing_awq,
+    &packing_bnb,
+    &packing_mlx,
+};
 
 /* ---- for the packings -------------------------------------------------------------------------
  */
@@ -92,8 +104,8 @@ void unpack_ignore(struct unpacking *u, const char *endings)
             u->taken[i] = true;
 }
 
-enum quern_status unpack_put_source(struct unpacking *u, const struct source *at, struct str name,
-                                    const struct source *s, struct quern_error *err)
+enum quern_status unpack_put(struct unpacking *u, const struct source *at, struct str name,
+                             const struct source *s, struct quern_error *err)
 {
     struct source *made = ARENA_NEW(u->arena, struct source, 1);
     struct tensor *t = ARENA_NEW(u->arena, struct tensor, 1);
@@ -110,29 +122,59 @@ enum quern_status unpack_put_source(struct unpacking *u, const struct source *at
     return QUERN_OK;
 }
 
-enum quern_status unpack_put(struct unpacking *u, const struct source *at, struct str name,
-                             enum dtype dtype, const uint64_t *dims, uint8_t ndims,
-                             const struct source_kind *kind, const void *params,
-                             struct quern_error *err)
+enum quern_status unpack_put_kind(struct unpacking *u, const struct source *at, struct str name,
+                                  const uint64_t *dims, uint8_t ndims,
+                                  const struct source_kind *kind, const void *params,
+                                  struct quern_error *err)
 {
-    struct tensor t = {.dims = dims, .ndims = ndims, .dtype = (uint8_t)dtype};
-    if (!dims_product(dims, ndims, &t.nelems) || !dtype_bytes(dtype, t.nelems, &t.nbytes))
-        return unpack_misfit(at, "expected a weight of whole blocks", err);
+    struct tensor t = {.dims = dims, .ndims = ndims, .dtype = (uint8_t)u->dtype};
+    if (!dims_product(dims, ndims, &t.nelems) || !dtype_bytes(u->dtype, t.nelems, &t.nbytes))
+        return source_misfit(err, at, "fewer elements");
     const struct source s = {.model = at->model, .tensor = &t, .kind = kind, .params = params};
-    return unpack_put_source(u, at, name, &s, err);
+    return unpack_put(u, at, name, &s, err);
 }
 
-enum quern_status unpack_misfit(const struct source *part, const char *expected,
-                                struct quern_error *err)
+enum quern_status unpack_put_scaled(struct unpacking *u, const struct source *weight,
+                                    const struct source *scale, const uint64_t block[2],
+                                    struct quern_error *err)
 {
-    char shape[128] = "";
-    size_t n = 0;
-    for (unsigned d = 0; d < part->tensor->ndims && n < sizeof shape - 32; d++)
-        n += (size_t)snprintf(shape + n, sizeof shape - n, "%s%llu", d ? ", " : "",
-                              (unsigned long long)part->tensor->dims[d]);
-    return in_source(err, part,
-                     fail(err, QUERN_EFORMAT, "shape", "it is %s [%s]" WANT "%s",
-                          dtype_traits[part->tensor->dtype].name, shape, expected));
+    struct source s;
+    TRY(scaled_source(u->arena, weight, scale, block, u->dtype, &s, err));
+    return unpack_put(u, weight, weight->tensor->name, &s, err);
+}
+
+enum quern_status unpack_values(struct unpacking *u, const struct source *s, uint64_t most,
+                                const float **out, struct quern_error *err)
+{
+    const uint64_t n = s->tensor->nelems;
+    uint64_t moved = 0;
+    if (n == 0 || n > most || n > PIECE || !dtype_is_float(s->tensor->dtype))
+        return source_misfit(err, s, most == 1 ? "one number" : "one number for each matrix");
+    float *x = ARENA_NEW(u->arena, float, n);
+    void *scratch = calloc(1, source_scratch_bytes(s, false) + 1);
+    enum quern_status status = x && scratch
+                                   ? source_read(s, scratch, false, 0, (size_t)n, x, &moved, err)
+                                   : fail_memory(err, n * sizeof *x);
+    free(scratch);
+    for (uint64_t i = 0; status == QUERN_OK && i < n; i++)
+        if (!isfinite(x[i]))
+            status = in_source(err, s,
+                               fail(err, QUERN_EFORMAT, "nonfinite",
+                                    "element %llu is no number" WANT "expected finite scales",
+                                    (unsigned long long)i));
+    *out = x;
+    return status;
+}
+
+enum quern_status unpack_expect_zero(const struct source *s, struct quern_error *err)
+{
+    bool zero;
+    TRY(in_source(err, s, convert_is_zero(s, &zero, err)));
+    return zero ? QUERN_OK
+                : in_source(err, s,
+                            fail(err, QUERN_EUNSUPPORTED, "packing",
+                                 "its zero points are not all zero" WANT
+                                 "expected symmetric quantization"));
 }
 
 enum quern_status unpack_unknown(const char *key, const struct json *value, const char *expected,
@@ -218,20 +260,28 @@ static enum quern_status without_places(struct str config, struct arena *arena, 
  * ------------------------------------------------------------------------------------
  */
 
+static int by_file_and_name(const void *a, const void *b)
+{
+    const struct tensor *x = (*(const struct source *const *)a)->tensor;
+    const struct tensor *y = (*(const struct source *const *)b)->tensor;
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
+    return str_cmp(x->name, y->name);
+}
+
 /* The type of the first matrix of 16-bit floats, in the order in which files and names are sorted:
  * what is unpacked would have been that. F32 when there is none. */
 static enum dtype plain_type(const struct view *v)
 {
-    const struct tensor *first = NULL;
+    const struct source *first = NULL;
     for (uint32_t i = 0; i < v->count; i++) {
-        const struct tensor *t = v->sources[i].tensor;
-        if (t->ndims < 2 || (t->dtype != DTYPE_F16 && t->dtype != DTYPE_BF16))
-            continue;
-        if (!first || t->file < first->file ||
-            (t->file == first->file && str_cmp(t->name, first->name) < 0))
-            first = t;
+        const struct source *s = &v->sources[i];
+        const struct tensor *t = s->tensor;
+        if (t->ndims >= 2 && (t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16) &&
+            (!first || by_file_and_name(&s, &first) < 0))
+            first = s;
     }
-    return first ? (enum dtype)first->dtype : DTYPE_F32;
+    return first ? (enum dtype)first->tensor->dtype : DTYPE_F32;
 }
 
 /* A part that belongs to nothing, or values of few bits that nothing says how to read. */
@@ -260,23 +310,41 @@ static enum quern_status check_left(const struct unpacking *u, const struct pack
     return QUERN_OK;
 }
 
-static enum quern_status assemble(const struct unpacking *u, struct view *out,
-                                  struct quern_error *err)
+static enum quern_status add_sources(const struct unpacking *u, const struct source **list,
+                                     uint32_t n, struct view *out, struct quern_error *err)
 {
-    for (uint32_t i = 0; i < u->from->count; i++) {
-        const struct source *s = u->made[i]    ? u->made[i]
-                                 : u->taken[i] ? NULL
-                                               : &u->from->sources[i];
-        if (!s)
-            continue;
-        if (view_find(out, s->tensor->name))
-            return in_source(err, s,
+    qsort(list, n, sizeof *list, by_file_and_name);
+    for (uint32_t i = 0; i < n; i++) {
+        if (view_find(out, list[i]->tensor->name))
+            return in_source(err, list[i],
                              fail(err, QUERN_EFORMAT, "packed-part",
                                   "the weight is there packed and plain" WANT
                                   "expected one of them"));
-        TRY(view_set(out, u->arena, s, err));
+        TRY(view_set(out, u->arena, list[i], err));
     }
     return QUERN_OK;
+}
+
+/* In the order of files and names, as planners take a view that was made. */
+static enum quern_status assemble(const struct unpacking *u, bool made_last, struct view *out,
+                                  struct quern_error *err)
+{
+    const uint32_t count = u->from->count;
+    const struct source **first = ARENA_NEW(u->arena, const struct source *, count + 1);
+    const struct source **last = ARENA_NEW(u->arena, const struct source *, count + 1);
+    uint32_t nfirst = 0, nlast = 0;
+    if (!first || !last)
+        return fail_memory(err, count * sizeof *first);
+    for (uint32_t i = 0; i < count; i++) {
+        if (u->made[i] && made_last)
+            last[nlast++] = u->made[i];
+        else if (u->made[i])
+            first[nfirst++] = u->made[i];
+        else if (!u->taken[i])
+            first[nfirst++] = &u->from->sources[i];
+    }
+    TRY(add_sources(u, first, nfirst, out, err));
+    return add_sources(u, last, nlast, out, err);
 }
 
 static const struct packing *find_packing(const struct unpacking *u)
@@ -297,28 +365,29 @@ static enum quern_status unpack_with(struct unpacking *u, const struct packing *
     u->dtype = plain_type(u->from);
     TRY(p->unpack(u, err));
     TRY(check_left(u, p, err));
-    return assemble(u, out, err);
+    return assemble(u, p->comes_last, out, err);
 }
 
-static enum quern_status unpack_parsed(struct view *v, const struct unpack_ask *ask,
-                                       struct unpacking *u, struct unpacked *out,
+/* What quant_method says, and the format when it has one: for a message. */
+static enum quern_status fail_unclaimed(const struct unpacking *u, struct quern_error *err)
+{
+    struct str format = STR("");
+    json_text(json_get(u->config, "format"), &format);
+    return fail(err, QUERN_EUNSUPPORTED, "prequantized",
+                "its weights are quantized already (quant_method '%s'%s%s)" WANT
+                "expected the original F16, BF16 or F32 checkpoint",
+                u->method.p ? quoted(u->method).text : "unknown", format.n ? ", format " : "",
+                format.n ? quoted(format).text : "");
+}
+
+static enum quern_status unpack_parsed(struct view *v, struct unpacking *u, struct unpacked *out,
                                        struct quern_error *err)
 {
     const struct packing *p = find_packing(u);
-    struct view plain = {.model = v->model,
-                         .made = true,
-                         .config = v->config,
-                         .metas = v->metas,
-                         .vocabulary = v->vocabulary,
-                         .chat_template = v->chat_template};
+    struct view plain = {.model = v->model, .made = true, .metas = v->metas};
     if (!p)
-        return fail(err, QUERN_EUNSUPPORTED, "prequantized",
-                    "its weights are quantized already (quant_method '%s')" WANT
-                    "expected the original F16, BF16 or F32 checkpoint",
-                    u->method.p ? quoted(u->method).text : "unknown");
-    enum quern_status s = unpack_with(u, p, &plain, err);
-    if (s == QUERN_OK)
-        s = without_places(ask->config, u->arena, &out->config, err);
+        return fail_unclaimed(u, err);
+    const enum quern_status s = unpack_with(u, p, &plain, err);
     if (s != QUERN_OK) {
         view_free(&plain);
         return s;
@@ -330,42 +399,41 @@ static enum quern_status unpack_parsed(struct view *v, const struct unpack_ask *
     return QUERN_OK;
 }
 
-enum quern_status unpack_view(struct view *v, const struct unpack_ask *ask, struct arena *arena,
+static enum quern_status read_file(const struct folder *folder, const char *name,
+                                   struct arena *arena, struct str *text, struct json **out,
+                                   struct quern_error *err)
+{
+    struct folder_file file;
+    bool found;
+    *text = (struct str){NULL, 0};
+    *out = NULL;
+    TRY(folder_find(folder, name, arena, &found, &file, err));
+    if (!found)
+        return QUERN_OK;
+    TRY(folder_read(&file, JSON_MAX_BYTES, arena, text, err));
+    return in_file(err, file.path, json_parse(*text, out, err));
+}
+
+enum quern_status unpack_view(struct view *v, const struct folder *folder, struct arena *arena,
                               struct unpacked *out, struct quern_error *err)
 {
     struct json *root = NULL, *modelopt = NULL;
-    struct unpacking u = {.arena = arena, .from = v, .keep_blocks = ask->keep_blocks};
-    *out = (struct unpacked){.config = ask->config};
-    enum quern_status s = ask->config.p ? json_parse(ask->config, &root, err) : QUERN_OK;
-    s = in_file(err, "config.json", s);
-    if (s == QUERN_OK && ask->modelopt.p)
-        s = in_file(err, "hf_quant_config.json", json_parse(ask->modelopt, &modelopt, err));
+    struct str ignored;
+    struct unpacking u = {.arena = arena, .from = v};
+    *out = (struct unpacked){.by = NULL};
+    enum quern_status s = read_file(folder, "config.json", arena, &out->config, &root, err);
+    if (s == QUERN_OK)
+        s = read_file(folder, "hf_quant_config.json", arena, &ignored, &modelopt, err);
     if (s == QUERN_OK) {
         u.root = root;
         find_config(&u, modelopt);
         if (u.config)
-            s = unpack_parsed(v, ask, &u, out, err);
+            s = in_file(err, folder->path, unpack_parsed(v, &u, out, err));
     }
+    if (s == QUERN_OK && u.config)
+        s = without_places(out->config, arena, &out->config, err);
+    v->config = out->config;
     json_free(root);
     json_free(modelopt);
     return s;
-}
-
-enum quern_status unpack_model(struct view *v, bool keep_blocks, struct arena *arena,
-                               struct unpacked *out, struct quern_error *err)
-{
-    struct unpack_ask ask = {.keep_blocks = keep_blocks};
-    const char *dir = v->model->dir;
-    *out = (struct unpacked){.by = NULL};
-    if (v->model->format != MODEL_SAFETENSORS || !dir)
-        return QUERN_OK;
-    TRY(read_config(dir, arena, &ask.config, err));
-    const char *path = path_join(arena, dir, "hf_quant_config.json");
-    if (!path)
-        return fail_memory(err, strlen(dir));
-    if (access(path, F_OK) == 0)
-        TRY(read_small_file(path, JSON_MAX_BYTES, arena, &ask.modelopt, err));
-    TRY(in_file(err, v->model->path, unpack_view(v, &ask, arena, out, err)));
-    v->config = out->config;
-    return QUERN_OK;
 }

@@ -6,30 +6,20 @@
 #ifndef QUERN_UNPACK_H
 #define QUERN_UNPACK_H
 
-#include "core/json.h"
+#include "pipeline/folder.h"
 #include "pipeline/view.h"
-
-struct unpack_ask {
-    struct str config;   /* text of config.json; .p is NULL where there is none */
-    struct str modelopt; /* text of hf_quant_config.json; likewise */
-    /* Weights that a GGUF type holds as they are packed stay so: sources of type MXFP4 or NVFP4.
-     * What the blocks of NVFP4 lack is beside them, as X.scale and X.input_scale. */
-    bool keep_blocks;
-};
 
 struct unpacked {
     const char *by;    /* the packing; NULL when there is none */
     uint32_t nweights; /* that were made of packed parts */
-    struct str config; /* the text without what it said of packing */
+    struct str config; /* text of config.json without what it said of packing; .p may be NULL */
 };
 
-/* The model as stored becomes the model as meant. All packed parts are used, or it is an error, and
- * so is everything config.json says of packing that is not known. Modules that were left as they
- * are stay so. What is made is the arena's, which must outlive the view. */
-enum quern_status unpack_view(struct view *v, const struct unpack_ask *ask, struct arena *arena,
+/* The model as stored, with these files beside it, becomes the model as meant. All packed parts are
+ * used, or it is an error, and so is everything that the files say of packing and is not known.
+ * Modules that were left as they are stay so. Memory is the arena's, which must outlive the view;
+ * v->config becomes out->config. */
+enum quern_status unpack_view(struct view *v, const struct folder *folder, struct arena *arena,
                               struct unpacked *out, struct quern_error *err);
-/* The same with the files of the model's directory; v->config is replaced when there is one. */
-enum quern_status unpack_model(struct view *v, bool keep_blocks, struct arena *arena,
-                               struct unpacked *out, struct quern_error *err);
 
 #endif

@@ -48,7 +48,7 @@ static enum quern_status unpack_bytes(struct unpacking *u, struct str stem, stru
     TRY(check_format(format, err));
     const struct tensor *t = p->codes->tensor;
     if (t->ndims != 2 || t->nelems == 0)
-        return unpack_misfit(p->codes, "expected a matrix", err);
+        return source_misfit(err, p->codes, "a matrix");
     p->rows = t->dims[0];
     p->cols = p->group = t->dims[1];
     return packed_ints_put(u, p->codes, stem, p, t->dims, t->ndims, err);
@@ -126,7 +126,7 @@ static enum quern_status load_state(struct unpacking *u, struct str stem, bool n
     const uint64_t n = from->tensor->nelems;
     char *text = n <= MOST_STATE ? arena_alloc(u->arena, (size_t)n + 1) : NULL;
     if (n > MOST_STATE)
-        return unpack_misfit(from, "expected a few bytes of JSON", err);
+        return source_misfit(err, from, "a few bytes of JSON");
     if (!text)
         return fail_memory(err, n);
     TRY(packed_values(from, DTYPE_U8, text, n, err));
@@ -190,7 +190,7 @@ static enum quern_status unpack_pairs(struct unpacking *u, struct str stem, stru
     if (outer)
         TRY(load_outer(u, stem, outer, &s, p, err));
     if (!dims_product(s.dims, s.ndims, &nelems) || nelems == 0)
-        return unpack_misfit(p->codes, "expected the shape its state tells", err);
+        return source_misfit(err, p->codes, "the shape its state tells");
     memcpy(dims, s.dims, sizeof s.dims);
     p->cols = p->group = s.block; /* a row is what shares a scale */
     p->rows = nelems / s.block + (nelems % s.block != 0);

@@ -24,15 +24,35 @@ static bool is_text(const struct json *v, const char *text)
     return json_text(v, &s) && str_is(s, text);
 }
 
+static bool is_format(const struct json *v)
+{
+    return is_text(v, "pack-quantized") || is_text(v, "int-quantized") ||
+           is_text(v, "naive-quantized");
+}
+
+/* A group may have a format of its own. */
+static bool is_ints(const struct json *group, const struct json *format)
+{
+    const struct json *own = json_get(group, "format"), *weights = json_get(group, "weights");
+    if (!is_format(own && !json_is_null(own) ? own : format))
+        return false;
+    return !json_get(weights, "type") || is_text(json_get(weights, "type"), "int");
+}
+
 static bool claims_compressed_ints(const struct unpacking *u)
 {
-    const struct json *format = json_get(u->config, "format");
-    const struct json *group = json_first(json_get(u->config, "config_groups"));
-    if (!str_is(u->method, "compressed-tensors"))
+    const struct json *groups = json_get(u->config, "config_groups");
+    if (u->method.n && !str_is(u->method, "compressed-tensors"))
         return false;
-    return is_text(format, "pack-quantized") || is_text(format, "int-quantized") ||
-           (is_text(format, "naive-quantized") &&
-            is_text(json_get(json_get(group, "weights"), "type"), "int"));
+    for (const struct json *g = json_first(groups); g; g = json_next(g))
+        if (!is_ints(g, json_get(u->config, "format")))
+            return false;
+    return json_first(groups) != NULL;
+}
+
+static bool claims_compressed_words(const struct unpacking *u)
+{
+    return claims_compressed_ints(u) && is_text(json_get(u->config, "format"), "pack-quantized");
 }
 
 /* ---- config.json ------------------------------------------------------------------------------
@@ -47,8 +67,6 @@ static enum quern_status read_scheme(const struct json *weights, struct scheme *
                           "num_bits type symmetric group_size strategy actorder observer "
                           "observer_kwargs scale_dtype zp_dtype",
                           err));
-    if (json_get(weights, "type") && !is_text(json_get(weights, "type"), "int"))
-        return unpack_unknown("type", json_get(weights, "type"), "expected int", err);
     bits = json_get(weights, "num_bits");
     if (!json_u64(bits, &n) || n < 1 || n > 8)
         return unpack_unknown("num_bits", bits, "expected 1 to 8", err);
@@ -89,19 +107,13 @@ static enum quern_status read_schemes(const struct unpacking *u, struct schemes 
                                       struct quern_error *err)
 {
     const struct json *groups = json_get(u->config, "config_groups");
-    const struct json *format = json_get(u->config, "format");
-    struct str name, of_all;
     TRY(unpack_known_keys(u->config,
                           "quant_method config_groups format global_compression_ratio ignore "
                           "kv_cache_scheme quantization_status version",
                           err));
-    json_text(format, &of_all);
     for (const struct json *g = json_first(groups); g; g = json_next(g)) {
         TRY(unpack_known_keys(g, "targets weights input_activations output_activations format",
                               err));
-        if (json_text(json_get(g, "format"), &name) && !str_eq(name, of_all))
-            return unpack_unknown("format", json_get(g, "format"), "expected the format of all",
-                                  err);
         if (json_is_object(json_get(g, "weights")))
             TRY(add_scheme(json_get(g, "weights"), all, err));
     }
@@ -143,8 +155,7 @@ static enum quern_status choose_scheme(const struct schemes *all, struct packed_
         found = &all->of[i];
     }
     if (!found)
-        return unpack_misfit(p->codes, "expected a shape that fits its scales and config_groups",
-                             err);
+        return source_misfit(err, p->codes, "a shape that fits its scales and config_groups");
     p->bits = found->bits;
     p->group = found->group ? found->group : p->cols;
     p->scale_layout = found->one_scale ? SCALES_ONE : SCALES_BY_ROW;
@@ -164,7 +175,7 @@ static enum quern_status choose_zeros(struct packed_ints *p, unsigned middle,
     if (p->scale_layout == SCALES_ONE) {
         TRY(packed_values(p->zeros, DTYPE_I8, &one, 1, err));
         if (one < -(int)middle)
-            return unpack_misfit(p->zeros, "expected one of the codes", err);
+            return source_misfit(err, p->zeros, "one of the codes");
         p->zero = (unsigned)((int)middle + one);
         p->zeros = NULL;
     } else if (t->dtype == DTYPE_I8) {
@@ -185,14 +196,14 @@ static enum quern_status read_shape(struct unpacking *u, const struct source *sh
     if (!values)
         return fail_memory(err, MAX_DIMS * sizeof *values);
     if (n < 2 || n > MAX_DIMS)
-        return unpack_misfit(shape, "expected the dimensions of a matrix", err);
+        return source_misfit(err, shape, "the dimensions of a matrix");
     TRY(packed_values(shape, narrow ? DTYPE_I32 : DTYPE_I64, values, n, err));
     for (uint64_t i = n; i-- > 0;) {
         int32_t v;
         memcpy(&v, (const uint8_t *)values + i * sizeof v, sizeof v);
         values[i] = narrow ? v : values[i];
         if (values[i] <= 0)
-            return unpack_misfit(shape, "expected dimensions that are not empty", err);
+            return source_misfit(err, shape, "dimensions that are not empty");
     }
     *dims = (uint64_t *)values;
     *ndims = (uint8_t)n;
@@ -206,7 +217,7 @@ static enum quern_status put(struct unpacking *u, const struct schemes *all, str
     uint64_t nelems;
     if (!dims_product(dims, ndims, &nelems) || nelems == 0 || ndims < 2 ||
         p->codes->tensor->ndims == 0 || dims[ndims - 1] > UINT32_MAX)
-        return unpack_misfit(p->codes, "expected a matrix that is not empty", err);
+        return source_misfit(err, p->codes, "a matrix that is not empty");
     p->cols = dims[ndims - 1];
     p->rows = nelems / p->cols;
     p->round = DTYPE_F32;
@@ -254,19 +265,25 @@ static enum quern_status unpack_compressed_ints(struct unpacking *u, struct quer
 {
     struct schemes all = {.count = 0};
     struct str stem;
-    const bool words = is_text(json_get(u->config, "format"), "pack-quantized");
     TRY(read_schemes(u, &all, err));
-    for (uint32_t i = 0; words && unpack_next(u, ".weight_packed", &i, &stem);)
+    for (uint32_t i = 0; unpack_next(u, ".weight_packed", &i, &stem);)
         TRY(unpack_words(u, &all, stem, err));
-    for (uint32_t i = 0; !words && unpack_next(u, ".weight_scale", &i, &stem);)
-        TRY(unpack_bytes(u, &all, stem, err));
+    for (uint32_t i = 0; unpack_next(u, ".weight", &i, &stem);)
+        if (u->from->sources[i - 1].tensor->dtype == DTYPE_I8)
+            TRY(unpack_bytes(u, &all, stem, err));
     unpack_ignore(u, ".input_scale .input_zero_point .output_scale .output_zero_point .k_scale "
                      ".k_zero_point .v_scale .v_zero_point .q_scale");
     return QUERN_OK;
 }
 
-const struct packing packing_compressed_ints = {
-    .name = "compressed-tensors",
-    .parts = ".weight_packed .weight_scale .weight_shape .weight_zero_point .weight_g_idx",
-    .claims = claims_compressed_ints,
-    .unpack = unpack_compressed_ints};
+#define PARTS ".weight_packed .weight_scale .weight_shape .weight_zero_point .weight_g_idx"
+
+const struct packing packing_compressed_ints = {.name = "compressed-tensors",
+                                                .parts = PARTS,
+                                                .claims = claims_compressed_ints,
+                                                .unpack = unpack_compressed_ints};
+const struct packing packing_compressed_words = {.name = "compressed-tensors",
+                                                 .parts = PARTS,
+                                                 .claims = claims_compressed_words,
+                                                 .comes_last = true,
+                                                 .unpack = unpack_compressed_ints};

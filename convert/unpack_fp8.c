@@ -1,5 +1,4 @@
 /* unpack_fp8.c - weights in 8-bit floats with a scale for the tensor, its rows or its blocks. */
-#include "scaled.h"
 #include "unpacking.h"
 
 /* DeepSeek, Qwen3 and others: X.weight and X.weight_scale_inv (which is multiplied all the same), a
@@ -39,7 +38,7 @@ static enum quern_status scaled_weights(struct unpacking *u, const char *ending,
     for (uint32_t i = 0; (scale = unpack_next(u, ending, &i, &stem));) {
         TRY(unpack_part(u, stem, weight, true, &w, err));
         TRY(unpack_part(u, stem, ending, true, &scale, err));
-        TRY(unpack_scaled(u, w, scale, block, err));
+        TRY(unpack_put_scaled(u, w, scale, block, err));
     }
     return QUERN_OK;
 }

@@ -38,9 +38,9 @@ static enum quern_status find_columns(struct unpacking *u, struct str stem, stru
     TRY(unpack_part(u, stem, ".qzeros", true, &c->zeros, err));
     TRY(unpack_part(u, stem, ".scales", true, &c->scales, err));
     if (c->codes->tensor->ndims != 2 || c->codes->tensor->nelems == 0)
-        return unpack_misfit(c->codes, "expected a matrix", err);
+        return source_misfit(err, c->codes, "a matrix");
     if (c->scales->tensor->ndims != 2 || c->scales->tensor->nelems == 0)
-        return unpack_misfit(c->scales, "expected a matrix", err);
+        return source_misfit(err, c->scales, "a matrix");
     return QUERN_OK;
 }
 
@@ -108,7 +108,7 @@ static enum quern_status use_order(const struct gptq *g, const struct columns *c
     const uint64_t nwords = c->codes->tensor->dims[0], ngroups = c->scales->tensor->dims[0];
     const uint64_t cols = c->order->tensor->nelems;
     if (c->order->tensor->ndims != 1 || cols == 0 || cols > UINT32_MAX || nwords > UINT32_MAX)
-        return unpack_misfit(c->order, "expected the group of each column", err);
+        return source_misfit(err, c->order, "the group of each column");
     p->cols = cols;
     if (g->overrides) {
         p->bits = (unsigned)(nwords * 32 / cols <= 8 ? nwords * 32 / cols : 0);
@@ -207,6 +207,7 @@ static enum quern_status unpack_awq(struct unpacking *u, struct quern_error *err
 const struct packing packing_gptq = {.name = "GPTQ",
                                      .parts = ".qweight .qzeros .scales .g_idx",
                                      .claims = claims_gptq,
+                                     .comes_last = true,
                                      .unpack = unpack_gptq};
 const struct packing packing_awq = {
     .name = "AWQ", .parts = ".qweight .qzeros .scales", .claims = claims_awq, .unpack = unpack_awq};

@@ -64,14 +64,14 @@ static enum quern_status unpack_weight(struct unpacking *u, struct str stem,
     if (!dims)
         return fail_memory(err, t->ndims * sizeof *dims);
     if (t->ndims < 2 || t->nelems == 0 || t->dims[t->ndims - 1] > UINT32_MAX)
-        return unpack_misfit(p->codes, "expected rows of packed integers", err);
+        return source_misfit(err, p->codes, "rows of packed integers");
     memcpy(dims, t->dims, t->ndims * sizeof *dims);
     p->cols = t->dims[t->ndims - 1] * 32 / p->bits;
     p->rows = t->nelems / t->dims[t->ndims - 1];
     p->round = p->scales->tensor->dtype;
     dims[t->ndims - 1] = p->cols;
     if (p->biases->tensor->dtype != p->round)
-        return unpack_misfit(p->biases, "expected the type of the scales", err);
+        return source_misfit(err, p->biases, "the type of the scales");
     return packed_ints_put(u, p->codes, stem, p, dims, t->ndims, err);
 }
 

@@ -315,11 +315,12 @@ static enum quern_status open_packed(struct opened *o, const char *path, const c
                                      struct quern_error *err)
 {
     struct unpacked unpacked;
-    const struct unpack_ask ask = {.config = str_from(config)};
+    const struct side_file side = {.name = "config.json", .text = str_from(config)};
+    const struct folder folder = {.path = "packed", .made = true, .sides = &side, .nsides = 1};
     *o = (struct opened){.model = NULL};
     TRY(model_open(path, &o->model, err));
     TRY(view_of_model(o->model, &arena, &o->view, err));
-    TRY(unpack_view(&o->view, &ask, &arena, &unpacked, err));
+    TRY(unpack_view(&o->view, &folder, &arena, &unpacked, err));
     cr_assert(unpacked.by && unpacked.nweights == 1 && str_is(unpacked.config, "{}"), "%s",
               unpacked.config.p);
     return QUERN_OK;
