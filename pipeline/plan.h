@@ -52,6 +52,19 @@ struct source_kind {
     /* The sources it reads from: number i, or NULL when there are no more. May be NULL for kinds
      * that only ever read stored tensors; then its own size stands for what it reads. */
     const struct source *(*inner)(const struct source *s, uint32_t i);
+    /* For values that lie packed in blocks of a type of GGUF, though the tensor says it is of
+     * another: the form of the i-th of the equal parts that the elements come from, one after the
+     * other; NULL behind the last. Both functions are NULL where there are no such blocks. */
+    const struct block_form *(*block_form)(const struct source *s, uint32_t i);
+    /* Whole blocks, any number of them. */
+    enum quern_status (*read_blocks)(const struct source *s, uint64_t first, uint64_t n,
+                                     uint8_t *to, uint64_t *moved, struct quern_error *err);
+};
+
+struct block_form {
+    uint8_t dtype;
+    float factor;       /* the values are those of the blocks times this */
+    float input_factor; /* what the checkpoint gives for activations; 1 where it does not */
 };
 
 /* The same for any source, stored ones included. */
@@ -68,6 +81,9 @@ uint64_t source_read_bytes(const struct source *s);
 /* Names tensor and file of the source in the error. */
 enum quern_status in_source(struct quern_error *err, const struct source *s,
                             enum quern_status status);
+/* EFORMAT "shape": it is of this type and shape, and something else was expected. */
+enum quern_status source_misfit(struct quern_error *err, const struct source *s,
+                                const char *expected);
 
 struct step;
 
