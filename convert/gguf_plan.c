@@ -29,7 +29,7 @@ static enum quern_status check_options(const struct model *m, const struct conve
         return fail(err, QUERN_EUSAGE, "usage",
                     "--keep-names makes a plain GGUF container" WANT
                     "expected --arch NAME with it, for general.architecture");
-    if (!r->output)
+    if (!r->output || !*r->output)
         return fail(err, QUERN_EUSAGE, "usage",
                     "the OUTPUT is missing" WANT "expected one: only Hugging Face directories have "
                     "a default");
@@ -137,6 +137,7 @@ enum quern_status gguf_plan(struct plan *p, struct model *m, const struct conver
     const char *output = r->output;
     struct meta_list metas;
     uint64_t alignment;
+    p->force = r->force;
     TRY(check_options(m, r, !is_auto, err));
     TRY(plan_copy_model(p, m, err));
     TRY(begin_keys(p, m, r, &metas, err));
