@@ -13,8 +13,19 @@
 #include "unpacking.h"
 
 /* The first that claims a model unpacks it. */
-static const struct packing *const packings[] = {&packing_fp8, &packing_fbgemm, &packing_mxfp4,
-                                                 &packing_modelopt, &packing_compressed_floats};
+static const struct packing *const packings[] = {
+    &packing_fp8,
+    &packing_fbgemm,
+    &packing_mxfp4,
+    &packing_modelopt,
+    &packing_compressed_floats,
+    &packing_compressed_words,
+    &packing_compressed_ints,
+    &packing_gptq,
+    &packing_awq,
+    &packing_bnb,
+    &packing_mlx,
+};
 
 /* ---- for the packings -------------------------------------------------------------------------
  */

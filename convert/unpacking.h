@@ -32,7 +32,8 @@ struct packing {
 };
 
 extern const struct packing packing_fp8, packing_fbgemm, packing_mxfp4, packing_modelopt,
-    packing_compressed_floats;
+    packing_compressed_floats, packing_gptq, packing_awq, packing_compressed_words,
+    packing_compressed_ints, packing_bnb, packing_mlx;
 
 /* The next source whose name ends so, at *i or behind it; then *i is its place + 1. stem: its name
  * without the ending. NULL when there is no more. */
