@@ -40,7 +40,7 @@ struct cli {
     const char *hub_cache;
     uint64_t seed;
     /* convert */
-    const char *outtype, *model_name, *metadata, *pre;
+    const char *outtype, *model_name, *metadata, *pre, *like, *map;
     uint64_t split_max_bytes;
     unsigned split_max_tensors;
     bool vocab_only, text_only, no_tensor_first_split, print_supported;

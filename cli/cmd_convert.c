@@ -58,6 +58,8 @@ int cmd_convert(struct cli *c)
                                 .model_name = c->model_name,
                                 .metadata = c->metadata,
                                 .pre = c->pre,
+                                .like = c->like,
+                                .map_path = c->map,
                                 .vocab_only = c->vocab_only,
                                 .text_only = c->text_only,
                                 .split_max_bytes = c->split_max_bytes,

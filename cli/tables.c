@@ -175,6 +175,12 @@ static const struct option convert_options[] = {
      NULL},
     {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
      "set a metadata key of the output; TYPE is int, float, bool or str; repeatable", NULL},
+    {"like", 0, OPTION_TEXT, FIELD(like), "TEMPLATE.gguf",
+     "take hyper-parameters, tokenizer, keys and the order of tensors from a GGUF of the same family, "
+     "whatever class config.json names; shapes are checked, differences told", NULL},
+    {"map", 0, OPTION_TEXT, FIELD(map), "FILE",
+     "with --like: rules in YAML for what becomes of tensors, for architectures that are not listed",
+     NULL},
     {"text-only", 0, OPTION_FLAG, FIELD(text_only), NULL,
      "convert the text model of a checkpoint that also sees or hears, and leave out the rest", NULL},
     {"vocab-only", 0, OPTION_FLAG, FIELD(vocab_only), NULL, "write the tokenizer and no tensors",

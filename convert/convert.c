@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "conversion.h"
+#include "like.h"
 #include "meta_array.h"
 #include "pipeline/retype.h"
 #include "quant/mix.h"
@@ -70,7 +71,8 @@ static enum quern_status find_architecture(struct conversion *c, struct quern_er
     return in_file(err, c->config.path,
                    fail(err, QUERN_EUNSUPPORTED, "architecture",
                         "its architecture is '%s'" WANT
-                        "expected a class of %s (--print-supported-models lists them)",
+                        "expected a class of %s (--print-supported-models lists them); with --like "
+                        "TEMPLATE.gguf the class does not matter",
                         quoted(c->hf_class).text, known));
 }
 
@@ -138,6 +140,8 @@ static enum quern_status arch_keys(struct conversion *c, struct quern_error *err
 
 static enum quern_status all_keys(struct conversion *c, struct quern_error *err)
 {
+    if (c->like)
+        return like_keys(c, err);
     TRY(convert_metadata(c, err));
     TRY(arch_keys(c, err));
     if (!meta_list_put_u32(&c->keys, "general.quantization_version", 2))
@@ -158,6 +162,8 @@ static enum quern_status all_steps(struct conversion *c, struct quern_error *err
         TRY(c->arch->extra(c, err));
     if (!c->request->vocab_only)
         TRY(convert_tensors(c, err));
+    if (!c->request->vocab_only && c->like)
+        TRY(like_steps(c, err));
     TRY(convert_choose_types(c, err));
     p->steps = ARENA_NEW(&p->arena, struct step, c->nsteps + 1);
     if (!p->steps)
@@ -298,13 +304,22 @@ static enum quern_status build(struct conversion *c, struct quern_error *err)
     TRY(check_input(c->model, err));
     TRY(choose_weights(c, &quantizes, err));
     TRY(hf_config_open(c->model->dir, &c->config, err));
-    TRY(find_architecture(c, err));
+    if (!c->request->like && (c->request->map || c->request->map_path))
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--map says what becomes of tensors" WANT
+                    "expected --like TEMPLATE.gguf, which gives the keys");
+    TRY(c->request->like ? like_open(c, err) : find_architecture(c, err));
     TRY(refuse_packed(c, err));
     read_numbers(c);
+    if (c->like) {
+        TRY(like_differences(c, err));
+        like_numbers(c);
+    }
     TRY(plan_add_model(c->plan, c->model, err));
     if (!meta_list_put_string(&c->keys, "general.architecture", str_from(c->arch->name)))
         return fail_memory(err, sizeof(struct meta));
-    TRY(read_vocab(c, err));
+    if (!c->like)
+        TRY(read_vocab(c, err));
     TRY(all_steps(c, err));
     TRY(all_keys(c, err));
     c->plan->keep_ones = !quantizes;
@@ -326,6 +341,7 @@ enum quern_status convert_plan(struct model *m, const struct convert_request *r,
     if (s == QUERN_OK && c.plan->refusal)
         in_file(c.plan->refusal, m->path, c.plan->refusal->status);
     free(c.steps);
+    like_close(&c);
     hf_config_close(&c.config);
     if (s == QUERN_OK)
         *out = c.plan;
