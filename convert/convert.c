@@ -71,8 +71,8 @@ static enum quern_status find_architecture(struct conversion *c, struct quern_er
     return in_file(err, c->config.path,
                    fail(err, QUERN_EUNSUPPORTED, "architecture",
                         "its architecture is '%s'" WANT
-                        "expected a class of %s (--print-supported-models lists them); with --like "
-                        "TEMPLATE.gguf the class does not matter",
+                        "expected --like TEMPLATE.gguf of the same family, or a class of %s "
+                        "(--print-supported-models lists them)",
                         quoted(c->hf_class).text, known));
 }
 
