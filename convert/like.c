@@ -169,8 +169,9 @@ bool like_hparam_u64(const struct conversion *c, const char *name, uint64_t *out
     return hf_u64(&c->config, name, out);
 }
 
-void like_numbers(struct conversion *c)
+enum quern_status like_numbers(struct conversion *c, struct quern_error *err)
 {
+    TRY(like_differences(c, err));
     const struct meta *tokens = model_meta(c->like, "tokenizer.ggml.tokens");
     like_u64(c, "block_count", &c->nlayers);
     if (like_u64(c, "attention.head_count", &c->nheads) && !c->arch->lone_kv_head)
@@ -180,6 +181,7 @@ void like_numbers(struct conversion *c)
     if (c->nlayers > MAX_TENSORS)
         c->nlayers = 0;
     c->ntokens = tokens && tokens->type == META_ARRAY ? tokens->count : 0;
+    return QUERN_OK;
 }
 
 bool like_rows(const struct conversion *c, struct str name, uint64_t *nrows)

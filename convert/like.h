@@ -12,8 +12,9 @@
 enum quern_status like_open(struct conversion *c, struct quern_error *err);
 void like_close(struct conversion *c);
 
-/* The numbers that transforms ask for are the template's where it has them. */
-void like_numbers(struct conversion *c);
+/* The numbers that transforms ask for become the template's where it has them. Where config.json
+ * says something else: differences that would make the file wrong are EUSAGE, others notes. */
+enum quern_status like_numbers(struct conversion *c, struct quern_error *err);
 /* ARCH.name, when it is one whole number, or a list of one and the same. */
 bool like_u64(const struct conversion *c, const char *name, uint64_t *out);
 /* A number that config.json calls so; the template's, when there is one. */
@@ -21,16 +22,16 @@ bool like_hparam_u64(const struct conversion *c, const char *name, uint64_t *out
 /* Rows of the template's tensor of that name; false when there is no such matrix. */
 bool like_rows(const struct conversion *c, struct str name, uint64_t *nrows);
 
-/* What config.json and the template say of the same keys: differences that would make the file
- * wrong are EUSAGE, others notes. */
-enum quern_status like_differences(struct conversion *c, struct quern_error *err);
-
-/* The steps in the template's order, with its shapes, all of them and no others. EUSAGE. */
-enum quern_status like_steps(struct conversion *c, struct quern_error *err);
 /* It keeps this matrix in 32 bits, but not all of them. */
 bool like_keeps_f32(const struct conversion *c, struct str name);
-
 /* The keys: general.* from the directory, all else the template's. */
 enum quern_status like_keys(struct conversion *c, struct quern_error *err);
+
+/* ---- like_config.c */
+enum quern_status like_differences(struct conversion *c, struct quern_error *err);
+
+/* ---- like_steps.c */
+/* The steps in the template's order, with its shapes, all of them and no others. EUSAGE. */
+enum quern_status like_steps(struct conversion *c, struct quern_error *err);
 
 #endif

@@ -25,7 +25,7 @@ struct fitting {
 
 static bool is_computed(const struct step *s)
 {
-    return s->sources[0].model == NULL;
+    return source_is_fixed(&s->sources[0]);
 }
 
 /* The factors by which positions are stretched follow from hyper-parameters, as the template's do.
@@ -102,8 +102,8 @@ static enum quern_status take_head(struct fitting *f, uint32_t i, struct quern_e
     struct conversion *c = f->c;
     const struct source *s = &c->steps[i].sources[0];
     bool same = false;
-    if (!s->kind)
-        TRY(convert_is_embedding(c, s->tensor, &same, err));
+    if (source_ready(s))
+        TRY(convert_is_embedding(c, s, &same, err));
     if (same)
         return plan_drop(c->plan, s->tensor->name,
                          "it is the token embedding again, and the template has no head", err);
