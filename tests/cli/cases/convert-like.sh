@@ -6,7 +6,6 @@ ln -s "$POCKET"/pocket-code/* code/
 ln -s "$POCKET"/pocket-code/model.safetensors odd/
 must convert code code.gguf -q
 sed 's/LlamaForCausalLM/NobodyForCausalLM/; s/"llama"/"nobody"/' code/config.json >odd/config.json
-q convert odd out.gguf
 q convert odd out.gguf --like base.gguf
 q inspect --kv general.name out.gguf
 q compare code.gguf out.gguf
