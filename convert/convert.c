@@ -108,6 +108,16 @@ static void read_numbers(struct conversion *c)
         c->nlayers = 0; /* there cannot be so many: block_count will be wrong, but small */
 }
 
+static enum quern_status take_numbers(struct conversion *c, struct quern_error *err)
+{
+    read_numbers(c);
+    if (!c->like)
+        return QUERN_OK;
+    TRY(like_differences(c, err));
+    like_numbers(c);
+    return QUERN_OK;
+}
+
 /* ---- keys
  * ---------------------------------------------------------------------------------------- */
 
@@ -310,9 +320,7 @@ static enum quern_status build(struct conversion *c, const struct folder *folder
     TRY(c->request->like ? like_open(c, err) : find_architecture(c, err));
     TRY(refuse_packed(c, err));
     TRY(convert_order_inputs(c, err));
-    read_numbers(c);
-    if (c->like)
-        TRY(like_numbers(c, err));
+    TRY(take_numbers(c, err));
     if (!meta_list_put_string(&c->keys, "general.architecture", str_from(c->arch->name)))
         return fail_memory(err, sizeof(struct meta));
     if (!c->like)

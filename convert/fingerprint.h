@@ -20,10 +20,10 @@ struct fingerprint {
 /* Of one tensor, as each of some types and under each change. */
 struct fingerprints {
     const struct tensor *tensor;
-    bool known;                                      /* its values can be read */
-    bool has[MOST_TYPES];                            /* those of this type were made ... */
-    bool changed;                                    /* ... of changed values too */
-    struct fingerprint of[MOST_TYPES * NCHANGES];    /* [type * NCHANGES + change] */
+    bool known;                                   /* its values can be read */
+    bool has[MOST_TYPES];                         /* those of this type were made ... */
+    bool changed;                                 /* ... of changed values too */
+    struct fingerprint of[MOST_TYPES * NCHANGES]; /* [type * NCHANGES + change] */
 };
 
 /* The sum in any order of n times the value v. */

@@ -169,9 +169,8 @@ bool like_hparam_u64(const struct conversion *c, const char *name, uint64_t *out
     return hf_u64(&c->config, name, out);
 }
 
-enum quern_status like_numbers(struct conversion *c, struct quern_error *err)
+void like_numbers(struct conversion *c)
 {
-    TRY(like_differences(c, err));
     const struct meta *tokens = model_meta(c->like, "tokenizer.ggml.tokens");
     like_u64(c, "block_count", &c->nlayers);
     if (like_u64(c, "attention.head_count", &c->nheads) && !c->arch->lone_kv_head)
@@ -181,7 +180,6 @@ enum quern_status like_numbers(struct conversion *c, struct quern_error *err)
     if (c->nlayers > MAX_TENSORS)
         c->nlayers = 0;
     c->ntokens = tokens && tokens->type == META_ARRAY ? tokens->count : 0;
-    return QUERN_OK;
 }
 
 bool like_rows(const struct conversion *c, struct str name, uint64_t *nrows)

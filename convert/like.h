@@ -12,9 +12,8 @@
 enum quern_status like_open(struct conversion *c, struct quern_error *err);
 void like_close(struct conversion *c);
 
-/* The numbers that transforms ask for become the template's where it has them. Where config.json
- * says something else: differences that would make the file wrong are EUSAGE, others notes. */
-enum quern_status like_numbers(struct conversion *c, struct quern_error *err);
+/* The numbers that transforms ask for become the template's where it has them. */
+void like_numbers(struct conversion *c);
 /* ARCH.name, when it is one whole number, or a list of one and the same. */
 bool like_u64(const struct conversion *c, const char *name, uint64_t *out);
 /* A number that config.json calls so; the template's, when there is one. */
@@ -28,6 +27,8 @@ bool like_keeps_f32(const struct conversion *c, struct str name);
 enum quern_status like_keys(struct conversion *c, struct quern_error *err);
 
 /* ---- like_config.c */
+/* Where config.json and the template say different things: differences that would make the file
+ * wrong are EUSAGE, others notes. */
 enum quern_status like_differences(struct conversion *c, struct quern_error *err);
 
 /* ---- like_steps.c */
