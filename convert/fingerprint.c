@@ -4,9 +4,6 @@
 #include "core/smath.h"
 #include "quant/codec.h"
 
-/* Norms and the like are changed, never large matrices; -exp would take its time on those. */
-#define MOST_CHANGED (UINT64_C(1) << 22)
-
 /* A worker's: values on their way to a type and back. */
 struct workplace {
     float y[PIECE];
@@ -18,35 +15,41 @@ struct look {
     struct fingerprints *out;
 };
 
-/* All bits of z move all bits of the result (the end of splitmix64). */
-static inline uint64_t mix(uint64_t z)
-{
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
+/* -exp would take its time on the matrices of a model in 32 bits, which are never changed. */
+#define MOST_CHANGED (UINT64_C(1) << 22)
 
 #define GOLDEN UINT64_C(0x9e3779b97f4a7c15)
+#define FACTOR UINT64_C(0xbf58476d1ce4e5b9)
+#define OTHER  UINT64_C(0x94d049bb133111eb)
 
-static inline uint64_t value_bits(float v)
+/* All bits of a value move all bits of the result. */
+static inline uint64_t mix_value(float v)
 {
     uint32_t bits;
     memcpy(&bits, &v, sizeof bits);
-    return (uint64_t)bits + 1;
+    uint64_t z = ((uint64_t)bits + 1) * GOLDEN;
+    z = (z ^ (z >> 32)) * FACTOR;
+    return z ^ (z >> 29);
+}
+
+static inline uint64_t mix_place(uint64_t value, uint64_t place)
+{
+    const uint64_t z = (value ^ place) * OTHER;
+    return z ^ (z >> 32);
 }
 
 uint64_t fingerprint_of_same(float v, uint64_t n)
 {
-    return mix(value_bits(v) * GOLDEN) * n;
+    return mix_value(v) * n;
 }
 
 static void add_values(const float *x, size_t n, uint64_t first, uint64_t *sums)
 {
-    uint64_t any = 0, here = 0;
-    for (size_t i = 0; i < n; i++) {
-        const uint64_t bits = value_bits(x[i]);
-        any += mix(bits * GOLDEN);
-        here += mix((bits << 31) ^ ((first + i) * GOLDEN));
+    uint64_t any = 0, here = 0, place = first * GOLDEN;
+    for (size_t i = 0; i < n; i++, place += GOLDEN) {
+        const uint64_t value = mix_value(x[i]);
+        any += value;
+        here += mix_place(value, place);
     }
     sums[0] += any;
     sums[1] += here;
@@ -76,7 +79,7 @@ static void look_measure(const struct piece *p, unsigned pass, const void *const
     (void)record;
     for (unsigned t = 0; t < l->ask->ntypes; t++) {
         const enum dtype d = l->ask->types[t];
-        const unsigned nchanges = l->out->changed && dtype_is_float(d) ? NCHANGES : 1;
+        const unsigned nchanges = l->out->changed[t] ? NCHANGES : 1;
         for (unsigned c = 0; l->out->has[t] && c < nchanges; c++) {
             uint64_t *sums = counts + (t * NCHANGES + c) * 2;
             if (p->step->sources[0].tensor->dtype == d && c == CHANGE_NONE) {
@@ -132,9 +135,12 @@ enum quern_status fingerprint_step(struct plan *p, struct step *s, struct model 
     *source = (struct source){.model = m, .tensor = t};
     *l = (struct look){ask, out};
     out->known = true;
-    out->changed = changes && t->nelems <= MOST_CHANGED;
-    for (unsigned k = 0; k < ask->ntypes; k++)
+    for (unsigned k = 0; k < ask->ntypes; k++) {
         out->has[k] = can_be(t, ask->types[k], ask->nelems_of[k]);
+        /* Norms and the like are changed, and stored in 32 bits. */
+        out->changed[k] =
+            changes && out->has[k] && ask->types[k] == DTYPE_F32 && t->nelems <= ask->largest_of[k];
+    }
     *s = (struct step){.name = t->name,
                        .dims = t->dims,
                        .ndims = t->ndims,

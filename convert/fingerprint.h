@@ -22,7 +22,7 @@ struct fingerprints {
     const struct tensor *tensor;
     bool known;                                   /* its values can be read */
     bool has[MOST_TYPES];                         /* those of this type were made ... */
-    bool changed;                                 /* ... of changed values too */
+    bool changed[MOST_TYPES];                     /* ... of changed values too */
     struct fingerprint of[MOST_TYPES * NCHANGES]; /* [type * NCHANGES + change] */
 };
 
@@ -33,7 +33,9 @@ uint64_t fingerprint_of_same(float v, uint64_t n);
  * as they are stored. */
 struct fingerprint_ask {
     enum dtype types[MOST_TYPES];
-    uint64_t nelems_of[MOST_TYPES]; /* of all tensors of the type: larger ones cannot be of it */
+    /* Of all tensors of the type together: larger ones cannot be parts of them. And of the largest:
+     * larger ones are not changed, value by value, into one. */
+    uint64_t nelems_of[MOST_TYPES], largest_of[MOST_TYPES];
     unsigned ntypes;
 };
 

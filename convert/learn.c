@@ -36,6 +36,8 @@ static enum quern_status list_types(struct learning *l, struct quern_error *err)
         if (k == ask->ntypes)
             ask->types[ask->ntypes++] = t->dtype;
         ask->nelems_of[k] += t->nelems;
+        if (t->nelems > ask->largest_of[k])
+            ask->largest_of[k] = t->nelems;
     }
     return QUERN_OK;
 }

@@ -59,8 +59,7 @@ static enum quern_status sort_sums(struct matching *m, struct quern_error *err)
         for (unsigned k = 0; k < l->ask.ntypes * NCHANGES; k++) {
             const struct fingerprints *f = &l->from[i];
             const unsigned type = k / NCHANGES, change = k % NCHANGES;
-            if (!f->known || !f->has[type] ||
-                (change != CHANGE_NONE && (!f->changed || !dtype_is_float(l->ask.types[type]))))
+            if (!f->known || !f->has[type] || (change != CHANGE_NONE && !f->changed[type]))
                 continue;
             m->entries[m->nentries++] =
                 (struct entry){f->of[k].any_order, i, (uint8_t)type, (uint8_t)change};
@@ -91,7 +90,8 @@ static bool same_tensor(const struct learning *l, uint32_t source, uint32_t targ
     const unsigned k = learn_type(l, target) * NCHANGES;
     const struct fingerprints *f = &l->from[source], *t = &l->to[target];
     *in_order = f->of[k + change].this_order == t->of[k].this_order;
-    return f->known && f->has[k / NCHANGES] && (change == CHANGE_NONE || f->changed) &&
+    return f->known && f->has[k / NCHANGES] &&
+           (change == CHANGE_NONE || f->changed[k / NCHANGES]) &&
            f->tensor->nelems == t->tensor->nelems &&
            f->of[k + change].any_order == t->of[k].any_order;
 }
