@@ -40,6 +40,8 @@ enum transform {
     BY_GROUPS,   /* a vector as a matrix with a row for every group */
     FLAT,        /* as a vector */
     STACK_NAMED, /* one of named_members, rank is its place */
+    STACK_ALONE, /* one of many, {e} counts them; every kind on its own */
+    SPLIT_ROWS,  /* rows one after the other, as many as the template's tensors have */
 };
 
 /* from: the name, in which {i} is a layer and {e} an expert or a head; a tensor of this name, or
