@@ -1,8 +1,9 @@
-/* cmd_convert.c - quern convert: a Hugging Face directory as GGUF. */
+/* cmd_convert.c - quern convert: a Hugging Face directory as GGUF, and back. */
 #include <string.h>
 
 #include "cli.h"
 #include "convert/arch.h"
+#include "convert/back.h"
 #include "convert/convert.h"
 
 /* Classes of config.json by architecture, one line each. */
@@ -38,10 +39,23 @@ static int read_words(const struct cli *c, const char **input, struct convert_re
     if (i < a->count)
         return usage_error(c, "too many arguments: '%s' (the type goes after -t)",
                            quoted(str_from(a->items[i])).text);
-    if (!str_ends(str_from(r->output), ".gguf") && !r->split_max_bytes && !r->split_max_tensors)
-        return usage_error(c, "OUTPUT '%s': expected a name that ends in .gguf",
-                           quoted(str_from(r->output)).text);
     return 0;
+}
+
+/* From GGUF, where the OUTPUT is no GGUF, the way leads back to safetensors. */
+static enum quern_status make_plan(const struct cli *c, struct model *m,
+                                   const struct convert_request *r, struct plan **out,
+                                   struct quern_error *err)
+{
+    const struct back_request back = {.output = r->output,
+                                      .type = r->type,
+                                      .keep_names = c->quantize.keep_names,
+                                      .shard_bytes = c->shard_bytes,
+                                      .force = c->force};
+    const bool splits = r->split_max_bytes || r->split_max_tensors;
+    if (m->format == MODEL_GGUF && !splits && !str_ends(str_from(r->output), ".gguf"))
+        return convert_back_plan(m, &back, out, err);
+    return convert_plan(m, r, out, err);
 }
 
 int cmd_convert(struct cli *c)
@@ -71,7 +85,7 @@ int cmd_convert(struct cli *c)
         return code;
     if (model_open(input, &m, &err) != QUERN_OK)
         return report_error(c, &err);
-    if (convert_plan(m, &r, &p, &err) != QUERN_OK) {
+    if (make_plan(c, m, &r, &p, &err) != QUERN_OK) {
         code = report_error(c, &err);
     } else {
         code = run_plan(c, p);

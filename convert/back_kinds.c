@@ -1,0 +1,203 @@
+/* back_kinds.c - sources that undo what was done to single values, or are stored in another type.
+ */
+#include <stdlib.h>
+
+#include "back_class.h"
+#include "core/smath.h"
+#include "quant/codec.h"
+
+static size_t inner_scratch(const struct source *s, bool wide)
+{
+    return source_scratch_bytes(s->params, wide);
+}
+
+static enum quern_status read_inner(const struct source *s, void *scratch, bool wide,
+                                    uint64_t first, size_t n, void *x, uint64_t *moved,
+                                    struct quern_error *err)
+{
+    return source_read(s->params, scratch, wide, first, n, x, moved, err);
+}
+
+static enum quern_status read_less_one(const struct source *s, void *scratch, bool wide,
+                                       uint64_t first, size_t n, void *x, uint64_t *moved,
+                                       struct quern_error *err)
+{
+    TRY(read_inner(s, scratch, wide, first, n, x, moved, err));
+    for (size_t i = 0; i < n; i++)
+        if (wide)
+            ((double *)x)[i] -= 1.0;
+        else
+            ((float *)x)[i] -= 1.0f;
+    return QUERN_OK;
+}
+
+static enum quern_status read_log_minus(const struct source *s, void *scratch, bool wide,
+                                        uint64_t first, size_t n, void *x, uint64_t *moved,
+                                        struct quern_error *err)
+{
+    TRY(read_inner(s, scratch, wide, first, n, x, moved, err));
+    for (size_t i = 0; i < n; i++) {
+        const double v = wide ? ((double *)x)[i] : (double)((float *)x)[i];
+        const double log = strict_log(-v);
+        if (wide)
+            ((double *)x)[i] = log;
+        else
+            ((float *)x)[i] = (float)log;
+    }
+    return QUERN_OK;
+}
+
+static const struct source_kind less_one = {
+    .name = "less one", .scratch_bytes = inner_scratch, .read = read_less_one};
+static const struct source_kind log_minus = {
+    .name = "log(-x)", .scratch_bytes = inner_scratch, .read = read_log_minus};
+static const struct source_kind retyped = {
+    .name = "decoded", .scratch_bytes = inner_scratch, .read = read_inner};
+
+/* Values that are computed: of 32 bits, whatever they are computed from. */
+static enum quern_status around(struct arena *arena, const struct source *from,
+                                const struct source_kind *kind, struct str name, enum dtype dtype,
+                                struct source *out, struct quern_error *err)
+{
+    struct tensor *t = ARENA_NEW(arena, struct tensor, 1);
+    struct source *inner = ARENA_NEW(arena, struct source, 1);
+    if (!t || !inner)
+        return fail_memory(err, sizeof *t);
+    *inner = *from;
+    *t = *from->tensor;
+    t->name = name;
+    t->dtype = (uint8_t)dtype;
+    if (!dtype_bytes(dtype, t->nelems, &t->nbytes))
+        return fail(err, QUERN_EINTERNAL, "internal", "no plain type");
+    *out = (struct source){.model = from->model, .tensor = t, .kind = kind, .params = inner};
+    return QUERN_OK;
+}
+
+enum quern_status less_one_source(struct arena *arena, const struct source *from,
+                                  struct source *out, struct quern_error *err)
+{
+    return around(arena, from, &less_one, from->tensor->name, DTYPE_F32, out, err);
+}
+
+enum quern_status log_minus_source(struct arena *arena, const struct source *from,
+                                   struct source *out, struct quern_error *err)
+{
+    return around(arena, from, &log_minus, from->tensor->name, DTYPE_F32, out, err);
+}
+
+enum quern_status typed_source(struct arena *arena, const struct source *from, struct str name,
+                               enum dtype dtype, struct source *out, struct quern_error *err)
+{
+    if (from->tensor->dtype != dtype)
+        return around(arena, from, &retyped, name, dtype, out, err);
+    struct tensor *t = ARENA_NEW(arena, struct tensor, 1);
+    if (!t)
+        return fail_memory(err, sizeof *t);
+    *t = *from->tensor;
+    t->name = name;
+    *out = *from;
+    out->tensor = t;
+    return QUERN_OK;
+}
+
+/* ---- two by turns ---------------------------------------------------------------------------- */
+
+/* na elements of the first, nb of the second, na of the first ... */
+struct turns {
+    const struct source *a, *b;
+    uint64_t na, nb;
+};
+
+static size_t aligned(size_t n)
+{
+    return (n + 63) & ~(size_t)63;
+}
+
+static size_t turns_scratch(const struct source *s, bool wide)
+{
+    const struct turns *t = s->params;
+    return aligned(source_scratch_bytes(t->a, wide)) + source_scratch_bytes(t->b, wide);
+}
+
+static enum quern_status read_turns(const struct source *s, void *scratch, bool wide,
+                                    uint64_t first, size_t n, void *x, uint64_t *moved,
+                                    struct quern_error *err)
+{
+    const struct turns *t = s->params;
+    const size_t width = wide ? sizeof(double) : sizeof(float);
+    uint8_t *of_b = (uint8_t *)scratch + aligned(source_scratch_bytes(t->a, wide));
+    for (size_t done = 0; done < n;) {
+        const uint64_t at = first + done, round = at / (t->na + t->nb);
+        const uint64_t in = at % (t->na + t->nb);
+        const bool is_a = in < t->na;
+        const uint64_t left = is_a ? t->na - in : t->na + t->nb - in;
+        const size_t m = left < n - done ? (size_t)left : n - done;
+        const uint64_t from = is_a ? round * t->na + in : round * t->nb + in - t->na;
+        TRY(source_read(is_a ? t->a : t->b, is_a ? scratch : of_b, wide, from, m,
+                        (uint8_t *)x + done * width, moved, err));
+        done += m;
+    }
+    return QUERN_OK;
+}
+
+static const struct source_kind by_turns = {
+    .name = "by turns", .scratch_bytes = turns_scratch, .read = read_turns};
+
+enum quern_status alternating_source(struct arena *arena, const struct source *a, uint64_t na,
+                                     const struct source *b, uint64_t nb, const uint64_t *dims,
+                                     uint8_t ndims, struct source *out, struct quern_error *err)
+{
+    struct turns *turns = ARENA_NEW(arena, struct turns, 1);
+    struct tensor *t = ARENA_NEW(arena, struct tensor, 1);
+    if (!turns || !t)
+        return fail_memory(err, sizeof *t);
+    *turns = (struct turns){a, b, na, nb};
+    *t = (struct tensor){.name = a->tensor->name,
+                         .dims = dims,
+                         .ndims = ndims,
+                         .dtype = a->tensor->dtype,
+                         .file = a->tensor->file};
+    if (!dims_product(dims, ndims, &t->nelems) ||
+        t->nelems != a->tensor->nelems + b->tensor->nelems ||
+        a->tensor->nelems / na != b->tensor->nelems / nb)
+        return fail(err, QUERN_EFORMAT, "shape", "two tensors do not fill the one they come from");
+    *out = (struct source){.model = a->model, .tensor = t, .kind = &by_turns, .params = turns};
+    return QUERN_OK;
+}
+
+/* ---- looking inside ------------------------------------------------------------------------- */
+
+struct look {
+    float x[PIECE], back[PIECE];
+    uint8_t raw[PIECE * sizeof(float)];
+};
+
+static enum quern_status look_at(const struct source *s, enum dtype dtype, struct look *l,
+                                 void *scratch, bool *fits, struct quern_error *err)
+{
+    uint64_t moved = 0;
+    *fits = true;
+    for (uint64_t at = 0; at < s->tensor->nelems && *fits;) {
+        const uint64_t rest = s->tensor->nelems - at;
+        const size_t n = rest < PIECE ? (size_t)rest : PIECE;
+        TRY(source_read(s, scratch, false, at, n, l->x, &moved, err));
+        codec_kernels()->encode[dtype](l->x, l->raw, n);
+        codec_kernels()->decode[dtype](l->raw, l->back, n);
+        *fits = memcmp(l->x, l->back, n * sizeof *l->x) == 0;
+        at += n;
+    }
+    return QUERN_OK;
+}
+
+enum quern_status fits_type(const struct source *s, enum dtype dtype, bool *fits,
+                            struct quern_error *err)
+{
+    const size_t nscratch = source_scratch_bytes(s, false);
+    struct look *l = malloc(sizeof *l);
+    void *scratch = calloc(1, nscratch + 1);
+    const enum quern_status status = l && scratch ? look_at(s, dtype, l, scratch, fits, err)
+                                                  : fail_memory(err, sizeof *l + nscratch);
+    free(scratch);
+    free(l);
+    return status;
+}

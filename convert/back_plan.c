@@ -1,0 +1,116 @@
+/* back_plan.c - plan a GGUF as safetensors: one file, or a Hugging Face directory. */
+#include "back_class.h"
+#include "pipeline/carry.h"
+
+static enum quern_status choose_type(const char *type, enum dtype *out, struct quern_error *err)
+{
+    static const struct {
+        const char *name;
+        enum dtype dtype;
+    } types[] = {
+        {"auto", DTYPE_COUNT},
+        {"f32",  DTYPE_F32  },
+        {"f16",  DTYPE_F16  },
+        {"bf16", DTYPE_BF16 }
+    };
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (str_eq_nocase(str_from(type), str_from(types[i].name))) {
+            *out = types[i].dtype;
+            return QUERN_OK;
+        }
+    return fail(err, QUERN_EUSAGE, "usage",
+                "'%s' is no type for safetensors" WANT "expected auto, f32, f16 or bf16",
+                quoted(str_from(type)).text);
+}
+
+/* Tensors as they are called and shaped in the GGUF. */
+static enum quern_status own_names(struct model *m, enum dtype dtype, struct plan *p,
+                                   struct hf_model *out, struct quern_error *err)
+{
+    struct back b;
+    back_start(&b, m, dtype, p);
+    out->sources = ARENA_NEW(&p->arena, struct source, m->ntensors + 1);
+    if (!out->sources)
+        return fail_memory(err, m->ntensors * sizeof *out->sources);
+    for (uint32_t i = 0; i < m->ntensors; i++) {
+        const struct source s = {.model = m, .tensor = &m->tensors[i]};
+        enum dtype d = s.tensor->dtype;
+        TRY(back_dtype(&b, &s, &d, err));
+        TRY(typed_source(&p->arena, &s, s.tensor->name, d, &out->sources[out->count++], err));
+    }
+    return QUERN_OK;
+}
+
+static enum quern_status add_steps(struct plan *p, const struct hf_model *hf,
+                                   struct quern_error *err)
+{
+    p->steps = ARENA_NEW(&p->arena, struct step, hf->count + 1);
+    if (!p->steps)
+        return fail_memory(err, hf->count * sizeof *p->steps);
+    for (uint32_t i = 0; i < hf->count; i++) {
+        const struct source *s = &hf->sources[i];
+        p->steps[p->nsteps++] = (struct step){.name = s->tensor->name,
+                                              .dims = s->tensor->dims,
+                                              .ndims = s->tensor->ndims,
+                                              .dtype = s->tensor->dtype,
+                                              .round_dtype = DTYPE_COUNT,
+                                              .nsources = 1,
+                                              .sources = s,
+                                              .op = &op_copy};
+    }
+    return QUERN_OK;
+}
+
+static enum quern_status add_files(struct plan *p, const struct hf_model *hf,
+                                   struct quern_error *err)
+{
+    if (hf->config.p)
+        TRY(plan_add_side_text(p, "config.json", hf->config, err));
+    for (uint32_t i = 0; i < hf->nfiles; i++)
+        TRY(plan_add_side_text(p, hf->files[i].name, hf->files[i].text, err));
+    return QUERN_OK;
+}
+
+static enum quern_status build(struct model *m, const struct back_request *r, struct plan *p,
+                               struct quern_error *err)
+{
+    static const struct meta format = {
+        .key = {"format", 6},
+          .value = {"pt",     2},
+          .type = META_STRING
+    };
+    const struct str output = str_from(r->output);
+    const bool to_file = str_ends(output, ".safetensors");
+    struct hf_model hf = {0};
+    enum dtype dtype = DTYPE_COUNT;
+    p->force = r->force;
+    if (output.n == 0)
+        return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
+    if (to_file && r->shard_bytes)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "a shard size for an output of one file" WANT "expected a directory as output");
+    TRY(choose_type(r->type, &dtype, err));
+    TRY(plan_add_model(p, m, err));
+    TRY(r->keep_names ? own_names(m, dtype, p, &hf, err) : hf_model_of_gguf(m, dtype, p, &hf, err));
+    TRY(add_steps(p, &hf, err));
+    if (to_file)
+        return layout_safetensors(p, r->output, &format, 1, err);
+    TRY(add_files(p, &hf, err));
+    return layout_directory(p, r->output, &format, 1, r->shard_bytes, err);
+}
+
+enum quern_status convert_back_plan(struct model *m, const struct back_request *r,
+                                    struct plan **out, struct quern_error *err)
+{
+    struct plan *p = plan_new("convert", err);
+    if (!p)
+        return QUERN_EMEMORY;
+    const enum quern_status s = build(m, r, p, err);
+    if (s != QUERN_OK && s != QUERN_EUSAGE)
+        in_file(err, m->path, s);
+    if (s == QUERN_OK)
+        *out = p;
+    else
+        plan_free(p);
+    return s;
+}
