@@ -37,22 +37,29 @@ struct source {
 struct source_kind {
     const char *name;
     /* Memory of one worker for one source, all zero at the start of a tile and then kept from read
-     * to read, which go upwards. It counts what it gives to the sources it reads from. */
+     * to read, which mostly go upwards. It counts what it gives to the sources it reads from. */
     size_t (*scratch_bytes)(const struct source *s, bool wide);
     /* Elements [first, first + n), n at most PIECE, as float, or double when wide. Adds the bytes
-     * read to *moved. Must give the same values wherever a read begins. */
+     * read to *moved. Must give the same values wherever a read begins and what was read before. */
     enum quern_status (*read)(const struct source *s, void *scratch, bool wide, uint64_t first,
                               size_t n, void *x, uint64_t *moved, struct quern_error *err);
     /* For kinds that only move elements: the same elements, whole blocks of them in any number, as
      * bytes of the tensor's type. NULL when the values must be computed. */
     enum quern_status (*read_raw)(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,
                                   uint64_t *moved, struct quern_error *err);
+    /* NULL: always. False when values are only known once a run has measured something. */
+    bool (*ready)(const struct source *s);
 };
 
 /* The same for any source, stored ones included. */
 size_t source_scratch_bytes(const struct source *s, bool wide);
 enum quern_status source_read(const struct source *s, void *scratch, bool wide, uint64_t first,
                               size_t n, void *x, uint64_t *moved, struct quern_error *err);
+/* Whole blocks as bytes; the source is stored or its kind has read_raw. */
+enum quern_status source_read_raw(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,
+                                  uint64_t *moved, struct quern_error *err);
+bool source_has_raw(const struct source *s);
+bool source_ready(const struct source *s);
 /* Names tensor and file of the source in the error. */
 enum quern_status in_source(struct quern_error *err, const struct source *s,
                             enum quern_status status);

@@ -53,3 +53,26 @@ enum quern_status source_read(const struct source *s, void *scratch, bool wide, 
                                          : read_stored(s, scratch, wide, first, n, x, moved, err);
     return status == QUERN_OK || s->kind ? status : in_source(err, s, status);
 }
+
+bool source_has_raw(const struct source *s)
+{
+    return !s->kind || s->kind->read_raw;
+}
+
+bool source_ready(const struct source *s)
+{
+    return !s->kind || !s->kind->ready || s->kind->ready(s);
+}
+
+enum quern_status source_read_raw(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,
+                                  uint64_t *moved, struct quern_error *err)
+{
+    const enum dtype d = s->tensor->dtype;
+    const size_t nbytes = dtype_stored(d, n);
+    if (s->kind)
+        return s->kind->read_raw(s, first, n, to, moved, err);
+    *moved += nbytes;
+    return in_source(err, s,
+                     model_pread(s->model, s->tensor->file, to, nbytes,
+                                 s->tensor->offset + dtype_stored(d, first), err));
+}

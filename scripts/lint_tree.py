@@ -15,7 +15,7 @@ MAY_INCLUDE = {
     "quant/kernels": ["quant/kernels", "quant/blocks.h", "quant/grid_neighbours.h", "quant/grids.h", "quant/levels.h", "quant/small_floats.h", "core/dtype.h", "core/philox.h", "core/str.h"],
     "quant": ["quant", "core"],
     "pipeline": ["pipeline", "formats", "quant", "core"],
-    "merge": ["merge", "pipeline", "formats", "quant", "core"],
+    "merge": ["merge", "convert", "pipeline", "formats", "quant", "core"],
     "convert": ["convert", "pipeline", "formats", "quant", "core"],
     "cli": ["cli", "merge", "convert", "pipeline", "formats", "quant", "core"],
 }
