@@ -112,7 +112,7 @@ static enum quern_status find_class(struct back *b, struct quern_error *err)
     return QUERN_OK;
 }
 
-static enum quern_status all_of_it(struct back *b, struct hf_model *out, struct quern_error *err)
+static enum quern_status all_of_it(struct back *b, struct hf_form *out, struct quern_error *err)
 {
     TRY(find_class(b, err));
     out->hf_class = b->cls->hf_class;
@@ -121,12 +121,12 @@ static enum quern_status all_of_it(struct back *b, struct hf_model *out, struct 
     return back_tokenizer(b, out, err);
 }
 
-enum quern_status hf_model_of_gguf(struct model *m, enum dtype dtype, struct plan *p,
-                                   struct hf_model *out, struct quern_error *err)
+enum quern_status hf_form_of_gguf(struct model *m, enum dtype dtype, struct plan *p,
+                                  struct hf_form *out, struct quern_error *err)
 {
     struct back b;
     back_start(&b, m, dtype, p);
-    *out = (struct hf_model){0};
+    *out = (struct hf_form){0};
     b.used = calloc(m->ntensors + 1, sizeof *b.used);
     const enum quern_status s =
         b.used ? all_of_it(&b, out, err) : fail_memory(err, m->ntensors * sizeof *b.used);

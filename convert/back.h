@@ -21,7 +21,7 @@ enum quern_status convert_back_plan(struct model *m, const struct back_request *
                                     struct plan **out, struct quern_error *err);
 
 /* A GGUF as a Hugging Face model, nothing of it written. */
-struct hf_model {
+struct hf_form {
     struct source *sources; /* the tensors, under their names in transformers */
     uint32_t count;
     const char *hf_class;    /* of config.json */
@@ -34,7 +34,7 @@ struct hf_model {
  * have, then a vector stays F32 when a 16-bit type does not hold it exactly (its values are read).
  * All is the plan's arena's; notes go to the plan.
  * EUNSUPPORTED "architecture", "unmapped", "no-way-back"; EFORMAT "hparam", "shape". */
-enum quern_status hf_model_of_gguf(struct model *m, enum dtype dtype, struct plan *p,
-                                   struct hf_model *out, struct quern_error *err);
+enum quern_status hf_form_of_gguf(struct model *m, enum dtype dtype, struct plan *p,
+                                  struct hf_form *out, struct quern_error *err);
 
 #endif

@@ -70,7 +70,7 @@ enum quern_status no_way_back(struct quern_error *err, const char *format, ...)
 
 /* ---- back_names.c */
 /* Every tensor of the GGUF becomes sources of out, or is an error. */
-enum quern_status back_tensors(struct back *b, struct hf_model *out, struct quern_error *err);
+enum quern_status back_tensors(struct back *b, struct hf_form *out, struct quern_error *err);
 
 /* ---- back_forms.c */
 /* The tensor, or tensors of a stack, that `parts` came from. rule has as many names as there are
@@ -83,7 +83,7 @@ struct back_work {
     struct str suffix;
     const char *(*name)(const struct back_work *w, uint64_t e);
     uint64_t layer;
-    struct hf_model *out;
+    struct hf_form *out;
 };
 enum quern_status back_form(struct back_work *w, struct quern_error *err);
 enum quern_status back_emit(struct back_work *w, const struct source *s, uint64_t e,
@@ -98,16 +98,12 @@ enum quern_status log_minus_source(struct arena *arena, const struct source *fro
 /* The same values, called this and to be stored in this type. */
 enum quern_status typed_source(struct arena *arena, const struct source *from, struct str name,
                                enum dtype dtype, struct source *out, struct quern_error *err);
-/* na elements of a, nb of b, na of a ... until both are at their ends. dims are not copied. */
-enum quern_status alternating_source(struct arena *arena, const struct source *a, uint64_t na,
-                                     const struct source *b, uint64_t nb, const uint64_t *dims,
-                                     uint8_t ndims, struct source *out, struct quern_error *err);
 /* Does the type hold every value of s exactly? */
 enum quern_status fits_type(const struct source *s, enum dtype dtype, bool *fits,
                             struct quern_error *err);
 
 /* ---- back_tokenizer.c */
 /* Tokenizer files and generation_config.json; a note says what cannot be had. */
-enum quern_status back_tokenizer(struct back *b, struct hf_model *out, struct quern_error *err);
+enum quern_status back_tokenizer(struct back *b, struct hf_form *out, struct quern_error *err);
 
 #endif

@@ -168,21 +168,29 @@ static enum quern_status groups_of_split(struct back_work *w, struct quern_error
 /* k turned around and v, per head, to rows [heads, k + v]. */
 static enum quern_status joined_kv_b(struct back_work *w, struct quern_error *err)
 {
-    struct source *k, *v, *out = ARENA_NEW(arena_of(w), struct source, 2);
-    uint64_t *dims = ARENA_NEW(arena_of(w), uint64_t, 2);
-    if (!out || !dims)
-        return fail_memory(err, 2 * sizeof *out);
+    struct source *k, *v, *turned = ARENA_NEW(arena_of(w), struct source, 1), *out;
     TRY(stored(w, w->parts[0], &k, err));
     TRY(stored(w, w->parts[1], &v, err));
     const struct tensor *x = k->tensor, *y = v->tensor;
     if (x->ndims != 3 || y->ndims != 3 || x->dims[0] != y->dims[0] || x->dims[1] != y->dims[2] ||
-        x->nelems == 0 || y->nelems == 0)
+        x->nelems == 0 || y->nelems == 0 || x->dims[0] > MAX_TENSORS)
         return fail(err, QUERN_EFORMAT, "shape", "its shape does not go with that of attn_v_b");
-    dims[0] = x->dims[0] * (x->dims[2] + y->dims[1]);
-    dims[1] = y->dims[2];
-    TRY(turned_source(arena_of(w), k, &out[1], err));
-    TRY(alternating_source(arena_of(w), &out[1], x->dims[1] * x->dims[2], v,
-                           y->dims[1] * y->dims[2], dims, 2, out, err));
+    const uint64_t nheads = x->dims[0], nk = x->dims[2], nv = y->dims[1];
+    struct row_run *runs = ARENA_NEW(arena_of(w), struct row_run, 2 * nheads);
+    if (!turned || !runs)
+        return fail_memory(err, nheads * sizeof *runs);
+    TRY(turned_source(arena_of(w), k, turned, err));
+    for (uint64_t i = 0; i < 2 * nheads; i++) {
+        const uint64_t n = i % 2 == 0 ? nk : nv;
+        runs[i] = (struct row_run){
+            .source = i % 2 == 0 ? turned : v,
+            .first = i / 2 * n,
+            .count = {1, 1, n},
+            .step = {0, 0, 1}
+        };
+    }
+    const uint64_t dims[2] = {nheads * (nk + nv), y->dims[2]};
+    TRY(gathered(w, runs, (uint32_t)(2 * nheads), dims, 2, dims[1], &out, err));
     return back_emit(w, out, 0, err);
 }
 

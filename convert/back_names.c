@@ -169,7 +169,7 @@ static enum quern_status find_parts(struct back_work *w, struct quern_error *err
     return QUERN_OK;
 }
 
-static enum quern_status one_tensor(struct back *b, const struct tensor *t, struct hf_model *out,
+static enum quern_status one_tensor(struct back *b, const struct tensor *t, struct hf_form *out,
                                     struct name_list *unknown, struct quern_error *err)
 {
     struct place p;
@@ -197,7 +197,7 @@ static enum quern_status one_tensor(struct back *b, const struct tensor *t, stru
 enum quern_status back_emit(struct back_work *w, const struct source *s, uint64_t e,
                             struct quern_error *err)
 {
-    struct hf_model *out = w->out;
+    struct hf_form *out = w->out;
     struct arena *arena = &w->b->plan->arena;
     const char *name = w->name(w, e);
     if (!name)
@@ -220,10 +220,10 @@ enum quern_status back_emit(struct back_work *w, const struct source *s, uint64_
 
 static struct str name_of(const void *owner, uint32_t i)
 {
-    return ((const struct hf_model *)owner)->sources[i].tensor->name;
+    return ((const struct hf_form *)owner)->sources[i].tensor->name;
 }
 
-static enum quern_status check_names(const struct hf_model *out, struct quern_error *err)
+static enum quern_status check_names(const struct hf_form *out, struct quern_error *err)
 {
     struct name_table names = {0};
     enum quern_status s = QUERN_OK;
@@ -240,7 +240,7 @@ static enum quern_status check_names(const struct hf_model *out, struct quern_er
     return s;
 }
 
-enum quern_status back_tensors(struct back *b, struct hf_model *out, struct quern_error *err)
+enum quern_status back_tensors(struct back *b, struct hf_form *out, struct quern_error *err)
 {
     struct name_list unknown = {0};
     for (uint32_t i = 0; i < b->model->ntensors; i++)

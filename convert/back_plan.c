@@ -25,7 +25,7 @@ static enum quern_status choose_type(const char *type, enum dtype *out, struct q
 
 /* Tensors as they are called and shaped in the GGUF. */
 static enum quern_status own_names(struct model *m, enum dtype dtype, struct plan *p,
-                                   struct hf_model *out, struct quern_error *err)
+                                   struct hf_form *out, struct quern_error *err)
 {
     struct back b;
     back_start(&b, m, dtype, p);
@@ -41,7 +41,7 @@ static enum quern_status own_names(struct model *m, enum dtype dtype, struct pla
     return QUERN_OK;
 }
 
-static enum quern_status add_steps(struct plan *p, const struct hf_model *hf,
+static enum quern_status add_steps(struct plan *p, const struct hf_form *hf,
                                    struct quern_error *err)
 {
     p->steps = ARENA_NEW(&p->arena, struct step, hf->count + 1);
@@ -61,7 +61,7 @@ static enum quern_status add_steps(struct plan *p, const struct hf_model *hf,
     return QUERN_OK;
 }
 
-static enum quern_status add_files(struct plan *p, const struct hf_model *hf,
+static enum quern_status add_files(struct plan *p, const struct hf_form *hf,
                                    struct quern_error *err)
 {
     if (hf->config.p)
@@ -81,7 +81,7 @@ static enum quern_status build(struct model *m, const struct back_request *r, st
     };
     const struct str output = str_from(r->output);
     const bool to_file = str_ends(output, ".safetensors");
-    struct hf_model hf = {0};
+    struct hf_form hf = {0};
     enum dtype dtype = DTYPE_COUNT;
     p->force = r->force;
     if (output.n == 0)
@@ -91,7 +91,7 @@ static enum quern_status build(struct model *m, const struct back_request *r, st
                     "a shard size for an output of one file" WANT "expected a directory as output");
     TRY(choose_type(r->type, &dtype, err));
     TRY(plan_add_model(p, m, err));
-    TRY(r->keep_names ? own_names(m, dtype, p, &hf, err) : hf_model_of_gguf(m, dtype, p, &hf, err));
+    TRY(r->keep_names ? own_names(m, dtype, p, &hf, err) : hf_form_of_gguf(m, dtype, p, &hf, err));
     TRY(add_steps(p, &hf, err));
     if (to_file)
         return layout_safetensors(p, r->output, &format, 1, err);

@@ -1,7 +1,7 @@
 /* back_tokenizer.c - tokenizer files from the keys of a GGUF. */
 #include "back_class.h"
 
-enum quern_status back_tokenizer(struct back *b, struct hf_model *out, struct quern_error *err)
+enum quern_status back_tokenizer(struct back *b, struct hf_form *out, struct quern_error *err)
 {
     (void)out;
     return plan_note(b->plan, err, "no tokenizer yet");
