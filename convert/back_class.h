@@ -59,6 +59,8 @@ bool back_has(const struct back *b, const char *tensor);
 void back_member(struct json_writer *w, const char *key);
 /* Always as a float, 30.0: classes of transformers look at the type. */
 void back_float(struct json_writer *w, double v);
+/* A member with the value of a key. */
+void back_sampling(struct json_writer *w, const char *to, const struct meta *k);
 enum quern_status back_config(struct back *b, struct str *out, struct quern_error *err);
 /* The decimal with the fewest digits that gives this float. */
 double decimal_of_float(float f);

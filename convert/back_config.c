@@ -122,6 +122,16 @@ static bool put_item(struct json_writer *w, enum meta_type type, struct str valu
     return true;
 }
 
+void back_sampling(struct json_writer *w, const char *to, const struct meta *k)
+{
+    const struct meta one = {.value = k->value, .type = k->type};
+    if (k->type == META_ARRAY)
+        return;
+    back_member(w, to);
+    if (!put_item(w, one.type, one.value))
+        json_put_null(w);
+}
+
 /* A number for every layer: fine when it is the same one. */
 static bool all_alike(const struct meta *k, size_t width)
 {
