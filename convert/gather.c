@@ -99,12 +99,19 @@ static enum quern_status gather_read_raw(const struct source *s, uint64_t first,
     return QUERN_OK;
 }
 
-static const struct source_kind gathering = {.name = "rows in another order",
+static const struct source *gather_inner(const struct source *s, uint32_t i)
+{
+    const struct gather *g = s->params;
+    return i < g->nruns ? g->runs[i].source : NULL;
+}
+
+static const struct source_kind gathering = {.name = "gather",
                                              .scratch_bytes = gather_scratch,
                                              .read = gather_read,
-                                             .read_raw = gather_read_raw};
+                                             .read_raw = gather_read_raw,
+                                             .inner = gather_inner};
 static const struct source_kind gathering_values = {
-    .name = "rows in another order", .scratch_bytes = gather_scratch, .read = gather_read};
+    .name = "gather", .scratch_bytes = gather_scratch, .read = gather_read, .inner = gather_inner};
 
 /* ---- making them ---------------------------------------------------------------------------- */
 
@@ -294,8 +301,13 @@ static enum quern_status turned_read(const struct source *s, void *scratch, bool
     return QUERN_OK;
 }
 
+static const struct source *turned_inner(const struct source *s, uint32_t i)
+{
+    return i == 0 ? ((const struct turned *)s->params)->from : NULL;
+}
+
 static const struct source_kind turning = {
-    .name = "turned around", .scratch_bytes = turned_scratch, .read = turned_read};
+    .name = "turn", .scratch_bytes = turned_scratch, .read = turned_read, .inner = turned_inner};
 
 enum quern_status turned_source(struct arena *arena, const struct source *from, struct source *out,
                                 struct quern_error *err)
