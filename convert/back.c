@@ -63,6 +63,19 @@ enum quern_status back_dtype(const struct back *b, const struct source *s, enum 
     return QUERN_OK;
 }
 
+enum quern_status back_add_file(struct back *b, struct hf_form *out, const char *name,
+                                struct str text, struct quern_error *err)
+{
+    struct side_file *bigger = ARENA_NEW(&b->plan->arena, struct side_file, out->nfiles + 1);
+    if (!bigger)
+        return fail_memory(err, out->nfiles * sizeof *bigger);
+    if (out->nfiles)
+        memcpy(bigger, out->files, out->nfiles * sizeof *bigger);
+    bigger[out->nfiles++] = (struct side_file){.name = name, .text = text};
+    out->files = bigger;
+    return QUERN_OK;
+}
+
 /* ---- the class --------------------------------------------------------------------------------
  */
 
@@ -115,8 +128,8 @@ static enum quern_status find_class(struct back *b, struct quern_error *err)
 static enum quern_status all_of_it(struct back *b, struct hf_form *out, struct quern_error *err)
 {
     TRY(find_class(b, err));
-    out->hf_class = b->cls->hf_class;
     TRY(back_config(b, &out->config, err));
+    TRY(back_add_file(b, out, "config.json", out->config, err));
     TRY(back_tensors(b, out, err));
     return back_tokenizer(b, out, err);
 }

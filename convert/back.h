@@ -24,9 +24,8 @@ enum quern_status convert_back_plan(struct model *m, const struct back_request *
 struct hf_form {
     struct source *sources; /* the tensors, under their names in transformers */
     uint32_t count;
-    const char *hf_class;    /* of config.json */
     struct str config;       /* text of config.json */
-    struct side_file *files; /* tokenizer and generation_config.json */
+    struct side_file *files; /* config.json, tokenizer files, generation_config.json */
     uint32_t nfiles;
 };
 

@@ -77,5 +77,5 @@ enum quern_status back_wordpiece_files(struct back_vocab *v, struct quern_error 
         n += t.n;
         text[n++] = '\n';
     }
-    return back_add_file(v, "vocab.txt", (struct str){text, n}, err);
+    return back_add_text(v, "vocab.txt", (struct str){text, n}, err);
 }

@@ -49,6 +49,10 @@ void back_start(struct back *b, struct model *m, enum dtype dtype, struct plan *
 enum quern_status back_dtype(const struct back *b, const struct source *s, enum dtype *out,
                              struct quern_error *err);
 
+/* A file of the result; the text is not copied. */
+enum quern_status back_add_file(struct back *b, struct hf_form *out, const char *name,
+                                struct str text, struct quern_error *err);
+
 /* ---- back_config.c */
 /* The key ARCH.key; NULL when there is none. */
 const struct meta *back_meta(const struct back *b, const char *key);

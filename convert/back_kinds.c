@@ -47,12 +47,17 @@ static enum quern_status read_log_minus(const struct source *s, void *scratch, b
     return QUERN_OK;
 }
 
+static const struct source *inner_of(const struct source *s, uint32_t i)
+{
+    return i == 0 ? s->params : NULL;
+}
+
 static const struct source_kind less_one = {
-    .name = "less one", .scratch_bytes = inner_scratch, .read = read_less_one};
+    .name = "less one", .scratch_bytes = inner_scratch, .read = read_less_one, .inner = inner_of};
 static const struct source_kind log_minus = {
-    .name = "log(-x)", .scratch_bytes = inner_scratch, .read = read_log_minus};
+    .name = "log(-x)", .scratch_bytes = inner_scratch, .read = read_log_minus, .inner = inner_of};
 static const struct source_kind retyped = {
-    .name = "decoded", .scratch_bytes = inner_scratch, .read = read_inner};
+    .name = "decoded", .scratch_bytes = inner_scratch, .read = read_inner, .inner = inner_of};
 
 /* Values that are computed: of 32 bits, whatever they are computed from. */
 static enum quern_status around(struct arena *arena, const struct source *from,

@@ -64,8 +64,6 @@ static enum quern_status add_steps(struct plan *p, const struct hf_form *hf,
 static enum quern_status add_files(struct plan *p, const struct hf_form *hf,
                                    struct quern_error *err)
 {
-    if (hf->config.p)
-        TRY(plan_add_side_text(p, "config.json", hf->config, err));
     for (uint32_t i = 0; i < hf->nfiles; i++)
         TRY(plan_add_side_text(p, hf->files[i].name, hf->files[i].text, err));
     return QUERN_OK;

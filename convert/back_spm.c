@@ -105,7 +105,7 @@ static enum quern_status write_model(struct back_vocab *v, struct quern_error *e
     for (uint32_t i = 0; i < v->nmodel; i++)
         put_piece(&w, &v->items[i], room);
     put_specs(v, &w, room);
-    return back_add_file(v, "tokenizer.model", (struct str){(const char *)w.p, w.n}, err);
+    return back_add_text(v, "tokenizer.model", (struct str){(const char *)w.p, w.n}, err);
 }
 
 /* ---- merges -----------------------------------------------------------------------------------

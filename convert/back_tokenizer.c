@@ -4,19 +4,11 @@
 
 #include "back_vocab.h"
 
-enum quern_status back_add_file(struct back_vocab *v, const char *name, struct str text,
+enum quern_status back_add_text(struct back_vocab *v, const char *name, struct str text,
                                 struct quern_error *err)
 {
-    struct arena *arena = &v->b->plan->arena;
-    struct side_file *bigger = ARENA_NEW(arena, struct side_file, v->out->nfiles + 1);
-    const struct str own = arena_str(arena, text);
-    if (!bigger || !own.p)
-        return fail_memory(err, text.n);
-    if (v->out->nfiles)
-        memcpy(bigger, v->out->files, v->out->nfiles * sizeof *bigger);
-    bigger[v->out->nfiles++] = (struct side_file){.name = name, .text = own};
-    v->out->files = bigger;
-    return QUERN_OK;
+    const struct str own = arena_str(&v->b->plan->arena, text);
+    return own.p ? back_add_file(v->b, v->out, name, own, err) : fail_memory(err, text.n);
 }
 
 static bool flag_or(const struct back_vocab *v, const char *key, bool otherwise)
@@ -236,7 +228,7 @@ enum quern_status back_json_end(struct back_vocab *v, struct json_writer *w,
     json_close(w, '}');
     json_raw(w, STR("\n"));
     const struct str text = json_written(w);
-    return text.p ? back_add_file(v, "tokenizer.json", text, err) : fail_memory(err, w->n);
+    return text.p ? back_add_text(v, "tokenizer.json", text, err) : fail_memory(err, w->n);
 }
 
 /* ---- tokenizer_config.json --------------------------------------------------------------------
@@ -445,7 +437,7 @@ static enum quern_status add_json(struct back_vocab *v, const char *name,
     struct json_writer w = {0};
     put(v, &w);
     const struct str text = json_written(&w);
-    const enum quern_status s = text.p ? back_add_file(v, name, text, err) : fail_memory(err, w.n);
+    const enum quern_status s = text.p ? back_add_text(v, name, text, err) : fail_memory(err, w.n);
     json_writer_free(&w);
     return s;
 }

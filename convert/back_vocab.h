@@ -18,7 +18,7 @@ struct back_vocab {
 };
 
 /* A file of the result; the text is copied. */
-enum quern_status back_add_file(struct back_vocab *v, const char *name, struct str text,
+enum quern_status back_add_text(struct back_vocab *v, const char *name, struct str text,
                                 struct quern_error *err);
 /* The token that a key names; false when there is none. */
 bool back_token(const struct back_vocab *v, const char *key, uint32_t *id);
