@@ -1,4 +1,5 @@
-/* cmd_convert.c - quern convert: a Hugging Face directory as GGUF, and back. */
+/* cmd_convert.c - quern convert: models in another format or in other files. */
+
 #include <string.h>
 
 #include "cli.h"
@@ -25,24 +26,22 @@ static int print_supported(const struct cli *c)
     return 0;
 }
 
-/* INPUT [OUTPUT]; the OUTPUT may be given by -o or --outfile. */
+/* INPUT [OUTPUT]; the OUTPUT may be given by -o or --outfile, or follow from the input. */
 static int read_words(const struct cli *c, const char **input, struct convert_request *r)
 {
     const struct values *a = &c->args;
     size_t i = 0;
     if (a->count == 0)
-        return usage_error(c, "expected INPUT OUTPUT");
+        return usage_error(c, "expected INPUT [OUTPUT]");
     *input = a->items[i++];
     r->output = c->output ? c->output : i < a->count ? a->items[i++] : NULL;
-    if (!r->output)
-        return usage_error(c, "the OUTPUT is missing");
     if (i < a->count)
         return usage_error(c, "too many arguments: '%s' (the type goes after -t)",
                            quoted(str_from(a->items[i])).text);
     return 0;
 }
 
-/* From GGUF, where the OUTPUT is no GGUF, the way leads back to safetensors. */
+/* The direction follows from the form of the OUTPUT. */
 static enum quern_status make_plan(const struct cli *c, struct model *m,
                                    const struct convert_request *r, struct plan **out,
                                    struct quern_error *err)
@@ -53,9 +52,9 @@ static enum quern_status make_plan(const struct cli *c, struct model *m,
                                       .shard_bytes = c->shard_bytes,
                                       .force = c->force};
     const bool splits = r->split_max_bytes || r->split_max_tensors;
-    if (m->format == MODEL_GGUF && !splits && !str_ends(str_from(r->output), ".gguf"))
-        return convert_back_plan(m, &back, out, err);
-    return convert_plan(m, r, out, err);
+    if (!r->output || splits || str_ends(str_from(r->output), ".gguf"))
+        return convert_plan(m, r, out, err);
+    return convert_back_plan(m, &back, out, err);
 }
 
 int cmd_convert(struct cli *c)
@@ -66,7 +65,10 @@ int cmd_convert(struct cli *c)
     const char *input = NULL;
     struct quern_quantize q = {.override_kvs = c->override_kvs.items,
                                .noverride_kvs = c->override_kvs.count,
-                               .imatrix = c->quantize.imatrix};
+                               .imatrix = c->quantize.imatrix,
+                               .keep_names = c->quantize.keep_names,
+                               .arch = c->quantize.arch,
+                               .allow_requantize = c->quantize.allow_requantize};
     struct convert_request r = {.type = c->outtype ? c->outtype : "auto",
                                 .quantize = &q,
                                 .model_name = c->model_name,

@@ -16,7 +16,8 @@ struct back_request {
     bool force;
 };
 
-/* The plan of `quern convert` of a GGUF. The model must stay open until the plan is freed. */
+/* The plan of `quern convert` into safetensors: of a GGUF, or of safetensors in other files, in
+ * another type, unpacked. The model must stay open until the plan is freed. */
 enum quern_status convert_back_plan(struct model *m, const struct back_request *r,
                                     struct plan **out, struct quern_error *err);
 

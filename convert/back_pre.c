@@ -35,20 +35,16 @@ static const char qwen35[] = SEQUENCE(
 static const char tekken[] = SEQUENCE(SPLIT(CASED("", "")) "," BYTE_LEVEL("false"));
 static const char gpt4o[] =
     SEQUENCE(SPLIT(CASED(CONTRACTIONS "?", "{1,3}")) "," BYTE_LEVEL("false"));
-static const char
-    deepseek3
-        [] =
-            SEQUENCE(
-                SPLIT("\\\\p{N}{1,3}") "," SPLIT(
-                    "[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F"
-                    "\xE3\x82\xA0-\xE3\x83\xBF]+") "," SPLIT("[!\\\"#$%&'()*+,\\\\-./"
-                                                             ":;<=>?@\\\\[\\\\\\\\\\\\]^_`{|}~][A-"
-                                                             "Za-z]+"
-                                                             "|[^\\r\\n\\\\p{L}\\\\p{P}\\\\p{S}]?["
-                                                             "\\\\p{L}\\\\p{M}]+| "
-                                                             "?[\\\\p{P}\\\\p{S}]+[\\r\\n]*"
-                                                             "|\\\\s*[\\r\\n]+|\\\\s+(?!\\\\S)|"
-                                                             "\\\\s+") "," BYTE_LEVEL("false"));
+static const char deepseek3[] = SEQUENCE(SPLIT("\\\\p{N}{1,3}") "," SPLIT(
+    "[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F"
+    "\xE3\x82\xA0-\xE3\x83\xBF]+") "," SPLIT("[!\\\"#$%&'()*+,\\\\-./"
+                                             ":;<=>?@\\\\[\\\\\\\\\\\\]^_`{|}~][A-"
+                                             "Za-z]+"
+                                             "|[^\\r\\n\\\\p{L}\\\\p{P}\\\\p{S}]?["
+                                             "\\\\p{L}\\\\p{M}]+| "
+                                             "?[\\\\p{P}\\\\p{S}]+[\\r\\n]*"
+                                             "|\\\\s*[\\r\\n]+|\\\\s+(?!\\\\S)|"
+                                             "\\\\s+") "," BYTE_LEVEL("false"));
 static const char falcon[] =
     SEQUENCE("{\"type\":\"Punctuation\",\"behavior\":\"Contiguous\"}," BYTE_LEVEL(
         "true") ","
