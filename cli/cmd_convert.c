@@ -4,6 +4,7 @@
 
 #include "cli.h"
 #include "convert/arch.h"
+#include "convert/back.h"
 #include "convert/convert.h"
 #include "convert/learn.h"
 #include "core/output.h"
@@ -39,10 +40,6 @@ static int read_words(const struct cli *c, const char **input, struct convert_re
     if (i < a->count)
         return usage_error(c, "too many arguments: '%s' (the type goes after -t)",
                            quoted(str_from(a->items[i])).text);
-    if (r->output && !str_ends(str_from(r->output), ".gguf") && !r->split_max_bytes &&
-        !r->split_max_tensors)
-        return usage_error(c, "OUTPUT '%s': expected a name that ends in .gguf",
-                           quoted(str_from(r->output)).text);
     return 0;
 }
 
@@ -108,6 +105,22 @@ static int write_map(const struct cli *c, const struct learning *l)
 /* ---- converting -------------------------------------------------------------------------------
  */
 
+/* The direction follows from the form of the OUTPUT. */
+static enum quern_status make_plan(const struct cli *c, struct model *m,
+                                   const struct convert_request *r, struct plan **out,
+                                   struct quern_error *err)
+{
+    const struct back_request back = {.output = r->output,
+                                      .type = r->type,
+                                      .keep_names = c->quantize.keep_names,
+                                      .shard_bytes = c->shard_bytes,
+                                      .force = c->force};
+    const bool splits = r->split_max_bytes || r->split_max_tensors;
+    if (!r->output || splits || str_ends(str_from(r->output), ".gguf"))
+        return convert_plan(m, r, out, err);
+    return convert_back_plan(m, &back, out, err);
+}
+
 static int convert(struct cli *c, const char *input, const struct convert_request *r)
 {
     struct quern_error err;
@@ -116,7 +129,7 @@ static int convert(struct cli *c, const char *input, const struct convert_reques
     int code;
     if (model_open(input, &m, &err) != QUERN_OK)
         return report_error(c, &err);
-    if (convert_plan(m, r, &p, &err) != QUERN_OK) {
+    if (make_plan(c, m, r, &p, &err) != QUERN_OK) {
         code = report_error(c, &err);
     } else {
         code = run_plan(c, p);

@@ -204,7 +204,8 @@ static const struct option convert_options[] = {
     {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
      "set a metadata key of the output; TYPE is int, float, bool or str; repeatable", NULL},
     {"keep-names", 0, OPTION_FLAG, FIELD(quantize.keep_names), NULL,
-     "safetensors: a plain GGUF container with the tensors as they are, of no architecture", NULL},
+     "the tensors under the names they have: safetensors as a plain GGUF container (needs --arch), "
+     "a GGUF as safetensors without config.json and tokenizer", NULL},
     {"arch", 0, OPTION_TEXT, FIELD(quantize.arch), "NAME",
      "with --keep-names: general.architecture of the output", NULL},
     {"like", 0, OPTION_TEXT, FIELD(like), "TEMPLATE.gguf",
@@ -229,6 +230,8 @@ static const struct option convert_options[] = {
      "write several files with at most SIZE of tensors each; OUTPUT is then their prefix", NULL},
     {"no-tensor-first-split", 0, OPTION_FLAG, FIELD(no_tensor_first_split), NULL,
      "with several files: keys only in the first", NULL},
+    {"shard-size", 0, OPTION_SIZE, FIELD(shard_bytes), "SIZE",
+     "largest file of a directory output (default: one file)", NULL},
     {"print-supported-models", 0, OPTION_FLAG, FIELD(print_supported), NULL,
      "list the architectures and their classes in config.json, and exit", NULL},
     {.name = NULL},

@@ -114,6 +114,9 @@ struct architecture {
 extern const struct architecture *const architectures[];
 const struct architecture *architecture_of_class(struct str hf_class, struct str model_type);
 
+/* The rule that counts for a tensor of this name; NULL when the architecture has none. */
+const struct tensor_rule *architecture_rule(const struct architecture *a, struct str name);
+
 /* ---- common rows ---------------------------------------------------------------------------- */
 
 extern const struct tensor_rule llama_tensors[];   /* embeddings, norms, head, all but q and k */
