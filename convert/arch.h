@@ -40,6 +40,8 @@ enum transform {
     BY_GROUPS,   /* a vector as a matrix with a row for every group */
     FLAT,        /* as a vector */
     STACK_NAMED, /* one of named_members, rank is its place */
+    STACK_ALONE, /* one of many, {e} counts them; every kind on its own */
+    SPLIT_ROWS,  /* rows one after the other, as many as the template's tensors have */
 };
 
 /* from: the name, in which {i} is a layer and {e} an expert or a head; a tensor of this name, or
@@ -111,6 +113,9 @@ struct architecture {
 /* Ends with a NULL. */
 extern const struct architecture *const architectures[];
 const struct architecture *architecture_of_class(struct str hf_class, struct str model_type);
+
+/* The rule that counts for a tensor of this name; NULL when the architecture has none. */
+const struct tensor_rule *architecture_rule(const struct architecture *a, struct str name);
 
 /* ---- common rows ---------------------------------------------------------------------------- */
 

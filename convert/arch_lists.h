@@ -53,6 +53,13 @@
 ARCH_LIST(X)
 #undef X
 
+/* Llama 3's way to longer contexts. */
+struct llama3_rope {
+    float factor, low, high, context;
+};
+/* dim / 2 factors by which low frequencies are slowed down, in 32-bit arithmetic as in torch. */
+void llama3_curve(const struct llama3_rope *r, float base, uint64_t dim, float *out);
+
 /* Shared by several families. */
 enum quern_status llama3_rope_factors(struct conversion *c, struct quern_error *err);
 

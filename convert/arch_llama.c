@@ -72,14 +72,9 @@ static double rope_number(const struct conversion *c, const char *name, double o
 
 #define PI 3.14159265358979323846
 
-/* Factors by which low frequencies are slowed down, in 32-bit arithmetic as in torch. */
-static void llama3_factors(const struct conversion *c, float base, uint64_t dim, float *out)
+void llama3_curve(const struct llama3_rope *r, float base, uint64_t dim, float *out)
 {
-    const float factor = (float)rope_number(c, "factor", 8.0);
-    const float low = (float)rope_number(c, "low_freq_factor", 1.0);
-    const float high = (float)rope_number(c, "high_freq_factor", 4.0);
-    const float context = (float)rope_number(c, "original_max_position_embeddings", 8192.0);
-    const float low_wave = context / low, high_wave = context / high;
+    const float low_wave = r->context / r->low, high_wave = r->context / r->high;
     for (uint64_t i = 0; i < dim / 2; i++) {
         const float exponent = (float)(2 * i) / (float)dim;
         const float power = (float)strict_exp((double)exponent * strict_log((double)base));
@@ -88,12 +83,22 @@ static void llama3_factors(const struct conversion *c, float base, uint64_t dim,
         if (wave < high_wave) {
             out[i] = 1.0f;
         } else if (wave > low_wave) {
-            out[i] = factor;
+            out[i] = r->factor;
         } else {
-            const float smooth = (context / wave - low) / (high - low);
-            out[i] = 1.0f / ((1.0f - smooth) / factor + smooth);
+            const float smooth = (r->context / wave - r->low) / (r->high - r->low);
+            out[i] = 1.0f / ((1.0f - smooth) / r->factor + smooth);
         }
     }
+}
+
+static void llama3_factors(const struct conversion *c, float base, uint64_t dim, float *out)
+{
+    const struct llama3_rope r = {
+        .factor = (float)rope_number(c, "factor", 8.0),
+        .low = (float)rope_number(c, "low_freq_factor", 1.0),
+        .high = (float)rope_number(c, "high_freq_factor", 4.0),
+        .context = (float)rope_number(c, "original_max_position_embeddings", 8192.0)};
+    llama3_curve(&r, base, dim, out);
 }
 
 enum quern_status llama3_rope_factors(struct conversion *c, struct quern_error *err)
