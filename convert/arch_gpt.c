@@ -198,9 +198,25 @@ static const struct tensor_rule phi3_tensors[] = {
     {.from = NULL}
 };
 
+/* The length of contexts before they were made longer: the way of doing that may name its own. */
+static bool original_context(const struct conversion *c, double *n)
+{
+    return json_f64(json_get(c->config.rope, "original_max_position_embeddings"), n) ||
+           hparam_f64(c, "original_max_position_embeddings", n);
+}
+
+static KEY_MAKER(make_phi3_context)
+{
+    double n;
+    (void)err;
+    if (original_context(c, &n))
+        *v = (struct key_value){.kind = VALUE_NUMBER, .number = n};
+    return QUERN_OK;
+}
+
 static const struct key_rule phi3_keys[] = {
     {.key = "context_length", .type = META_U32, .from = "n_positions|max_position_embeddings", .required = true},
-    {.key = "rope.scaling.original_context_length", .type = META_U32, .from = "original_max_position_embeddings", .required = true},
+    {.key = "rope.scaling.original_context_length", .type = META_U32, .make = make_phi3_context, .required = true},
     {.key = "embedding_length", .type = META_U32, .from = "n_embd|hidden_size", .required = true},
     {.key = "feed_forward_length", .type = META_U32, .from = "intermediate_size", .required = true},
     {.key = "block_count", .type = META_U32, .from = "n_layers|num_hidden_layers|n_layer|num_layers", .required = true},
@@ -236,6 +252,12 @@ static enum quern_status put_factors(struct conversion *c, const char *key, cons
     return convert_add_values(c, name, factors, n, err);
 }
 
+enum quern_status long_rope_factors(struct conversion *c, uint64_t n, struct quern_error *err)
+{
+    TRY(put_factors(c, "long_factor", "rope_factors_long.weight", n, err));
+    return put_factors(c, "short_factor", "rope_factors_short.weight", n, err);
+}
+
 /* How much louder attention is made for contexts longer than the original; 1 when they are not. */
 static bool attention_factor(struct str type, double scale, double original, double *out)
 {
@@ -259,8 +281,8 @@ static enum quern_status phi3_factors(struct conversion *c, struct quern_error *
         json_text(json_get(c->config.rope, "type"), &type);
     TRY(make_rope_dims_hidden(c, &dims, err));
     if (!hparam_f64(c, "max_position_embeddings|n_positions", &longest) ||
-        !hparam_f64(c, "original_max_position_embeddings", &original) || original < 2 ||
-        dims.kind != VALUE_NUMBER || dims.number < 2 || dims.number > 65536 ||
+        !original_context(c, &original) || original < 2 || dims.kind != VALUE_NUMBER ||
+        dims.number < 2 || dims.number > 65536 ||
         !attention_factor(type, longest / original, original, &factor))
         return in_file(err, c->config.path,
                        fail(err, QUERN_EUNSUPPORTED, "hparam",
@@ -270,9 +292,7 @@ static enum quern_status phi3_factors(struct conversion *c, struct quern_error *
     const char *key = arena_printf(&c->plan->arena, "%s.rope.scaling.attn_factor", c->arch->name);
     if (!key || !meta_list_put_f32(&c->keys, key, (float)factor))
         return fail_memory(err, 64);
-    const uint64_t n = (uint64_t)dims.number / 2;
-    TRY(put_factors(c, "long_factor", "rope_factors_long.weight", n, err));
-    return put_factors(c, "short_factor", "rope_factors_short.weight", n, err);
+    return long_rope_factors(c, (uint64_t)dims.number / 2, err);
 }
 
 const struct architecture arch_phi3 = {

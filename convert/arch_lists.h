@@ -55,5 +55,7 @@ ARCH_LIST(X)
 
 /* Shared by several families. */
 enum quern_status llama3_rope_factors(struct conversion *c, struct quern_error *err);
+/* The factors of both lengths, n numbers each, as tensors. */
+enum quern_status long_rope_factors(struct conversion *c, uint64_t n, struct quern_error *err);
 
 #endif
