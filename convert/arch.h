@@ -104,13 +104,12 @@ struct architecture {
     bool lone_kv_head;       /* when config.json does not count the heads of keys */
     bool old_norm_names;     /* gamma and beta are weight and bias */
     uint8_t named_members;
-    const char *model_type;   /* only for this one, when not NULL */
     const char *takes_packed; /* quant_method of weights it can read, or NULL */
 };
 
 /* Ends with a NULL. */
 extern const struct architecture *const architectures[];
-const struct architecture *architecture_of_class(struct str hf_class, struct str model_type);
+const struct architecture *architecture_of_class(struct str hf_class);
 
 /* ---- common rows ---------------------------------------------------------------------------- */
 

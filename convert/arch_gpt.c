@@ -95,6 +95,13 @@ static const struct tensor_rule falcon_tensors[] = {
     {.from = NULL}
 };
 
+static KEY_MAKER(make_falcon_kv_heads)
+{
+    (void)err;
+    *v = (struct key_value){.kind = VALUE_NUMBER, .number = (double)c->nkv_heads};
+    return QUERN_OK;
+}
+
 static const struct key_rule falcon_keys[] = {
     {.key = "context_length", .type = META_U32, .other = "2048"},
     {.key = "tensor_data_layout", .type = META_STRING, .other = "jploski"},
@@ -102,17 +109,34 @@ static const struct key_rule falcon_keys[] = {
     {.key = "feed_forward_length", .type = META_U32, .make = make_ffn_4x},
     {.key = "block_count", .type = META_U32, .from = "n_layers|num_hidden_layers|n_layer|num_layers", .required = true},
     {.key = "attention.head_count", .type = META_U32, .from = "num_attention_heads|n_head", .required = true},
-    {.key = "attention.head_count_kv", .type = META_U32, .from = "num_kv_heads|n_head_kv", .other = "1"},
+    {.key = "attention.head_count_kv", .type = META_U32, .make = make_falcon_kv_heads},
     {.key = "attention.layer_norm_epsilon", .type = META_F32, .from = "layer_norm_epsilon", .required = true},
     {.key = "general.file_type", .type = META_U32, .make = make_file_type},
     {.key = NULL}
 };
+
+/* A model of the first kind has one head of keys whatever num_kv_heads says: its rows tell. */
+static enum quern_status falcon_heads(struct conversion *c, struct quern_error *err)
+{
+    bool lone = false;
+    (void)err;
+    if (!hf_bool(&c->config, "multi_query", &lone) || !lone || c->nheads == 0)
+        return QUERN_OK;
+    for (uint32_t i = 0; i < c->ninputs; i++) {
+        const struct tensor *t = c->inputs[i]->tensor;
+        if (t->ndims == 2 && str_ends(t->name, "query_key_value.weight") &&
+            t->dims[0] == t->dims[1] / c->nheads * (c->nheads + 2))
+            c->nkv_heads = 1;
+    }
+    return QUERN_OK;
+}
 
 const struct architecture arch_falcon = {
     .name = "falcon",
     .classes = "FalconForCausalLM RWForCausalLM",
     .tensors = {falcon_tensors},
     .keys = {falcon_keys},
+    .extra = falcon_heads,
     .strip = "transformer.",
     .lone_kv_head = true,
 };

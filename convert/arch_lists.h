@@ -47,7 +47,8 @@
     X(mamba2)        \
     X(rwkv7)         \
     X(lfm2)          \
-    X(t5)
+    X(t5)            \
+    X(t5encoder)
 
 #define X(name) extern const struct architecture arch_##name;
 ARCH_LIST(X)

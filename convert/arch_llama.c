@@ -126,7 +126,7 @@ const struct architecture arch_llama = {
     .name = "llama",
     .classes = "LlamaForCausalLM LLaMAForCausalLM MistralForCausalLM MixtralForCausalLM "
                "VLlama3ForCausalLM IQuestCoderForCausalLM LlamaModel LlavaForConditionalGeneration "
-               "VoxtralForConditionalGeneration Mistral3ForConditionalGeneration",
+               "VoxtralForConditionalGeneration",
     .tensors = {permuted_qk, mixtral_experts, llama_tensors},
     .keys = {base_keys,   vocab_size_key,  rope_dims_key},
     .extra = llama3_rope_factors,
@@ -383,11 +383,17 @@ const struct architecture arch_seed_oss = {
     .keys = {base_keys},
 };
 
+/* The other models of this architecture are Mistrals, whose contexts are not stretched. */
+static bool is_ministral(const struct conversion *c)
+{
+    return str_is(c->config.model_type, "ministral3");
+}
+
 static KEY_MAKER(make_mistral3_log_multiplier)
 {
     double n;
     (void)err;
-    if (json_f64(json_get(c->config.rope, "mscale_all_dim"), &n))
+    if (is_ministral(c) && json_f64(json_get(c->config.rope, "mscale_all_dim"), &n))
         *v = (struct key_value){.kind = VALUE_NUMBER, .number = n};
     return QUERN_OK;
 }
@@ -396,7 +402,7 @@ static KEY_MAKER(make_mistral3_temperature)
 {
     double n;
     (void)err;
-    if (json_f64(json_get(c->config.rope, "llama_4_scaling_beta"), &n))
+    if (is_ministral(c) && json_f64(json_get(c->config.rope, "llama_4_scaling_beta"), &n))
         *v = (struct key_value){.kind = VALUE_NUMBER, .number = n};
     return QUERN_OK;
 }
@@ -412,7 +418,6 @@ static const struct key_rule mistral3_keys[] = {
 const struct architecture arch_mistral3 = {
     .name = "mistral3",
     .classes = "Ministral3ForCausalLM Mistral3ForConditionalGeneration",
-    .model_type = "ministral3",
     .tensors = {permuted_qk,    llama_tensors},
     .keys = { base_keys, vocab_size_key, rope_dims_key, mistral3_keys},
     .extra = llama3_rope_factors,

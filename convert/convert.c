@@ -61,7 +61,7 @@ static char *known_classes(struct arena *arena)
 static enum quern_status find_architecture(struct conversion *c, struct quern_error *err)
 {
     c->hf_class = c->config.architecture;
-    c->arch = architecture_of_class(c->hf_class, c->config.model_type);
+    c->arch = architecture_of_class(c->hf_class);
     if (c->arch)
         return QUERN_OK;
     const char *known = known_classes(&c->plan->arena);

@@ -57,6 +57,7 @@ def empty_model(config, dtype):
     import torch, transformers
     kind = config["architectures"][0]
     known = transformers.AutoConfig.for_model(**{k: v for k, v in config.items() if k not in ("architectures", "torch_dtype", "dtype")})
+    config.update((k, v) for k, v in json.loads(known.to_json_string(use_diff=True)).items() if k not in ("transformers_version", "dtype"))
     with torch.device("meta"):
         model = getattr(transformers, kind)(known)
     seen, rows = {}, []
