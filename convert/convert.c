@@ -182,6 +182,8 @@ static const char *type_name(const struct conversion *c, bool quantizes)
     char number[16];
     if (quantizes)
         return file_type_find(str_from(c->request->type))->name;
+    if (c->kept == DTYPE_NVFP4) /* no file type of quantizing */
+        return dtype_traits[c->kept].name;
     snprintf(number, sizeof number, "%u", convert_file_type(c));
     return file_type_find(str_from(number))->name;
 }

@@ -242,20 +242,20 @@ Test(convert_hf, mistakes_are_named)
 {
     static const struct mistake llama[] = {
         {"LlamaForCausalLM",          "LhamaForCausalLM",                        NULL,                                     NULL, QUERN_EUNSUPPORTED,
-         "its architecture is 'LhamaForCausalLM', expected --like TEMPLATE.gguf of the"                                                                                          },
+         "its architecture is 'LhamaForCausalLM', expected --like TEMPLATE.gguf of the"                                                                                                      },
         {"\"num_attention_heads\":4", "\"num_attention_heads\":5",               NULL,                                     NULL, QUERN_EFORMAT,
-         "tensor 'model.layers.0.self_attn.q_proj.weight': its 64 rows are no 10 equal parts"                                                                                    },
+         "tensor 'model.layers.0.self_attn.q_proj.weight': its 64 rows are no 10 equal parts"                                                                                                },
         {"\"num_hidden_layers\":2",   "\"num_hidden_layers\":\"2\"",             NULL,                                     NULL, QUERN_EFORMAT,
-         "num_hidden_layers"                                                                                                                                                     },
+         "num_hidden_layers"                                                                                                                                                                 },
         {"\"rms_norm_eps\":",
-         "\"quantization_config\":{\"quant_method\":\"awq\"},\"rms_norm_eps\":", NULL,                                     NULL,
-         QUERN_EUNSUPPORTED,                                                                                                                         "packed with bits = nothing"},
+         "\"quantization_config\":{\"quant_method\":\"hqq\"},\"rms_norm_eps\":", NULL,                                     NULL,
+         QUERN_EUNSUPPORTED,                                                                                                                         "quantized already (quant_method 'hqq')"},
         {NULL,                        NULL,                                      "model.layers.1.self_attn.o_proj.weight",
          "model.layers.1.self_attn.x_proj.weight",                                                                               QUERN_EUNSUPPORTED,
-         "1 tensor is not known in LlamaForCausalLM: model.layers.1.self_attn.x_proj.weight"                                                                                     },
+         "1 tensor is not known in LlamaForCausalLM: model.layers.1.self_attn.x_proj.weight"                                                                                                 },
         {NULL,                        NULL,                                      "model.layers.1.self_attn.o_proj.weight",
          "vision_model.self_attn.block.00.weight",                                                                               QUERN_EUNSUPPORTED,
-         "1 tensor belongs to pictures or sound"                                                                                                                                 },
+         "1 tensor belongs to pictures or sound"                                                                                                                                             },
     };
     static const struct mistake mixtral[] = {
         {"\"num_local_experts\":4", "\"num_local_experts\":3", NULL,                                            NULL, QUERN_EFORMAT,
