@@ -1,4 +1,4 @@
-/* cmd_convert.c - quern convert: a Hugging Face directory as GGUF. */
+/* cmd_convert.c - quern convert: models in another format or in other files. */
 #include <string.h>
 
 #include "cli.h"
@@ -24,21 +24,20 @@ static int print_supported(const struct cli *c)
     return 0;
 }
 
-/* INPUT [OUTPUT]; the OUTPUT may be given by -o or --outfile. */
+/* INPUT [OUTPUT]; the OUTPUT may be given by -o or --outfile, or follow from the input. */
 static int read_words(const struct cli *c, const char **input, struct convert_request *r)
 {
     const struct values *a = &c->args;
     size_t i = 0;
     if (a->count == 0)
-        return usage_error(c, "expected INPUT OUTPUT");
+        return usage_error(c, "expected INPUT [OUTPUT]");
     *input = a->items[i++];
     r->output = c->output ? c->output : i < a->count ? a->items[i++] : NULL;
-    if (!r->output)
-        return usage_error(c, "the OUTPUT is missing");
     if (i < a->count)
         return usage_error(c, "too many arguments: '%s' (the type goes after -t)",
                            quoted(str_from(a->items[i])).text);
-    if (!str_ends(str_from(r->output), ".gguf") && !r->split_max_bytes && !r->split_max_tensors)
+    if (r->output && !str_ends(str_from(r->output), ".gguf") && !r->split_max_bytes &&
+        !r->split_max_tensors)
         return usage_error(c, "OUTPUT '%s': expected a name that ends in .gguf",
                            quoted(str_from(r->output)).text);
     return 0;
@@ -52,7 +51,10 @@ int cmd_convert(struct cli *c)
     const char *input = NULL;
     struct quern_quantize q = {.override_kvs = c->override_kvs.items,
                                .noverride_kvs = c->override_kvs.count,
-                               .imatrix = c->quantize.imatrix};
+                               .imatrix = c->quantize.imatrix,
+                               .keep_names = c->quantize.keep_names,
+                               .arch = c->quantize.arch,
+                               .allow_requantize = c->quantize.allow_requantize};
     struct convert_request r = {.type = c->outtype ? c->outtype : "auto",
                                 .quantize = &q,
                                 .model_name = c->model_name,

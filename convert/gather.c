@@ -100,6 +100,12 @@ static enum quern_status gather_read_raw(const struct source *s, uint64_t first,
     return QUERN_OK;
 }
 
+static const struct source *gather_inner(const struct source *s, uint32_t i)
+{
+    const struct gather *g = s->params;
+    return i < g->nruns ? g->runs[i].source : NULL;
+}
+
 /* Packed blocks can be moved when every row is whole blocks of one type. Each run is a part; a
  * single run has those of its source. */
 static const struct block_form *gather_block_form(const struct source *s, uint32_t i)
@@ -132,13 +138,15 @@ static enum quern_status gather_read_blocks(const struct source *s, uint64_t fir
     return QUERN_OK;
 }
 
-static const struct source_kind gathering = {.name = "rows in another order",
+static const struct source_kind gathering = {.name = "gather",
+                                             .inner = gather_inner,
                                              .scratch_bytes = gather_scratch,
                                              .read = gather_read,
                                              .read_raw = gather_read_raw,
                                              .block_form = gather_block_form,
                                              .read_blocks = gather_read_blocks};
-static const struct source_kind gathering_values = {.name = "rows in another order",
+static const struct source_kind gathering_values = {.name = "gather",
+                                                    .inner = gather_inner,
                                                     .scratch_bytes = gather_scratch,
                                                     .read = gather_read,
                                                     .block_form = gather_block_form,
@@ -332,8 +340,13 @@ static enum quern_status turned_read(const struct source *s, void *scratch, bool
     return QUERN_OK;
 }
 
+static const struct source *turned_inner(const struct source *s, uint32_t i)
+{
+    return i == 0 ? ((const struct turned *)s->params)->from : NULL;
+}
+
 static const struct source_kind turning = {
-    .name = "turned around", .scratch_bytes = turned_scratch, .read = turned_read};
+    .name = "turn", .scratch_bytes = turned_scratch, .read = turned_read, .inner = turned_inner};
 
 enum quern_status turned_source(struct arena *arena, const struct source *from, struct source *out,
                                 struct quern_error *err)

@@ -49,6 +49,9 @@ struct source_kind {
                                   uint64_t *moved, struct quern_error *err);
     /* NULL: always. False when values are only known once a run has measured something. */
     bool (*ready)(const struct source *s);
+    /* The sources it reads from: number i, or NULL when there are no more. May be NULL for kinds
+     * that only ever read stored tensors; then its own size stands for what it reads. */
+    const struct source *(*inner)(const struct source *s, uint32_t i);
     /* For values that lie packed in blocks of a type of GGUF, though the tensor says it is of
      * another: the form of the i-th of the equal parts that the elements come from, one after the
      * other; NULL behind the last. Both functions are NULL where there are no such blocks. */
@@ -73,6 +76,8 @@ enum quern_status source_read_raw(const struct source *s, uint64_t first, uint64
                                   uint64_t *moved, struct quern_error *err);
 bool source_has_raw(const struct source *s);
 bool source_ready(const struct source *s);
+/* Bytes of files that reading it once takes, nearly. */
+uint64_t source_read_bytes(const struct source *s);
 /* Names tensor and file of the source in the error. */
 enum quern_status in_source(struct quern_error *err, const struct source *s,
                             enum quern_status status);
@@ -176,12 +181,25 @@ struct step {
     uint64_t measured;
     const struct step_part *parts; /* safetensors: what the output is made of; NULL: one tensor */
     uint32_t nparts;
-    uint32_t file;      /* output file */
-    uint64_t offset;    /* absolute in it */
-    bool fallback;      /* stored type is not the wanted one because of the row length */
-    uint8_t wanted;     /* that type */
+    uint32_t file;   /* output file */
+    uint64_t offset; /* absolute in it */
+    bool fallback;   /* stored type is not the wanted one because of the row length */
+    uint8_t wanted;  /* that type */
+    struct hidden_step *const *needs; /* whose results it reads: measured before it begins, each
+                                       * after those that it needs itself */
+    uint32_t nneeds;
     bool stats;         /* set by plan_run(): measure what encoding loses */
     const char *detail; /* for a dry run: sources and parameters in words; or NULL */
+};
+
+/* A step that only measures: others read what it makes, a piece at a time, from its state. */
+struct hidden_step {
+    struct step step;
+    /* While a plan runs: */
+    void *state;     /* once it is measured, as long as it is needed */
+    bool measured;   /* ready to be read */
+    bool listed;     /* has its place in the agenda */
+    uint32_t nusers; /* that are not done */
 };
 
 /* Bytes of a file that are neither its header nor a tensor. */
@@ -211,6 +229,8 @@ struct plan {
     const char *verb;   /* "quantize", "merge" */
     struct step *steps; /* in output order */
     uint32_t nsteps;
+    struct hidden_step **hidden; /* each after those that it needs */
+    uint32_t nhidden;
     struct plan_file *files;
     uint32_t nfiles; /* 0: nothing is written, steps end with their last measuring pass */
     const char *dir; /* output directory, or NULL */
@@ -248,6 +268,9 @@ enum quern_status plan_add_side_copy(struct plan *p, const char *name, const cha
 
 /* Copy the source: convert its type when it differs, move raw bytes when not. */
 extern const struct op op_copy;
+/* The steps become one for each tensor of the model, copying it as it is. The plan gets the model.
+ */
+enum quern_status plan_copy_model(struct plan *p, struct model *m, struct quern_error *err);
 
 /* ---- layout: where everything goes ---------------------------------------------------------- */
 
@@ -257,12 +280,16 @@ enum quern_status plan_size_steps(struct plan *p, struct quern_error *err);
 /* One GGUF file with these keys, tensors in step order. */
 enum quern_status layout_gguf(struct plan *p, const char *path, const struct meta_list *metas,
                               uint64_t alignment, struct quern_error *err);
+/* Whose keys split.* are to be: llama-quantize's and the converter's, which take a set of one for
+ * no set, or gguf-split's, which has them in another order and always. */
+enum split_keys { SPLIT_AS_QUANTIZE, SPLIT_AS_GGUF_SPLIT };
 /* GGUF shards: shard_of[i] is the file of step i (ascending); metas go into the first, each gets
- * the split.* keys. prefix-00001-of-0000N.gguf. */
+ * the split.* keys. prefix-00001-of-0000N.gguf. The alignment is that of the first: the others have
+ * no key that would tell it. */
 enum quern_status layout_gguf_split(struct plan *p, const char *prefix,
                                     const struct meta_list *metas, uint64_t alignment,
                                     const uint32_t *shard_of, uint32_t nshards,
-                                    struct quern_error *err);
+                                    enum split_keys keys, struct quern_error *err);
 /* One safetensors file. */
 enum quern_status layout_safetensors(struct plan *p, const char *path, const struct meta *metadata,
                                      uint32_t nmetadata, struct quern_error *err);

@@ -330,7 +330,8 @@ Test(merge_files, quantization_config_is_refused)
     const char *const a[] = {text("m=%s", in_dir("a"))}, *const b[] = {text("m=%s", in_dir("b"))};
     struct quern_error err;
     req.places = (struct places){.mappings = a, .nmappings = 1};
-    cr_assert(run(&req, &err) == QUERN_EUNSUPPORTED && strstr(err.text, "scales"), "%s", err.text);
+    cr_assert(run(&req, &err) == QUERN_EUNSUPPORTED && strstr(err.text, "quantized already"), "%s",
+              err.text);
     req.places.mappings = b;
     cr_assert(run(&req, &err) == QUERN_OK, "%s", err.text);
     CHECK_LEAKS();
@@ -361,7 +362,7 @@ Test(merge_files, requests)
     } cases[] = {
         {one,  {gguf},        1, "out",           NULL,   0, QUERN_EUNSUPPORTED, "GGUF back into safetensors" },
         {one,  {gguf},        1, "o.safetensors", NULL,   0, QUERN_EUNSUPPORTED, "GGUF back"                  },
-        {one,  {st},          1, "out.gguf",      NULL,   0, QUERN_EUNSUPPORTED, "quern convert makes a GGUF" },
+        {one,  {st},          1, "out.gguf",      NULL,   0, QUERN_EUNSUPPORTED, "without config.json"        },
         {two,  {st, other},   2, "out",           NULL,   0, QUERN_EUNSUPPORTED, "all safetensors or all GGUF"},
         {two,  {gguf, other}, 2, "o.gguf",        NULL,   0, QUERN_EUSAGE,       "'qwen2'"                    },
         {one,  {st},          1, "out",           "Q8_0", 0, QUERN_EUSAGE,       "no .gguf"                   },

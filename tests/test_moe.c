@@ -382,7 +382,7 @@ Test(moe, models_that_do_not_fit)
                 "Mixtral has no shared expert");
     struct quern_error err;
     const struct merge_request to_gguf = {.recipe_text = plain, .output = in_dir("out.gguf")};
-    cr_assert(run(&to_gguf, &err) == QUERN_EUNSUPPORTED && strstr(err.text, "GGUF"));
+    cr_assert(run(&to_gguf, &err) == QUERN_EUNSUPPORTED && strstr(err.text, "no tokenizer"));
     write_dense("more", CONFIG("llama"), "model.layers.7.mlp.gate_proj.weight");
     must_refuse(text("base_model: %s/base\ngate_mode: random\nexperts: [{source_model: %s/one}, "
                      "{source_model: %s/more}]\n",
@@ -393,8 +393,8 @@ Test(moe, models_that_do_not_fit)
     write_text("two/config.json", "{}");
     must_refuse(plain, QUERN_EFORMAT, "no model_type");
     write_text("two/config.json",
-               "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"fp8\"}}");
-    must_refuse(plain, QUERN_EUNSUPPORTED, "scales beside them");
+               "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"hqq\"}}");
+    must_refuse(plain, QUERN_EUNSUPPORTED, "quantized already (quant_method 'hqq')");
     write_text("two/config.json", CONFIG("llama"));
     cr_assert(truncate(in_dir("two/model.safetensors"), 0) == 0);
     must_refuse(plain, QUERN_EFORMAT, "model.safetensors");
