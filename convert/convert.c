@@ -170,7 +170,7 @@ static enum quern_status all_steps(struct conversion *c, struct quern_error *err
         return fail_memory(err, c->nsteps * sizeof *p->steps);
     memcpy(p->steps, c->steps, c->nsteps * sizeof *p->steps);
     p->nsteps = c->nsteps;
-    return QUERN_OK;
+    return c->quantizes ? QUERN_OK : convert_keep_exact(c, err);
 }
 
 /* ---- output
