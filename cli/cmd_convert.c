@@ -1,11 +1,13 @@
 /* cmd_convert.c - quern convert: models in another format or in other files. */
-
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 #include "convert/arch.h"
 #include "convert/back.h"
 #include "convert/convert.h"
+#include "convert/learn.h"
+#include "core/output.h"
 
 /* Classes of config.json by architecture, one line each. */
 static int print_supported(const struct cli *c)
@@ -41,6 +43,68 @@ static int read_words(const struct cli *c, const char **input, struct convert_re
     return 0;
 }
 
+/* ---- learning ---------------------------------------------------------------------------------
+ */
+
+struct lesson {
+    struct model *base, *made;
+    struct learning *l;
+};
+
+static int learn_rules(struct cli *c, struct lesson *x)
+{
+    struct quern_error err;
+    struct plan *p;
+    if (model_open(c->learn[0], &x->base, &err) != QUERN_OK ||
+        model_open(c->learn[1], &x->made, &err) != QUERN_OK ||
+        learn_new(x->base, x->made, &x->l, &err) != QUERN_OK ||
+        learn_next(x->l, &p, &err) != QUERN_OK)
+        return report_error(c, &err);
+    while (p) {
+        const int code = run_quietly(c, p);
+        plan_free(p);
+        if (code != 0)
+            return code;
+        if (learn_next(x->l, &p, &err) != QUERN_OK)
+            return report_error(c, &err);
+    }
+    for (uint32_t i = 0; !c->quiet && learn_note(x->l, i); i++)
+        say("note: %s", learn_note(x->l, i));
+    return 0;
+}
+
+static enum quern_status put_text(const char *path, const char *text, size_t n, bool replace,
+                                  struct quern_error *err)
+{
+    struct output o = {0};
+    enum quern_status s = output_check(path, false, replace, err);
+    if (s == QUERN_OK)
+        s = output_begin(&o, path, n, err);
+    if (s == QUERN_OK)
+        s = pwrite_full(o.fd, text, n, 0, path, err);
+    if (s == QUERN_OK)
+        s = output_commit(&o, replace, err);
+    output_abort(&o);
+    return s;
+}
+
+static int write_map(const struct cli *c, const struct learning *l)
+{
+    struct quern_error err;
+    size_t n = 0;
+    char *text = map_text(learn_map(l), &n);
+    enum quern_status s = text ? QUERN_OK : fail_memory(&err, n);
+    if (s == QUERN_OK && strcmp(c->write_map, "-") == 0)
+        fwrite(text, 1, n, stdout);
+    else if (s == QUERN_OK)
+        s = put_text(c->write_map, text, n, c->force, &err);
+    free(text);
+    return s == QUERN_OK ? 0 : report_error(c, &err);
+}
+
+/* ---- converting -------------------------------------------------------------------------------
+ */
+
 /* The direction follows from the form of the OUTPUT. */
 static enum quern_status make_plan(const struct cli *c, struct model *m,
                                    const struct convert_request *r, struct plan **out,
@@ -57,11 +121,50 @@ static enum quern_status make_plan(const struct cli *c, struct model *m,
     return convert_back_plan(m, &back, out, err);
 }
 
-int cmd_convert(struct cli *c)
+static int convert(struct cli *c, const char *input, const struct convert_request *r)
 {
     struct quern_error err;
     struct model *m;
     struct plan *p;
+    int code;
+    if (model_open(input, &m, &err) != QUERN_OK)
+        return report_error(c, &err);
+    if (make_plan(c, m, r, &p, &err) != QUERN_OK) {
+        code = report_error(c, &err);
+    } else {
+        code = run_plan(c, p);
+        plan_free(p);
+    }
+    model_close(m);
+    return code;
+}
+
+/* Rules first, then the conversion by them. */
+static int learn_and_convert(struct cli *c, struct convert_request *r)
+{
+    const char *input = NULL;
+    struct lesson x = {0};
+    const bool only_map = c->write_map && c->args.count == 0 && !c->output;
+    int code = only_map ? 0 : read_words(c, &input, r);
+    if (code == 0 && c->map)
+        code = usage_error(c, "--map and --learn exclude each other");
+    if (code == 0)
+        code = learn_rules(c, &x);
+    if (code == 0 && c->write_map)
+        code = write_map(c, x.l);
+    if (code == 0 && !only_map) {
+        r->map = learn_map(x.l);
+        r->like = r->like ? r->like : c->learn[1];
+        code = convert(c, input, r);
+    }
+    learn_free(x.l);
+    model_close(x.base);
+    model_close(x.made);
+    return code;
+}
+
+int cmd_convert(struct cli *c)
+{
     const char *input = NULL;
     struct quern_quantize q = {.override_kvs = c->override_kvs.items,
                                .noverride_kvs = c->override_kvs.count,
@@ -74,6 +177,8 @@ int cmd_convert(struct cli *c)
                                 .model_name = c->model_name,
                                 .metadata = c->metadata,
                                 .pre = c->pre,
+                                .like = c->like,
+                                .map_path = c->map,
                                 .vocab_only = c->vocab_only,
                                 .text_only = c->text_only,
                                 .split_max_bytes = c->split_max_bytes,
@@ -82,17 +187,10 @@ int cmd_convert(struct cli *c)
                                 .force = c->force};
     if (c->print_supported)
         return print_supported(c);
-    int code = read_words(c, &input, &r);
-    if (code != 0)
-        return code;
-    if (model_open(input, &m, &err) != QUERN_OK)
-        return report_error(c, &err);
-    if (make_plan(c, m, &r, &p, &err) != QUERN_OK) {
-        code = report_error(c, &err);
-    } else {
-        code = run_plan(c, p);
-        plan_free(p);
-    }
-    model_close(m);
-    return code;
+    if (c->learn[0])
+        return learn_and_convert(c, &r);
+    if (c->write_map)
+        return usage_error(c, "--write-map writes what --learn finds");
+    const int code = read_words(c, &input, &r);
+    return code == 0 ? convert(c, input, &r) : code;
 }

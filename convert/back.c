@@ -114,7 +114,7 @@ static enum quern_status find_class(struct back *b, struct quern_error *err)
             break;
     if (!b->cls->arch)
         return unknown_architecture(b, err);
-    b->arch = architecture_of_class(str_from(b->cls->hf_class), str_from(b->cls->model_type));
+    b->arch = architecture_of_class(str_from(b->cls->hf_class));
     if (!b->arch)
         return fail(err, QUERN_EINTERNAL, "internal", "no rules for %s", b->cls->hf_class);
     if (b->cls->foreign)

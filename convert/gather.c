@@ -417,3 +417,8 @@ enum quern_status fixed_source(struct arena *arena, struct str name, const float
     *out = (struct source){.tensor = t, .kind = &fixing, .params = values};
     return QUERN_OK;
 }
+
+bool source_is_fixed(const struct source *s)
+{
+    return s->kind == &fixing;
+}
