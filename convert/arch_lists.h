@@ -47,7 +47,8 @@
     X(mamba2)        \
     X(rwkv7)         \
     X(lfm2)          \
-    X(t5)
+    X(t5)            \
+    X(t5encoder)
 
 #define X(name) extern const struct architecture arch_##name;
 ARCH_LIST(X)
@@ -62,5 +63,7 @@ void llama3_curve(const struct llama3_rope *r, float base, uint64_t dim, float *
 
 /* Shared by several families. */
 enum quern_status llama3_rope_factors(struct conversion *c, struct quern_error *err);
+/* The factors of both lengths, n numbers each, as tensors. */
+enum quern_status long_rope_factors(struct conversion *c, uint64_t n, struct quern_error *err);
 
 #endif

@@ -69,7 +69,7 @@ static enum quern_status find_architecture(struct conversion *c, struct quern_er
                     "--map says what becomes of tensors" WANT
                     "expected --like TEMPLATE.gguf, which gives the keys");
     c->hf_class = c->config.architecture;
-    c->arch = architecture_of_class(c->hf_class, c->config.model_type);
+    c->arch = architecture_of_class(c->hf_class);
     if (c->arch)
         return QUERN_OK;
     const char *known = known_classes(&c->plan->arena);
@@ -170,7 +170,7 @@ static enum quern_status all_steps(struct conversion *c, struct quern_error *err
         return fail_memory(err, c->nsteps * sizeof *p->steps);
     memcpy(p->steps, c->steps, c->nsteps * sizeof *p->steps);
     p->nsteps = c->nsteps;
-    return QUERN_OK;
+    return c->quantizes ? QUERN_OK : convert_keep_exact(c, err);
 }
 
 /* ---- output

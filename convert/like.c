@@ -60,7 +60,7 @@ static enum quern_status with_map(struct conversion *c, const char *name, struct
 /* A class that belongs to another architecture is no model of this family. */
 static enum quern_status check_class(const struct conversion *c, struct quern_error *err)
 {
-    const struct architecture *own = architecture_of_class(c->hf_class, c->config.model_type);
+    const struct architecture *own = architecture_of_class(c->hf_class);
     if (!own || strcmp(own->name, c->arch->name) == 0)
         return QUERN_OK;
     return in_file(err, c->config.path,

@@ -251,8 +251,7 @@ Test(like, equal_tensors_need_known_names)
     model_close(hf);
     model_close(made);
     rename_in_file(weights_in(dir), "input_layernorm", "first_layernorm");
-    rename_in_file(weights_in(dir), "post_attention_layernorm",
-                   "next_attention_layernorm");
+    rename_in_file(weights_in(dir), "post_attention_layernorm", "next_attention_layernorm");
     cr_assert(learn_from(dir, gguf, &l, &hf, &made, &err) == QUERN_EUSAGE);
     cr_expect(strstr(err.text, "'blk.{i}.attn_norm.weight' has the values of each of "
                                "model.layers.{i}.first_layernorm.weight "
