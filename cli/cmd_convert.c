@@ -2,8 +2,10 @@
 #include <string.h>
 
 #include "cli.h"
+#include "convert/adapter_plan.h"
 #include "convert/arch.h"
 #include "convert/convert.h"
+#include "formats/adapter.h"
 
 /* Classes of config.json by architecture, one line each. */
 static int print_supported(const struct cli *c)
@@ -43,10 +45,24 @@ static int read_words(const struct cli *c, const char **input, struct convert_re
     return 0;
 }
 
+/* *m is to be closed after the plan is freed; NULL when the plan has it. */
+static enum quern_status make_plan(const char *input, const struct convert_request *r,
+                                   struct model **m, struct plan **out, struct quern_error *err)
+{
+    if (is_adapter(input))
+        return adapter_plan(input, r, out, err);
+    if (r->base)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--base has no meaning here" WANT "expected a PEFT adapter as INPUT");
+    TRY(model_open(input, m, err));
+    return convert_plan(*m, r, out, err);
+}
+
 int cmd_convert(struct cli *c)
 {
     struct quern_error err;
-    struct model *m;
+    struct model *m = NULL;
+    struct arena arena = {0};
     struct plan *p;
     const char *input = NULL;
     struct quern_quantize q = {.override_kvs = c->override_kvs.items,
@@ -55,7 +71,8 @@ int cmd_convert(struct cli *c)
                                .keep_names = c->quantize.keep_names,
                                .arch = c->quantize.arch,
                                .allow_requantize = c->quantize.allow_requantize};
-    struct convert_request r = {.type = c->outtype ? c->outtype : "auto",
+    struct convert_request r = {.type = c->outtype,
+                                .base = c->base,
                                 .quantize = &q,
                                 .model_name = c->model_name,
                                 .metadata = c->metadata,
@@ -71,14 +88,14 @@ int cmd_convert(struct cli *c)
     int code = read_words(c, &input, &r);
     if (code != 0)
         return code;
-    if (model_open(input, &m, &err) != QUERN_OK)
-        return report_error(c, &err);
-    if (convert_plan(m, &r, &p, &err) != QUERN_OK) {
+    r.hub_cache = c->hub_cache ? c->hub_cache : hub_cache_dir(&arena);
+    if (make_plan(input, &r, &m, &p, &err) != QUERN_OK) {
         code = report_error(c, &err);
     } else {
         code = run_plan(c, p);
         plan_free(p);
     }
     model_close(m);
+    arena_free(&arena);
     return code;
 }

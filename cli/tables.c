@@ -178,6 +178,11 @@ static const struct option convert_options[] = {
      NULL},
     {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
      "set a metadata key of the output; TYPE is int, float, bool or str; repeatable", NULL},
+    {"base", 0, OPTION_TEXT, FIELD(base), "DIR",
+     "of an adapter: the model it was trained on, or its config.json (default: the one that "
+     "adapter_config.json names, a path or in the Hugging Face cache)", NULL},
+    {"transformers-cache", 0, OPTION_TEXT, FIELD(hub_cache), "DIR",
+     "of an adapter: where to look for its base instead of the Hugging Face cache", NULL},
     {"keep-names", 0, OPTION_FLAG, FIELD(quantize.keep_names), NULL,
      "safetensors: a plain GGUF container with the tensors as they are, of no architecture", NULL},
     {"arch", 0, OPTION_TEXT, FIELD(quantize.arch), "NAME",

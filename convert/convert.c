@@ -16,8 +16,7 @@
 /* ---- what is to be made
  * -------------------------------------------------------------------------- */
 
-/* The types convert_hf_to_gguf.py writes itself; others are made as llama-quantize does. */
-static bool is_own_type(struct str type, enum dtype *out)
+bool convert_is_own_type(struct str type, enum dtype *out)
 {
     static const struct {
         const char *name;
@@ -41,7 +40,7 @@ static enum quern_status choose_weights(struct conversion *c, bool *quantizes,
                                         struct quern_error *err)
 {
     const struct str type = str_from(c->request->type);
-    *quantizes = c->request->like_quantize || !is_own_type(type, &c->weights);
+    *quantizes = c->request->like_quantize || !convert_is_own_type(type, &c->weights);
     if (*quantizes)
         c->weights = DTYPE_COUNT;
     if (*quantizes && !file_type_find(type))
@@ -103,6 +102,16 @@ static void read_numbers(struct conversion *c)
     hparam_u64(c, "num_local_experts|num_experts|n_routed_experts", &c->nexperts);
     if (c->nlayers > MAX_TENSORS)
         c->nlayers = 0; /* there cannot be so many: block_count will be wrong, but small */
+}
+
+enum quern_status convert_begin(struct conversion *c, const struct folder *folder,
+                                struct quern_error *err)
+{
+    TRY(hf_config_open(folder, &c->config, err));
+    c->card = &c->config;
+    TRY(find_architecture(c, err));
+    read_numbers(c);
+    return QUERN_OK;
 }
 
 /* ---- keys
@@ -322,11 +331,9 @@ static enum quern_status build(struct conversion *c, const struct folder *folder
                     "--arch has no meaning here" WANT
                     "expected it with --keep-names only: config.json names the architecture");
     TRY(choose_weights(c, &quantizes, err));
-    TRY(hf_config_open(folder, &c->config, err));
-    TRY(find_architecture(c, err));
+    TRY(convert_begin(c, folder, err));
     TRY(refuse_packed(c, err));
     TRY(convert_order_inputs(c, err));
-    read_numbers(c);
     if (!meta_list_put_string(&c->keys, "general.architecture", str_from(c->arch->name)))
         return fail_memory(err, sizeof(struct meta));
     TRY(read_vocab(c, err));
@@ -341,8 +348,11 @@ static enum quern_status build(struct conversion *c, const struct folder *folder
 enum quern_status convert_into(const struct hf_model *m, const struct convert_request *r,
                                struct plan *p, struct quern_error *err)
 {
-    struct conversion c = {.request = r, .view = m->view, .plan = p};
+    struct convert_request request = *r;
+    struct conversion c = {.request = &request, .view = m->view, .plan = p};
     const char *path = m->view->made ? m->folder->path : m->view->model->path;
+    if (!request.type)
+        request.type = "auto";
     c.keys.arena = &p->arena;
     c.vocab_keys.arena = &p->arena;
     const enum quern_status s = build(&c, m->folder, err);

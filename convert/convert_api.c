@@ -12,7 +12,7 @@ enum quern_status quern_plan_convert(struct quern_model *model, const char *outp
                                      .override_kvs = options->override_kvs,
                                      .noverride_kvs = options->noverride_kvs};
     const struct convert_request request = {.output = output,
-                                            .type = options->type ? options->type : "auto",
+                                            .type = options->type,
                                             .quantize = &q,
                                             .like_quantize = options->like_quantize,
                                             .model_name = options->model_name,

@@ -278,10 +278,21 @@ static enum quern_status new_stack(struct conversion *c, struct stacks *all, con
     return QUERN_OK;
 }
 
+/* An adapter may change some kinds of experts only. */
+static bool kind_is_left_out(const struct conversion *c, const struct stack *s, unsigned kind)
+{
+    for (uint64_t i = 0; c->adapts && i < s->size; i++)
+        if (s->members[kind * s->size + i])
+            return false;
+    return c->adapts;
+}
+
 static enum quern_status finish_stack(struct conversion *c, struct stack *s,
                                       struct quern_error *err)
 {
     for (unsigned k = 0; k < s->nkinds; k++) {
+        if (kind_is_left_out(c, s, k))
+            continue;
         const char *to = with_layer(&c->plan->arena, s->kinds[k]->to, s->layer);
         if (!to)
             return fail_memory(err, strlen(s->kinds[k]->to));
@@ -314,10 +325,21 @@ static enum quern_status stack_member(struct conversion *c, struct stacks *all,
     return ++s->count == s->nkinds * s->size ? finish_stack(c, s, err) : QUERN_OK;
 }
 
-static enum quern_status check_stacks(const struct stacks *all, struct quern_error *err)
+static bool has_whole_kinds(const struct conversion *c, const struct stack *s)
+{
+    uint64_t count = 0;
+    for (unsigned k = 0; k < s->nkinds; k++)
+        count += kind_is_left_out(c, s, k) ? 0 : s->size;
+    return count == s->count;
+}
+
+static enum quern_status check_stacks(struct conversion *c, struct stacks *all,
+                                      struct quern_error *err)
 {
     for (uint32_t i = 0; i < all->count; i++) {
-        const struct stack *s = &all->items[i];
+        struct stack *s = &all->items[i];
+        if (!s->done && has_whole_kinds(c, s))
+            TRY(finish_stack(c, s, err));
         if (!s->done)
             return fail(err, QUERN_EFORMAT, "hparam",
                         "layer %" PRIu64 " has %" PRIu64 " tensors of %s" WANT "expected %" PRIu64
@@ -369,6 +391,8 @@ static enum quern_status look_inside(struct conversion *c, const struct match *m
                                      struct quern_error *err)
 {
     bool same;
+    if (c->adapts) /* a change has no such values */
+        return QUERN_OK;
     if (m->rule->transform == UNLESS_EMBEDDING) {
         TRY(is_embedding_again(c, from, &same, err));
         *why = same ? "it is the token embedding again" : NULL;
@@ -461,7 +485,7 @@ static enum quern_status all_tensors(struct conversion *c, struct stacks *all,
     for (uint32_t i = 0; i < c->ninputs; i++)
         TRY(one_tensor(c, all, c->inputs[i], &u, err));
     TRY(check_unknown(c, &u, err));
-    return check_stacks(all, err);
+    return check_stacks(c, all, err);
 }
 
 enum quern_status convert_tensors(struct conversion *c, struct quern_error *err)

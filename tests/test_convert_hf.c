@@ -300,7 +300,8 @@ Test(model_id, parts)
     struct arena arena = {0};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         struct model_id id;
-        cr_assert(model_id_parse(str_from(all[i].id), all[i].nparams, &arena, &id));
+        cr_assert(model_id_parse(str_from(all[i].id),
+                                 (struct model_size){.weights = all[i].nparams}, &arena, &id));
         cr_expect(str_is(id.organization, all[i].organization), "%s: %.*s", all[i].id,
                   STR_ARG(id.organization));
         cr_expect(str_is(id.basename, all[i].basename), "%s: %.*s", all[i].id,
