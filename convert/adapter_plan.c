@@ -473,7 +473,7 @@ enum quern_status adapter_plan(const char *path, const struct convert_request *r
     if (!p)
         return QUERN_EMEMORY;
     struct adapting a = {
-        .c = {.request = r, .plan = p, .adapts = true},
+        .c = {.request = r, .plan = p, .kept = DTYPE_COUNT, .adapts = true},
           .request = r
     };
     a.c.keys.arena = &p->arena;
