@@ -452,12 +452,12 @@ static enum quern_status one_tensor(struct conversion *c, struct stacks *all,
         return plan_drop(c->plan, t->name, "computed anew by llama.cpp", err);
     if (!is_of_another_sense(name)) {
         name_list_add(&u->unmapped, t->name);
-    } else if (c->request->text_only) {
-        return plan_drop(c->plan, t->name, "not part of the text model (--text-only)", err);
-    } else {
-        name_list_add(&u->other_senses, t->name);
+        return QUERN_OK;
     }
-    return QUERN_OK;
+    name_list_add(&u->other_senses, t->name);
+    return c->request->text_only
+               ? plan_drop(c->plan, t->name, "not part of the text model (--text-only)", err)
+               : QUERN_OK;
 }
 
 static enum quern_status check_unknown(const struct conversion *c, const struct unknown *u,
@@ -469,6 +469,10 @@ static enum quern_status check_unknown(const struct conversion *c, const struct 
                     "expected the tensors of that architecture",
                     u->unmapped.count, u->unmapped.count == 1 ? " is" : "s are",
                     STR_ARG(c->hf_class), u->unmapped.text);
+    if (u->other_senses.count && c->request->text_only)
+        return plan_note(c->plan, err, "%" PRIu32 " tensor%s for pictures or sound %s left out: %s",
+                         u->other_senses.count, plural(u->other_senses.count),
+                         u->other_senses.count == 1 ? "is" : "are", u->other_senses.text);
     if (u->other_senses.count)
         return fail(err, QUERN_EUNSUPPORTED, "mmproj",
                     "%" PRIu32 " tensor%s to pictures or sound: %s" WANT
