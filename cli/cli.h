@@ -176,6 +176,10 @@ int run_quietly(struct cli *c, struct plan *p);
 /* The signal that asked to stop, or 0. */
 extern volatile int stop_signal;
 
+/* ---- cmd_merge.c */
+/* Where Hugging Face keeps what it has downloaded, by the environment. */
+const char *hub_cache_dir(struct arena *arena);
+
 int cmd_quantize(struct cli *c);
 int cmd_merge(struct cli *c);
 /* Fills c->quantize from the lists of options. cmd_quantize.c */

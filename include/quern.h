@@ -230,7 +230,9 @@ struct quern_convert {
     bool allow_requantize;                       /* make block types from block types */
     bool keep_names;                             /* safetensors into a plain container ... */
     const char *arch;                            /* ... with this general.architecture */
-    bool force;                                  /* replace an existing output */
+    const char *base;      /* of an adapter: the directory or config.json of its model; or NULL */
+    const char *hub_cache; /* Hugging Face hub cache to look that model up in, or NULL */
+    bool force;            /* replace an existing output */
 };
 
 /* Plans a GGUF from a Hugging Face directory: names, shapes and order of llama.cpp, keys from
@@ -243,6 +245,16 @@ struct quern_convert {
 QUERN_API enum quern_status quern_plan_convert(struct quern_model *model, const char *output,
                                                const struct quern_convert *options,
                                                struct quern_plan **out, struct quern_error *err);
+
+/* Plans a GGUF adapter from a LoRA of PEFT: a directory with adapter_model.safetensors and
+ * adapter_config.json, or that file. Of options count type ("f32" when NULL), model_name, metadata,
+ * override_kvs, base, hub_cache and force; output as above.
+ * Errors: EUSAGE, EUNSUPPORTED (what a GGUF adapter cannot hold), EFORMAT, EIO (also when the base
+ * is not on this machine), EMEMORY, EEXIST. */
+QUERN_API enum quern_status quern_plan_convert_adapter(const char *adapter, const char *output,
+                                                       const struct quern_convert *options,
+                                                       struct quern_plan **out,
+                                                       struct quern_error *err);
 
 /* Plans the comparison of two models, the original a and its approximation b, by tensor name and
  * shape; nothing is written. After quern_run(), quern_plan_errors() has one entry per pair of
