@@ -15,7 +15,8 @@ enum transform {
     ADD_ONE,       /* weights of norms that are stored less one; biases as they are */
     PERMUTE_Q,     /* rows [heads, 2, d/2] to [heads, d/2, 2] */
     PERMUTE_K,     /* the same with the heads of keys */
-    TURN,          /* rows become columns */
+    TURN,          /* rows become columns, of matrices */
+    TURN_EVEN_ODD, /* the same, then as EVEN_ODD */
     SQUEEZE,       /* drop dimensions of 1 */
     STACK_EXPERTS, /* one of many, {e} counts them; all kinds of experts of a layer go together */
     STACK_Q_HEADS, /* one of the heads, counted by {e} */
@@ -106,8 +107,7 @@ struct architecture {
     bool lone_kv_head;       /* when config.json does not count the heads of keys */
     bool old_norm_names;     /* gamma and beta are weight and bias */
     uint8_t named_members;
-    const char *model_type;   /* only for this one, when not NULL */
-    const char *takes_packed; /* quant_method of weights it can read, or NULL */
+    const char *model_type; /* only for this one, when not NULL */
 };
 
 /* Ends with a NULL. */

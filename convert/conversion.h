@@ -26,7 +26,8 @@ struct conversion {
     uint64_t nlayers, nheads, nkv_heads, nexperts;
     /* Of `auto`: what 16-bit type the weights have; otherwise the type that is asked for. */
     enum dtype weights;
-    bool has_mxfp4;     /* experts stay in that type */
+    bool quantizes;     /* by the rules of llama-quantize, behind those of the converter */
+    enum dtype kept;    /* the type of packed blocks that stay as they are, or DTYPE_COUNT */
     struct step *steps; /* malloc'ed while it grows */
     uint32_t nsteps, step_capacity;
     struct model *like;           /* --like: the template, closed when the plan is made; or NULL */
@@ -73,6 +74,13 @@ enum quern_status convert_stack(struct conversion *c, struct str name,
 /* ---- types.c */
 /* The type the converter of llama.cpp stores this tensor as, by name and shape. */
 enum quern_status convert_choose_types(struct conversion *c, struct quern_error *err);
+
+/* ---- keep_blocks.c */
+/* Packed weights that GGUF has a type for keep their blocks, as the converter of llama.cpp does
+ * with MXFP4 and NVFP4, and come first. */
+enum quern_status convert_keep_blocks(struct conversion *c, struct quern_error *err);
+/* Weights whose type has turned out to be that of their packed blocks keep those. */
+enum quern_status convert_keep_exact(struct conversion *c, struct quern_error *err);
 
 /* ---- keys.c */
 enum quern_status convert_put_keys(struct conversion *c, const struct key_rule *rules,

@@ -9,6 +9,7 @@
 #include "meta_array.h"
 #include "pipeline/retype.h"
 #include "quant/mix.h"
+#include "unpack.h"
 #include "vocab.h"
 
 /* ---- what is to be made
@@ -35,14 +36,13 @@ static bool is_own_type(struct str type, enum dtype *out)
     return false;
 }
 
-static enum quern_status choose_weights(struct conversion *c, bool *quantizes,
-                                        struct quern_error *err)
+static enum quern_status choose_weights(struct conversion *c, struct quern_error *err)
 {
     const struct str type = str_from(c->request->type);
-    *quantizes = c->request->like_quantize || !is_own_type(type, &c->weights);
-    if (*quantizes)
+    c->quantizes = c->request->like_quantize || !is_own_type(type, &c->weights);
+    if (c->quantizes)
         c->weights = DTYPE_COUNT;
-    if (*quantizes && !file_type_find(type))
+    if (c->quantizes && !file_type_find(type))
         return fail(err, QUERN_EUSAGE, "usage",
                     "'%s' is no type to convert to" WANT
                     "expected auto, f32, f16, bf16, q8_0 or a file type of quern quantize",
@@ -78,23 +78,6 @@ static enum quern_status find_architecture(struct conversion *c, struct quern_er
                         "expected --like TEMPLATE.gguf of the same family, or a class of %s "
                         "(--print-supported-models lists them)",
                         quoted(c->hf_class).text, known));
-}
-
-/* Weights that are packed by other programs would be taken for something they are not. */
-static enum quern_status refuse_packed(const struct conversion *c, struct quern_error *err)
-{
-    const struct json *q = hf_get(&c->config, "quantization_config");
-    struct str method = STR("unknown");
-    if (!json_is_object(q))
-        return QUERN_OK;
-    json_text(json_get(q, "quant_method"), &method);
-    if (c->arch->takes_packed && str_is(method, c->arch->takes_packed))
-        return QUERN_OK;
-    return in_file(err, c->config.path,
-                   fail(err, QUERN_EUNSUPPORTED, "prequantized",
-                        "its weights are quantized already (quant_method '%s')" WANT
-                        "expected the original F16, BF16 or F32 checkpoint",
-                        quoted(method).text));
 }
 
 static void read_numbers(struct conversion *c)
@@ -175,9 +158,10 @@ static enum quern_status all_steps(struct conversion *c, struct quern_error *err
         TRY(c->arch->extra(c, err));
     if (!c->request->vocab_only)
         TRY(convert_tensors(c, err));
+    TRY(convert_choose_types(c, err));
+    TRY(convert_keep_blocks(c, err));
     if (!c->request->vocab_only && c->like)
         TRY(like_steps(c, err));
-    TRY(convert_choose_types(c, err));
     p->steps = ARENA_NEW(&p->arena, struct step, c->nsteps + 1);
     if (!p->steps)
         return fail_memory(err, c->nsteps * sizeof *p->steps);
@@ -242,6 +226,8 @@ static enum quern_status quantize_steps(struct conversion *c, struct quern_error
     enum quern_status s = fill_donor(c, donor, err);
     if (s == QUERN_OK)
         s = plan_retype_gguf(c->plan, donor, &q, &c->keys, err);
+    if (s == QUERN_OK)
+        s = convert_keep_exact(c, err);
     model_close(donor);
     return s;
 }
@@ -311,14 +297,12 @@ static enum quern_status check_input(const struct model *m, struct quern_error *
 static enum quern_status build(struct conversion *c, const struct folder *folder,
                                struct quern_error *err)
 {
-    bool quantizes;
     c->plan->force = c->request->force;
     if (!*c->request->output)
         return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
-    TRY(choose_weights(c, &quantizes, err));
+    TRY(choose_weights(c, err));
     TRY(hf_config_open(folder, &c->config, err));
     TRY(c->request->like ? like_open(c, err) : find_architecture(c, err));
-    TRY(refuse_packed(c, err));
     TRY(convert_order_inputs(c, err));
     TRY(take_numbers(c, err));
     if (!meta_list_put_string(&c->keys, "general.architecture", str_from(c->arch->name)))
@@ -327,8 +311,8 @@ static enum quern_status build(struct conversion *c, const struct folder *folder
         TRY(read_vocab(c, err));
     TRY(all_steps(c, err));
     TRY(all_keys(c, err));
-    c->plan->keep_ones = !quantizes;
-    TRY(quantizes ? quantize_steps(c, err) : override_keys(c, err));
+    c->plan->keep_ones = !c->quantizes;
+    TRY(c->quantizes ? quantize_steps(c, err) : override_keys(c, err));
     return lay_out(c, err);
 }
 
@@ -350,6 +334,23 @@ enum quern_status convert_into(const struct hf_model *m, const struct convert_re
     return s;
 }
 
+/* From here on the model looks as if no program had packed its weights. */
+static enum quern_status unpack(struct view *view, struct folder *folder, struct plan *p,
+                                struct quern_error *err)
+{
+    struct side_file *config = ARENA_NEW(&p->arena, struct side_file, 1);
+    struct unpacked u;
+    if (!config)
+        return fail_memory(err, sizeof *config);
+    TRY(unpack_view(view, folder, &p->arena, &u, err));
+    if (!u.by)
+        return QUERN_OK;
+    *config = (struct side_file){.name = "config.json", .text = u.config};
+    folder->sides = config;
+    folder->nsides = u.config.p ? 1 : 0;
+    return plan_note(p, err, "%" PRIu32 " weights are unpacked (%s)", u.nweights, u.by);
+}
+
 static enum quern_status from_directory(struct model *m, const struct convert_request *r,
                                         struct plan *p, struct quern_error *err)
 {
@@ -361,6 +362,8 @@ static enum quern_status from_directory(struct model *m, const struct convert_re
     TRY(plan_add_model(p, m, err));
     TRY(view_of_model(m, &p->arena, view, err));
     *folder = (struct folder){.path = m->dir};
+    if (!r->vocab_only)
+        TRY(unpack(view, folder, p, err));
     return convert_into(&(struct hf_model){view, folder}, r, p, err);
 }
 

@@ -123,16 +123,15 @@ static bool can_be(const struct tensor *t, enum dtype d, uint64_t nelems_of)
     return t->nelems <= nelems_of && row % dtype_traits[d].block_elems == 0;
 }
 
-enum quern_status fingerprint_step(struct plan *p, struct step *s, struct model *m,
+enum quern_status fingerprint_step(struct plan *p, struct step *s, const struct source *source,
                                    const struct fingerprint_ask *ask, bool changes,
                                    struct fingerprints *out, struct quern_error *err)
 {
-    const struct tensor *t = out->tensor;
-    struct source *source = ARENA_NEW(&p->arena, struct source, 1);
+    const struct tensor *t = source->tensor;
     struct look *l = ARENA_NEW(&p->arena, struct look, 1);
-    if (!source || !l)
+    if (!l)
         return fail_memory(err, sizeof *l);
-    *source = (struct source){.model = m, .tensor = t};
+    out->tensor = t;
     *l = (struct look){ask, out};
     out->known = true;
     for (unsigned k = 0; k < ask->ntypes; k++) {

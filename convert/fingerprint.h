@@ -39,8 +39,8 @@ struct fingerprint_ask {
     unsigned ntypes;
 };
 
-/* Adds a measuring step that fills *out. ask and out outlive the run. */
-enum quern_status fingerprint_step(struct plan *p, struct step *s, struct model *m,
+/* *s becomes a measuring step that fills *out. ask, out and source outlive the run. */
+enum quern_status fingerprint_step(struct plan *p, struct step *s, const struct source *source,
                                    const struct fingerprint_ask *ask, bool changes,
                                    struct fingerprints *out, struct quern_error *err);
 

@@ -90,7 +90,7 @@ enum quern_status hf_json_file(const struct hf_config *c, const char *name, stru
 {
     struct arena scratch = {0};
     struct folder_file file;
-    struct str text;
+    struct str text = {0};
     bool found = false;
     *out = NULL;
     enum quern_status s = folder_find(c->folder, name, &scratch, &found, &file, err);

@@ -188,21 +188,18 @@ static enum quern_status make_steps(struct learning *l, const struct making *m,
     const struct name_group *g = &l->targets.groups[m->to[0]];
     const struct group_member *t = &l->targets.members[g->first + member];
     const uint32_t n = m->stacked ? l->families[m->from].count : 1;
-    struct source *sources = ARENA_NEW(arena, struct source, n);
     const struct source **members = ARENA_NEW(arena, const struct source *, n);
     const char *to = "";
     const struct tensor_rule rule = {.from = "", .to = "", .transform = a->how};
     l->trial.nsteps = 0;
     for (unsigned p = 0; p < m->nto && to; p++)
         to = arena_printf(arena, "%s%s%s", to, p ? " " : "", target_of(l, m, a, p, member)->name.p);
-    if (!sources || !members || !to)
-        return fail_memory(err, n * sizeof *sources);
+    if (!members || !to)
+        return fail_memory(err, n * sizeof *members);
     for (uint32_t e = 0; e < n; e++) {
         const struct making one = {.from = m->stacked ? l->families[m->from].groups[e] : m->from,
                                    .literal = m->literal};
-        const uint32_t s = learn_source(l, &one, m->to[0], t);
-        sources[e] = (struct source){.model = l->hf, .tensor = &l->hf->tensors[s]};
-        members[e] = &sources[e];
+        members[e] = &l->view.sources[learn_source(l, &one, m->to[0], t)];
     }
     return m->stacked ? convert_stack(&l->trial, str_from(to), members, n, err)
                       : convert_transform(&l->trial, &rule, members[0], to, (struct str){0}, err);

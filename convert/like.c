@@ -40,8 +40,6 @@ static enum quern_status with_map(struct conversion *c, const char *name, struct
     c->rule_hits = ARENA_NEW(&c->plan->arena, uint32_t, c->map->nrules + 1u);
     if (!own || !c->rule_hits)
         return fail_memory(err, sizeof *own);
-    if (c->arch)
-        *own = (struct architecture){.takes_packed = c->arch->takes_packed};
     own->name = name;
     own->classes = "";
     own->tensors[0] = c->map->rules;

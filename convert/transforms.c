@@ -309,28 +309,21 @@ static enum quern_status split_rows(struct work *w, struct quern_error *err)
                                    f.nrows, first);
 }
 
-/* Rows [first, first + n): the same bytes, further on. */
+/* Rows [first, first + n). */
 static enum quern_status rows_from(struct work *w, uint64_t first, uint64_t n,
                                    struct quern_error *err)
 {
     const uint64_t nrows = w->t->ndims == 2 ? w->t->dims[0] : 0;
-    struct tensor *t = ARENA_NEW(arena_of(w), struct tensor, 1);
-    struct source *s = ARENA_NEW(arena_of(w), struct source, 1);
     if (nrows == 0 || first > nrows || n > nrows - first || n == 0)
         return fail(err, QUERN_EFORMAT, "shape",
                     "it has %" PRIu64 " rows" WANT "expected at least %" PRIu64, nrows, first + n);
     const uint64_t dims[2] = {n, w->t->dims[1]};
-    if (!t || !s)
-        return fail_memory(err, sizeof *t);
-    *t = *w->t;
-    t->dims = new_dims(w, dims, 2);
-    if (!t->dims)
-        return fail_memory(err, sizeof dims);
-    t->nelems = n * dims[1];
-    t->offset += dtype_stored(t->dtype, first * dims[1]);
-    t->nbytes = dtype_stored(t->dtype, t->nelems);
-    *s = *w->from;
-    s->tensor = t;
+    const struct row_run run = {
+        .source = w->from, .first = first, .count = {1, 1, n},
+                .step = {0, 0, 1}
+    };
+    struct source *s;
+    TRY(gather_of(w, dims, 2, dims[1], &run, 1, &s, err));
     return emit(w, s, &op_copy, err);
 }
 
@@ -398,15 +391,17 @@ static enum quern_status by_groups(struct work *w, struct quern_error *err)
     return reshape(w, dims, 2, &op_copy, err);
 }
 
-static enum quern_status turn(struct work *w, struct quern_error *err)
+static enum quern_status turn(struct work *w, bool then_parts, struct quern_error *err)
 {
     struct source *s = ARENA_NEW(arena_of(w), struct source, 1);
     if (!s)
         return fail_memory(err, sizeof *s);
-    if (w->t->ndims != 2)
+    if (w->t->ndims < 2)
         return emit(w, w->from, &op_copy, err);
     TRY(turned_source(arena_of(w), w->from, s, err));
-    return emit(w, s, &op_copy, err);
+    w->from = s;
+    w->t = s->tensor;
+    return then_parts ? two_parts(w, true, err) : emit(w, s, &op_copy, err);
 }
 
 /* ---- entry ------------------------------------------------------------------------------------
@@ -424,7 +419,9 @@ static enum quern_status transform(struct work *w, enum transform how, struct qu
     case PERMUTE_K:
         return permute(w, w->c->nkv_heads, err);
     case TURN:
-        return turn(w, err);
+        return turn(w, false, err);
+    case TURN_EVEN_ODD:
+        return turn(w, true, err);
     case SQUEEZE:
         return squeeze(w, err);
     case HALVES:

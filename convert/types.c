@@ -39,7 +39,7 @@ static enum dtype guess(const struct conversion *c)
 static enum quern_status check_weights(const struct step *s, struct quern_error *err)
 {
     const enum dtype d = s->sources[0].tensor->dtype;
-    if ((dtype_is_float(d) && d != DTYPE_F8_E4M3 && d != DTYPE_F8_E5M2) || d == DTYPE_MXFP4)
+    if (dtype_is_float(d) && d != DTYPE_F8_E4M3 && d != DTYPE_F8_E5M2)
         return QUERN_OK;
     return in_tensor(err, s->sources[0].tensor->name,
                      fail(err, QUERN_EUNSUPPORTED, "type",
@@ -59,10 +59,6 @@ enum quern_status convert_choose_types(struct conversion *c, struct quern_error 
     for (uint32_t i = 0; i < c->nsteps; i++) {
         struct step *s = &c->steps[i];
         TRY(check_weights(s, err));
-        if (s->dtype == DTYPE_MXFP4) {
-            c->has_mxfp4 = true;
-            continue;
-        }
         enum dtype to = always_f32(s) || like_keeps_f32(c, s->name) ? DTYPE_F32 : c->weights;
         if (s->ndims && s->dims[s->ndims - 1] % dtype_traits[to].block_elems != 0) {
             s->fallback = true;

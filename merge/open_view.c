@@ -1,6 +1,9 @@
 /* open_view.c - open a model once, however often recipes name it. */
 #include "merge/open_view.h"
 
+#include <inttypes.h>
+
+#include "convert/unpack.h"
 #include "merge/adapt.h"
 #include "pipeline/carry.h"
 
@@ -46,6 +49,20 @@ static enum quern_status open_new(const char *path, struct plan *p, struct model
     return QUERN_OK;
 }
 
+/* Weights that another program packed are read as if it had not. */
+static enum quern_status unpack(struct view *v, struct plan *p, const char *path,
+                                struct quern_error *err)
+{
+    const struct folder folder = {.path = v->model->dir};
+    struct unpacked u;
+    if (v->model->format != MODEL_SAFETENSORS || !folder.path)
+        return QUERN_OK;
+    TRY(unpack_view(v, &folder, &p->arena, &u, err));
+    return u.by ? plan_note(p, err, "%s: %" PRIu32 " weights are unpacked (%s)",
+                            quoted(str_from(path)).text, u.nweights, u.by)
+                : QUERN_OK;
+}
+
 enum quern_status open_view(const struct location *at, struct plan *p, struct arena *scratch,
                             struct view *v, struct quern_error *err)
 {
@@ -53,7 +70,6 @@ enum quern_status open_view(const struct location *at, struct plan *p, struct ar
     if (!m)
         TRY(open_new(at->path, p, &m, err));
     TRY(view_of_model(m, scratch, v, err));
-    if (m->dir)
-        TRY(read_config(m->dir, scratch, &v->config, err));
+    TRY(unpack(v, p, at->path, err));
     return adapt_view(v, p, at, err);
 }

@@ -1,4 +1,7 @@
 /* source.c - read the elements of a source, whatever kind it is. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "plan.h"
 #include "quant/codec.h"
 
@@ -11,6 +14,19 @@ enum quern_status in_source(struct quern_error *err, const struct source *s,
     if (!s->model || s->model->nfiles == 0)
         return status;
     return in_file(err, s->model->files[s->tensor->file].path, status);
+}
+
+enum quern_status source_misfit(struct quern_error *err, const struct source *s,
+                                const char *expected)
+{
+    char shape[128] = "";
+    size_t n = 0;
+    for (unsigned d = 0; d < s->tensor->ndims && n < sizeof shape - 32; d++)
+        n += (size_t)snprintf(shape + n, sizeof shape - n, "%s%" PRIu64, d ? ", " : "",
+                              s->tensor->dims[d]);
+    return in_source(err, s,
+                     fail(err, QUERN_EFORMAT, "shape", "it is %s [%s]" WANT "expected %s",
+                          dtype_traits[s->tensor->dtype].name, shape, expected));
 }
 
 /* A stored tensor is read in whole blocks, which may begin before the first element asked for. */
@@ -59,9 +75,35 @@ bool source_has_raw(const struct source *s)
     return !s->kind || s->kind->read_raw;
 }
 
+static const struct source *inner_source(const struct source *s, uint32_t i)
+{
+    return s->kind && s->kind->inner ? s->kind->inner(s, i) : NULL;
+}
+
 bool source_ready(const struct source *s)
 {
-    return !s->kind || !s->kind->ready || s->kind->ready(s);
+    const struct source *inner;
+    if (s->kind && s->kind->ready && !s->kind->ready(s))
+        return false;
+    for (uint32_t i = 0; (inner = inner_source(s, i)); i++)
+        if (!source_ready(inner))
+            return false;
+    return true;
+}
+
+/* Of a source that takes more than this one has, the part that is taken. */
+uint64_t source_read_bytes(const struct source *s)
+{
+    const struct source *inner = inner_source(s, 0);
+    const uint64_t own = s->tensor->nelems;
+    uint64_t total = 0;
+    if (!inner)
+        return s->tensor->nbytes;
+    for (uint32_t i = 0; inner; inner = inner_source(s, ++i)) {
+        const uint64_t all = source_read_bytes(inner), n = inner->tensor->nelems;
+        total += n > own ? (uint64_t)((double)all * ((double)own / (double)n)) : all;
+    }
+    return total;
 }
 
 enum quern_status source_read_raw(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,

@@ -1,4 +1,4 @@
-/* view.h - a model as a merge sees it: named tensors, each with where its values come from.
+/* view.h - a model as planners see it: named tensors, each with where its values come from.
  *
  * view_of_model() shows the stored tensors. What adds an adapter, lays out a vocabulary anew or
  * stands for the result of an earlier stage replaces sources of a view or adds some; the planner

@@ -166,6 +166,11 @@ def main():
         if path.endswith((".c", ".h")):
             with open(os.path.join(ROOT, path), encoding="utf-8") as f:
                 check_source(path, f.read(), headers)
+        if not path.startswith("tests/data/") and os.path.getsize(os.path.join(ROOT, path)) < 1 << 20:
+            with open(os.path.join(ROOT, path), "rb") as f:
+                for number, line in enumerate(f, 1):
+                    if re.match(rb"(<<<<<<<|>>>>>>>) ", line):
+                        problem(path, number, "left over from merging branches")
         if name == "Makefile":
             with open(os.path.join(ROOT, path), encoding="utf-8") as f:
                 for number, line in enumerate(f, 1):
