@@ -20,9 +20,10 @@ struct fingerprint {
 /* Of one tensor, as each of some types and under each change. */
 struct fingerprints {
     const struct tensor *tensor;
-    bool known;                                   /* its values can be read */
-    bool has[MOST_TYPES];                         /* those of this type were made ... */
-    bool changed[MOST_TYPES];                     /* ... of changed values too */
+    bool exact;               /* the values were in blocks before, which are not made anew */
+    bool known;               /* its values can be read */
+    bool has[MOST_TYPES];     /* those of this type were made ... */
+    bool changed[MOST_TYPES]; /* ... of changed values too */
     struct fingerprint of[MOST_TYPES * NCHANGES]; /* [type * NCHANGES + change] */
 };
 

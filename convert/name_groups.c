@@ -59,8 +59,8 @@ static int by_pattern_and_layer(const void *a, const void *b)
     return c != 0 ? c : x->layer < y->layer ? -1 : x->layer > y->layer;
 }
 
-enum quern_status name_groups_of(const struct view *v, struct arena *arena,
-                                 struct name_groups *out, struct quern_error *err)
+enum quern_status name_groups_of(const struct view *v, struct arena *arena, struct name_groups *out,
+                                 struct quern_error *err)
 {
     const uint32_t n = v->count;
     bool layered;

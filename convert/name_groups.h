@@ -29,8 +29,8 @@ struct name_groups {
 };
 
 /* All is the arena's. EUNSUPPORTED for a name that no pattern can stand for. */
-enum quern_status name_groups_of(const struct view *v, struct arena *arena,
-                                 struct name_groups *out, struct quern_error *err);
+enum quern_status name_groups_of(const struct view *v, struct arena *arena, struct name_groups *out,
+                                 struct quern_error *err);
 
 /* The member of a layer, or NULL. */
 const struct group_member *group_at(const struct name_groups *all, const struct name_group *g,
