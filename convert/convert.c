@@ -45,8 +45,8 @@ static enum quern_status choose_weights(struct conversion *c, struct quern_error
     if (c->quantizes && !file_type_find(type))
         return fail(err, QUERN_EUSAGE, "usage",
                     "'%s' is no type to convert to" WANT
-                    "expected auto, f32, f16, bf16, q8_0 or a file type of quern quantize",
-                    quoted(type).text);
+                    "expected auto, f32, f16, bf16, q8_0 or a file type of quern quantize%s",
+                    quoted(type).text, c->request->like ? ", or like" : "");
     return QUERN_OK;
 }
 
@@ -300,9 +300,13 @@ static enum quern_status build(struct conversion *c, const struct folder *folder
     c->plan->force = c->request->force;
     if (!*c->request->output)
         return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
-    TRY(choose_weights(c, err));
+    const bool like_types = c->request->like && strcmp(c->request->type, "like") == 0;
+    if (!like_types)
+        TRY(choose_weights(c, err));
     TRY(hf_config_open(folder, &c->config, err));
     TRY(c->request->like ? like_open(c, err) : find_architecture(c, err));
+    if (like_types)
+        TRY(choose_weights(c, err));
     TRY(convert_order_inputs(c, err));
     TRY(take_numbers(c, err));
     if (!meta_list_put_string(&c->keys, "general.architecture", str_from(c->arch->name)))
