@@ -1,9 +1,10 @@
-/* cmd_convert.c - quern convert: a Hugging Face directory as GGUF. */
+/* cmd_convert.c - quern convert: models in another format or in other files. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 #include "convert/arch.h"
+#include "convert/back.h"
 #include "convert/convert.h"
 #include "convert/learn.h"
 #include "core/output.h"
@@ -27,23 +28,18 @@ static int print_supported(const struct cli *c)
     return 0;
 }
 
-/* INPUT [OUTPUT]; the OUTPUT may be given by -o or --outfile. */
+/* INPUT [OUTPUT]; the OUTPUT may be given by -o or --outfile, or follow from the input. */
 static int read_words(const struct cli *c, const char **input, struct convert_request *r)
 {
     const struct values *a = &c->args;
     size_t i = 0;
     if (a->count == 0)
-        return usage_error(c, "expected INPUT OUTPUT");
+        return usage_error(c, "expected INPUT [OUTPUT]");
     *input = a->items[i++];
     r->output = c->output ? c->output : i < a->count ? a->items[i++] : NULL;
-    if (!r->output)
-        return usage_error(c, "the OUTPUT is missing");
     if (i < a->count)
         return usage_error(c, "too many arguments: '%s' (the type goes after -t)",
                            quoted(str_from(a->items[i])).text);
-    if (!str_ends(str_from(r->output), ".gguf") && !r->split_max_bytes && !r->split_max_tensors)
-        return usage_error(c, "OUTPUT '%s': expected a name that ends in .gguf",
-                           quoted(str_from(r->output)).text);
     return 0;
 }
 
@@ -109,6 +105,26 @@ static int write_map(const struct cli *c, const struct learning *l)
 /* ---- converting -------------------------------------------------------------------------------
  */
 
+/* The direction follows from the form of the OUTPUT. */
+static enum quern_status make_plan(const struct cli *c, struct model *m,
+                                   const struct convert_request *r, struct plan **out,
+                                   struct quern_error *err)
+{
+    const struct back_request back = {.output = r->output,
+                                      .type = r->type,
+                                      .keep_names = c->quantize.keep_names,
+                                      .shard_bytes = c->shard_bytes,
+                                      .force = c->force};
+    const bool splits = r->split_max_bytes || r->split_max_tensors;
+    if (!r->output || splits || str_ends(str_from(r->output), ".gguf"))
+        return convert_plan(m, r, out, err);
+    if (r->like || r->map_path)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "%s is for making a GGUF" WANT "expected an OUTPUT that ends in .gguf",
+                    r->like ? "--like" : "--map");
+    return convert_back_plan(m, &back, out, err);
+}
+
 static int convert(struct cli *c, const char *input, const struct convert_request *r)
 {
     struct quern_error err;
@@ -117,7 +133,7 @@ static int convert(struct cli *c, const char *input, const struct convert_reques
     int code;
     if (model_open(input, &m, &err) != QUERN_OK)
         return report_error(c, &err);
-    if (convert_plan(m, r, &p, &err) != QUERN_OK) {
+    if (make_plan(c, m, r, &p, &err) != QUERN_OK) {
         code = report_error(c, &err);
     } else {
         code = run_plan(c, p);
@@ -170,7 +186,10 @@ int cmd_convert(struct cli *c)
     const char *input = NULL;
     struct quern_quantize q = {.override_kvs = c->override_kvs.items,
                                .noverride_kvs = c->override_kvs.count,
-                               .imatrix = c->quantize.imatrix};
+                               .imatrix = c->quantize.imatrix,
+                               .keep_names = c->quantize.keep_names,
+                               .arch = c->quantize.arch,
+                               .allow_requantize = c->quantize.allow_requantize};
     struct convert_request r = {.type = c->outtype ? c->outtype : "auto",
                                 .quantize = &q,
                                 .model_name = c->model_name,

@@ -13,6 +13,7 @@ bool hparam_f64(const struct conversion *c, const char *names, double *out);
 
 struct conversion {
     const struct convert_request *request;
+    const char *output;
     struct plan *plan;
     const struct view *view;
     const struct source **inputs; /* the tensors of the view, in the order of the output */

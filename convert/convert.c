@@ -2,11 +2,14 @@
 #include "convert.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "conversion.h"
+#include "gguf_plan.h"
 #include "like.h"
 #include "meta_array.h"
+#include "output_name.h"
 #include "pipeline/retype.h"
 #include "quant/mix.h"
 #include "unpack.h"
@@ -66,7 +69,7 @@ static enum quern_status find_architecture(struct conversion *c, struct quern_er
                     "--map says what becomes of tensors" WANT
                     "expected --like TEMPLATE.gguf, which gives the keys");
     c->hf_class = c->config.architecture;
-    c->arch = architecture_of_class(c->hf_class, c->config.model_type);
+    c->arch = architecture_of_class(c->hf_class);
     if (c->arch)
         return QUERN_OK;
     const char *known = known_classes(&c->plan->arena);
@@ -173,6 +176,28 @@ static enum quern_status all_steps(struct conversion *c, struct quern_error *err
 /* ---- output
  * -------------------------------------------------------------------------------------- */
 
+/* The type in file names. */
+static const char *type_name(const struct conversion *c, bool quantizes)
+{
+    char number[16];
+    if (quantizes)
+        return file_type_find(str_from(c->request->type))->name;
+    snprintf(number, sizeof number, "%u", convert_file_type(c));
+    return file_type_find(str_from(number))->name;
+}
+
+static enum quern_status name_output(struct conversion *c, bool quantizes, struct quern_error *err)
+{
+    const struct convert_request *r = c->request;
+    const char *type = type_name(c, quantizes);
+    if (r->output)
+        return output_fill_name(&c->plan->arena, r->output, type, &c->output, err);
+    TRY(output_default_name(&c->plan->arena, c->config.folder->path, &c->keys, type,
+                            r->vocab_only ? OUTPUT_VOCAB : OUTPUT_MODEL, &c->output, err));
+    return plan_note(c->plan, err, "no OUTPUT is given: it goes to %s",
+                     quoted(str_from(c->output)).text);
+}
+
 /* Where llama-quantize's rules do not apply, --override-kv still does. */
 static enum quern_status override_keys(struct conversion *c, struct quern_error *err)
 {
@@ -259,54 +284,61 @@ static enum quern_status lay_out(struct conversion *c, struct quern_error *err)
     uint64_t alignment;
     TRY(gguf_alignment_of(&c->keys, &alignment, err));
     if (!r->split_max_tensors && !r->split_max_bytes)
-        return layout_gguf(p, r->output, &c->keys, alignment, err);
+        return layout_gguf(p, c->output, &c->keys, alignment, err);
     uint32_t *shard_of = ARENA_NEW(&p->arena, uint32_t, p->nsteps + 1);
     if (!shard_of)
         return fail_memory(err, p->nsteps * sizeof *shard_of);
     TRY(plan_size_steps(p, err));
     const uint32_t nshards = assign_shards(c, shard_of);
-    const struct str out = str_from(r->output);
+    const struct str out = str_from(c->output);
     if (nshards > MAX_SHARDS)
         return fail(err, QUERN_EUSAGE, "usage",
                     "that would be %" PRIu32 " files" WANT "expected at most %u", nshards,
                     MAX_SHARDS);
     const size_t n = str_ends(out, ".gguf") ? out.n - 5 : out.n;
-    const char *prefix = arena_printf(&p->arena, "%.*s", (int)n, r->output);
+    const char *prefix = arena_printf(&p->arena, "%.*s", (int)n, c->output);
     const char *name = arena_printf(&p->arena, "%s.gguf", prefix);
     if (!prefix || !name)
         return fail_memory(err, out.n);
     if (nshards == 1)
         return layout_gguf(p, name, &c->keys, alignment, err);
-    return layout_gguf_split(p, prefix, &c->keys, alignment, shard_of, nshards, err);
+    return layout_gguf_split(p, prefix, &c->keys, alignment, shard_of, nshards, SPLIT_AS_QUANTIZE,
+                             err);
 }
 
 static enum quern_status check_input(const struct model *m, struct quern_error *err)
 {
     if (m->format == MODEL_SAFETENSORS && m->dir)
         return QUERN_OK;
-    if (m->format == MODEL_GGUF)
-        return fail(err, QUERN_EUNSUPPORTED, "format",
-                    "it is GGUF already" WANT "expected a Hugging Face directory");
-    return fail(
-        err, QUERN_EUNSUPPORTED, "format",
-        "it is a file without config.json and tokenizer" WANT
-        "expected a Hugging Face directory (quern quantize --keep-names --arch NAME makes a "
-        "plain container of it)");
+    return fail(err, QUERN_EUNSUPPORTED, "format",
+                "it is a file without config.json and tokenizer" WANT
+                "expected a Hugging Face directory (--keep-names --arch NAME makes a plain "
+                "container of it)");
+}
+
+/* -t like is a type once the template is open. */
+static enum quern_status choose_family(struct conversion *c, const struct folder *folder,
+                                       struct quern_error *err)
+{
+    const bool later = c->request->like && strcmp(c->request->type, "like") == 0;
+    if (!later)
+        TRY(choose_weights(c, err));
+    TRY(hf_config_open(folder, &c->config, err));
+    TRY(c->request->like ? like_open(c, err) : find_architecture(c, err));
+    return later ? choose_weights(c, err) : QUERN_OK;
 }
 
 static enum quern_status build(struct conversion *c, const struct folder *folder,
                                struct quern_error *err)
 {
     c->plan->force = c->request->force;
-    if (!*c->request->output)
+    if (c->request->output && !*c->request->output)
         return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
-    const bool like_types = c->request->like && strcmp(c->request->type, "like") == 0;
-    if (!like_types)
-        TRY(choose_weights(c, err));
-    TRY(hf_config_open(folder, &c->config, err));
-    TRY(c->request->like ? like_open(c, err) : find_architecture(c, err));
-    if (like_types)
-        TRY(choose_weights(c, err));
+    if (c->request->quantize && c->request->quantize->arch)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--arch has no meaning here" WANT
+                    "expected it with --keep-names only: config.json names the architecture");
+    TRY(choose_family(c, folder, err));
     TRY(convert_order_inputs(c, err));
     TRY(take_numbers(c, err));
     if (!meta_list_put_string(&c->keys, "general.architecture", str_from(c->arch->name)))
@@ -315,6 +347,7 @@ static enum quern_status build(struct conversion *c, const struct folder *folder
         TRY(read_vocab(c, err));
     TRY(all_steps(c, err));
     TRY(all_keys(c, err));
+    TRY(name_output(c, c->quantizes, err));
     c->plan->keep_ones = !c->quantizes;
     TRY(c->quantizes ? quantize_steps(c, err) : override_keys(c, err));
     return lay_out(c, err);
@@ -371,13 +404,26 @@ static enum quern_status from_directory(struct model *m, const struct convert_re
     return convert_into(&(struct hf_model){view, folder}, r, p, err);
 }
 
+/* Tensors under the names they have. */
+static enum quern_status from_names(struct model *m, const struct convert_request *r,
+                                    struct plan *p, struct quern_error *err)
+{
+    const enum quern_status s = gguf_plan(p, m, r, err);
+    if (err && s != QUERN_OK && (s != QUERN_EUSAGE || err->tensor[0]))
+        in_file(err, m->path, s);
+    if (s == QUERN_OK && p->refusal)
+        in_file(p->refusal, m->path, p->refusal->status);
+    return s;
+}
+
 enum quern_status convert_plan(struct model *m, const struct convert_request *r, struct plan **out,
                                struct quern_error *err)
 {
     struct plan *p = plan_new("convert", err);
     if (!p)
         return QUERN_EMEMORY;
-    const enum quern_status s = from_directory(m, r, p, err);
+    const bool named = m->format == MODEL_GGUF || (r->quantize && r->quantize->keep_names);
+    const enum quern_status s = (named ? from_names : from_directory)(m, r, p, err);
     if (s == QUERN_OK)
         *out = p;
     else

@@ -15,8 +15,8 @@ struct hf_model {
 struct tensor_map;
 
 struct convert_request {
-    const char *output;
-    const char *type; /* "auto", "bf16" ... or a file type of quantize */
+    const char *output; /* NULL: the converter's own name, in the input directory */
+    const char *type;   /* "auto", "bf16" ... or a file type of quantize */
     /* Options of quantizing for TYPE beyond the 16-bit ones and Q8_0. */
     const struct quern_quantize *quantize;
     bool like_quantize; /* TYPE is llama-quantize's: as converting with auto, then quantizing */

@@ -6,6 +6,9 @@ enum quern_status quern_plan_convert(struct quern_model *model, const char *outp
                                      struct quern_error *err)
 {
     const struct quern_quantize q = {.imatrix = options->imatrix,
+                                     .keep_names = options->keep_names,
+                                     .arch = options->arch,
+                                     .allow_requantize = options->allow_requantize,
                                      .override_kvs = options->override_kvs,
                                      .noverride_kvs = options->noverride_kvs};
     const struct convert_request request = {.output = output,

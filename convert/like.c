@@ -40,6 +40,7 @@ static enum quern_status with_map(struct conversion *c, const char *name, struct
     c->rule_hits = ARENA_NEW(&c->plan->arena, uint32_t, c->map->nrules + 1u);
     if (!own || !c->rule_hits)
         return fail_memory(err, sizeof *own);
+    *own = (struct architecture){0};
     own->name = name;
     own->classes = "";
     own->tensors[0] = c->map->rules;
@@ -59,7 +60,7 @@ static enum quern_status with_map(struct conversion *c, const char *name, struct
 /* A class that belongs to another architecture is no model of this family. */
 static enum quern_status check_class(const struct conversion *c, struct quern_error *err)
 {
-    const struct architecture *own = architecture_of_class(c->hf_class, c->config.model_type);
+    const struct architecture *own = architecture_of_class(c->hf_class);
     if (!own || strcmp(own->name, c->arch->name) == 0)
         return QUERN_OK;
     return in_file(err, c->config.path,

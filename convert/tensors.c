@@ -120,6 +120,12 @@ static bool match_name(const struct architecture *a, struct str name, struct mat
     return true;
 }
 
+const struct tensor_rule *architecture_rule(const struct architecture *a, struct str name)
+{
+    struct match m;
+    return match_name(a, name, &m) ? m.rule : NULL;
+}
+
 static bool begins_or_has(struct str name, const char *const *begin, const char *const *anywhere)
 {
     for (; *begin; begin++)

@@ -167,6 +167,8 @@ static enum quern_status group_runs(struct work *w, struct row_run runs[3], stru
     if (nkv == 0 || f.nmats != 1 || w->c->nheads % nkv != 0 || f.nrows % (nkv * (per + 2)) != 0)
         return wrong_shape(w->t, nkv * (per + 2), "heads and key-value heads", err);
     const uint64_t d = f.nrows / nkv / (per + 2), group = (per + 2) * d;
+    if (w->t->ndims == 2 && d * w->c->nheads != f.ncols)
+        return wrong_shape(w->t, f.ncols / w->c->nheads * nkv * (per + 2), "heads", err);
     runs[0] = (struct row_run){
         .source = w->from, .count = {1, nkv,   per * d},
              .step = {0, group, 1      }

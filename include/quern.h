@@ -227,12 +227,17 @@ struct quern_convert {
     bool no_tensor_first_split;                  /* of several files the first has keys only */
     bool vocab_only;                             /* the tokenizer and no tensors */
     bool text_only;                              /* leave out what is for pictures and sound */
+    bool allow_requantize;                       /* make block types from block types */
+    bool keep_names;                             /* safetensors into a plain container ... */
+    const char *arch;                            /* ... with this general.architecture */
     bool force;                                  /* replace an existing output */
 };
 
 /* Plans a GGUF from a Hugging Face directory: names, shapes and order of llama.cpp, keys from
- * config.json, the tokenizer and README.md. docs/converting.md lists the architectures. The model
- * must stay open until the plan is freed.
+ * config.json, the tokenizer and README.md. docs/converting.md lists the architectures. output may
+ * be NULL: then it is named after the model and goes into its directory.
+ * Of a GGUF model it plans one file, or several, with the bytes of llama.cpp's gguf-split, after
+ * what quern_plan_quantize() would do for type. The model must stay open until the plan is freed.
  * Errors: EUSAGE, EUNSUPPORTED (an architecture or tensor that is not known), EFORMAT, EIO,
  * EMEMORY, EEXIST. */
 QUERN_API enum quern_status quern_plan_convert(struct quern_model *model, const char *output,

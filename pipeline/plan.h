@@ -268,6 +268,9 @@ enum quern_status plan_add_side_copy(struct plan *p, const char *name, const cha
 
 /* Copy the source: convert its type when it differs, move raw bytes when not. */
 extern const struct op op_copy;
+/* The steps become one for each tensor of the model, copying it as it is. The plan gets the model.
+ */
+enum quern_status plan_copy_model(struct plan *p, struct model *m, struct quern_error *err);
 
 /* ---- layout: where everything goes ---------------------------------------------------------- */
 
@@ -277,12 +280,16 @@ enum quern_status plan_size_steps(struct plan *p, struct quern_error *err);
 /* One GGUF file with these keys, tensors in step order. */
 enum quern_status layout_gguf(struct plan *p, const char *path, const struct meta_list *metas,
                               uint64_t alignment, struct quern_error *err);
+/* Whose keys split.* are to be: llama-quantize's and the converter's, which take a set of one for
+ * no set, or gguf-split's, which has them in another order and always. */
+enum split_keys { SPLIT_AS_QUANTIZE, SPLIT_AS_GGUF_SPLIT };
 /* GGUF shards: shard_of[i] is the file of step i (ascending); metas go into the first, each gets
- * the split.* keys. prefix-00001-of-0000N.gguf. */
+ * the split.* keys. prefix-00001-of-0000N.gguf. The alignment is that of the first: the others have
+ * no key that would tell it. */
 enum quern_status layout_gguf_split(struct plan *p, const char *prefix,
                                     const struct meta_list *metas, uint64_t alignment,
                                     const uint32_t *shard_of, uint32_t nshards,
-                                    struct quern_error *err);
+                                    enum split_keys keys, struct quern_error *err);
 /* One safetensors file. */
 enum quern_status layout_safetensors(struct plan *p, const char *path, const struct meta *metadata,
                                      uint32_t nmetadata, struct quern_error *err);

@@ -34,6 +34,8 @@ must convert base vocab.gguf --vocab-only -q
 q convert code bad.gguf --like vocab.gguf
 head -c 3000 base.gguf >cut.gguf
 q convert code bad.gguf --like cut.gguf
+q convert code bad --like base.gguf
+q convert base.gguf bad.gguf --like base.gguf
 # A map instead of a table
 cat >good.yml <<'END'
 architecture: llama
