@@ -127,6 +127,10 @@ static enum quern_status make_plan(const struct cli *c, const char *input,
     TRY(model_open(input, m, err));
     if (!r->output || splits || str_ends(str_from(r->output), ".gguf"))
         return convert_plan(*m, r, out, err);
+    if (r->like || r->map_path)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "%s is for making a GGUF" WANT "expected an OUTPUT that ends in .gguf",
+                    r->like ? "--like" : "--map");
     return convert_back_plan(*m, &back, out, err);
 }
 
@@ -149,6 +153,18 @@ static int convert(struct cli *c, const char *input, struct convert_request *r)
     return code;
 }
 
+/* Learning takes its time: an output that may not be written is told before. */
+static int check_outputs(const struct cli *c, const struct convert_request *r)
+{
+    struct quern_error err;
+    const bool to_file = c->write_map && strcmp(c->write_map, "-") != 0;
+    const bool one = r->output && !r->split_max_bytes && !r->split_max_tensors && !c->dry_run;
+    if ((to_file && output_check(c->write_map, false, c->force, &err) != QUERN_OK) ||
+        (one && output_check(r->output, false, c->force, &err) != QUERN_OK))
+        return report_error(c, &err);
+    return 0;
+}
+
 /* Rules first, then the conversion by them. */
 static int learn_and_convert(struct cli *c, struct convert_request *r)
 {
@@ -158,6 +174,8 @@ static int learn_and_convert(struct cli *c, struct convert_request *r)
     int code = only_map ? 0 : read_words(c, &input, r);
     if (code == 0 && c->map)
         code = usage_error(c, "--map and --learn exclude each other");
+    if (code == 0)
+        code = check_outputs(c, r);
     if (code == 0)
         code = learn_rules(c, &x);
     if (code == 0 && c->write_map)

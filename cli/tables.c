@@ -188,7 +188,8 @@ static const struct option merge_options[] = {
 static const struct option convert_options[] = {
     {"outtype", 't', OPTION_TEXT, FIELD(outtype), "TYPE",
      "auto (the default: the 16-bit type the weights have), f32, f16, bf16, q8_0, or a file type of "
-     "quern quantize, made in the same pass", "auto f32 f16 bf16 q8_0"},
+     "quern quantize, made in the same pass; with --like, like: each tensor as the template has it",
+     "auto f32 f16 bf16 q8_0 like"},
     {"outfile", 0, OPTION_TEXT, FIELD(output), "OUTPUT",
      "where to write, as -o; {ftype} in the name becomes the type", NULL},
     {"allow-requantize", 0, OPTION_FLAG, FIELD(quantize.allow_requantize), NULL,
@@ -365,6 +366,10 @@ const struct command commands[] = {
      "  16 bits a weight, as in the checkpoint\n"
      "quern convert HFDIR model-q4_k_m.gguf -t Q4_K_M\n"
      "  converted and quantized\n"
+     "quern convert MERGED out.gguf --like base.gguf\n"
+     "  keys and tokenizer of a GGUF that is known to be good, weights of MERGED\n"
+     "quern convert TUNED out.gguf --learn BASE_HF base.gguf\n"
+     "  of an architecture that quern does not know, by the example of its base\n"
      "quern convert HFDIR model -t q8_0 --split-max-size 4G\n"
      "  model-00001-of-0000N.gguf\n"
      "quern convert model-00001-of-00007.gguf model.gguf\n"

@@ -47,8 +47,8 @@ static enum quern_status choose_weights(struct conversion *c, struct quern_error
     if (c->quantizes && !file_type_find(type))
         return fail(err, QUERN_EUSAGE, "usage",
                     "'%s' is no type to convert to" WANT
-                    "expected auto, f32, f16, bf16, q8_0 or a file type of quern quantize",
-                    quoted(type).text);
+                    "expected auto, f32, f16, bf16, q8_0 or a file type of quern quantize%s",
+                    quoted(type).text, c->request->like ? ", or like" : "");
     return QUERN_OK;
 }
 
@@ -160,10 +160,10 @@ static enum quern_status all_steps(struct conversion *c, struct quern_error *err
         TRY(c->arch->extra(c, err));
     if (!c->request->vocab_only)
         TRY(convert_tensors(c, err));
-    if (!c->request->vocab_only && c->like)
-        TRY(like_steps(c, err));
     TRY(convert_choose_types(c, err));
     TRY(convert_keep_blocks(c, err));
+    if (!c->request->vocab_only && c->like)
+        TRY(like_steps(c, err));
     p->steps = ARENA_NEW(&p->arena, struct step, c->nsteps + 1);
     if (!p->steps)
         return fail_memory(err, c->nsteps * sizeof *p->steps);
@@ -318,6 +318,17 @@ static enum quern_status check_input(const struct model *m, struct quern_error *
                 "container of it)");
 }
 
+/* -t like is a type once the template is open. */
+static enum quern_status choose_family(struct conversion *c, const struct folder *folder,
+                                       struct quern_error *err)
+{
+    const bool later = c->request->like && strcmp(c->request->type, "like") == 0;
+    if (!later)
+        TRY(choose_weights(c, err));
+    TRY(convert_begin(c, folder, err));
+    return later ? choose_weights(c, err) : QUERN_OK;
+}
+
 static enum quern_status build(struct conversion *c, const struct folder *folder,
                                struct quern_error *err)
 {
@@ -328,8 +339,7 @@ static enum quern_status build(struct conversion *c, const struct folder *folder
         return fail(err, QUERN_EUSAGE, "usage",
                     "--arch has no meaning here" WANT
                     "expected it with --keep-names only: config.json names the architecture");
-    TRY(choose_weights(c, err));
-    TRY(convert_begin(c, folder, err));
+    TRY(choose_family(c, folder, err));
     TRY(convert_order_inputs(c, err));
     if (c->like)
         TRY(like_differences(c, err));

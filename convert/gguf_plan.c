@@ -19,6 +19,8 @@ static enum quern_status check_options(const struct model *m, const struct conve
     const char *bad = r->pre          ? "--pre"
                       : r->vocab_only ? "--vocab-only"
                       : r->text_only  ? "--text-only"
+                      : r->like       ? "--like"
+                      : r->map_path   ? "--map"
                                       : NULL;
     if (gguf && r->quantize && (r->quantize->keep_names || arch))
         bad = r->quantize->keep_names ? "--keep-names" : "--arch";

@@ -300,7 +300,7 @@ static enum quern_status split_rows(struct work *w, struct quern_error *err)
             .source = w->from, .first = first, .count = {1, 1, n},
                     .step = {0, 0, 1}
         };
-        TRY(gather_of(w, dims, w->t->ndims, f.ncols, &run, 1, &s, err));
+        TRY(gather_rows(w, dims, w->t->ndims, f.ncols, &run, 1, &s, err));
         TRY(emit(w, s, &op_copy, err));
         first += n;
     }
@@ -311,7 +311,7 @@ static enum quern_status split_rows(struct work *w, struct quern_error *err)
                                    f.nrows, first);
 }
 
-/* Rows [first, first + n): the same bytes, further on. */
+/* Rows [first, first + n). */
 static enum quern_status rows_from(struct work *w, uint64_t first, uint64_t n,
                                    struct quern_error *err)
 {
