@@ -121,6 +121,14 @@ static uint64_t left_out_bytes(const struct step *s)
                       : 0;
 }
 
+/* What a step reads and writes in all its passes. */
+static uint64_t step_bytes(const struct plan *p, const struct step *s)
+{
+    uint64_t total = source_bytes(s) * (s->npasses + (p->nfiles && !s->measured ? 1u : 0u));
+    total -= step_samples(s) ? left_out_bytes(s) : 0;
+    return total + (p->nfiles ? s->nbytes : 0);
+}
+
 /* Beside the tiles: what one job of this step keeps. */
 static uint64_t job_bytes(const struct step *s, size_t *max_counts)
 {
@@ -171,7 +179,7 @@ struct memory {
 
 static void survey(const struct plan *p, struct memory *m)
 {
-    *m = (struct memory){.metadata = p->arena.nbytes + p->held_bytes};
+    *m = (struct memory){.metadata = p->arena.nbytes + p->held_bytes + journal_bytes(p)};
     for (uint32_t i = 0; i < p->nmodels; i++)
         m->metadata += model_bytes(p->models[i]);
     if (p->imatrix) /* its model is one of those */
@@ -343,6 +351,11 @@ static struct job *take_tile(struct run *r, uint64_t *tile)
 
 static struct job *open_job(struct run *r)
 {
+    for (; r->next_step < r->plan->nsteps && journal_skips_step(r->pub.journal, r->next_step);
+         r->next_step++)
+        r->total -= step_bytes(r->plan, &r->plan->steps[r->next_step]);
+    if (r->next_step == r->plan->nsteps)
+        return NULL;
     for (uint32_t i = 0; i < r->max_jobs; i++) {
         struct job *j = &r->jobs[i];
         if (j->step != UINT32_MAX)
@@ -401,6 +414,8 @@ static void end_pass(struct run *r, struct job *j)
                                   ? s->op->next_pass(s, j->pass, j->state)
                                   : j->pass + 1u;
         const bool last = r->plan->nfiles == 0 && next == s->npasses;
+        if (status == QUERN_OK && next == s->npasses)
+            journal_report(r->pub.journal, j->step);
         if (status == QUERN_OK && !last) {
             r->total -= source_bytes(s) * (next - j->pass - 1u);
             j->pass = next;
@@ -447,6 +462,7 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
                      .imatrix = r->plan->imatrix};
     place_tile(j, s, tile, &t);
     const struct place at = {j->step, j->pass, tile};
+    const bool applies = j->pass == s->npasses && r->plan->nfiles;
     struct quern_error err;
     uint64_t moved = 0;
     r->current_step = j->step;
@@ -456,7 +472,12 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
     }
     pthread_mutex_unlock(&r->lock);
 
-    const enum quern_status status = tile_run(&t, w, &moved, &err);
+    t.written = applies && journal_skips(r->pub.journal, at.step, t.first, t.n);
+    enum quern_status status = QUERN_OK;
+    if (!t.written || t.errors)
+        status = tile_run(&t, w, &moved, &err);
+    if (status == QUERN_OK && applies && !t.written)
+        status = journal_done(r->pub.journal, at.step, t.first, t.n, &err);
 
     pthread_mutex_lock(&r->lock);
     r->moved += moved;
@@ -587,12 +608,8 @@ static void run_workers(struct run *r)
 static uint64_t work_bytes(const struct plan *p)
 {
     uint64_t total = 0;
-    for (uint32_t i = 0; i < p->nsteps; i++) {
-        const struct step *s = &p->steps[i];
-        total += source_bytes(s) * (s->npasses + (p->nfiles && !s->measured ? 1u : 0u));
-        total -= step_samples(s) ? left_out_bytes(s) : 0;
-        total += p->nfiles ? s->nbytes : 0;
-    }
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        total += step_bytes(p, &p->steps[i]);
     return total;
 }
 
@@ -621,11 +638,27 @@ static enum quern_status run_steps(struct run *r, struct quern_error *err)
     return r->status;
 }
 
+/* A plan that compares has its errors already. */
+static enum quern_status prepare_stats(struct plan *p, bool stats, struct quern_error *err)
+{
+    if (p->nfiles == 0)
+        return QUERN_OK;
+    p->errors = NULL;
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        p->steps[i].stats = stats && !p->steps[i].measured;
+    if (stats && !(p->errors = ARENA_NEW(&p->arena, struct error_sums, p->nsteps + 1)))
+        return fail_memory(err, p->nsteps * sizeof *p->errors);
+    return QUERN_OK;
+}
+
 static enum quern_status run_published(struct run *r, struct quern_error *err)
 {
     if (r->plan->nfiles)
-        TRY(publish_begin(r->plan, &r->pub, err));
-    TRY(run_steps(r, err));
+        TRY(publish_begin(r->plan, r->options, &r->pub, err));
+    if (r->pub.naming) /* nothing is left to measure */
+        TRY(prepare_stats(r->plan, false, err));
+    if (!r->pub.complete)
+        TRY(run_steps(r, err));
     for (uint32_t i = 0; i < r->plan->nmodels; i++)
         TRY(model_unchanged(r->plan->models[i], err));
     return r->plan->nfiles ? publish_commit(r->plan, &r->pub, &r->moved, err) : QUERN_OK;
@@ -643,19 +676,6 @@ static double relative_error(const struct plan *p)
     return sums.sum[SUM_AA] > 0.0 ? figures.relative : -1.0;
 }
 
-/* A plan that compares has its errors already. */
-static enum quern_status prepare_stats(struct plan *p, bool stats, struct quern_error *err)
-{
-    if (p->nfiles == 0)
-        return QUERN_OK;
-    p->errors = NULL;
-    for (uint32_t i = 0; i < p->nsteps; i++)
-        p->steps[i].stats = stats && !p->steps[i].measured;
-    if (stats && !(p->errors = ARENA_NEW(&p->arena, struct error_sums, p->nsteps + 1)))
-        return fail_memory(err, p->nsteps * sizeof *p->errors);
-    return QUERN_OK;
-}
-
 static void fill_result(const struct run *r, double start, struct quern_result *result)
 {
     struct rusage u;
@@ -671,12 +691,36 @@ static void fill_result(const struct run *r, double start, struct quern_result *
         result->read_bytes -= r->plan->steps[i].nbytes;
 }
 
+/* May a run that ended so be gone on with? What was read from a changed input is of no use. */
+static bool worth_keeping(const struct run *r, enum quern_status s, const struct quern_error *err)
+{
+    const bool outside = s == QUERN_ECANCELLED || s == QUERN_EMEMORY || s == QUERN_EEXIST ||
+                         (s == QUERN_EIO && strcmp(err->kind, "changed") != 0);
+    return r->options->keep_unfinished && outside;
+}
+
+static enum quern_status run_and_publish(struct run *r, struct quern_result *result,
+                                         struct quern_error *err)
+{
+    struct quern_error e;
+    const enum quern_status s = run_published(r, &e);
+    const bool stays =
+        publish_end(r->plan, r->options, &r->pub, s != QUERN_OK && worth_keeping(r, s, &e));
+    if (result)
+        result->resumable = stays;
+    if (s != QUERN_OK && err)
+        *err = e;
+    return s;
+}
+
 enum quern_status plan_run(struct plan *p, const struct quern_run_options *options,
                            struct quern_result *result, struct quern_error *err)
 {
     static const struct quern_run_options defaults;
     const double start = now();
     struct run r = {.plan = p, .options = options ? options : &defaults};
+    if (result)
+        *result = (struct quern_result){0};
     uint32_t wanted = r.options->threads ? r.options->threads : usable_cores();
     if (wanted > MAX_WORKERS)
         wanted = MAX_WORKERS;
@@ -690,8 +734,7 @@ enum quern_status plan_run(struct plan *p, const struct quern_run_options *optio
     r.total = work_bytes(p);
     pthread_mutex_init(&r.lock, NULL);
     pthread_cond_init(&r.changed, NULL);
-    const enum quern_status s = run_published(&r, err);
-    publish_end(p, &r.pub);
+    const enum quern_status s = run_and_publish(&r, result, err);
     pthread_cond_destroy(&r.changed);
     pthread_mutex_destroy(&r.lock);
     if (s == QUERN_OK && result)
