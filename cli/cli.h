@@ -179,6 +179,8 @@ extern volatile int stop_signal;
 
 int cmd_quantize(struct cli *c);
 int cmd_merge(struct cli *c);
+/* Fills c->quantize from the lists of options. cmd_quantize.c */
+int take_quantize_options(struct cli *c, const char *type, struct arena *arena);
 int cmd_convert(struct cli *c);
 int cmd_lora(struct cli *c);
 int cmd_imatrix(struct cli *c);

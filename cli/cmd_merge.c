@@ -135,23 +135,60 @@ static int plan_and_run(struct cli *c, struct merge_request *r)
     return code;
 }
 
+/* Options of what only a GGUF has. */
+static int check_gguf_options(const struct cli *c, const struct merge_request *r)
+{
+    const struct quern_quantize *q = &c->quantize;
+    const char *of_type = q->imatrix                ? "--imatrix"
+                          : c->tensor_types.count   ? "--tensor-type"
+                          : q->pure                 ? "--pure"
+                          : q->leave_output_tensor  ? "--leave-output-tensor"
+                          : q->output_tensor_type   ? "--output-tensor-type"
+                          : q->token_embedding_type ? "--token-embedding-type"
+                          : q->no_fallback          ? "--no-fallback"
+                                                    : NULL;
+    const char *of_gguf = c->model_name           ? "--model-name"
+                          : c->metadata           ? "--metadata"
+                          : c->pre                ? "--pre"
+                          : c->text_only          ? "--text-only"
+                          : c->override_kvs.count ? "--override-kv"
+                                                  : NULL;
+    if (of_type && !r->type)
+        return usage_error(c, "%s needs a TYPE after the OUTPUT", of_type);
+    if (of_gguf && !str_ends(str_from(r->output), ".gguf"))
+        return usage_error(c, "%s needs an OUTPUT that ends in .gguf", of_gguf);
+    return 0;
+}
+
 int cmd_merge(struct cli *c)
 {
     struct arena arena = {0};
-    struct merge_request r = {.shard_bytes = c->shard_bytes,
-                              .force = c->force,
-                              .seed = c->seed,
-                              .mergekit_exact = c->mergekit_exact,
-                              .allow_requantize = c->quantize.allow_requantize,
-                              .allow_crimes = c->allow_crimes,
-                              .no_tokenizer = c->no_tokenizer,
-                              .explain = c->dry_run,
-                              .no_model_card = c->no_model_card};
+    struct merge_request r = {
+        .shard_bytes = c->shard_bytes,
+        .force = c->force,
+        .seed = c->seed,
+        .mergekit_exact = c->mergekit_exact,
+        .allow_crimes = c->allow_crimes,
+        .no_tokenizer = c->no_tokenizer,
+        .explain = c->dry_run,
+        .no_model_card = c->no_model_card,
+        .convert = {.quantize = &c->quantize,
+                    .model_name = c->model_name,
+                    .metadata = c->metadata,
+                    .pre = c->pre,
+                    .text_only = c->text_only}
+    };
     int code = read_words(c, &r);
     if (code == 0)
         code = read_flags(c, &r);
-    if (code != 0)
+    if (code == 0)
+        code = check_gguf_options(c, &r);
+    if (code == 0)
+        code = take_quantize_options(c, r.type, &arena);
+    if (code != 0) {
+        arena_free(&arena);
         return code;
+    }
     r.places.hub_cache = c->hub_cache ? c->hub_cache : hub_cache(&arena);
     code = plan_and_run(c, &r);
     arena_free(&arena);

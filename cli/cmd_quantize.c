@@ -116,7 +116,7 @@ static bool mark_files(struct values *v, struct arena *arena)
     return true;
 }
 
-static int take_options(struct cli *c, const char *type, struct arena *arena)
+int take_quantize_options(struct cli *c, const char *type, struct arena *arena)
 {
     struct quern_quantize *q = &c->quantize;
     struct quern_error err;
@@ -150,7 +150,7 @@ int cmd_quantize(struct cli *c)
     if (code == 0)
         code = take_threads(c, w.threads);
     if (code == 0)
-        code = take_options(c, w.type, &arena);
+        code = take_quantize_options(c, w.type, &arena);
     if (code == 0 && model_open(w.input, &m, &err) != QUERN_OK)
         code = report_error(c, &err);
     else if (code == 0) {

@@ -116,6 +116,31 @@ static const struct option merge_options[] = {
      "of methods that draw random numbers (default: 0)", NULL},
     {"allow-requantize", 0, OPTION_FLAG, FIELD(quantize.allow_requantize), NULL,
      "permit TYPE for block-quantized tensors that are only passed on", NULL},
+    {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
+     "with TYPE: importance matrix, as quern quantize takes it", NULL},
+    {"tensor-type", 0, OPTION_LIST, FIELD(tensor_types), "REGEX=TYPE",
+     "with TYPE: element type of the tensors of the GGUF whose name matches; repeatable", NULL},
+    {"tensor-type-file", 0, OPTION_LIST_FILE, FIELD(tensor_types), "FILE",
+     "the same, from a file with many REGEX=TYPE separated by white space", NULL},
+    {"output-tensor-type", 0, OPTION_TEXT, FIELD(quantize.output_tensor_type), "TYPE",
+     "with TYPE: element type of output.weight", NULL},
+    {"token-embedding-type", 0, OPTION_TEXT, FIELD(quantize.token_embedding_type), "TYPE",
+     "with TYPE: element type of token_embd.weight", NULL},
+    {"pure", 0, OPTION_FLAG, FIELD(quantize.pure), NULL,
+     "with TYPE: give every quantizable tensor the base type", NULL},
+    {"leave-output-tensor", 0, OPTION_FLAG, FIELD(quantize.leave_output_tensor), NULL,
+     "with TYPE: keep output.weight as it is", NULL},
+    {"no-fallback", 0, OPTION_FLAG, FIELD(quantize.no_fallback), NULL,
+     "with TYPE: fail when a row does not fit its type, instead of taking another type", NULL},
+    {"model-name", 0, OPTION_TEXT, FIELD(model_name), "NAME", "general.name of a GGUF", NULL},
+    {"metadata", 0, OPTION_TEXT, FIELD(metadata), "FILE",
+     "for a GGUF: a JSON object with general.* keys: author, description, tags ...", NULL},
+    {"pre", 0, OPTION_TEXT, FIELD(pre), "NAME",
+     "for a GGUF of Hugging Face models: tokenizer.ggml.pre, when it is not recognised", NULL},
+    {"text-only", 0, OPTION_FLAG, FIELD(text_only), NULL,
+     "for a GGUF of Hugging Face models: leave out what is for pictures and sound", NULL},
+    {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
+     "for a GGUF: set a metadata key; TYPE is int, float, bool or str; repeatable", NULL},
     {"mergekit-exact", 0, OPTION_FLAG, FIELD(mergekit_exact), NULL,
      "compute in the recipe's dtype and round after every operation, as mergekit does", NULL},
     {"allow-crimes", 0, OPTION_FLAG, FIELD(allow_crimes), NULL,
@@ -281,8 +306,9 @@ const struct command commands[] = {
      "--model ID=PATH. "
      "Models may be safetensors or GGUF of any readable type; all of one merge are of the same "
      "kind.\n"
-     "OUTPUT is a Hugging Face directory, one .safetensors file, or, for GGUF models, a .gguf "
-     "file, which TYPE quantizes in the same pass.\n"
+     "OUTPUT is a Hugging Face directory, one .safetensors file or a .gguf file. For that, Hugging "
+     "Face models are converted in the same pass, and TYPE quantizes in the same pass: the bytes are "
+     "those of merging, converting and quantizing one after the other.\n"
      "An ADAPTER is a LoRA of PEFT (a directory) or GGUF; WEIGHT multiplies what it adds. In recipes "
      "adapters stand behind a '+' or under 'lora'.\n"
      "Arithmetic is in 32-bit floats, dot products in 64-bit, with one rounding to the output type "
@@ -293,7 +319,9 @@ const struct command commands[] = {
      "quern merge recipe.yml merged/\n"
      "  run a mergekit recipe\n"
      "quern merge --method slerp --base A --model B --param t=0.4 merged/\n"
-     "  SLERP of two models without a recipe\n", cmd_merge},
+     "  SLERP of two models without a recipe\n"
+     "quern merge recipe.yml merged-q4_k_m.gguf Q4_K_M\n"
+     "  merge, convert and quantize in one pass\n", cmd_merge},
     {"convert", "[options] HFDIR OUTPUT.gguf [-t TYPE]",
      "make a GGUF of a Hugging Face model",
      "HFDIR has config.json, safetensors and a tokenizer. The output has the keys and tensors that "

@@ -33,20 +33,20 @@ static enum quern_status find_pair(struct conversion *c, uint64_t layer, const c
 {
     struct arena *arena = &c->plan->arena;
     const char *names[2], *ends[2] = {"blocks", "scales"};
-    const struct tensor *t[2];
+    const struct source *s[2];
     for (int k = 0; k < 2; k++) {
         names[k] = arena_printf(arena, "model.layers.%llu.mlp.experts.%s_%s",
                                 (unsigned long long)layer, what, ends[k]);
         if (!names[k])
             return fail_memory(err, 64);
-        t[k] = model_find(c->model, str_from(names[k]));
-        if (!t[k])
+        s[k] = view_find(c->view, str_from(names[k]));
+        if (!s[k])
             return fail(err, QUERN_EUNSUPPORTED, "mxfp4",
                         "there is no tensor %s" WANT
                         "expected experts in MXFP4, as gpt-oss was published",
                         names[k]);
     }
-    return mxfp4_source(arena, c->model, t[0], t[1], out, err);
+    return mxfp4_source(arena, s[0], s[1], out, err);
 }
 
 static enum quern_status named(struct conversion *c, uint64_t layer, const char *what,

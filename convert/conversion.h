@@ -13,7 +13,9 @@ bool hparam_f64(const struct conversion *c, const char *names, double *out);
 struct conversion {
     const struct convert_request *request;
     struct plan *plan;
-    struct model *model;
+    const struct view *view;
+    const struct source **inputs; /* the tensors of the view, in the order of the output */
+    uint32_t ninputs;
     struct hf_config config;
     struct str hf_class;
     const struct architecture *arch;
@@ -27,6 +29,16 @@ struct conversion {
     struct step *steps; /* malloc'ed while it grows */
     uint32_t nsteps, step_capacity;
 };
+
+/* ---- inputs.c */
+/* Sets the inputs: files in their order, the tensors of each by name. A view that was made has its
+ * order already. */
+enum quern_status convert_order_inputs(struct conversion *c, struct quern_error *err);
+/* Values that decide what becomes of a tensor, looked at while planning. EUNSUPPORTED when they are
+ * only known after something has been measured. */
+enum quern_status convert_is_zero(const struct source *s, bool *zero, struct quern_error *err);
+enum quern_status convert_same_values(const struct source *a, const struct source *b, bool *same,
+                                      struct quern_error *err);
 
 /* ---- tensors.c */
 /* Every tensor of the model becomes steps, is left out for a reason, or is an error. */
@@ -42,11 +54,11 @@ enum quern_status convert_add_values(struct conversion *c, const char *name, con
 /* ---- transforms.c */
 /* Adds the steps of one tensor that is not stacked. to: new names, suffix appended to each. */
 enum quern_status convert_transform(struct conversion *c, const struct tensor_rule *rule,
-                                    const struct tensor *t, const char *to, struct str suffix,
+                                    const struct source *from, const char *to, struct str suffix,
                                     struct quern_error *err);
 /* n tensors of one shape on top of each other. */
 enum quern_status convert_stack(struct conversion *c, struct str name,
-                                const struct tensor *const *members, uint64_t n,
+                                const struct source *const *members, uint64_t n,
                                 struct quern_error *err);
 
 /* ---- types.c */

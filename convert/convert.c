@@ -107,8 +107,8 @@ static void read_numbers(struct conversion *c)
 
 static uint64_t embedding_rows(const struct conversion *c)
 {
-    for (uint32_t i = 0; i < c->model->ntensors; i++) {
-        const struct tensor *t = &c->model->tensors[i];
+    for (uint32_t i = 0; i < c->ninputs; i++) {
+        const struct tensor *t = c->inputs[i]->tensor;
         if (t->ndims == 2 &&
             (str_has(t->name, "embed_tokens.weight") || str_has(t->name, "wte.weight") ||
              str_has(t->name, "word_embeddings.weight")))
@@ -120,7 +120,6 @@ static uint64_t embedding_rows(const struct conversion *c)
 static enum quern_status read_vocab(struct conversion *c, struct quern_error *err)
 {
     const struct vocab_ask ask = {.config = &c->config,
-                                  .dir = c->config.dir,
                                   .arch = c->arch->name,
                                   .hf_arch = c->hf_class,
                                   .pre = c->request->pre,
@@ -219,7 +218,7 @@ static enum quern_status quantize_steps(struct conversion *c, struct quern_error
     q.type = c->request->type;
     for (uint32_t i = 0; i < c->plan->nsteps; i++)
         c->plan->steps[i].round_dtype = c->plan->steps[i].dtype;
-    TRY(model_new(c->model->path, 0, &donor, err));
+    TRY(model_new(c->config.folder->path, 0, &donor, err));
     enum quern_status s = fill_donor(c, donor, err);
     if (s == QUERN_OK)
         s = plan_retype_gguf(c->plan, donor, &q, &c->keys, err);
@@ -289,19 +288,19 @@ static enum quern_status check_input(const struct model *m, struct quern_error *
         "plain container of it)");
 }
 
-static enum quern_status build(struct conversion *c, struct quern_error *err)
+static enum quern_status build(struct conversion *c, const struct folder *folder,
+                               struct quern_error *err)
 {
     bool quantizes;
     c->plan->force = c->request->force;
     if (!*c->request->output)
         return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
-    TRY(check_input(c->model, err));
     TRY(choose_weights(c, &quantizes, err));
-    TRY(hf_config_open(c->model->dir, &c->config, err));
+    TRY(hf_config_open(folder, &c->config, err));
     TRY(find_architecture(c, err));
     TRY(refuse_packed(c, err));
+    TRY(convert_order_inputs(c, err));
     read_numbers(c);
-    TRY(plan_add_model(c->plan, c->model, err));
     if (!meta_list_put_string(&c->keys, "general.architecture", str_from(c->arch->name)))
         return fail_memory(err, sizeof(struct meta));
     TRY(read_vocab(c, err));
@@ -312,24 +311,47 @@ static enum quern_status build(struct conversion *c, struct quern_error *err)
     return lay_out(c, err);
 }
 
+enum quern_status convert_into(const struct hf_model *m, const struct convert_request *r,
+                               struct plan *p, struct quern_error *err)
+{
+    struct conversion c = {.request = r, .view = m->view, .plan = p};
+    const char *path = m->view->made ? m->folder->path : m->view->model->path;
+    c.keys.arena = &p->arena;
+    c.vocab_keys.arena = &p->arena;
+    const enum quern_status s = build(&c, m->folder, err);
+    if (err && s != QUERN_OK && (s != QUERN_EUSAGE || err->tensor[0]))
+        in_file(err, path, s);
+    if (s == QUERN_OK && p->refusal)
+        in_file(p->refusal, path, p->refusal->status);
+    free(c.steps);
+    hf_config_close(&c.config);
+    return s;
+}
+
+static enum quern_status from_directory(struct model *m, const struct convert_request *r,
+                                        struct plan *p, struct quern_error *err)
+{
+    struct view *view = ARENA_NEW(&p->arena, struct view, 1);
+    struct folder *folder = ARENA_NEW(&p->arena, struct folder, 1);
+    if (!view || !folder)
+        return fail_memory(err, sizeof *view);
+    TRY(in_file(err, m->path, check_input(m, err)));
+    TRY(plan_add_model(p, m, err));
+    TRY(view_of_model(m, &p->arena, view, err));
+    *folder = (struct folder){.path = m->dir};
+    return convert_into(&(struct hf_model){view, folder}, r, p, err);
+}
+
 enum quern_status convert_plan(struct model *m, const struct convert_request *r, struct plan **out,
                                struct quern_error *err)
 {
-    struct conversion c = {.request = r, .model = m, .plan = plan_new("convert", err)};
-    if (!c.plan)
+    struct plan *p = plan_new("convert", err);
+    if (!p)
         return QUERN_EMEMORY;
-    c.keys.arena = &c.plan->arena;
-    c.vocab_keys.arena = &c.plan->arena;
-    const enum quern_status s = build(&c, err);
-    if (err && s != QUERN_OK && (s != QUERN_EUSAGE || err->tensor[0]))
-        in_file(err, m->path, s);
-    if (s == QUERN_OK && c.plan->refusal)
-        in_file(c.plan->refusal, m->path, c.plan->refusal->status);
-    free(c.steps);
-    hf_config_close(&c.config);
+    const enum quern_status s = from_directory(m, r, p, err);
     if (s == QUERN_OK)
-        *out = c.plan;
+        *out = p;
     else
-        plan_free(c.plan);
+        plan_free(p);
     return s;
 }

@@ -2,7 +2,15 @@
 #ifndef QUERN_CONVERT_H
 #define QUERN_CONVERT_H
 
-#include "pipeline/plan.h"
+#include "pipeline/folder.h"
+#include "pipeline/view.h"
+
+/* A model in the layout of Hugging Face: its tensors, and config.json, tokenizer ... beside them.
+ */
+struct hf_model {
+    const struct view *view;
+    const struct folder *folder;
+};
 
 struct convert_request {
     const char *output;
@@ -21,5 +29,10 @@ struct convert_request {
  * stay open until the plan is freed. */
 enum quern_status convert_plan(struct model *m, const struct convert_request *r, struct plan **out,
                                struct quern_error *err);
+
+/* The same into a plan that exists and may have hidden steps, which make sources of the view. What
+ * the view and the folder point to must stay until the plan is freed. */
+enum quern_status convert_into(const struct hf_model *m, const struct convert_request *r,
+                               struct plan *p, struct quern_error *err);
 
 #endif

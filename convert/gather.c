@@ -44,9 +44,14 @@ static struct stretch stretch_at(const struct gather *g, uint64_t at, uint64_t m
     return (struct stretch){r->source, from * g->row_elems + column, n};
 }
 
-static size_t gather_scratch(const struct source *s, bool wide)
+/* The scratch belongs to the source that was read last. */
+struct gather_scratch {
+    const struct source *of;
+    _Alignas(64) uint8_t rest[];
+};
+
+static size_t inner_scratch(const struct gather *g, bool wide)
 {
-    const struct gather *g = s->params;
     size_t most = 0;
     for (uint32_t i = 0; i < g->nruns; i++) {
         const size_t n = source_scratch_bytes(g->runs[i].source, wide);
@@ -57,32 +62,28 @@ static size_t gather_scratch(const struct source *s, bool wide)
     return most;
 }
 
+static size_t gather_scratch(const struct source *s, bool wide)
+{
+    return sizeof(struct gather_scratch) + inner_scratch(s->params, wide);
+}
+
 static enum quern_status gather_read(const struct source *s, void *scratch, bool wide,
                                      uint64_t first, size_t n, void *x, uint64_t *moved,
                                      struct quern_error *err)
 {
     const struct gather *g = s->params;
+    struct gather_scratch *room = scratch;
     const size_t width = wide ? sizeof(double) : sizeof(float);
     for (size_t done = 0; done < n;) {
         const struct stretch t = stretch_at(g, first + done, n - done);
-        TRY(source_read(t.source, scratch, wide, t.first, (size_t)t.n, (uint8_t *)x + done * width,
-                        moved, err));
+        if (room->of && room->of != t.source && t.source->kind)
+            memset(room->rest, 0, source_scratch_bytes(t.source, wide));
+        room->of = t.source;
+        TRY(source_read(t.source, room->rest, wide, t.first, (size_t)t.n,
+                        (uint8_t *)x + done * width, moved, err));
         done += (size_t)t.n;
     }
     return QUERN_OK;
-}
-
-static enum quern_status read_bytes(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,
-                                    uint64_t *moved, struct quern_error *err)
-{
-    const enum dtype d = s->tensor->dtype;
-    const size_t nbytes = dtype_stored(d, n);
-    if (s->kind)
-        return s->kind->read_raw(s, first, n, to, moved, err);
-    const enum quern_status status = model_pread(s->model, s->tensor->file, to, nbytes,
-                                                 s->tensor->offset + dtype_stored(d, first), err);
-    *moved += nbytes;
-    return status == QUERN_OK ? status : in_source(err, s, status);
 }
 
 static enum quern_status gather_read_raw(const struct source *s, uint64_t first, uint64_t n,
@@ -91,19 +92,26 @@ static enum quern_status gather_read_raw(const struct source *s, uint64_t first,
     const struct gather *g = s->params;
     for (uint64_t done = 0; done < n;) {
         const struct stretch t = stretch_at(g, first + done, n - done);
-        TRY(read_bytes(t.source, t.first, t.n, to + dtype_stored(s->tensor->dtype, done), moved,
-                       err));
+        TRY(source_read_raw(t.source, t.first, t.n, to + dtype_stored(s->tensor->dtype, done),
+                            moved, err));
         done += t.n;
     }
     return QUERN_OK;
 }
 
-static const struct source_kind gathering = {.name = "rows in another order",
+static const struct source *gather_inner(const struct source *s, uint32_t i)
+{
+    const struct gather *g = s->params;
+    return i < g->nruns ? g->runs[i].source : NULL;
+}
+
+static const struct source_kind gathering = {.name = "gather",
                                              .scratch_bytes = gather_scratch,
                                              .read = gather_read,
-                                             .read_raw = gather_read_raw};
+                                             .read_raw = gather_read_raw,
+                                             .inner = gather_inner};
 static const struct source_kind gathering_values = {
-    .name = "rows in another order", .scratch_bytes = gather_scratch, .read = gather_read};
+    .name = "gather", .scratch_bytes = gather_scratch, .read = gather_read, .inner = gather_inner};
 
 /* ---- making them ---------------------------------------------------------------------------- */
 
@@ -170,8 +178,7 @@ static bool moves_bytes(const struct gather *g, enum dtype d)
     if (g->row_elems % dtype_traits[d].block_elems != 0)
         return false;
     for (uint32_t i = 0; i < g->nruns; i++)
-        if (g->runs[i].source->tensor->dtype != d ||
-            (g->runs[i].source->kind && !g->runs[i].source->kind->read_raw))
+        if (g->runs[i].source->tensor->dtype != d || !source_has_raw(g->runs[i].source))
             return false;
     return true;
 }
@@ -294,8 +301,13 @@ static enum quern_status turned_read(const struct source *s, void *scratch, bool
     return QUERN_OK;
 }
 
+static const struct source *turned_inner(const struct source *s, uint32_t i)
+{
+    return i == 0 ? ((const struct turned *)s->params)->from : NULL;
+}
+
 static const struct source_kind turning = {
-    .name = "turned around", .scratch_bytes = turned_scratch, .read = turned_read};
+    .name = "turn", .scratch_bytes = turned_scratch, .read = turned_read, .inner = turned_inner};
 
 enum quern_status turned_source(struct arena *arena, const struct source *from, struct source *out,
                                 struct quern_error *err)

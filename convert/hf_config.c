@@ -3,9 +3,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-#include "core/io.h"
 
 /* What the configuration classes of transformers 4.57 fill in for a key that is not there, as far
  * as it reaches a GGUF. */
@@ -92,17 +89,15 @@ enum quern_status hf_json_file(const struct hf_config *c, const char *name, stru
                                struct quern_error *err)
 {
     struct arena scratch = {0};
-    struct str text;
+    struct folder_file file;
+    struct str text = {0};
+    bool found = false;
     *out = NULL;
-    const char *path = path_join(&scratch, c->dir, name);
-    if (!path)
-        return fail_memory(err, strlen(name));
-    enum quern_status s = QUERN_OK;
-    if (access(path, F_OK) == 0) {
-        s = read_small_file(path, JSON_MAX_BYTES, &scratch, &text, err);
-        if (s == QUERN_OK)
-            s = in_file(err, path, json_parse(text, out, err));
-    }
+    enum quern_status s = folder_find(c->folder, name, &scratch, &found, &file, err);
+    if (s == QUERN_OK && found)
+        s = folder_read(&file, JSON_MAX_BYTES, &scratch, &text, err);
+    if (s == QUERN_OK && found)
+        s = in_file(err, file.path, json_parse(text, out, err));
     arena_free(&scratch);
     return s;
 }
@@ -162,12 +157,16 @@ static void take_architecture(struct hf_config *c)
 
 static enum quern_status read_config(struct hf_config *c, struct quern_error *err)
 {
+    struct folder_file file;
     struct str text;
-    if (access(c->path, F_OK) != 0)
+    bool found;
+    TRY(folder_find(c->folder, "config.json", &c->arena, &found, &file, err));
+    c->path = file.path;
+    if (!found)
         return fail(err, QUERN_EUNSUPPORTED, "no-config",
                     "there is no config.json beside the weights" WANT
                     "expected a Hugging Face directory with one");
-    TRY(read_small_file(c->path, JSON_MAX_BYTES, &c->arena, &text, err));
+    TRY(folder_read(&file, JSON_MAX_BYTES, &c->arena, &text, err));
     TRY(parse(text, &c->file, err));
     c->root = c->file;
     c->text = text_part(c->root);
@@ -182,13 +181,12 @@ static enum quern_status read_config(struct hf_config *c, struct quern_error *er
     return QUERN_OK;
 }
 
-enum quern_status hf_config_open(const char *dir, struct hf_config *c, struct quern_error *err)
+enum quern_status hf_config_open(const struct folder *f, struct hf_config *c,
+                                 struct quern_error *err)
 {
-    *c = (struct hf_config){.dir = dir};
-    c->path = path_join(&c->arena, dir, "config.json");
-    if (!c->path)
-        return fail_memory(err, strlen(dir));
-    return in_file(err, c->path, read_config(c, err));
+    *c = (struct hf_config){.folder = f};
+    const enum quern_status s = read_config(c, err);
+    return c->path ? in_file(err, c->path, s) : s;
 }
 
 void hf_config_close(struct hf_config *c)

@@ -9,10 +9,11 @@
 #include "core/arena.h"
 #include "core/error.h"
 #include "core/json.h"
+#include "pipeline/folder.h"
 
 struct hf_config {
     struct arena arena;
-    const char *dir;
+    const struct folder *folder;
     const char *path;        /* of config.json */
     struct str model_type;   /* of the text model; empty when it does not say */
     struct str architecture; /* first of architectures; empty when there is none */
@@ -24,9 +25,10 @@ struct hf_config {
     struct json *computed;   /* owned: what the class computes from other keys */
 };
 
-/* Reads dir/config.json. dir is not copied. Free with hf_config_close() whatever comes back.
- * EFORMAT when it is no JSON object, EUNSUPPORTED "no-config" when there is none. */
-enum quern_status hf_config_open(const char *dir, struct hf_config *c, struct quern_error *err);
+/* Reads config.json of the folder, which is not copied. Free with hf_config_close() whatever comes
+ * back. EFORMAT when it is no JSON object, EUNSUPPORTED "no-config" when there is none. */
+enum quern_status hf_config_open(const struct folder *f, struct hf_config *c,
+                                 struct quern_error *err);
 void hf_config_close(struct hf_config *c);
 
 /* The value of a key, which may be a JSON null; NULL when nothing has it. */

@@ -104,30 +104,31 @@ static enum quern_status keep_lines(struct merge_list *l, struct str text, struc
     return QUERN_OK;
 }
 
-static enum quern_status from_file(struct merge_list *l, const char *dir, struct quern_error *err)
+static enum quern_status from_file(struct merge_list *l, const struct folder *f,
+                                   struct quern_error *err)
 {
     struct arena scratch = {0};
     struct str text = {0};
-    const char *path;
+    struct folder_file file;
     bool found;
-    enum quern_status s = find_file(&scratch, dir, "merges.txt", &found, &path, err);
+    enum quern_status s = folder_find(f, "merges.txt", &scratch, &found, &file, err);
     if (s == QUERN_OK && found)
-        s = read_small_file(path, MAX_MERGES_BYTES, &scratch, &text, err);
+        s = folder_read(&file, MAX_MERGES_BYTES, &scratch, &text, err);
     if (s == QUERN_OK && found) {
         l->from_file = true;
-        s = in_file(err, path, keep_lines(l, text, err));
+        s = in_file(err, file.path, keep_lines(l, text, err));
     }
     arena_free(&scratch);
     return s;
 }
 
-enum quern_status merge_list_read(struct merge_list *l, const char *dir, const struct tokenizer *t,
-                                  struct quern_error *err)
+enum quern_status merge_list_read(struct merge_list *l, const struct folder *f,
+                                  const struct tokenizer *t, struct quern_error *err)
 {
     *l = (struct merge_list){0};
     if (t && t->nmerges && t->merges)
         return from_tokenizer(l, t, err);
-    return from_file(l, dir, err);
+    return from_file(l, f, err);
 }
 
 void merge_list_close(struct merge_list *l)

@@ -3,6 +3,7 @@
 #define QUERN_MERGE_LIST_H
 
 #include "formats/tokenizer.h"
+#include "pipeline/folder.h"
 
 struct merge_list {
     struct arena arena;
@@ -13,8 +14,8 @@ struct merge_list {
 
 /* Those of t, which may be NULL, else those of merges.txt in dir. Free with merge_list_close()
  * whatever comes back. */
-enum quern_status merge_list_read(struct merge_list *l, const char *dir, const struct tokenizer *t,
-                                  struct quern_error *err);
+enum quern_status merge_list_read(struct merge_list *l, const struct folder *f,
+                                  const struct tokenizer *t, struct quern_error *err);
 void merge_list_close(struct merge_list *l);
 
 #endif

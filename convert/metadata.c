@@ -169,12 +169,12 @@ static enum quern_status read_card(struct facts *f, const struct yaml_node **car
     struct str text, yaml;
     struct quern_error why;
     *card = NULL;
-    const char *path = path_join(f->arena, f->c->config.dir, "README.md");
-    if (!path)
-        return fail_memory(err, 16);
-    if (access(path, F_OK) != 0)
+    struct folder_file file;
+    bool found;
+    TRY(folder_find(f->c->config.folder, "README.md", f->arena, &found, &file, err));
+    if (!found)
         return QUERN_OK;
-    TRY(read_small_file(path, MAX_README, f->arena, &text, err));
+    TRY(folder_read(&file, MAX_README, f->arena, &text, err));
     if (!front_matter(text, f->arena, &yaml))
         return fail_memory(err, text.n);
     if (yaml.n == 0)
@@ -359,24 +359,12 @@ static size_t slashes(struct str s)
     return n;
 }
 
-/* The last part of the directory's path, wherever it was named from. */
-static enum quern_status directory_name(struct facts *f, struct str *out, struct quern_error *err)
-{
-    char *real = realpath(f->c->config.dir, NULL);
-    if (!real)
-        return fail_errno(err, f->c->config.dir, "find the directory");
-    const char *slash = strrchr(real, '/');
-    *out = arena_str(f->arena, str_from(slash ? slash + 1 : real));
-    free(real);
-    return out->p ? QUERN_OK : fail_memory(err, 256);
-}
-
 static enum quern_status from_names(struct facts *f, struct quern_error *err)
 {
     struct str id;
     if (json_text(json_get(f->c->config.root, "_name_or_path"), &id) && slashes(id) <= 1 && id.n)
         TRY(from_id(f, id, err));
-    TRY(directory_name(f, &id, err));
+    TRY(folder_name(f->c->config.folder, f->arena, &id, err));
     return from_id(f, id, err);
 }
 

@@ -24,14 +24,6 @@ static void repack(const uint8_t *packed, uint8_t scale, uint8_t *to)
     }
 }
 
-static enum quern_status read_bytes(const struct source *s, void *to, uint64_t first, size_t n,
-                                    uint64_t *moved, struct quern_error *err)
-{
-    *moved += n;
-    return in_source(err, s,
-                     model_pread(s->model, s->tensor->file, to, n, s->tensor->offset + first, err));
-}
-
 static enum quern_status mxfp4_read_raw(const struct source *s, uint64_t first, uint64_t n,
                                         uint8_t *to, uint64_t *moved, struct quern_error *err)
 {
@@ -41,8 +33,9 @@ static enum quern_status mxfp4_read_raw(const struct source *s, uint64_t first, 
     for (uint64_t done = 0; done < nblocks;) {
         const size_t some = nblocks - done < AT_ONCE ? (size_t)(nblocks - done) : AT_ONCE;
         const uint64_t at = first / BLOCK_ELEMS + done;
-        TRY(read_bytes(&m->blocks, packed, at * PACKED_BYTES, some * PACKED_BYTES, moved, err));
-        TRY(read_bytes(&m->scales, scales, at, some, moved, err));
+        TRY(source_read_raw(&m->blocks, at * PACKED_BYTES, some * PACKED_BYTES, packed, moved,
+                            err));
+        TRY(source_read_raw(&m->scales, at, some, scales, moved, err));
         for (size_t i = 0; i < some; i++)
             repack(packed + i * PACKED_BYTES, scales[i], to + (done + i) * BLOCK_BYTES);
         done += some;
@@ -84,38 +77,42 @@ static const struct source_kind repacking = {.name = "MXFP4 blocks",
                                              .read = mxfp4_read,
                                              .read_raw = mxfp4_read_raw};
 
-static bool fit(const struct tensor *blocks, const struct tensor *scales)
+static bool fit(const struct source *from, const struct source *by)
 {
+    const struct tensor *blocks = from->tensor, *scales = by->tensor;
+    if (!source_has_raw(from) || !source_has_raw(by))
+        return false;
     if (blocks->dtype != DTYPE_U8 || scales->dtype != DTYPE_U8 || blocks->ndims < 2 ||
         blocks->ndims != scales->ndims + 1 || blocks->dims[blocks->ndims - 1] != PACKED_BYTES)
         return false;
     return memcmp(blocks->dims, scales->dims, scales->ndims * sizeof *scales->dims) == 0;
 }
 
-enum quern_status mxfp4_source(struct arena *arena, struct model *m, const struct tensor *blocks,
-                               const struct tensor *scales, struct source *out,
+enum quern_status mxfp4_source(struct arena *arena, const struct source *blocks,
+                               const struct source *scales, struct source *out,
                                struct quern_error *err)
 {
     struct mxfp4 *own = ARENA_NEW(arena, struct mxfp4, 1);
     struct tensor *t = ARENA_NEW(arena, struct tensor, 1);
-    uint64_t *dims = ARENA_NEW(arena, uint64_t, scales->ndims);
+    uint64_t *dims = ARENA_NEW(arena, uint64_t, scales->tensor->ndims);
     if (!own || !t || !dims)
         return fail_memory(err, sizeof *own);
-    own->blocks = (struct source){.model = m, .tensor = blocks};
-    own->scales = (struct source){.model = m, .tensor = scales};
+    own->blocks = *blocks;
+    own->scales = *scales;
     if (!fit(blocks, scales))
-        return in_source(err, &own->blocks,
+        return in_source(err, blocks,
                          fail(err, QUERN_EFORMAT, "shape",
                               "it does not fit its scales" WANT
                               "expected 16 bytes for each of them"));
-    memcpy(dims, scales->dims, scales->ndims * sizeof *dims);
-    dims[scales->ndims - 1] *= BLOCK_ELEMS;
-    *t = *blocks;
+    const struct tensor *each = scales->tensor;
+    memcpy(dims, each->dims, each->ndims * sizeof *dims);
+    dims[each->ndims - 1] *= BLOCK_ELEMS;
+    *t = *blocks->tensor;
     t->dims = dims;
-    t->ndims = scales->ndims;
+    t->ndims = each->ndims;
     t->dtype = DTYPE_MXFP4;
-    t->nelems = scales->nelems * BLOCK_ELEMS;
-    t->nbytes = scales->nelems * BLOCK_BYTES;
-    *out = (struct source){.model = m, .tensor = t, .kind = &repacking, .params = own};
+    t->nelems = each->nelems * BLOCK_ELEMS;
+    t->nbytes = each->nelems * BLOCK_BYTES;
+    *out = (struct source){.model = blocks->model, .tensor = t, .kind = &repacking, .params = own};
     return QUERN_OK;
 }

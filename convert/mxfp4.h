@@ -6,8 +6,8 @@
 
 /* blocks: U8 [..., n, 16], 32 values of 4 bits each, low half first; scales: U8 [..., n]. *out is
  * an MXFP4 source of shape [..., 32 n], named like blocks. EFORMAT when they do not fit. */
-enum quern_status mxfp4_source(struct arena *arena, struct model *m, const struct tensor *blocks,
-                               const struct tensor *scales, struct source *out,
+enum quern_status mxfp4_source(struct arena *arena, const struct source *blocks,
+                               const struct source *scales, struct source *out,
                                struct quern_error *err);
 
 #endif

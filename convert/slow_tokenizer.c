@@ -185,27 +185,28 @@ static enum quern_status parse(struct json_writer *w, const char *path, struct t
     return tokenizer_parse(text, path, true, t, err);
 }
 
-static enum quern_status from_lines(const char *path, const struct tokenizer_config *tc,
-                                    struct tokenizer *t, struct quern_error *err)
+static enum quern_status from_lines(const struct folder_file *file,
+                                    const struct tokenizer_config *tc, struct tokenizer *t,
+                                    struct quern_error *err)
 {
     struct arena arena = {0};
     struct json_writer w = {0};
     struct str lines;
     size_t bad;
-    enum quern_status s = read_small_file(path, MAX_VOCAB_BYTES, &arena, &lines, err);
+    enum quern_status s = folder_read(file, MAX_VOCAB_BYTES, &arena, &lines, err);
     if (s == QUERN_OK && !utf8_valid(lines, &bad))
-        s = in_file(err, path,
+        s = in_file(err, file->path,
                     at_offset(err, bad, fail(err, QUERN_EFORMAT, "utf8", "it is no UTF-8")));
     if (s == QUERN_OK) {
         write_wordpiece(&w, tc, lines);
-        s = parse(&w, path, t, err);
+        s = parse(&w, file->path, t, err);
     }
     json_writer_free(&w);
     arena_free(&arena);
     return s;
 }
 
-static enum quern_status from_vocab_json(const char *dir, const char *path,
+static enum quern_status from_vocab_json(const struct folder *f, const struct folder_file *file,
                                          const struct tokenizer_config *tc, struct tokenizer *t,
                                          struct quern_error *err)
 {
@@ -213,12 +214,12 @@ static enum quern_status from_vocab_json(const char *dir, const char *path,
     struct json_writer w = {0};
     struct merge_list merges = {0};
     struct str vocab;
-    enum quern_status s = read_small_file(path, MAX_VOCAB_BYTES, &arena, &vocab, err);
+    enum quern_status s = folder_read(file, MAX_VOCAB_BYTES, &arena, &vocab, err);
     if (s == QUERN_OK)
-        s = merge_list_read(&merges, dir, NULL, err);
+        s = merge_list_read(&merges, f, NULL, err);
     if (s == QUERN_OK) {
         write_bpe(&w, tc, vocab, &merges);
-        s = parse(&w, path, t, err);
+        s = parse(&w, file->path, t, err);
     }
     merge_list_close(&merges);
     json_writer_free(&w);
@@ -226,22 +227,22 @@ static enum quern_status from_vocab_json(const char *dir, const char *path,
     return s;
 }
 
-enum quern_status slow_tokenizer_read(const char *dir, const struct tokenizer_config *tc,
+enum quern_status slow_tokenizer_read(const struct folder *f, const struct tokenizer_config *tc,
                                       struct tokenizer *t, bool *found, struct quern_error *err)
 {
     struct arena arena = {0};
-    const char *lines, *vocab, *merges;
+    struct folder_file lines, vocab, merges;
     bool has_lines = false, has_vocab = false, has_merges = false;
     *found = false;
-    enum quern_status s = find_file(&arena, dir, "vocab.txt", &has_lines, &lines, err);
+    enum quern_status s = folder_find(f, "vocab.txt", &arena, &has_lines, &lines, err);
     if (s == QUERN_OK)
-        s = find_file(&arena, dir, "vocab.json", &has_vocab, &vocab, err);
+        s = folder_find(f, "vocab.json", &arena, &has_vocab, &vocab, err);
     if (s == QUERN_OK)
-        s = find_file(&arena, dir, "merges.txt", &has_merges, &merges, err);
+        s = folder_find(f, "merges.txt", &arena, &has_merges, &merges, err);
     if (s == QUERN_OK && has_lines)
-        s = from_lines(lines, tc, t, err);
+        s = from_lines(&lines, tc, t, err);
     else if (s == QUERN_OK && has_vocab && has_merges)
-        s = from_vocab_json(dir, vocab, tc, t, err);
+        s = from_vocab_json(f, &vocab, tc, t, err);
     *found = s == QUERN_OK && (has_lines || (has_vocab && has_merges));
     arena_free(&arena);
     return s;

@@ -5,10 +5,11 @@
 
 #include "convert/tokenizer_config.h"
 #include "formats/tokenizer.h"
+#include "pipeline/folder.h"
 
 /* *found is false when the directory has none of them. Free t with tokenizer_close() whatever comes
  * back. */
-enum quern_status slow_tokenizer_read(const char *dir, const struct tokenizer_config *tc,
+enum quern_status slow_tokenizer_read(const struct folder *f, const struct tokenizer_config *tc,
                                       struct tokenizer *t, bool *found, struct quern_error *err);
 
 #endif

@@ -133,7 +133,7 @@ enum quern_status special_ids_find(struct special_ids *s, const struct hf_config
     TRY(read_normalizer(s, t, err));
     enum quern_status status = special_names_read(&names, tc, t, err);
     if (status == QUERN_OK && tc->present)
-        status = templates_find(s, config->dir, tc, err);
+        status = templates_find(s, config->folder, tc, err);
     if (status == QUERN_OK) {
         for (unsigned i = 0; i < names.nadds; i++)
             set_add(s, names.adds[i].which, names.adds[i].value);

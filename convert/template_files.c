@@ -1,7 +1,6 @@
 /* template_files.c - collect chat templates and write them. */
 #include "convert/template_files.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -26,56 +25,25 @@ static void plain_line_ends(struct str *text)
     text->n = (size_t)(to - text->p);
 }
 
-static enum quern_status read_template(struct arena *arena, const char *path, struct str *out,
-                                       struct quern_error *err)
+static enum quern_status read_template(struct arena *arena, const struct folder_file *file,
+                                       struct str *out, struct quern_error *err)
 {
     size_t bad;
-    TRY(read_small_file(path, MAX_TEMPLATE_BYTES, arena, out, err));
+    TRY(folder_read(file, MAX_TEMPLATE_BYTES, arena, out, err));
     if (!utf8_valid(*out, &bad))
-        return in_file(err, path,
+        return in_file(err, file->path,
                        at_offset(err, bad, fail(err, QUERN_EFORMAT, "utf8", "it is no UTF-8")));
     plain_line_ends(out);
     return QUERN_OK;
 }
 
-static int by_name(const void *a, const void *b)
+static enum quern_status more_templates(struct special_ids *s, const struct folder *f,
+                                        struct str first, struct quern_error *err)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* The names of *.jinja in a directory, sorted. No directory: none. */
-static enum quern_status list_jinja(struct arena *arena, const char *dir, const char **names,
-                                    size_t *count, struct quern_error *err)
-{
-    const struct dirent *entry;
-    enum quern_status s = QUERN_OK;
-    DIR *d = opendir(dir);
-    *count = 0;
-    while (d && s == QUERN_OK && (entry = readdir(d))) {
-        if (!str_ends(str_from(entry->d_name), ".jinja"))
-            continue;
-        if (*count == MAX_CHAT_TEMPLATES - 1)
-            s = in_file(err, dir,
-                        fail(err, QUERN_EUNSUPPORTED, "template", "it has more than %d templates",
-                             MAX_CHAT_TEMPLATES - 1));
-        else if (!(names[(*count)++] = arena_printf(arena, "%s", entry->d_name)))
-            s = fail_memory(err, sizeof entry->d_name);
-    }
-    if (d)
-        closedir(d);
-    qsort(names, *count, sizeof *names, by_name);
-    return s;
-}
-
-static enum quern_status more_templates(struct special_ids *s, const char *dir, struct str first,
-                                        struct quern_error *err)
-{
-    const char *names[MAX_CHAT_TEMPLATES];
+    static const char sub[] = "additional_chat_templates";
+    const char *names[MAX_CHAT_TEMPLATES - 1];
     size_t count;
-    const char *folder = path_join(&s->arena, dir, "additional_chat_templates");
-    if (!folder)
-        return fail_memory(err, strlen(dir));
-    TRY(list_jinja(&s->arena, folder, names, &count, err));
+    TRY(folder_list(f, sub, ".jinja", &s->arena, names, MAX_CHAT_TEMPLATES - 1, &count, err));
     s->template = first;
     if (count == 0)
         return QUERN_OK;
@@ -85,23 +53,26 @@ static enum quern_status more_templates(struct special_ids *s, const char *dir, 
     s->templates[s->ntemplates++] = (struct chat_template){STR("default"), first};
     for (size_t i = 0; i < count; i++) {
         struct chat_template *const t = &s->templates[s->ntemplates++];
-        const char *path = path_join(&s->arena, folder, names[i]);
-        if (!path)
-            return fail_memory(err, strlen(folder));
-        TRY(read_template(&s->arena, path, &t->text, err));
+        const char *name = path_join(&s->arena, sub, names[i]);
+        struct folder_file file;
+        bool found;
+        if (!name)
+            return fail_memory(err, strlen(names[i]));
+        TRY(folder_find(f, name, &s->arena, &found, &file, err));
+        TRY(read_template(&s->arena, &file, &t->text, err));
         t->name = (struct str){names[i], strlen(names[i]) - strlen(".jinja")};
     }
     return QUERN_OK;
 }
 
 /* {"chat_template": "..."} */
-static enum quern_status template_json(struct special_ids *s, const char *path,
+static enum quern_status template_json(struct special_ids *s, const struct folder_file *file,
                                        struct quern_error *err)
 {
     struct str text, template;
     struct json *root;
-    TRY(read_small_file(path, JSON_MAX_BYTES, &s->arena, &text, err));
-    TRY(in_file(err, path, json_parse(text, &root, err)));
+    TRY(folder_read(file, JSON_MAX_BYTES, &s->arena, &text, err));
+    TRY(in_file(err, file->path, json_parse(text, &root, err)));
     enum quern_status status = QUERN_OK;
     if (json_text(json_get(root, "chat_template"), &template)) {
         s->template = arena_str(&s->arena, template);
@@ -113,10 +84,10 @@ static enum quern_status template_json(struct special_ids *s, const char *path,
     return status;
 }
 
-enum quern_status templates_find(struct special_ids *s, const char *dir,
+enum quern_status templates_find(struct special_ids *s, const struct folder *f,
                                  const struct tokenizer_config *tc, struct quern_error *err)
 {
-    const char *path;
+    struct folder_file file;
     struct str text;
     bool found;
     if (tc->has_template) {
@@ -126,14 +97,14 @@ enum quern_status templates_find(struct special_ids *s, const char *dir,
         s->ntemplates = tc->ntemplates;
         return QUERN_OK;
     }
-    TRY(find_file(&s->arena, dir, "chat_template.jinja", &found, &path, err));
+    TRY(folder_find(f, "chat_template.jinja", &s->arena, &found, &file, err));
     if (found) {
         s->has_template = true;
-        TRY(read_template(&s->arena, path, &text, err));
-        return more_templates(s, dir, text, err);
+        TRY(read_template(&s->arena, &file, &text, err));
+        return more_templates(s, f, text, err);
     }
-    TRY(find_file(&s->arena, dir, "chat_template.json", &found, &path, err));
-    return found ? template_json(s, path, err) : QUERN_OK;
+    TRY(folder_find(f, "chat_template.json", &s->arena, &found, &file, err));
+    return found ? template_json(s, &file, err) : QUERN_OK;
 }
 
 /* ---- keys ----------------------------------------------------------------------------------- */

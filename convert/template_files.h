@@ -3,10 +3,11 @@
 #define QUERN_TEMPLATE_FILES_H
 
 #include "convert/special_ids.h"
+#include "pipeline/folder.h"
 
 /* What tokenizer_config.json says, else chat_template.jinja with additional_chat_templates/, else
  * chat_template.json. */
-enum quern_status templates_find(struct special_ids *s, const char *dir,
+enum quern_status templates_find(struct special_ids *s, const struct folder *f,
                                  const struct tokenizer_config *tc, struct quern_error *err);
 bool templates_put(const struct special_ids *s, struct meta_list *metas);
 

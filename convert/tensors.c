@@ -222,7 +222,7 @@ static char *with_layer(struct arena *arena, const char *to, uint64_t layer)
 /* What is stacked in one layer: experts of up to three kinds, or the heads of one norm. */
 struct stack {
     const struct tensor_rule *kinds[MOST_KINDS];
-    const struct tensor **members; /* nkinds x size */
+    const struct source **members; /* nkinds x size */
     uint64_t layer, size, count;
     unsigned nkinds;
     bool done;
@@ -256,7 +256,7 @@ static enum quern_status new_stack(struct conversion *c, struct stacks *all, con
     const bool experts = m->rule->transform == STACK_EXPERTS;
     const unsigned nkinds = !experts ? 1 : c->arch->expert_kinds ? c->arch->expert_kinds : 3;
     const uint64_t size = size_of_stack(c, m->rule->transform);
-    if (size == 0 || size > c->model->ntensors)
+    if (size == 0 || size > c->ninputs)
         return fail(err, QUERN_EFORMAT, "hparam",
                     "config.json gives %" PRIu64 " %s" WANT "expected as many as there are tensors",
                     size, experts ? "experts" : "heads");
@@ -292,7 +292,7 @@ static enum quern_status finish_stack(struct conversion *c, struct stack *s,
 }
 
 static enum quern_status stack_member(struct conversion *c, struct stacks *all,
-                                      const struct match *m, const struct tensor *t,
+                                      const struct match *m, const struct source *from,
                                       struct quern_error *err)
 {
     struct stack *s = NULL;
@@ -310,7 +310,7 @@ static enum quern_status stack_member(struct conversion *c, struct stacks *all,
                     "%" PRIu64,
                     member, s->size);
     s->kinds[kind] = m->rule;
-    s->members[kind * s->size + member] = t;
+    s->members[kind * s->size + member] = from;
     return ++s->count == s->nkinds * s->size ? finish_stack(c, s, err) : QUERN_OK;
 }
 
@@ -330,57 +330,24 @@ static enum quern_status check_stacks(const struct stacks *all, struct quern_err
     return QUERN_OK;
 }
 
-/* ---- tensors whose bytes decide -----------------------------------------------------------------
+/* ---- tensors whose values decide
+ * -----------------------------------------------------------------
  */
 
-#define LOOK_BYTES 65536u
-
-static enum quern_status tensor_is_zero(struct model *m, const struct tensor *t, bool *zero,
-                                        struct quern_error *err)
-{
-    uint8_t buf[4096];
-    *zero = true;
-    for (uint64_t at = 0; at < t->nbytes && *zero;) {
-        const size_t n = t->nbytes - at < sizeof buf ? (size_t)(t->nbytes - at) : sizeof buf;
-        TRY(model_pread(m, t->file, buf, n, t->offset + at, err));
-        for (size_t i = 0; i < n; i++)
-            *zero &= buf[i] == 0;
-        at += n;
-    }
-    return QUERN_OK;
-}
-
-static enum quern_status same_bytes(struct model *m, const struct tensor *a, const struct tensor *b,
-                                    uint8_t *buf, bool *same, struct quern_error *err)
-{
-    for (uint64_t at = 0; at < a->nbytes && *same;) {
-        const size_t n = a->nbytes - at < LOOK_BYTES ? (size_t)(a->nbytes - at) : LOOK_BYTES;
-        TRY(model_pread(m, a->file, buf, n, a->offset + at, err));
-        TRY(model_pread(m, b->file, buf + LOOK_BYTES, n, b->offset + at, err));
-        *same = memcmp(buf, buf + LOOK_BYTES, n) == 0;
-        at += n;
-    }
-    return QUERN_OK;
-}
-
 /* Checkpoints with one matrix for both ends may hold it twice. */
-static enum quern_status is_embedding_again(struct conversion *c, const struct tensor *head,
+static enum quern_status is_embedding_again(struct conversion *c, const struct source *head,
                                             bool *same, struct quern_error *err)
 {
-    const struct tensor *t = NULL;
+    const struct source *s = NULL;
+    const struct tensor *t = head->tensor;
     *same = false;
-    for (uint32_t i = 0; i < c->nsteps && !t; i++)
+    for (uint32_t i = 0; i < c->nsteps && !s; i++)
         if (str_is(c->steps[i].name, "token_embd.weight"))
-            t = c->steps[i].sources[0].tensor;
-    if (!t || t->dtype != head->dtype || t->nbytes != head->nbytes || t->ndims != head->ndims)
+            s = &c->steps[i].sources[0];
+    if (!s || s->tensor->dtype != t->dtype || s->tensor->nelems != t->nelems ||
+        s->tensor->ndims != t->ndims)
         return QUERN_OK;
-    uint8_t *buf = malloc(2 * LOOK_BYTES);
-    if (!buf)
-        return fail_memory(err, 2 * LOOK_BYTES);
-    *same = true;
-    const enum quern_status s = same_bytes(c->model, t, head, buf, same, err);
-    free(buf);
-    return s;
+    return convert_same_values(s, head, same, err);
 }
 
 /* ---- all tensors ------------------------------------------------------------------------------
@@ -398,18 +365,18 @@ static bool is_stacked(enum transform how)
 
 /* Why a tensor that has a place is not written all the same; *why stays NULL when it is. */
 static enum quern_status look_inside(struct conversion *c, const struct match *m,
-                                     const struct tensor *t, const char **why,
+                                     const struct source *from, const char **why,
                                      struct quern_error *err)
 {
     bool same;
     if (m->rule->transform == UNLESS_EMBEDDING) {
-        TRY(is_embedding_again(c, t, &same, err));
+        TRY(is_embedding_again(c, from, &same, err));
         *why = same ? "it is the token embedding again" : NULL;
     } else if (m->rule->transform == UNLESS_ZERO) {
-        TRY(tensor_is_zero(c->model, t, &same, err));
+        TRY(convert_is_zero(from, &same, err));
         *why = "it is all zero";
         if (!same)
-            return in_tensor(err, t->name,
+            return in_tensor(err, from->tensor->name,
                              fail(err, QUERN_EUNSUPPORTED, "bias",
                                   "it is not all zero" WANT "llama.cpp has no such bias in %s",
                                   c->arch->name));
@@ -422,8 +389,9 @@ static enum quern_status look_inside(struct conversion *c, const struct match *m
 }
 
 static enum quern_status use_tensor(struct conversion *c, struct stacks *all, const struct match *m,
-                                    const struct tensor *t, struct quern_error *err)
+                                    const struct source *from, struct quern_error *err)
 {
+    const struct tensor *t = from->tensor;
     const char *why = NULL;
     if (m->has_layer && c->arch->drop_layers_beyond && m->layer >= c->nlayers)
         return plan_drop(c->plan, t->name, "its layer is beyond num_hidden_layers", err);
@@ -431,21 +399,22 @@ static enum quern_status use_tensor(struct conversion *c, struct stacks *all, co
         return QUERN_OK;
     if (m->rule->transform == LEFT_OUT)
         return plan_drop(c->plan, t->name, "GGUF has no place for it", err);
-    TRY(look_inside(c, m, t, &why, err));
+    TRY(look_inside(c, m, from, &why, err));
     if (why)
         return plan_drop(c->plan, t->name, why, err);
     if (is_stacked(m->rule->transform))
-        return in_tensor(err, t->name, stack_member(c, all, m, t, err));
+        return in_tensor(err, t->name, stack_member(c, all, m, from, err));
     const char *to = with_layer(&c->plan->arena, m->rule->to, m->layer);
     if (!to)
         return fail_memory(err, strlen(m->rule->to));
-    return convert_transform(c, m->rule, t, to, m->suffix, err);
+    return convert_transform(c, m->rule, from, to, m->suffix, err);
 }
 
 static enum quern_status one_tensor(struct conversion *c, struct stacks *all,
-                                    const struct tensor *t, struct unknown *u,
+                                    const struct source *from, struct unknown *u,
                                     struct quern_error *err)
 {
+    const struct tensor *t = from->tensor;
     char buf[LONGEST_NAME + 8];
     struct match m = {0};
     if (t->name.n > LONGEST_NAME) {
@@ -454,7 +423,7 @@ static enum quern_status one_tensor(struct conversion *c, struct stacks *all,
     }
     const struct str name = plain_name(c->arch, t->name, buf);
     if (match_name(c->arch, name, &m))
-        return use_tensor(c, all, &m, t, err);
+        return use_tensor(c, all, &m, from, err);
     if (is_buffer(name))
         return plan_drop(c->plan, t->name, "computed anew by llama.cpp", err);
     if (!is_of_another_sense(name)) {
@@ -485,24 +454,12 @@ static enum quern_status check_unknown(const struct conversion *c, const struct 
     return QUERN_OK;
 }
 
-static int by_file_and_name(const void *a, const void *b)
-{
-    const struct tensor *x = *(const struct tensor *const *)a;
-    const struct tensor *y = *(const struct tensor *const *)b;
-    if (x->file != y->file)
-        return x->file < y->file ? -1 : 1;
-    return str_cmp(x->name, y->name);
-}
-
-static enum quern_status all_tensors(struct conversion *c, const struct tensor **order,
-                                     struct stacks *all, struct quern_error *err)
+static enum quern_status all_tensors(struct conversion *c, struct stacks *all,
+                                     struct quern_error *err)
 {
     struct unknown u = {0};
-    for (uint32_t i = 0; i < c->model->ntensors; i++)
-        order[i] = &c->model->tensors[i];
-    qsort(order, c->model->ntensors, sizeof *order, by_file_and_name);
-    for (uint32_t i = 0; i < c->model->ntensors; i++)
-        TRY(one_tensor(c, all, order[i], &u, err));
+    for (uint32_t i = 0; i < c->ninputs; i++)
+        TRY(one_tensor(c, all, c->inputs[i], &u, err));
     TRY(check_unknown(c, &u, err));
     return check_stacks(all, err);
 }
@@ -510,12 +467,9 @@ static enum quern_status all_tensors(struct conversion *c, const struct tensor *
 enum quern_status convert_tensors(struct conversion *c, struct quern_error *err)
 {
     struct stacks all = {0};
-    const struct tensor **order = calloc(c->model->ntensors + 1, sizeof *order);
-    const enum quern_status s = order ? all_tensors(c, order, &all, err)
-                                      : fail_memory(err, c->model->ntensors * sizeof *order);
+    const enum quern_status s = all_tensors(c, &all, err);
     for (uint32_t i = 0; i < all.count; i++)
         free(all.items[i].members);
     free(all.items);
-    free(order);
     return s;
 }

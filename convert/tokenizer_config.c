@@ -265,30 +265,19 @@ enum quern_status tokenizer_config_parse(struct str text, const char *path,
     return in_file(err, path, read_all(&r));
 }
 
-enum quern_status find_file(struct arena *arena, const char *dir, const char *name, bool *found,
-                            const char **path, struct quern_error *err)
-{
-    struct stat st;
-    *path = path_join(arena, dir, name);
-    if (!*path)
-        return fail_memory(err, strlen(name));
-    *found = stat(*path, &st) == 0 && S_ISREG(st.st_mode);
-    return QUERN_OK;
-}
-
-enum quern_status tokenizer_config_read(const char *dir, struct tokenizer_config *c,
+enum quern_status tokenizer_config_read(const struct folder *f, struct tokenizer_config *c,
                                         struct quern_error *err)
 {
     struct arena arena = {0};
     struct str text;
-    const char *path;
+    struct folder_file file;
     bool found;
     *c = (struct tokenizer_config){0};
-    enum quern_status s = find_file(&arena, dir, "tokenizer_config.json", &found, &path, err);
+    enum quern_status s = folder_find(f, "tokenizer_config.json", &arena, &found, &file, err);
     if (s == QUERN_OK && found)
-        s = read_small_file(path, TOKENIZER_CONFIG_MAX_BYTES, &arena, &text, err);
+        s = folder_read(&file, TOKENIZER_CONFIG_MAX_BYTES, &arena, &text, err);
     if (s == QUERN_OK && found)
-        s = tokenizer_config_parse(text, path, c, err);
+        s = tokenizer_config_parse(text, file.path, c, err);
     c->text = arena;
     return s;
 }

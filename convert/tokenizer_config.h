@@ -6,6 +6,7 @@
 
 #include "core/arena.h"
 #include "core/error.h"
+#include "pipeline/folder.h"
 
 #define TOKENIZER_CONFIG_MAX_BYTES (UINT64_C(1) << 26)
 #define MAX_CHAT_TEMPLATES         64
@@ -65,15 +66,11 @@ struct tokenizer_config {
 
 /* A file that is not there is no error. EFORMAT with file and offset, EIO, EMEMORY. Free with
  * tokenizer_config_close() whatever comes back. */
-enum quern_status tokenizer_config_read(const char *dir, struct tokenizer_config *c,
+enum quern_status tokenizer_config_read(const struct folder *f, struct tokenizer_config *c,
                                         struct quern_error *err);
 /* The same from a text, which is changed and must not be freed before the config is closed. */
 enum quern_status tokenizer_config_parse(struct str text, const char *path,
                                          struct tokenizer_config *c, struct quern_error *err);
 void tokenizer_config_close(struct tokenizer_config *c);
-
-/* Does the directory have a regular file of that name? *path is in the arena. */
-enum quern_status find_file(struct arena *arena, const char *dir, const char *name, bool *found,
-                            const char **path, struct quern_error *err);
 
 #endif

@@ -427,23 +427,23 @@ static enum quern_status transform(struct work *w, enum transform how, struct qu
 }
 
 enum quern_status convert_transform(struct conversion *c, const struct tensor_rule *rule,
-                                    const struct tensor *t, const char *to, struct str suffix,
+                                    const struct source *from, const char *to, struct str suffix,
                                     struct quern_error *err)
 {
-    struct work w = {.c = c, .t = t, .suffix = suffix, .to = to};
+    struct work w = {.c = c, .t = from->tensor, .suffix = suffix, .to = to};
     w.from = ARENA_NEW(&c->plan->arena, struct source, 1);
     if (!w.from)
         return fail_memory(err, sizeof *w.from);
-    *w.from = (struct source){.model = c->model, .tensor = t};
+    *w.from = *from;
     return in_source(err, w.from, transform(&w, rule->transform, err));
 }
 
 enum quern_status convert_stack(struct conversion *c, struct str name,
-                                const struct tensor *const *members, uint64_t n,
+                                const struct source *const *members, uint64_t n,
                                 struct quern_error *err)
 {
     struct arena *arena = &c->plan->arena;
-    const struct tensor *first = members[0];
+    const struct tensor *first = members[0]->tensor;
     struct source *sources = ARENA_NEW(arena, struct source, n + 1);
     struct row_run *runs = ARENA_NEW(arena, struct row_run, n);
     uint64_t *dims = ARENA_NEW(arena, uint64_t, first->ndims + 1u);
@@ -453,8 +453,8 @@ enum quern_status convert_stack(struct conversion *c, struct str name,
     dims[0] = n;
     memcpy(dims + 1, first->dims, first->ndims * sizeof *dims);
     for (uint64_t i = 0; i < n; i++) {
-        const struct tensor *t = members[i];
-        sources[i] = (struct source){.model = c->model, .tensor = t};
+        const struct tensor *t = members[i]->tensor;
+        sources[i] = *members[i];
         if (t->ndims != first->ndims || t->dtype != first->dtype ||
             memcmp(t->dims, first->dims, t->ndims * sizeof *t->dims) != 0)
             return in_source(err, &sources[i],

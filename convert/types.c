@@ -27,15 +27,12 @@ static bool always_f32(const struct step *s)
 /* The type of the first matrix of 16-bit floats; DTYPE_COUNT when there is none. */
 static enum dtype guess(const struct conversion *c)
 {
-    const struct tensor *first = NULL;
-    for (uint32_t i = 0; i < c->model->ntensors; i++) {
-        const struct tensor *t = &c->model->tensors[i];
-        if (t->ndims < 2 || (t->dtype != DTYPE_F16 && t->dtype != DTYPE_BF16))
-            continue;
-        if (!first || (t->file == first->file && str_cmp(t->name, first->name) < 0))
-            first = t;
+    for (uint32_t i = 0; i < c->ninputs; i++) {
+        const struct tensor *t = c->inputs[i]->tensor;
+        if (t->ndims >= 2 && (t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16))
+            return (enum dtype)t->dtype;
     }
-    return first ? (enum dtype)first->dtype : DTYPE_COUNT;
+    return DTYPE_COUNT;
 }
 
 static enum quern_status check_weights(const struct step *s, struct quern_error *err)

@@ -156,32 +156,35 @@ static enum quern_status read_added(struct vocab_job *j, struct str text,
 
 enum quern_status job_added_tokens(struct vocab_job *j, struct added_entry **entries, uint32_t *n)
 {
-    const char *path;
+    struct folder_file file;
     struct str text;
     bool found;
     *entries = NULL;
     *n = 0;
-    TRY(find_file(&j->arena, j->ask->dir, "added_tokens.json", &found, &path, j->err));
+    TRY(folder_find(j->ask->config->folder, "added_tokens.json", &j->arena, &found, &file, j->err));
     if (!found)
         return QUERN_OK;
-    TRY(read_small_file(path, TOKENIZER_CONFIG_MAX_BYTES, &j->arena, &text, j->err));
-    return in_file(j->err, path, read_added(j, text, entries, n));
+    TRY(folder_read(&file, TOKENIZER_CONFIG_MAX_BYTES, &j->arena, &text, j->err));
+    return in_file(j->err, file.path, read_added(j, text, entries, n));
 }
 
 /* ---- architectures -------------------------------------------------------------------------- */
 
-static enum quern_status look(struct vocab_job *j, const char *name, const char **path)
+/* NULL when there is no such file. */
+static enum quern_status look(struct vocab_job *j, const char *name, const struct folder_file **out)
 {
     bool found;
-    TRY(find_file(&j->arena, j->ask->dir, name, &found, path, j->err));
-    if (!found)
-        *path = NULL;
+    struct folder_file *file = ARENA_NEW(&j->arena, struct folder_file, 1);
+    if (!file)
+        return fail_memory(j->err, sizeof *file);
+    TRY(folder_find(j->ask->config->folder, name, &j->arena, &found, file, j->err));
+    *out = found ? file : NULL;
     return QUERN_OK;
 }
 
 static enum quern_status no_tokenizer(struct vocab_job *j, const char *wanted)
 {
-    return in_file(j->err, j->ask->dir,
+    return in_file(j->err, j->ask->config->folder->path,
                    fail(j->err, QUERN_EUNSUPPORTED, "no-tokenizer",
                         "the directory has no tokenizer for this architecture" WANT "expected %s",
                         wanted));
@@ -194,17 +197,17 @@ static enum quern_status from_json(struct vocab_job *j)
 
 static enum quern_status from_spm(struct vocab_job *j, unsigned rules)
 {
-    const char *path;
-    TRY(look(j, "tokenizer.model", &path));
-    return path ? vocab_spm(j, path, rules) : no_tokenizer(j, "tokenizer.model");
+    const struct folder_file *file;
+    TRY(look(j, "tokenizer.model", &file));
+    return file ? vocab_spm(j, file, rules) : no_tokenizer(j, "tokenizer.model");
 }
 
 static enum quern_status spm_or_json(struct vocab_job *j)
 {
-    const char *path;
-    TRY(look(j, "tokenizer.model", &path));
-    if (path)
-        return vocab_spm(j, path, SPM_LOOKS);
+    const struct folder_file *file;
+    TRY(look(j, "tokenizer.model", &file));
+    if (file)
+        return vocab_spm(j, file, SPM_LOOKS);
     return j->t ? vocab_bpe(j) : no_tokenizer(j, "tokenizer.model or tokenizer.json");
 }
 
@@ -220,7 +223,7 @@ static enum quern_status put_id(struct vocab_job *j, const char *key, uint32_t i
 
 static enum quern_status llama_files(struct vocab_job *j)
 {
-    const char *model, *tekken;
+    const struct folder_file *model, *tekken;
     TRY(look(j, "tokenizer.model", &model));
     TRY(look(j, "tekken.json", &tekken));
     if (tekken && !j->t && !model)
@@ -262,7 +265,7 @@ static enum quern_status vocab_gemma2(struct vocab_job *j)
 
 static enum quern_status vocab_gemma3(struct vocab_job *j)
 {
-    const char *model;
+    const struct folder_file *model;
     TRY(look(j, "tokenizer.model", &model));
     return model ? vocab_gemma2(j) : from_json(j);
 }
@@ -297,24 +300,24 @@ static enum quern_status vocab_mamba(struct vocab_job *j)
 
 static enum quern_status vocab_t5_files(struct vocab_job *j)
 {
-    const char *path;
-    TRY(look(j, "tokenizer.model", &path));
-    if (!path)
-        TRY(look(j, "spiece.model", &path));
-    return path ? vocab_t5(j, path) : no_tokenizer(j, "tokenizer.model or spiece.model");
+    const struct folder_file *file;
+    TRY(look(j, "tokenizer.model", &file));
+    if (!file)
+        TRY(look(j, "spiece.model", &file));
+    return file ? vocab_t5(j, file) : no_tokenizer(j, "tokenizer.model or spiece.model");
 }
 
 static enum quern_status vocab_rwkv_files(struct vocab_job *j)
 {
-    const char *path;
-    TRY(look(j, "rwkv_vocab_v20230424.txt", &path));
-    return path ? vocab_rwkv(j, path) : no_tokenizer(j, "rwkv_vocab_v20230424.txt");
+    const struct folder_file *file;
+    TRY(look(j, "rwkv_vocab_v20230424.txt", &file));
+    return file ? vocab_rwkv(j, file) : no_tokenizer(j, "rwkv_vocab_v20230424.txt");
 }
 
 /* BERT and its kin: WordPiece, RoBERTa's byte pairs, or XLM-RoBERTa's Unigram. */
 static enum quern_status vocab_bert(struct vocab_job *j)
 {
-    const char *model;
+    const struct folder_file *model;
     uint64_t ntypes = 1;
     TRY(look(j, "sentencepiece.bpe.model", &model));
     const bool xlmr = str_starts(j->ask->hf_arch, "XLMRoberta");
@@ -436,25 +439,38 @@ static enum quern_status make(struct vocab_job *j)
     return from_json(j);
 }
 
+static enum quern_status read_tokenizer(struct vocab_job *j, const struct folder_file *file)
+{
+    struct arena arena = {0};
+    struct str text;
+    if (file->copy_from)
+        return tokenizer_read(file->copy_from, true, &j->tokenizer, j->err);
+    enum quern_status s = folder_read(file, TOKENIZER_MAX_BYTES, &arena, &text, j->err);
+    if (s == QUERN_OK)
+        s = tokenizer_parse(text, file->path, true, &j->tokenizer, j->err);
+    arena_free(&arena);
+    return s;
+}
+
 static enum quern_status open_tokenizer(struct vocab_job *j)
 {
-    const char *path;
+    const struct folder_file *file;
     bool found = true;
-    TRY(look(j, "tokenizer.json", &path));
-    if (path)
-        TRY(tokenizer_read(path, true, &j->tokenizer, j->err));
+    TRY(look(j, "tokenizer.json", &file));
+    if (file)
+        TRY(read_tokenizer(j, file));
     else
-        TRY(slow_tokenizer_read(j->ask->dir, &j->tc, &j->tokenizer, &found, j->err));
+        TRY(slow_tokenizer_read(j->ask->config->folder, &j->tc, &j->tokenizer, &found, j->err));
     if (!found)
         return QUERN_OK;
     j->t = &j->tokenizer;
-    j->json = path ? j->t : NULL;
+    j->json = file ? j->t : NULL;
     return mark_special(j);
 }
 
 static enum quern_status open_and_make(struct vocab_job *j)
 {
-    TRY(tokenizer_config_read(j->ask->dir, &j->tc, j->err));
+    TRY(tokenizer_config_read(j->ask->config->folder, &j->tc, j->err));
     TRY(open_tokenizer(j));
     return make(j);
 }
@@ -468,5 +484,5 @@ enum quern_status vocab_keys(const struct vocab_ask *ask, struct plan *plan,
     tokenizer_close(&j.tokenizer);
     tokenizer_config_close(&j.tc);
     arena_free(&j.arena);
-    return in_file(err, ask->dir, s);
+    return in_file(err, ask->config->folder->path, s);
 }

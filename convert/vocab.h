@@ -7,7 +7,6 @@
 
 struct vocab_ask {
     const struct hf_config *config;
-    const char *dir;    /* the model's directory */
     const char *arch;   /* general.architecture: "llama" */
     struct str hf_arch; /* the class that config.json names: "LlamaForCausalLM" */
     const char *pre;    /* --pre NAME, or NULL */

@@ -141,7 +141,7 @@ enum quern_status vocab_bpe(struct vocab_job *j)
                             "its model is %s" WANT "expected BPE for this architecture",
                             tokenizer_kind_name(j->t->kind)));
     TRY(list_tokens(j));
-    enum quern_status s = merge_list_read(&merges, j->ask->dir, j->t, j->err);
+    enum quern_status s = merge_list_read(&merges, j->ask->config->folder, j->t, j->err);
     if (s == QUERN_OK)
         s = bpe_keys(j, &merges);
     merge_list_close(&merges);

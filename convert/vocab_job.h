@@ -62,18 +62,18 @@ enum spm_rules {
     SPM_INTERNLM2 = 4, /* its odd pieces, its end of turns */
     SPM_INTERNLM3 = 8, /* its end of turns */
 };
-enum quern_status vocab_spm(struct vocab_job *j, const char *path, unsigned rules);
+enum quern_status vocab_spm(struct vocab_job *j, const struct folder_file *file, unsigned rules);
 /* T5's: Unigram, or a LLaMA model when it is of byte pairs. */
-enum quern_status vocab_t5(struct vocab_job *j, const char *path);
-/* XLM-RoBERTa's: sentencepiece.bpe.model, path NULL for tokenizer.json. */
-enum quern_status vocab_xlmr(struct vocab_job *j, const char *path);
+enum quern_status vocab_t5(struct vocab_job *j, const struct folder_file *file);
+/* XLM-RoBERTa's: sentencepiece.bpe.model, file NULL for tokenizer.json. */
+enum quern_status vocab_xlmr(struct vocab_job *j, const struct folder_file *file);
 /* Byte pairs over bytes, and WordPiece. */
 enum quern_status vocab_bpe(struct vocab_job *j);
 enum quern_status vocab_wordpiece(struct vocab_job *j);
 /* A tokenizer.json that imitates SentencePiece. */
 bool vocab_is_llama_hf(const struct vocab_job *j);
 enum quern_status vocab_llama_hf(struct vocab_job *j);
-enum quern_status vocab_tekken(struct vocab_job *j, const char *path);
-enum quern_status vocab_rwkv(struct vocab_job *j, const char *path);
+enum quern_status vocab_tekken(struct vocab_job *j, const struct folder_file *file);
+enum quern_status vocab_rwkv(struct vocab_job *j, const struct folder_file *file);
 
 #endif

@@ -202,11 +202,11 @@ static enum quern_status put_special(struct vocab_job *j)
     return status;
 }
 
-enum quern_status vocab_rwkv(struct vocab_job *j, const char *path)
+enum quern_status vocab_rwkv(struct vocab_job *j, const struct folder_file *file)
 {
     struct str text;
-    TRY(read_small_file(path, MAX_RWKV_BYTES, &j->arena, &text, j->err));
-    TRY(in_file(j->err, path, list_lines(j, text)));
+    TRY(folder_read(file, MAX_RWKV_BYTES, &j->arena, &text, j->err));
+    TRY(in_file(j->err, file->path, list_lines(j, text)));
     TRY(job_put_list(j, "rwkv", NULL, false));
     return put_special(j);
 }

@@ -112,10 +112,17 @@ static enum quern_status spm_keys(struct vocab_job *j, const struct sentencepiec
     return job_put_special(j, j->list.n);
 }
 
-enum quern_status vocab_spm(struct vocab_job *j, const char *path, unsigned rules)
+static enum quern_status read_model(const struct vocab_job *j, const struct folder_file *file,
+                                    struct sentencepiece *sp)
+{
+    return file->copy_from ? sentencepiece_read(file->copy_from, sp, j->err)
+                           : sentencepiece_parse(file->text, file->path, sp, j->err);
+}
+
+enum quern_status vocab_spm(struct vocab_job *j, const struct folder_file *file, unsigned rules)
 {
     struct sentencepiece sp;
-    enum quern_status s = sentencepiece_read(path, &sp, j->err);
+    enum quern_status s = read_model(j, file, &sp);
     if (s == QUERN_OK)
         s = spm_keys(j, &sp, rules);
     sentencepiece_close(&sp);
@@ -155,14 +162,14 @@ static enum quern_status not_unigram(const struct sentencepiece *sp, const char 
                         sp->model_type));
 }
 
-enum quern_status vocab_t5(struct vocab_job *j, const char *path)
+enum quern_status vocab_t5(struct vocab_job *j, const struct folder_file *file)
 {
     struct sentencepiece sp;
-    enum quern_status s = sentencepiece_read(path, &sp, j->err);
+    enum quern_status s = read_model(j, file, &sp);
     if (s == QUERN_OK)
         s = sp.model_type == SP_UNIGRAM ? t5_keys(j, &sp)
             : sp.model_type == SP_BPE   ? spm_keys(j, &sp, SPM_LOOKS)
-                                        : not_unigram(&sp, path, j->err);
+                                        : not_unigram(&sp, file->path, j->err);
     sentencepiece_close(&sp);
     return s;
 }
@@ -208,12 +215,12 @@ static enum quern_status put_xlmr(struct vocab_job *j, bool prefix, bool blanks,
     return job_put_special(j, j->list.n);
 }
 
-static enum quern_status xlmr_from_model(struct vocab_job *j, const char *path)
+static enum quern_status xlmr_from_model(struct vocab_job *j, const struct folder_file *file)
 {
     struct sentencepiece sp;
-    enum quern_status s = sentencepiece_read(path, &sp, j->err);
+    enum quern_status s = read_model(j, file, &sp);
     if (s == QUERN_OK && sp.model_type != SP_UNIGRAM)
-        s = not_unigram(&sp, path, j->err);
+        s = not_unigram(&sp, file->path, j->err);
     if (s == QUERN_OK)
         s = xlmr_list(j, &sp);
     if (s == QUERN_OK)
@@ -273,11 +280,11 @@ static enum quern_status unigram_charsmap(struct vocab_job *j, struct str *out)
     return s;
 }
 
-enum quern_status vocab_xlmr(struct vocab_job *j, const char *path)
+enum quern_status vocab_xlmr(struct vocab_job *j, const struct folder_file *file)
 {
     struct sentencepiece none = {0};
-    if (path)
-        return xlmr_from_model(j, path);
+    if (file)
+        return xlmr_from_model(j, file);
     TRY(unigram_list(j));
     TRY(unigram_charsmap(j, &none.charsmap));
     return put_xlmr(j, j->tc.add_prefix_space != FLAG_FALSE, j->tc.clean_up == FLAG_TRUE, &none);

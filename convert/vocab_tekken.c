@@ -366,7 +366,7 @@ static enum quern_status put_template(struct vocab_job *j)
 {
     struct special_ids s = {0};
     static const struct tokenizer_config nothing;
-    enum quern_status status = templates_find(&s, j->ask->dir, &nothing, j->err);
+    enum quern_status status = templates_find(&s, j->ask->config->folder, &nothing, j->err);
     if (status == QUERN_OK && s.has_template)
         status = job_put(j, templates_put(&s, j->metas));
     else if (status == QUERN_OK)
@@ -376,11 +376,11 @@ static enum quern_status put_template(struct vocab_job *j)
     return status;
 }
 
-enum quern_status vocab_tekken(struct vocab_job *j, const char *path)
+enum quern_status vocab_tekken(struct vocab_job *j, const struct folder_file *file)
 {
     struct tekken t = {.j = j};
     struct str text;
-    TRY(read_small_file(path, MAX_TEKKEN_BYTES, &j->arena, &text, j->err));
+    TRY(folder_read(file, MAX_TEKKEN_BYTES, &j->arena, &text, j->err));
     pull_start(&t.p, (char *)text.p, text.n);
     enum quern_status s = read_file(&t);
     if (s == QUERN_OK)
@@ -391,5 +391,5 @@ enum quern_status vocab_tekken(struct vocab_job *j, const char *path)
         s = put_tekken(&t);
     name_table_free(&t.index);
     free(t.ranks);
-    return s == QUERN_OK ? put_template(j) : in_file(j->err, path, s);
+    return s == QUERN_OK ? put_template(j) : in_file(j->err, file->path, s);
 }

@@ -181,6 +181,8 @@ struct quern_merge {
     size_t nmodel_paths;
     const char *hub_cache; /* Hugging Face hub cache to look ids up in, or NULL */
     const char *type;      /* GGUF output: file type to quantize to in the same pass, or NULL */
+    const char *imatrix;   /* with type: importance matrix, or NULL */
+    const char *pre;       /* GGUF of Hugging Face models: tokenizer.ggml.pre, or NULL */
     uint64_t shard_bytes;  /* directory output: largest file; 0 = 5 GB, as mergekit */
     bool force;            /* replace an existing output */
     bool no_model_card;    /* directory output: no README.md and mergekit_config.yml */
@@ -197,8 +199,9 @@ struct quern_merge {
     void *user; /* passed to on_mistake */
 };
 
-/* Opens the models of a recipe and plans their merge into output (a directory, a *.safetensors or,
- * for GGUF inputs, a *.gguf). The plan owns the models it opened.
+/* Opens the models of a recipe and plans their merge into output (a directory, a *.safetensors or a
+ * *.gguf: models in the layout of Hugging Face are converted on the way, as quern_plan_convert()
+ * would convert the directory). The plan owns the models it opened.
  * Methods and recipe schema: mergekit; docs/merging.md has the formulas and papers.
  * Errors: EUSAGE, EUNSUPPORTED, EFORMAT, EIO, EMEMORY, EEXIST. */
 QUERN_API enum quern_status quern_plan_merge(const char *output, const struct quern_merge *options,

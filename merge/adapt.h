@@ -4,7 +4,7 @@
 
 #include "formats/adapter.h"
 #include "merge/locate.h"
-#include "merge/view.h"
+#include "pipeline/view.h"
 
 /* How many tensors of the base an adapter changed or took the place of. */
 struct adapted {

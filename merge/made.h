@@ -1,8 +1,8 @@
-/* made.h - the result of a step of an earlier stage as a source of a later one.
+/* made.h - the result of a step as a source of another one.
  *
  * fuse.h turns a step with such sources into one that makes everything on the way. Read on its own,
- * by a kind of source around it or by an op that fetches, a made source can only be what needs no
- * statistics of the whole tensor: see made_alone(). */
+ * by a kind of source around it or by an op that fetches, a made source is one that needs no
+ * statistics of the whole tensor, see made_alone(), or that of a hidden step. */
 #ifndef QUERN_MADE_H
 #define QUERN_MADE_H
 
@@ -12,6 +12,13 @@
  * source; memory is the arena's. A step that only copies gives its own source under its name. */
 enum quern_status made_source(const struct step *s, struct arena *arena, struct source *out,
                               struct quern_error *err);
+
+/* The same of a hidden step, which must be measured before the source is read. */
+enum quern_status made_measured(struct hidden_step *h, struct arena *arena, struct source *out,
+                                struct quern_error *err);
+
+/* The hidden step that the source itself needs, not those that it reads from need; or NULL. */
+struct hidden_step *made_needs(const struct source *s);
 
 /* The step that makes this source, or NULL when nothing does. */
 const struct step *made_by(const struct source *s);

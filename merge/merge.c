@@ -12,6 +12,7 @@
 #include "merge/moe.h"
 #include "merge/open_view.h"
 #include "merge/stages.h"
+#include "merge/to_gguf.h"
 #include "pipeline/carry.h"
 
 /* ---- models ---------------------------------------------------------------------- */
@@ -139,7 +140,8 @@ static enum quern_status check_output(struct planner *pl, struct quern_error *er
     return QUERN_OK;
 }
 
-static enum quern_status check_conversion(const struct planner *pl, struct quern_error *err)
+/* A GGUF of Hugging Face models is planned as the directory that is then converted. */
+static enum quern_status check_conversion(struct planner *pl, struct quern_error *err)
 {
     const bool gguf = donor_of(pl)->format == MODEL_GGUF;
     if (gguf && !pl->to_gguf)
@@ -147,10 +149,13 @@ static enum quern_status check_conversion(const struct planner *pl, struct quern
                     "the models are GGUF and the output is not" WANT
                     "turning GGUF back into safetensors is not supported yet; name the output "
                     "*.gguf");
-    if (!gguf && pl->to_gguf)
-        return fail(err, QUERN_EUNSUPPORTED, "conversion",
-                    "the models are safetensors and the output is GGUF" WANT
-                    "merge into a directory, then quern convert makes a GGUF of it");
+    if (!gguf && pl->to_gguf && !donor_of(pl)->dir)
+        return in_file(err, donor_of(pl)->path,
+                       fail(err, QUERN_EUNSUPPORTED, "conversion",
+                            "it is a file without config.json and tokenizer, and the output is "
+                            "GGUF" WANT "expected Hugging Face directories"));
+    pl->converts = !gguf && pl->to_gguf;
+    pl->to_gguf = gguf;
     return QUERN_OK;
 }
 
@@ -168,6 +173,19 @@ static enum quern_status plan_stage(struct planner *pl, struct quern_error *err)
     TRY(align_vocabularies(pl, err));
     TRY(plan_steps(pl, err));
     return list_left_out(pl, err);
+}
+
+static enum quern_status lay_out_converted(struct planner *pl, struct quern_error *err)
+{
+    struct merge_request unwritten = *pl->req;
+    const struct merge_request *req = pl->req;
+    unwritten.output = unwritten_directory(req, &pl->plan->arena);
+    if (!unwritten.output)
+        return fail_memory(err, strlen(req->output));
+    pl->req = &unwritten;
+    const enum quern_status s = lay_out(pl, err);
+    pl->req = req;
+    return s == QUERN_OK ? follow_with_gguf(pl->plan, req, err) : s;
 }
 
 static enum quern_status check_places(const struct stages *s, const struct places *places,
@@ -204,7 +222,7 @@ static enum quern_status build(struct stages *s, const struct merge_request *req
         TRY(in_file(err, req->recipe_path, fuse_step(&pl->steps[i], &p->arena, err)));
     p->steps = pl->steps;
     p->nsteps = pl->targets.count;
-    return lay_out(pl, err);
+    return pl->converts ? lay_out_converted(pl, err) : lay_out(pl, err);
 }
 
 enum quern_status merge_plan(const struct merge_request *req, struct plan **out,

@@ -2,6 +2,7 @@
 #ifndef QUERN_MERGE_H
 #define QUERN_MERGE_H
 
+#include "convert/convert.h"
 #include "merge/flags.h"
 #include "merge/locate.h"
 #include "pipeline/plan.h"
@@ -14,12 +15,14 @@ struct merge_request {
     struct places places; /* where models lie */
     const char *output;   /* *.gguf, *.safetensors, else a directory */
     const char *type;     /* GGUF output: file type, or NULL to store what the merge rounds to */
+    /* GGUF output: options of converting and of quantizing; what stands above and below in this
+     * struct counts instead of the fields it has too. */
+    struct convert_request convert;
     uint64_t shard_bytes; /* directory output: largest file; 0 = 5 GB, UINT64_MAX = no limit */
     bool force;
-    uint64_t seed;         /* of methods that draw random numbers */
-    bool mergekit_exact;   /* round after every operation, as mergekit does */
-    bool allow_requantize; /* GGUF output of a type: permit block-quantized sources */
-    bool allow_crimes;     /* merge models that do not quite fit together, as mergekit does */
+    uint64_t seed;       /* of methods that draw random numbers */
+    bool mergekit_exact; /* round after every operation, as mergekit does */
+    bool allow_crimes;   /* merge models that do not quite fit together, as mergekit does */
     const struct mistake_sink *sink; /* hears of every mistake; or NULL */
     bool no_tokenizer;               /* directory output: no tokenizer files */
     bool explain;                    /* step.detail tells how each tensor is made */

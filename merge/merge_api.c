@@ -5,6 +5,8 @@ enum quern_status quern_plan_merge(const char *output, const struct quern_merge 
                                    struct quern_plan **out, struct quern_error *err)
 {
     const struct mistake_sink sink = {options->on_mistake, options->user};
+    const struct quern_quantize q = {.allow_requantize = options->allow_requantize,
+                                     .imatrix = options->imatrix};
     const struct merge_request request = {
         .recipe_path = options->recipe_path,
         .recipe_text = options->recipe_text,
@@ -17,7 +19,7 @@ enum quern_status quern_plan_merge(const char *output, const struct quern_merge 
         .force = options->force,
         .seed = options->seed,
         .mergekit_exact = options->mergekit_exact,
-        .allow_requantize = options->allow_requantize,
+        .convert = {.quantize = &q,                                .pre = options->pre                  },
         .allow_crimes = options->allow_crimes,
         .no_tokenizer = options->no_tokenizer,
         .sink = options->on_mistake ? &sink : NULL,

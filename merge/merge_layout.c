@@ -5,6 +5,7 @@
 #include "merge/card.h"
 #include "merge/planner.h"
 #include "merge/relayer.h"
+#include "merge/to_gguf.h"
 #include "merge/vocab_files.h"
 #include "pipeline/carry.h"
 #include "pipeline/config_edit.h"
@@ -56,15 +57,20 @@ static enum quern_status lay_out_gguf(struct planner *pl, struct quern_error *er
     struct meta_list metas;
     uint64_t alignment;
     TRY(copy_metas(pl, &metas, err));
-    const struct quern_quantize q = {.type = pl->req->type,
-                                     .allow_requantize = pl->req->allow_requantize};
+    struct quern_quantize q = {0};
+    if (pl->req->convert.quantize)
+        q = *pl->req->convert.quantize;
+    q.type = pl->req->type;
     if (q.type)
         TRY(plan_retype_gguf(pl->plan, donor, &q, &metas, err));
     else
         TRY(keep_types(pl, &metas, err));
+    if (!q.type)
+        TRY(gguf_override_keys(pl->plan, &q, &metas, err));
     const struct str template = pl->chat_template;
     if (template.p && !meta_list_set_string(&metas, "tokenizer.chat_template", template))
         return fail_memory(err, template.n);
+    TRY(hide_row_makers(pl->plan, err));
     TRY(gguf_alignment_of(&metas, &alignment, err));
     return layout_gguf(pl->plan, pl->req->output, &metas, alignment, err);
 }

@@ -10,6 +10,7 @@
 #include "core/json.h"
 #include "merge/open_view.h"
 #include "merge/pairing.h"
+#include "merge/to_gguf.h"
 #include "pipeline/carry.h"
 
 /* ---- models ---------------------------------------------------------------------------------- */
@@ -187,22 +188,24 @@ static enum quern_status check_output(struct moe_planner *pl, struct quern_error
     const struct str name = str_from(req->output ? req->output : "");
     if (name.n == 0)
         return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
-    if (str_ends(name, ".gguf") || req->type)
-        return fail(err, QUERN_EUNSUPPORTED, "conversion",
-                    "a mixture as GGUF" WANT "build it as a directory and convert that");
+    pl->to_gguf = str_ends(name, ".gguf");
+    if (req->type && !pl->to_gguf)
+        return fail(err, QUERN_EUSAGE, "usage", "type %s for an output that is no .gguf",
+                    quoted(str_from(req->type)).text);
     pl->to_file = str_ends(name, ".safetensors");
-    if (pl->to_file && req->shard_bytes)
+    if ((pl->to_file || pl->to_gguf) && req->shard_bytes)
         return fail(err, QUERN_EUSAGE, "usage",
                     "a shard size for an output of one file" WANT "expected a directory as output");
     return QUERN_OK;
 }
 
-static enum quern_status lay_out(struct moe_planner *pl, struct quern_error *err)
+static enum quern_status lay_out(struct moe_planner *pl, const char *output,
+                                 struct quern_error *err)
 {
     struct plan *p = pl->plan;
     const struct model *base = pl->set.views[0].model;
     if (pl->to_file)
-        return layout_safetensors(p, pl->req->output, base->metas, base->nmetas, err);
+        return layout_safetensors(p, output, base->metas, base->nmetas, err);
     struct str config = pl->set.views[0].config;
     TRY(in_file(err, base->path,
                 moe_config(pl->arch, &pl->recipe, config, &pl->scratch, &config, err)));
@@ -212,8 +215,7 @@ static enum quern_status lay_out(struct moe_planner *pl, struct quern_error *err
         plan_leave_tokenizer(p);
     if (!pl->req->no_model_card)
         TRY(plan_add_side_text(p, "mergekit_moe_config.yml", pl->recipe.r.text, err));
-    return layout_directory(p, pl->req->output, base->metas, base->nmetas,
-                            merge_shard_bytes(pl->req), err);
+    return layout_directory(p, output, base->metas, base->nmetas, merge_shard_bytes(pl->req), err);
 }
 
 static enum quern_status build(struct moe_planner *pl, struct str text, struct quern_error *err)
@@ -230,7 +232,13 @@ static enum quern_status build(struct moe_planner *pl, struct str text, struct q
                   pl->arch->name, pl->recipe.nexperts, pl->recipe.per_token));
     TRY(prepare_gates(pl, err));
     TRY(moe_steps(pl, err));
-    return lay_out(pl, err);
+    if (!pl->to_gguf)
+        return lay_out(pl, pl->req->output, err);
+    const char *unwritten = unwritten_directory(pl->req, &p->arena);
+    if (!unwritten)
+        return fail_memory(err, strlen(pl->req->output));
+    TRY(lay_out(pl, unwritten, err));
+    return follow_with_gguf(p, pl->req, err);
 }
 
 enum quern_status moe_plan(const struct merge_request *req, struct str text, struct plan *plan,

@@ -78,7 +78,7 @@ struct moe_planner {
     struct gate gate, shared_gate; /* what all routers have in common */
     uint64_t width;                /* of the residual stream */
     uint32_t capacity;             /* of plan->steps */
-    bool to_file;
+    bool to_gguf, to_file;
 };
 
 /* Steps for all tensors of the mixture, by name. */

@@ -3,7 +3,7 @@
 #define QUERN_OPEN_VIEW_H
 
 #include "merge/locate.h"
-#include "merge/view.h"
+#include "pipeline/view.h"
 
 /* The plan gets the model unless it has it already; scratch must outlive the view. An adapter where
  * a model is meant is EUSAGE. */

@@ -3,7 +3,7 @@
 #define QUERN_PAIRING_H
 
 #include "merge/mistakes.h"
-#include "merge/view.h"
+#include "pipeline/view.h"
 
 /* The models of a recipe, in its order; each once. */
 struct model_set {

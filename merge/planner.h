@@ -20,6 +20,7 @@ struct planner {
     struct str chat_template;              /* likewise; .p is NULL */
     bool hub[MAX_SOURCES];                 /* the model's name is a hub id */
     bool to_gguf, to_file;                 /* output is one file: GGUF, safetensors */
+    bool converts;     /* ... GGUF, of models that are none: planned as a directory first */
     uint64_t cut_rows; /* rows of the embeddings when the donor's were cut; else 0 */
     bool new_head;     /* the result has an output head and its donor has none */
 };

@@ -105,6 +105,9 @@ void plan_identity(const struct plan *p, uint8_t digest[32])
     add_u64(&s, p->nsteps);
     for (uint32_t i = 0; i < p->nsteps; i++)
         add_step(&s, &p->steps[i]);
+    add_u64(&s, p->nhidden);
+    for (uint32_t i = 0; i < p->nhidden; i++)
+        add_step(&s, &p->hidden[i]->step);
     sha256_end(&s, digest);
 }
 

@@ -215,6 +215,23 @@ static bool find_places(struct journal *j, const struct journal_head *h)
     return all;
 }
 
+static bool all_done(const struct journal *j, uint32_t step)
+{
+    return all_bits(j->done, j->base[step], j->base[step + 1] - j->base[step]);
+}
+
+/* A file has its name only when it is complete. When all have theirs, nothing else needs to be
+ * known; else the journal knows of everything in those that have. */
+static bool sound_places(const struct journal *j)
+{
+    bool all_final = true, sound = true;
+    for (uint32_t i = 0; i < j->plan->nfiles; i++)
+        all_final &= j->places[i] == PLACE_FINAL;
+    for (uint32_t i = 0; i < j->plan->nsteps; i++)
+        sound &= j->places[j->plan->steps[i].file] != PLACE_FINAL || all_done(j, i);
+    return all_final || sound;
+}
+
 static bool take_record(struct journal *j, const struct journal_record *r, const void *payload)
 {
     const struct plan *p = j->plan;
@@ -257,7 +274,8 @@ enum quern_status journal_load(struct journal *j, bool *fits, const char **why,
     uint8_t payload[RECORD_MAX];
     while (journal_file_next(&j->file, &r, payload) && take_record(j, &r, payload))
         j->file.nrecords++;
-    j->resumed = true;
+    *fits = j->resumed = sound_places(j);
+    *why = j->resumed ? NULL : "it ended while its files were given their names";
     return QUERN_OK;
 }
 
@@ -280,7 +298,7 @@ bool journal_skips_step(const struct journal *j, uint32_t step)
     const struct step *s = &j->plan->steps[step];
     if (s->stats || (s->op->report && j->reports[step] != REPORT_RECORDED))
         return false;
-    return all_bits(j->done, j->base[step], j->base[step + 1] - j->base[step]);
+    return all_done(j, step);
 }
 
 uint64_t journal_kept_bytes(const struct journal *j)
@@ -427,7 +445,7 @@ static void *keep(void *journal)
 enum quern_status journal_forget(struct journal *j, struct quern_error *err)
 {
     j->resumed = false;
-    if (!journal_holds_work(j))
+    if (!journal_holds_work(j) && !j->file.has_head)
         return QUERN_OK;
     TRY(journal_file_cut(&j->file, false, err));
     return journal_file_sync(&j->file, err);
@@ -482,7 +500,7 @@ void journal_report(struct journal *j, uint32_t step)
 enum quern_status journal_stop(struct journal *j, bool flush_now, const char **trouble,
                                struct quern_error *err)
 {
-    *trouble = NULL;
+    *trouble = j && j->given_up ? j->trouble.text : NULL;
     if (!j || !j->running)
         return QUERN_OK;
     pthread_mutex_lock(&j->lock);

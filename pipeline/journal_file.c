@@ -301,7 +301,7 @@ enum quern_status journal_file_cut(struct journal_file *f, bool keep, struct que
         f->end = 0;
         f->nrecords = 0;
     }
-    if (f->old_bytes == f->end || ftruncate(f->fd, (off_t)f->end) == 0)
+    if (ftruncate(f->fd, (off_t)f->end) == 0)
         return QUERN_OK;
     return fail_errno(err, f->path, "truncate");
 }

@@ -38,22 +38,34 @@ struct source {
 struct source_kind {
     const char *name;
     /* Memory of one worker for one source, all zero at the start of a tile and then kept from read
-     * to read, which go upwards. It counts what it gives to the sources it reads from. */
+     * to read, which mostly go upwards. It counts what it gives to the sources it reads from. */
     size_t (*scratch_bytes)(const struct source *s, bool wide);
     /* Elements [first, first + n), n at most PIECE, as float, or double when wide. Adds the bytes
-     * read to *moved. Must give the same values wherever a read begins. */
+     * read to *moved. Must give the same values wherever a read begins and what was read before. */
     enum quern_status (*read)(const struct source *s, void *scratch, bool wide, uint64_t first,
                               size_t n, void *x, uint64_t *moved, struct quern_error *err);
     /* For kinds that only move elements: the same elements, whole blocks of them in any number, as
      * bytes of the tensor's type. NULL when the values must be computed. */
     enum quern_status (*read_raw)(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,
                                   uint64_t *moved, struct quern_error *err);
+    /* NULL: always. False when values are only known once a run has measured something. */
+    bool (*ready)(const struct source *s);
+    /* The sources it reads from: number i, or NULL when there are no more. May be NULL for kinds
+     * that only ever read stored tensors; then its own size stands for what it reads. */
+    const struct source *(*inner)(const struct source *s, uint32_t i);
 };
 
 /* The same for any source, stored ones included. */
 size_t source_scratch_bytes(const struct source *s, bool wide);
 enum quern_status source_read(const struct source *s, void *scratch, bool wide, uint64_t first,
                               size_t n, void *x, uint64_t *moved, struct quern_error *err);
+/* Whole blocks as bytes; the source is stored or its kind has read_raw. */
+enum quern_status source_read_raw(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,
+                                  uint64_t *moved, struct quern_error *err);
+bool source_has_raw(const struct source *s);
+bool source_ready(const struct source *s);
+/* Bytes of files that reading it once takes, nearly. */
+uint64_t source_read_bytes(const struct source *s);
 /* Names tensor and file of the source in the error. */
 enum quern_status in_source(struct quern_error *err, const struct source *s,
                             enum quern_status status);
@@ -158,12 +170,25 @@ struct step {
     uint64_t measured;
     const struct step_part *parts; /* safetensors: what the output is made of; NULL: one tensor */
     uint32_t nparts;
-    uint32_t file;      /* output file */
-    uint64_t offset;    /* absolute in it */
-    bool fallback;      /* stored type is not the wanted one because of the row length */
-    uint8_t wanted;     /* that type */
+    uint32_t file;   /* output file */
+    uint64_t offset; /* absolute in it */
+    bool fallback;   /* stored type is not the wanted one because of the row length */
+    uint8_t wanted;  /* that type */
+    struct hidden_step *const *needs; /* whose results it reads: measured before it begins, each
+                                       * after those that it needs itself */
+    uint32_t nneeds;
     bool stats;         /* set by plan_run(): measure what encoding loses */
     const char *detail; /* for a dry run: sources and parameters in words; or NULL */
+};
+
+/* A step that only measures: others read what it makes, a piece at a time, from its state. */
+struct hidden_step {
+    struct step step;
+    /* While a plan runs: */
+    void *state;     /* once it is measured, as long as it is needed */
+    bool measured;   /* ready to be read */
+    bool listed;     /* has its place in the agenda */
+    uint32_t nusers; /* that are not done */
 };
 
 /* Bytes of a file that are neither its header nor a tensor. */
@@ -193,6 +218,8 @@ struct plan {
     const char *verb;   /* "quantize", "merge" */
     struct step *steps; /* in output order */
     uint32_t nsteps;
+    struct hidden_step **hidden; /* each after those that it needs */
+    uint32_t nhidden;
     struct plan_file *files;
     uint32_t nfiles; /* 0: nothing is written, steps end with their last measuring pass */
     const char *dir; /* output directory, or NULL */

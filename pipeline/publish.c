@@ -263,12 +263,14 @@ static enum quern_status write_header(const struct plan_file *f, int fd, uint64_
     return QUERN_OK;
 }
 
-/* While several files get their names, the journal must know that all of them are complete. */
+/* While several files get their names, the journal must know that all of them are complete, or be
+ * of no use. */
 static enum quern_status settle_journal(const struct plan *p, struct publication *pub,
                                         struct quern_error *err)
 {
     const char *trouble;
-    return journal_stop(pub->journal, p->nfiles > 1 && !p->dir, &trouble, err);
+    TRY(journal_stop(pub->journal, p->nfiles > 1 && !p->dir, &trouble, err));
+    return trouble ? journal_forget(pub->journal, err) : QUERN_OK;
 }
 
 enum quern_status publish_commit(const struct plan *p, struct publication *pub,

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "agenda.h"
 #include "publish.h"
 #include "tile.h"
 
@@ -20,7 +21,7 @@
 
 /* A step under way. */
 struct job {
-    uint32_t step;
+    uint32_t item; /* of the agenda */
     unsigned pass;
     uint64_t next_tile, done_tiles, ntiles;
     uint64_t tile_elems;
@@ -36,7 +37,7 @@ struct job {
 
 /* Where an error happened; the lowest place wins, whatever the timing. */
 struct place {
-    uint32_t step;
+    uint32_t item;
     unsigned pass;
     uint64_t tile;
 };
@@ -45,6 +46,7 @@ struct run {
     struct plan *plan;
     const struct quern_run_options *options;
     struct publication pub;
+    struct agenda agenda;
     uint32_t nworkers, max_jobs;
     uint64_t tile_budget; /* scratch bytes per worker */
     size_t max_counts;
@@ -52,14 +54,14 @@ struct run {
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
     struct scratch *workers; /* nworkers */
-    struct job *jobs;        /* max_jobs, step == UINT32_MAX when free */
-    uint32_t next_step, njobs;
+    struct job *jobs;        /* max_jobs, item == UINT32_MAX when free */
+    uint32_t next_item, njobs;
     struct place error_at; /* UINT32_MAX: none */
     struct quern_error error;
     enum quern_status status;
     bool cancelled;
-    uint64_t moved, total;
-    uint32_t current_step;
+    uint64_t moved, total, to_write;
+    uint32_t current_item;
 };
 
 static double now(void)
@@ -109,7 +111,7 @@ static uint64_t source_bytes(const struct step *s)
 {
     uint64_t total = 0;
     for (unsigned k = 0; k < s->nsources; k++)
-        total += s->sources[k].tensor->nbytes;
+        total += source_read_bytes(&s->sources[k]);
     return total;
 }
 
@@ -119,14 +121,6 @@ static uint64_t left_out_bytes(const struct step *s)
     const uint64_t seen = sample_tiles(s) * PIECE, all = pass_elems(s, 0);
     return seen < all ? (uint64_t)((double)(all - seen) / (double)all * (double)source_bytes(s))
                       : 0;
-}
-
-/* What a step reads and writes in all its passes. */
-static uint64_t step_bytes(const struct plan *p, const struct step *s)
-{
-    uint64_t total = source_bytes(s) * (s->npasses + (p->nfiles && !s->measured ? 1u : 0u));
-    total -= step_samples(s) ? left_out_bytes(s) : 0;
-    return total + (p->nfiles ? s->nbytes : 0);
 }
 
 /* Beside the tiles: what one job of this step keeps. */
@@ -174,27 +168,31 @@ struct memory {
     uint64_t most_tile;  /* ... that speed can use */
     uint64_t job;        /* the largest job */
     size_t max_counts;
-    bool measures;
 };
+
+static void survey_step(const struct step *s, struct memory *m)
+{
+    const uint64_t all = most_elems(s) < CHUNK ? most_elems(s) : CHUNK;
+    const uint64_t least = tile_bytes(s, all);
+    const uint64_t most = tile_bytes(s, best_tile_elems(s));
+    const uint64_t job = job_bytes(s, &m->max_counts);
+    m->least_tile = least > m->least_tile ? least : m->least_tile;
+    m->most_tile = most > m->most_tile ? most : m->most_tile;
+    m->job = job > m->job ? job : m->job;
+}
 
 static void survey(const struct plan *p, struct memory *m)
 {
-    *m = (struct memory){.metadata = p->arena.nbytes + p->held_bytes + journal_bytes(p)};
+    *m = (struct memory){.metadata = p->arena.nbytes + p->held_bytes + agenda_state_bytes(p) +
+                                     journal_bytes(p)};
     for (uint32_t i = 0; i < p->nmodels; i++)
         m->metadata += model_bytes(p->models[i]);
     if (p->imatrix) /* its model is one of those */
         m->metadata += p->imatrix->arena.nbytes;
-    for (uint32_t i = 0; i < p->nsteps; i++) {
-        const struct step *s = &p->steps[i];
-        const uint64_t all = most_elems(s) < CHUNK ? most_elems(s) : CHUNK;
-        const uint64_t least = tile_bytes(s, all);
-        const uint64_t most = tile_bytes(s, best_tile_elems(s));
-        const uint64_t job = job_bytes(s, &m->max_counts);
-        m->least_tile = least > m->least_tile ? least : m->least_tile;
-        m->most_tile = most > m->most_tile ? most : m->most_tile;
-        m->job = job > m->job ? job : m->job;
-        m->measures |= s->npasses > 0;
-    }
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        survey_step(&p->steps[i], m);
+    for (uint32_t i = 0; i < p->nhidden; i++)
+        survey_step(&p->hidden[i]->step, m);
     if (m->most_tile < m->least_tile)
         m->most_tile = m->least_tile;
 }
@@ -253,8 +251,8 @@ static uint32_t usable_cores(void)
 
 static bool before(struct place a, struct place b)
 {
-    if (a.step != b.step)
-        return a.step < b.step;
+    if (a.item != b.item)
+        return a.item < b.item;
     return a.pass != b.pass ? a.pass < b.pass : a.tile < b.tile;
 }
 
@@ -274,13 +272,23 @@ static void job_free(struct job *j)
     free(j->counts);
     free(j->records);
     free(j->errors);
-    *j = (struct job){.step = UINT32_MAX};
+    *j = (struct job){.item = UINT32_MAX};
+}
+
+static const struct step *step_of(const struct run *r, const struct job *j)
+{
+    return r->agenda.items[j->item].step;
+}
+
+static bool is_hidden(const struct run *r, const struct job *j)
+{
+    return r->agenda.items[j->item].hidden != NULL;
 }
 
 /* Memory for the pass the job is about to make. */
 static enum quern_status job_pass(struct run *r, struct job *j, struct quern_error *err)
 {
-    const struct step *s = &r->plan->steps[j->step];
+    const struct step *s = step_of(r, j);
     free(j->counts);
     free(j->records);
     j->counts = NULL;
@@ -306,12 +314,12 @@ static enum quern_status job_pass(struct run *r, struct job *j, struct quern_err
     return QUERN_OK;
 }
 
-static enum quern_status job_start(struct run *r, struct job *j, uint32_t step,
+static enum quern_status job_start(struct run *r, struct job *j, uint32_t item,
                                    struct quern_error *err)
 {
-    const struct step *s = &r->plan->steps[step];
+    const struct step *s = r->agenda.items[item].step;
     const size_t state_bytes = s->op->state_bytes ? s->op->state_bytes(s) : 0;
-    *j = (struct job){.step = step};
+    *j = (struct job){.item = item};
     j->tile_elems = tile_elems(s, r->tile_budget);
     j->state = state_bytes ? calloc(1, state_bytes) : NULL;
     if (state_bytes && !j->state)
@@ -329,7 +337,7 @@ static bool worth_doing(const struct run *r, struct place at)
 /* No error in this step or below: what it has gathered may be used. */
 static bool sound_so_far(const struct run *r, const struct job *j)
 {
-    return r->status == QUERN_OK || r->error_at.step > j->step;
+    return r->status == QUERN_OK || r->error_at.item > j->item;
 }
 
 /* The next tile of the lowest step that has one. */
@@ -338,10 +346,10 @@ static struct job *take_tile(struct run *r, uint64_t *tile)
     struct job *best = NULL;
     for (uint32_t i = 0; i < r->max_jobs; i++) {
         struct job *j = &r->jobs[i];
-        if (j->step == UINT32_MAX || j->combining || j->next_tile >= j->ntiles ||
-            !worth_doing(r, (struct place){j->step, j->pass, j->next_tile}))
+        if (j->item == UINT32_MAX || j->combining || j->next_tile >= j->ntiles ||
+            !worth_doing(r, (struct place){j->item, j->pass, j->next_tile}))
             continue;
-        if (!best || j->step < best->step)
+        if (!best || j->item < best->item)
             best = j;
     }
     if (best)
@@ -349,27 +357,36 @@ static struct job *take_tile(struct run *r, uint64_t *tile)
     return best;
 }
 
+/* The job has done all it could. */
+static void job_end(struct run *r, struct job *j)
+{
+    void *state = NULL;
+    if (is_hidden(r, j)) {
+        state = j->state;
+        j->state = NULL;
+    }
+    agenda_done(&r->agenda, j->item, state);
+    job_free(j);
+    r->njobs--;
+}
+
 static struct job *open_job(struct run *r)
 {
-    for (; r->next_step < r->plan->nsteps && journal_skips_step(r->pub.journal, r->next_step);
-         r->next_step++)
-        r->total -= step_bytes(r->plan, &r->plan->steps[r->next_step]);
-    if (r->next_step == r->plan->nsteps)
+    if (!agenda_ready(&r->agenda, r->next_item))
         return NULL;
     for (uint32_t i = 0; i < r->max_jobs; i++) {
         struct job *j = &r->jobs[i];
-        if (j->step != UINT32_MAX)
+        if (j->item != UINT32_MAX)
             continue;
         struct quern_error err;
-        const uint32_t step = r->next_step++;
-        const enum quern_status s = job_start(r, j, step, &err);
+        const uint32_t item = r->next_item++;
+        const enum quern_status s = job_start(r, j, item, &err);
         r->njobs++;
         if (s == QUERN_OK && j->ntiles > 0)
             return j;
         if (s != QUERN_OK)
-            record_error(r, (struct place){step, 0, 0}, &err, s);
-        job_free(j);
-        r->njobs--;
+            record_error(r, (struct place){item, 0, 0}, &err, s);
+        job_end(r, j);
         return j;
     }
     return NULL;
@@ -399,7 +416,7 @@ static void collect_counts(struct run *r, const struct job *j)
 /* All tiles of the pass are in: combine (without the lock) and go to the next pass or finish. */
 static void end_pass(struct run *r, struct job *j)
 {
-    const struct step *s = &r->plan->steps[j->step];
+    const struct step *s = step_of(r, j);
     if (j->pass < s->npasses) {
         struct quern_error err;
         enum quern_status status = QUERN_OK;
@@ -413,9 +430,9 @@ static void end_pass(struct run *r, struct job *j)
         const unsigned next = status == QUERN_OK && s->op->next_pass
                                   ? s->op->next_pass(s, j->pass, j->state)
                                   : j->pass + 1u;
-        const bool last = r->plan->nfiles == 0 && next == s->npasses;
-        if (status == QUERN_OK && next == s->npasses)
-            journal_report(r->pub.journal, j->step);
+        const bool last = (r->plan->nfiles == 0 || is_hidden(r, j)) && next == s->npasses;
+        if (status == QUERN_OK && next == s->npasses && !is_hidden(r, j))
+            journal_report(r->pub.journal, r->agenda.items[j->item].index);
         if (status == QUERN_OK && !last) {
             r->total -= source_bytes(s) * (next - j->pass - 1u);
             j->pass = next;
@@ -427,13 +444,12 @@ static void end_pass(struct run *r, struct job *j)
         }
         if (status != QUERN_OK) {
             in_tensor(&err, s->name, status);
-            record_error(r, (struct place){j->step, j->pass, UINT64_MAX}, &err, status);
+            record_error(r, (struct place){j->item, j->pass, UINT64_MAX}, &err, status);
         }
     } else if (j->errors) {
-        fold_errors(j->errors, j->nchunks, &r->plan->errors[j->step]);
+        fold_errors(j->errors, j->nchunks, &r->plan->errors[r->agenda.items[j->item].index]);
     }
-    job_free(j);
-    r->njobs--;
+    job_end(r, j);
     pthread_cond_broadcast(&r->changed);
 }
 
@@ -451,7 +467,7 @@ static void place_tile(const struct job *j, const struct step *s, uint64_t tile,
 
 static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch *w)
 {
-    const struct step *s = &r->plan->steps[j->step];
+    const struct step *s = step_of(r, j);
     struct tile t = {.step = s,
                      .pass = j->pass,
                      .state = j->state,
@@ -461,23 +477,24 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
                      .errors = j->errors,
                      .imatrix = r->plan->imatrix};
     place_tile(j, s, tile, &t);
-    const struct place at = {j->step, j->pass, tile};
-    const bool applies = j->pass == s->npasses && r->plan->nfiles;
+    const struct place at = {j->item, j->pass, tile};
+    const uint32_t index = r->agenda.items[j->item].index;
+    const bool applies = r->pub.journal && j->pass == s->npasses && !is_hidden(r, j);
     struct quern_error err;
     uint64_t moved = 0;
-    r->current_step = j->step;
+    r->current_item = j->item;
     if (j->ncounts && w->counting != j) {
         hand_in_counts(w);
         w->counting = j;
     }
     pthread_mutex_unlock(&r->lock);
 
-    t.written = applies && journal_skips(r->pub.journal, at.step, t.first, t.n);
+    t.written = applies && journal_skips(r->pub.journal, index, t.first, t.n);
     enum quern_status status = QUERN_OK;
     if (!t.written || t.errors)
         status = tile_run(&t, w, &moved, &err);
     if (status == QUERN_OK && applies && !t.written)
-        status = journal_done(r->pub.journal, at.step, t.first, t.n, &err);
+        status = journal_done(r->pub.journal, index, t.first, t.n, &err);
 
     pthread_mutex_lock(&r->lock);
     r->moved += moved;
@@ -494,7 +511,7 @@ static void report_progress(struct run *r, double *last)
     if (!r->options->progress || now() - *last < PROGRESS_SECONDS)
         return;
     *last = now();
-    const struct quoted name = quoted(r->plan->steps[r->current_step].name);
+    const struct quoted name = quoted(r->agenda.items[r->current_item].step->name);
     /* Rows that an op looks at once more are not in the total. */
     const struct quern_progress progress = {.done_bytes = r->moved,
                                             .total_bytes =
@@ -527,7 +544,7 @@ static bool jobs_under_way(const struct run *r)
 {
     for (uint32_t i = 0; i < r->max_jobs; i++) {
         const struct job *j = &r->jobs[i];
-        if (j->step != UINT32_MAX && (j->combining || j->done_tiles < j->next_tile))
+        if (j->item != UINT32_MAX && (j->combining || j->done_tiles < j->next_tile))
             return true;
     }
     return false;
@@ -546,7 +563,7 @@ static void work(struct run *r, struct scratch *w, bool reports)
         struct job *j = take_tile(r, &tile);
         if (j)
             run_tile(r, j, tile, w);
-        else if (r->status == QUERN_OK && r->next_step < r->plan->nsteps && open_job(r))
+        else if (r->status == QUERN_OK && r->next_item < r->agenda.count && open_job(r))
             pthread_cond_broadcast(&r->changed);
         else if (jobs_under_way(r))
             wait_for_change(r);
@@ -605,12 +622,18 @@ static void run_workers(struct run *r)
 /* ---- the run -----------------------------------------------------------------------------------
  */
 
-static uint64_t work_bytes(const struct plan *p)
+/* What there is to read and write. */
+static void count_work(struct run *r)
 {
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < p->nsteps; i++)
-        total += step_bytes(p, &p->steps[i]);
-    return total;
+    const bool writes = r->plan->nfiles > 0;
+    for (uint32_t i = 0; i < r->agenda.count; i++) {
+        const struct step *s = r->agenda.items[i].step;
+        const bool applies = writes && !r->agenda.items[i].hidden;
+        r->total += source_bytes(s) * (s->npasses + (applies && !s->measured ? 1u : 0u));
+        r->total -= step_samples(s) ? left_out_bytes(s) : 0;
+        r->to_write += applies ? s->nbytes : 0;
+    }
+    r->total += r->to_write;
 }
 
 static enum quern_status run_steps(struct run *r, struct quern_error *err)
@@ -623,7 +646,7 @@ static enum quern_status run_steps(struct run *r, struct quern_error *err)
         return fail_memory(err, r->max_jobs * sizeof *r->jobs);
     }
     for (uint32_t i = 0; i < r->max_jobs; i++)
-        r->jobs[i].step = UINT32_MAX;
+        r->jobs[i].item = UINT32_MAX;
     run_workers(r);
     for (uint32_t i = 0; i < r->max_jobs; i++)
         job_free(&r->jobs[i]);
@@ -633,6 +656,8 @@ static enum quern_status run_steps(struct run *r, struct quern_error *err)
     free(r->jobs);
     if (r->cancelled)
         return fail(err, QUERN_ECANCELLED, "cancelled", "stopped on request");
+    if (r->status == QUERN_OK && (r->next_item < r->agenda.count || r->njobs > 0))
+        return fail(err, QUERN_EINTERNAL, "internal", "the run ended before its last step");
     if (r->status != QUERN_OK && err)
         *err = r->error;
     return r->status;
@@ -657,8 +682,11 @@ static enum quern_status run_published(struct run *r, struct quern_error *err)
         TRY(publish_begin(r->plan, r->options, &r->pub, err));
     if (r->pub.naming) /* nothing is left to measure */
         TRY(prepare_stats(r->plan, false, err));
-    if (!r->pub.complete)
+    if (!r->pub.complete) {
+        TRY(agenda_open(r->plan, r->pub.journal, &r->agenda, err));
+        count_work(r);
         TRY(run_steps(r, err));
+    }
     for (uint32_t i = 0; i < r->plan->nmodels; i++)
         TRY(model_unchanged(r->plan->models[i], err));
     return r->plan->nfiles ? publish_commit(r->plan, &r->pub, &r->moved, err) : QUERN_OK;
@@ -686,9 +714,7 @@ static void fill_result(const struct run *r, double start, struct quern_result *
                                     .relative_error = relative_error(r->plan)};
     for (uint32_t i = 0; i < r->plan->nfiles; i++)
         result->written_bytes += r->plan->files[i].nbytes;
-    result->read_bytes = r->total;
-    for (uint32_t i = 0; r->plan->nfiles && i < r->plan->nsteps; i++)
-        result->read_bytes -= r->plan->steps[i].nbytes;
+    result->read_bytes = r->total - r->to_write;
 }
 
 /* May a run that ended so be gone on with? What was read from a changed input is of no use. */
@@ -704,6 +730,7 @@ static enum quern_status run_and_publish(struct run *r, struct quern_result *res
 {
     struct quern_error e;
     const enum quern_status s = run_published(r, &e);
+    agenda_close(&r->agenda);
     const bool stays =
         publish_end(r->plan, r->options, &r->pub, s != QUERN_OK && worth_keeping(r, s, &e));
     if (result)
@@ -731,7 +758,6 @@ enum quern_status plan_run(struct plan *p, const struct quern_run_options *optio
     }
     TRY(prepare_stats(p, r.options->stats, err));
     TRY(fit_memory(&r, wanted, r.options->mem_bytes ? r.options->mem_bytes : DEFAULT_MEM, err));
-    r.total = work_bytes(p);
     pthread_mutex_init(&r.lock, NULL);
     pthread_cond_init(&r.changed, NULL);
     const enum quern_status s = run_and_publish(&r, result, err);

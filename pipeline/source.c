@@ -53,3 +53,52 @@ enum quern_status source_read(const struct source *s, void *scratch, bool wide, 
                                          : read_stored(s, scratch, wide, first, n, x, moved, err);
     return status == QUERN_OK || s->kind ? status : in_source(err, s, status);
 }
+
+bool source_has_raw(const struct source *s)
+{
+    return !s->kind || s->kind->read_raw;
+}
+
+static const struct source *inner_source(const struct source *s, uint32_t i)
+{
+    return s->kind && s->kind->inner ? s->kind->inner(s, i) : NULL;
+}
+
+bool source_ready(const struct source *s)
+{
+    const struct source *inner;
+    if (s->kind && s->kind->ready && !s->kind->ready(s))
+        return false;
+    for (uint32_t i = 0; (inner = inner_source(s, i)); i++)
+        if (!source_ready(inner))
+            return false;
+    return true;
+}
+
+/* Of a source that takes more than this one has, the part that is taken. */
+uint64_t source_read_bytes(const struct source *s)
+{
+    const struct source *inner = inner_source(s, 0);
+    const uint64_t own = s->tensor->nelems;
+    uint64_t total = 0;
+    if (!inner)
+        return s->tensor->nbytes;
+    for (uint32_t i = 0; inner; inner = inner_source(s, ++i)) {
+        const uint64_t all = source_read_bytes(inner), n = inner->tensor->nelems;
+        total += n > own ? (uint64_t)((double)all * ((double)own / (double)n)) : all;
+    }
+    return total;
+}
+
+enum quern_status source_read_raw(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,
+                                  uint64_t *moved, struct quern_error *err)
+{
+    const enum dtype d = s->tensor->dtype;
+    const size_t nbytes = dtype_stored(d, n);
+    if (s->kind)
+        return s->kind->read_raw(s, first, n, to, moved, err);
+    *moved += nbytes;
+    return in_source(err, s,
+                     model_pread(s->model, s->tensor->file, to, nbytes,
+                                 s->tensor->offset + dtype_stored(d, first), err));
+}

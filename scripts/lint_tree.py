@@ -15,7 +15,7 @@ MAY_INCLUDE = {
     "quant/kernels": ["quant/kernels", "quant/blocks.h", "quant/grid_neighbours.h", "quant/grids.h", "quant/levels.h", "quant/small_floats.h", "core/dtype.h", "core/philox.h", "core/str.h"],
     "quant": ["quant", "core"],
     "pipeline": ["pipeline", "formats", "quant", "core"],
-    "merge": ["merge", "pipeline", "formats", "quant", "core"],
+    "merge": ["merge", "convert", "pipeline", "formats", "quant", "core"],
     "convert": ["convert", "pipeline", "formats", "quant", "core"],
     "cli": ["cli", "merge", "convert", "pipeline", "formats", "quant", "core"],
 }
@@ -166,6 +166,11 @@ def main():
         if path.endswith((".c", ".h")):
             with open(os.path.join(ROOT, path), encoding="utf-8") as f:
                 check_source(path, f.read(), headers)
+        if not path.startswith("tests/data/") and os.path.getsize(os.path.join(ROOT, path)) < 1 << 20:
+            with open(os.path.join(ROOT, path), "rb") as f:
+                for number, line in enumerate(f, 1):
+                    if re.match(rb"(<<<<<<<|>>>>>>>) ", line):
+                        problem(path, number, "left over from merging branches")
         if name == "Makefile":
             with open(os.path.join(ROOT, path), encoding="utf-8") as f:
                 for number, line in enumerate(f, 1):

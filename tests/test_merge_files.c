@@ -361,7 +361,7 @@ Test(merge_files, requests)
     } cases[] = {
         {one,  {gguf},        1, "out",           NULL,   0, QUERN_EUNSUPPORTED, "GGUF back into safetensors" },
         {one,  {gguf},        1, "o.safetensors", NULL,   0, QUERN_EUNSUPPORTED, "GGUF back"                  },
-        {one,  {st},          1, "out.gguf",      NULL,   0, QUERN_EUNSUPPORTED, "quern convert makes a GGUF" },
+        {one,  {st},          1, "out.gguf",      NULL,   0, QUERN_EUNSUPPORTED, "without config.json"        },
         {two,  {st, other},   2, "out",           NULL,   0, QUERN_EUNSUPPORTED, "all safetensors or all GGUF"},
         {two,  {gguf, other}, 2, "o.gguf",        NULL,   0, QUERN_EUSAGE,       "'qwen2'"                    },
         {one,  {st},          1, "out",           "Q8_0", 0, QUERN_EUSAGE,       "no .gguf"                   },

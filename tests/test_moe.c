@@ -382,7 +382,7 @@ Test(moe, models_that_do_not_fit)
                 "Mixtral has no shared expert");
     struct quern_error err;
     const struct merge_request to_gguf = {.recipe_text = plain, .output = in_dir("out.gguf")};
-    cr_assert(run(&to_gguf, &err) == QUERN_EUNSUPPORTED && strstr(err.text, "GGUF"));
+    cr_assert(run(&to_gguf, &err) == QUERN_EUNSUPPORTED && strstr(err.text, "no tokenizer"));
     write_dense("more", CONFIG("llama"), "model.layers.7.mlp.gate_proj.weight");
     must_refuse(text("base_model: %s/base\ngate_mode: random\nexperts: [{source_model: %s/one}, "
                      "{source_model: %s/more}]\n",

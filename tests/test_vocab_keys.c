@@ -22,12 +22,13 @@ struct made {
 
 static enum quern_status make(struct made *m, const char *dir, const char *arch, const char *pre)
 {
+    const struct folder folder = {.path = dir};
     struct hf_config config;
     *m = (struct made){0};
     m->metas.arena = &m->plan.arena;
-    enum quern_status s = hf_config_open(dir, &config, &m->err);
+    enum quern_status s = hf_config_open(&folder, &config, &m->err);
     const struct vocab_ask ask = {
-        .config = &config, .dir = dir, .arch = arch, .hf_arch = config.architecture, .pre = pre};
+        .config = &config, .arch = arch, .hf_arch = config.architecture, .pre = pre};
     if (s == QUERN_OK)
         s = vocab_keys(&ask, &m->plan, &m->metas, &m->ntokens, &m->err);
     hf_config_close(&config);

@@ -24,4 +24,4 @@ sed 's/cheap_embed/hidden/' moe.yml >hidden.yml
 q merge hidden.yml no
 sed 's/noise_scale/noise/; s/residual_scale/residual/' moe.yml >typo.yml
 q merge typo.yml no
-q merge --model org/prose=p/pocket-prose moe.yml no.gguf
+q merge --model org/prose=p/pocket-prose moe.yml mixture.gguf

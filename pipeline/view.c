@@ -1,5 +1,5 @@
 /* view.c - lists of sources by name. */
-#include "merge/view.h"
+#include "pipeline/view.h"
 
 static struct str source_name(const void *owner, uint32_t i)
 {
