@@ -274,6 +274,30 @@ Test(convert_hf, mistakes_are_named)
     CHECK_LEAKS();
 }
 
+/* What is left out is named. */
+Test(convert_hf, text_only)
+{
+    struct json *root = read_models("golden.json");
+    struct model *m;
+    struct plan *p;
+    struct quern_error err;
+    scratch_begin();
+    const char *dir = write_checkpoint(model_named(root, "llama-spm"));
+    change_file(dir, "model.safetensors", "model.layers.1.self_attn.o_proj.weight",
+                "vision_model.self_attn.block.00.weight");
+    const struct convert_request r = {.output = scratch("o.gguf"), .text_only = true};
+    cr_assert(model_open(dir, &m, &err) == QUERN_OK, "%s", err.text);
+    cr_assert(convert_plan(m, &r, &p, &err) == QUERN_OK, "%s", err.text);
+    cr_assert(p->nsteps == 20 && p->ndropped == 1 && p->nnotes > 0);
+    cr_assert_str_eq(p->notes[p->nnotes - 1], "1 tensor for pictures or sound is left out: "
+                                              "vision_model.self_attn.block.00.weight");
+    plan_free(p);
+    model_close(m);
+    scratch_end();
+    json_free(root);
+    CHECK_LEAKS();
+}
+
 /* ---- names of models
  * ------------------------------------------------------------------------------ */
 
@@ -300,7 +324,8 @@ Test(model_id, parts)
     struct arena arena = {0};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         struct model_id id;
-        cr_assert(model_id_parse(str_from(all[i].id), all[i].nparams, &arena, &id));
+        cr_assert(model_id_parse(str_from(all[i].id),
+                                 (struct model_size){.weights = all[i].nparams}, &arena, &id));
         cr_expect(str_is(id.organization, all[i].organization), "%s: %.*s", all[i].id,
                   STR_ARG(id.organization));
         cr_expect(str_is(id.basename, all[i].basename), "%s: %.*s", all[i].id,
