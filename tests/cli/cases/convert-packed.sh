@@ -28,3 +28,11 @@ q convert odd odd.gguf
 sed -i 's/mlp.up_proj.weight_scale_inv/mlp.up_proj.weight_scale_xxx/' odd/model.safetensors
 cp m/packed-fp8/config.json odd/config.json
 q convert odd odd.gguf
+
+# Codes without their scales are no weights.
+must convert m/packed-fp8 plain32 -t f32
+q compare m/packed-fp8 plain32
+q compare -q m/packed-nvfp4 m/packed-nvfp4
+q quantize m/packed-fp8 cast F16
+sed -i 's/"fp8"/"hqq"/' odd/config.json
+q compare odd odd
