@@ -4,6 +4,7 @@
 
 #include "arch.h"
 #include "convert.h"
+#include "map.h"
 
 /* A value from one of several keys of config.json, | between them: the first that is there. */
 const struct json *hparam(const struct conversion *c, const char *names);
@@ -18,6 +19,8 @@ struct conversion {
     const struct source **inputs; /* the tensors of the view, in the order of the output */
     uint32_t ninputs;
     struct hf_config config;
+    const struct hf_config *card; /* what the metadata are of: config's, or an adapter's */
+    bool adapts;                  /* the inputs are the changes of an adapter */
     struct str hf_class;
     const struct architecture *arch;
     struct meta_list keys;       /* of the output, in its order */
@@ -30,7 +33,18 @@ struct conversion {
     enum dtype kept;    /* the type of packed blocks that stay as they are, or DTYPE_COUNT */
     struct step *steps; /* malloc'ed while it grows */
     uint32_t nsteps, step_capacity;
+    struct model *like;           /* --like: the template, closed when the plan is made; or NULL */
+    const struct tensor_map *map; /* in place of the table's rules; or NULL */
+    struct tensor_map own_map;
+    uint32_t *rule_hits; /* how many tensors each rule of the map took */
 };
+
+/* ---- convert.c */
+/* Reads config.json and finds out what the model is. */
+enum quern_status convert_begin(struct conversion *c, const struct folder *folder,
+                                struct quern_error *err);
+/* The types convert_hf_to_gguf.py writes itself: false for others. auto is DTYPE_COUNT. */
+bool convert_is_own_type(struct str type, enum dtype *out);
 
 /* ---- inputs.c */
 /* Sets the inputs: files in their order, the tensors of each by name. A view that was made has its
@@ -52,6 +66,10 @@ enum quern_status convert_add_step(struct conversion *c, struct str name,
 /* A tensor of floats that is in no file. values is the arena's. */
 enum quern_status convert_add_values(struct conversion *c, const char *name, const float *values,
                                      uint64_t n, struct quern_error *err);
+
+/* The token embedding, which has its step already, has the same bytes. */
+enum quern_status convert_is_embedding(struct conversion *c, const struct source *head, bool *same,
+                                       struct quern_error *err);
 
 /* ---- transforms.c */
 /* Adds the steps of one tensor that is not stacked. to: new names, suffix appended to each. */
@@ -83,5 +101,7 @@ uint32_t convert_file_type(const struct conversion *c);
 /* general.*: from options, generation_config.json, README.md, config.json and the directory's
  * name. Needs the steps. */
 enum quern_status convert_metadata(struct conversion *c, struct quern_error *err);
+/* What the options say of general.*, into keys that are there already. */
+enum quern_status convert_edit_metadata(struct conversion *c, struct quern_error *err);
 
 #endif
