@@ -359,10 +359,10 @@ Test(merge_files, requests)
         enum quern_status status;
         const char *words;
     } cases[] = {
-        {one,  {gguf},        1, "out",           NULL,   0, QUERN_EUNSUPPORTED, "GGUF back into safetensors" },
-        {one,  {gguf},        1, "o.safetensors", NULL,   0, QUERN_EUNSUPPORTED, "GGUF back"                  },
+        {one,  {gguf},        1, "out",           NULL,   0, QUERN_EFORMAT,      "no matrix token_embd.weight"},
+        {one,  {gguf},        1, "o.safetensors", NULL,   0, QUERN_EFORMAT,      "no matrix token_embd"       },
         {one,  {st},          1, "out.gguf",      NULL,   0, QUERN_EUNSUPPORTED, "without config.json"        },
-        {two,  {st, other},   2, "out",           NULL,   0, QUERN_EUNSUPPORTED, "all safetensors or all GGUF"},
+        {two,  {st, other},   2, "out",           NULL,   0, QUERN_EFORMAT,      "b.gguf: it has no matrix"   },
         {two,  {gguf, other}, 2, "o.gguf",        NULL,   0, QUERN_EUSAGE,       "'qwen2'"                    },
         {one,  {st},          1, "out",           "Q8_0", 0, QUERN_EUSAGE,       "no .gguf"                   },
         {one,  {st},          1, "o.safetensors", NULL,   9, QUERN_EUSAGE,       "shard size"                 },
