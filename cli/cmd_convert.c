@@ -3,11 +3,13 @@
 #include <string.h>
 
 #include "cli.h"
+#include "convert/adapter_plan.h"
 #include "convert/arch.h"
 #include "convert/back.h"
 #include "convert/convert.h"
 #include "convert/learn.h"
 #include "core/output.h"
+#include "formats/adapter.h"
 
 /* Classes of config.json by architecture, one line each. */
 static int print_supported(const struct cli *c)
@@ -105,10 +107,11 @@ static int write_map(const struct cli *c, const struct learning *l)
 /* ---- converting -------------------------------------------------------------------------------
  */
 
-/* The direction follows from the form of the OUTPUT. */
-static enum quern_status make_plan(const struct cli *c, struct model *m,
-                                   const struct convert_request *r, struct plan **out,
-                                   struct quern_error *err)
+/* The direction follows from the form of the OUTPUT. *m is to be closed after the plan is freed; it
+ * stays NULL when the plan has it. */
+static enum quern_status make_plan(const struct cli *c, const char *input,
+                                   const struct convert_request *r, struct model **m,
+                                   struct plan **out, struct quern_error *err)
 {
     const struct back_request back = {.output = r->output,
                                       .type = r->type,
@@ -116,27 +119,50 @@ static enum quern_status make_plan(const struct cli *c, struct model *m,
                                       .shard_bytes = c->shard_bytes,
                                       .force = c->force};
     const bool splits = r->split_max_bytes || r->split_max_tensors;
+    if (is_adapter(input))
+        return adapter_plan(input, r, out, err);
+    if (r->base)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--base has no meaning here" WANT "expected a PEFT adapter as INPUT");
+    TRY(model_open(input, m, err));
     if (!r->output || splits || str_ends(str_from(r->output), ".gguf"))
-        return convert_plan(m, r, out, err);
-    return convert_back_plan(m, &back, out, err);
+        return convert_plan(*m, r, out, err);
+    if (r->like || r->map_path)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "%s is for making a GGUF" WANT "expected an OUTPUT that ends in .gguf",
+                    r->like ? "--like" : "--map");
+    return convert_back_plan(*m, &back, out, err);
 }
 
-static int convert(struct cli *c, const char *input, const struct convert_request *r)
+static int convert(struct cli *c, const char *input, struct convert_request *r)
 {
     struct quern_error err;
-    struct model *m;
+    struct model *m = NULL;
+    struct arena arena = {0};
     struct plan *p;
     int code;
-    if (model_open(input, &m, &err) != QUERN_OK)
-        return report_error(c, &err);
-    if (make_plan(c, m, r, &p, &err) != QUERN_OK) {
+    r->hub_cache = c->hub_cache ? c->hub_cache : hub_cache_dir(&arena);
+    if (make_plan(c, input, r, &m, &p, &err) != QUERN_OK) {
         code = report_error(c, &err);
     } else {
         code = run_plan(c, p);
         plan_free(p);
     }
     model_close(m);
+    arena_free(&arena);
     return code;
+}
+
+/* Learning takes its time: an output that may not be written is told before. */
+static int check_outputs(const struct cli *c, const struct convert_request *r)
+{
+    struct quern_error err;
+    const bool to_file = c->write_map && strcmp(c->write_map, "-") != 0;
+    const bool one = r->output && !r->split_max_bytes && !r->split_max_tensors && !c->dry_run;
+    if ((to_file && output_check(c->write_map, false, c->force, &err) != QUERN_OK) ||
+        (one && output_check(r->output, false, c->force, &err) != QUERN_OK))
+        return report_error(c, &err);
+    return 0;
 }
 
 /* Rules first, then the conversion by them. */
@@ -148,6 +174,8 @@ static int learn_and_convert(struct cli *c, struct convert_request *r)
     int code = only_map ? 0 : read_words(c, &input, r);
     if (code == 0 && c->map)
         code = usage_error(c, "--map and --learn exclude each other");
+    if (code == 0)
+        code = check_outputs(c, r);
     if (code == 0)
         code = learn_rules(c, &x);
     if (code == 0 && c->write_map)
@@ -172,7 +200,8 @@ int cmd_convert(struct cli *c)
                                .keep_names = c->quantize.keep_names,
                                .arch = c->quantize.arch,
                                .allow_requantize = c->quantize.allow_requantize};
-    struct convert_request r = {.type = c->outtype ? c->outtype : "auto",
+    struct convert_request r = {.type = c->outtype,
+                                .base = c->base,
                                 .quantize = &q,
                                 .model_name = c->model_name,
                                 .metadata = c->metadata,
