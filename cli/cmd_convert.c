@@ -81,7 +81,7 @@ static enum quern_status put_text(const char *path, const char *text, size_t n, 
     struct output o = {0};
     enum quern_status s = output_check(path, false, replace, err);
     if (s == QUERN_OK)
-        s = output_begin(&o, path, n, err);
+        s = output_begin(&o, path, n, 0, err);
     if (s == QUERN_OK)
         s = pwrite_full(o.fd, text, n, 0, path, err);
     if (s == QUERN_OK)
