@@ -209,9 +209,22 @@ static const struct option convert_options[] = {
     {"transformers-cache", 0, OPTION_TEXT, FIELD(hub_cache), "DIR",
      "of an adapter: where to look for its base instead of the Hugging Face cache", NULL},
     {"keep-names", 0, OPTION_FLAG, FIELD(quantize.keep_names), NULL,
-     "safetensors: a plain GGUF container with the tensors as they are, of no architecture", NULL},
+     "the tensors under the names they have: safetensors as a plain GGUF container (needs --arch), "
+     "a GGUF as safetensors without config.json and tokenizer", NULL},
     {"arch", 0, OPTION_TEXT, FIELD(quantize.arch), "NAME",
      "with --keep-names: general.architecture of the output", NULL},
+    {"like", 0, OPTION_TEXT, FIELD(like), "TEMPLATE.gguf",
+     "take hyper-parameters, tokenizer, keys and the order of tensors from a GGUF of the same family, "
+     "whatever class config.json names; shapes are checked, differences told", NULL},
+    {"map", 0, OPTION_TEXT, FIELD(map), "FILE",
+     "with --like: rules in YAML for what becomes of tensors, for architectures that are not listed",
+     NULL},
+    {"learn", 0, OPTION_PAIR, FIELD(learn), "BASE_HF BASE.gguf",
+     "find such rules out from a model and the GGUF made of it, whose tensors are matched by their "
+     "values; BASE.gguf is the template too, unless --like names another", NULL},
+    {"write-map", 0, OPTION_TEXT, FIELD(write_map), "FILE",
+     "with --learn: write the rules as a file for --map, - for standard output; without HFDIR "
+     "nothing else is done", NULL},
     {"text-only", 0, OPTION_FLAG, FIELD(text_only), NULL,
      "convert the text model of a checkpoint that also sees or hears, and leave out the rest", NULL},
     {"vocab-only", 0, OPTION_FLAG, FIELD(vocab_only), NULL, "write the tokenizer and no tensors",
@@ -222,6 +235,8 @@ static const struct option convert_options[] = {
      "write several files with at most SIZE of tensors each; OUTPUT is then their prefix", NULL},
     {"no-tensor-first-split", 0, OPTION_FLAG, FIELD(no_tensor_first_split), NULL,
      "with several files: keys only in the first", NULL},
+    {"shard-size", 0, OPTION_SIZE, FIELD(shard_bytes), "SIZE",
+     "largest file of a directory output (default: one file)", NULL},
     {"print-supported-models", 0, OPTION_FLAG, FIELD(print_supported), NULL,
      "list the architectures and their classes in config.json, and exit", NULL},
     {.name = NULL},

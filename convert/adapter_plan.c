@@ -88,6 +88,8 @@ static enum quern_status check_options(const struct convert_request *r, struct q
 {
     const struct quern_quantize *q = r->quantize;
     const char *bad = r->pre                     ? "--pre"
+                      : r->like                  ? "--like"
+                      : r->map || r->map_path    ? "--map"
                       : r->vocab_only            ? "--vocab-only"
                       : r->split_max_bytes       ? "--split-max-size"
                       : r->split_max_tensors     ? "--split-max-tensors"

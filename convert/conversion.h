@@ -4,6 +4,7 @@
 
 #include "arch.h"
 #include "convert.h"
+#include "map.h"
 
 /* A value from one of several keys of config.json, | between them: the first that is there. */
 const struct json *hparam(const struct conversion *c, const char *names);
@@ -32,6 +33,10 @@ struct conversion {
     enum dtype kept;    /* the type of packed blocks that stay as they are, or DTYPE_COUNT */
     struct step *steps; /* malloc'ed while it grows */
     uint32_t nsteps, step_capacity;
+    struct model *like;           /* --like: the template, closed when the plan is made; or NULL */
+    const struct tensor_map *map; /* in place of the table's rules; or NULL */
+    struct tensor_map own_map;
+    uint32_t *rule_hits; /* how many tensors each rule of the map took */
 };
 
 /* ---- convert.c */
@@ -61,6 +66,10 @@ enum quern_status convert_add_step(struct conversion *c, struct str name,
 /* A tensor of floats that is in no file. values is the arena's. */
 enum quern_status convert_add_values(struct conversion *c, const char *name, const float *values,
                                      uint64_t n, struct quern_error *err);
+
+/* The token embedding, which has its step already, has the same bytes. */
+enum quern_status convert_is_embedding(struct conversion *c, const struct source *head, bool *same,
+                                       struct quern_error *err);
 
 /* ---- transforms.c */
 /* Adds the steps of one tensor that is not stacked. to: new names, suffix appended to each. */

@@ -7,6 +7,7 @@
 
 #include "conversion.h"
 #include "gguf_plan.h"
+#include "like.h"
 #include "meta_array.h"
 #include "output_name.h"
 #include "pipeline/retype.h"
@@ -62,8 +63,12 @@ static char *known_classes(struct arena *arena)
 
 static enum quern_status find_architecture(struct conversion *c, struct quern_error *err)
 {
+    if (c->request->map || c->request->map_path)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--map says what becomes of tensors" WANT
+                    "expected --like TEMPLATE.gguf, which gives the keys");
     c->hf_class = c->config.architecture;
-    c->arch = architecture_of_class(c->hf_class, c->config.model_type);
+    c->arch = architecture_of_class(c->hf_class);
     if (c->arch)
         return QUERN_OK;
     const char *known = known_classes(&c->plan->arena);
@@ -72,7 +77,8 @@ static enum quern_status find_architecture(struct conversion *c, struct quern_er
     return in_file(err, c->config.path,
                    fail(err, QUERN_EUNSUPPORTED, "architecture",
                         "its architecture is '%s'" WANT
-                        "expected a class of %s (--print-supported-models lists them)",
+                        "expected --like TEMPLATE.gguf of the same family, or a class of %s "
+                        "(--print-supported-models lists them)",
                         quoted(c->hf_class).text, known));
 }
 
@@ -94,6 +100,16 @@ enum quern_status convert_begin(struct conversion *c, const struct folder *folde
     c->card = &c->config;
     TRY(find_architecture(c, err));
     read_numbers(c);
+    return QUERN_OK;
+}
+
+static enum quern_status take_numbers(struct conversion *c, struct quern_error *err)
+{
+    read_numbers(c);
+    if (!c->like)
+        return QUERN_OK;
+    TRY(like_differences(c, err));
+    like_numbers(c);
     return QUERN_OK;
 }
 
@@ -132,6 +148,8 @@ static enum quern_status arch_keys(struct conversion *c, struct quern_error *err
 
 static enum quern_status all_keys(struct conversion *c, struct quern_error *err)
 {
+    if (c->like)
+        return like_keys(c, err);
     TRY(convert_metadata(c, err));
     TRY(arch_keys(c, err));
     if (!meta_list_put_u32(&c->keys, "general.quantization_version", 2))
@@ -152,6 +170,8 @@ static enum quern_status all_steps(struct conversion *c, struct quern_error *err
         TRY(c->arch->extra(c, err));
     if (!c->request->vocab_only)
         TRY(convert_tensors(c, err));
+    if (!c->request->vocab_only && c->like)
+        TRY(like_steps(c, err));
     TRY(convert_choose_types(c, err));
     TRY(convert_keep_blocks(c, err));
     p->steps = ARENA_NEW(&p->arena, struct step, c->nsteps + 1);
@@ -317,11 +337,15 @@ static enum quern_status build(struct conversion *c, const struct folder *folder
                     "--arch has no meaning here" WANT
                     "expected it with --keep-names only: config.json names the architecture");
     TRY(choose_weights(c, err));
-    TRY(convert_begin(c, folder, err));
+    TRY(hf_config_open(folder, &c->config, err));
+    c->card = &c->config;
+    TRY(c->request->like ? like_open(c, err) : find_architecture(c, err));
     TRY(convert_order_inputs(c, err));
+    TRY(take_numbers(c, err));
     if (!meta_list_put_string(&c->keys, "general.architecture", str_from(c->arch->name)))
         return fail_memory(err, sizeof(struct meta));
-    TRY(read_vocab(c, err));
+    if (!c->like)
+        TRY(read_vocab(c, err));
     TRY(all_steps(c, err));
     TRY(all_keys(c, err));
     TRY(name_output(c, err));
@@ -346,6 +370,7 @@ enum quern_status convert_into(const struct hf_model *m, const struct convert_re
     if (s == QUERN_OK && p->refusal)
         in_file(p->refusal, path, p->refusal->status);
     free(c.steps);
+    like_close(&c);
     hf_config_close(&c.config);
     return s;
 }

@@ -18,6 +18,8 @@ static struct convert_request request_of(const char *output, const struct quern_
                                     .model_name = options->model_name,
                                     .metadata = options->metadata,
                                     .pre = options->pre,
+                                    .like = options->like,
+                                    .map_path = options->map,
                                     .vocab_only = options->vocab_only,
                                     .text_only = options->text_only,
                                     .split_max_bytes = options->split_max_bytes,

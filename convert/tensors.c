@@ -31,6 +31,7 @@ static bool take_number(struct str *name, uint64_t *out)
 static bool fits(const char *pattern, struct str name, struct match *m)
 {
     m->has_layer = false;
+    m->layer = m->member = 0;
     while (*pattern) {
         if (*pattern == '{') {
             uint64_t v;
@@ -117,6 +118,12 @@ static bool match_name(const struct architecture *a, struct str name, struct mat
         return false;
     m->suffix.p = name.p + name.n - m->suffix.n;
     return true;
+}
+
+const struct tensor_rule *architecture_rule(const struct architecture *a, struct str name)
+{
+    struct match m;
+    return match_name(a, name, &m) ? m.rule : NULL;
 }
 
 static bool begins_or_has(struct str name, const char *const *begin, const char *const *anywhere)
@@ -242,10 +249,23 @@ static bool same_stack(const struct stack *s, const struct match *m)
                : s->kinds[0] == m->rule;
 }
 
-static uint64_t size_of_stack(const struct conversion *c, enum transform how)
+/* As many as the template's tensor has of them; it has dropped an outermost dimension of 1. */
+static uint64_t size_in_template(const struct conversion *c, const struct match *m)
 {
+    struct arena scratch = {0};
+    const char *name = with_layer(&scratch, m->rule->to, m->layer);
+    const struct tensor *t = name && c->like ? model_find(c->like, str_from(name)) : NULL;
+    const uint64_t size = !t ? c->nexperts : t->ndims > 1 ? t->dims[0] : 1;
+    arena_free(&scratch);
+    return size;
+}
+
+static uint64_t size_of_stack(const struct conversion *c, const struct match *m)
+{
+    const enum transform how = m->rule->transform;
     return how == STACK_EXPERTS   ? c->nexperts
            : how == STACK_NAMED   ? c->arch->named_members
+           : how == STACK_ALONE   ? size_in_template(c, m)
            : how == STACK_Q_HEADS ? c->nheads
                                   : c->nkv_heads;
 }
@@ -255,7 +275,7 @@ static enum quern_status new_stack(struct conversion *c, struct stacks *all, con
 {
     const bool experts = m->rule->transform == STACK_EXPERTS;
     const unsigned nkinds = !experts ? 1 : c->arch->expert_kinds ? c->arch->expert_kinds : 3;
-    const uint64_t size = size_of_stack(c, m->rule->transform);
+    const uint64_t size = size_of_stack(c, m);
     if (size == 0 || size > c->ninputs)
         return fail(err, QUERN_EFORMAT, "hparam",
                     "config.json gives %" PRIu64 " %s" WANT "expected as many as there are tensors",
@@ -357,8 +377,8 @@ static enum quern_status check_stacks(struct conversion *c, struct stacks *all,
  */
 
 /* Checkpoints with one matrix for both ends may hold it twice. */
-static enum quern_status is_embedding_again(struct conversion *c, const struct source *head,
-                                            bool *same, struct quern_error *err)
+enum quern_status convert_is_embedding(struct conversion *c, const struct source *head, bool *same,
+                                       struct quern_error *err)
 {
     const struct source *s = NULL;
     const struct tensor *t = head->tensor;
@@ -381,8 +401,8 @@ struct unknown {
 
 static bool is_stacked(enum transform how)
 {
-    return how == STACK_EXPERTS || how == STACK_NAMED || how == STACK_Q_HEADS ||
-           how == STACK_K_HEADS;
+    return how == STACK_EXPERTS || how == STACK_NAMED || how == STACK_ALONE ||
+           how == STACK_Q_HEADS || how == STACK_K_HEADS;
 }
 
 /* Why a tensor that has a place is not written all the same; *why stays NULL when it is. */
@@ -394,7 +414,7 @@ static enum quern_status look_inside(struct conversion *c, const struct match *m
     if (c->adapts) /* a change has no such values */
         return QUERN_OK;
     if (m->rule->transform == UNLESS_EMBEDDING) {
-        TRY(is_embedding_again(c, from, &same, err));
+        TRY(convert_is_embedding(c, from, &same, err));
         *why = same ? "it is the token embedding again" : NULL;
     } else if (m->rule->transform == UNLESS_ZERO) {
         TRY(convert_is_zero(from, &same, err));
@@ -445,9 +465,13 @@ static enum quern_status one_tensor(struct conversion *c, struct stacks *all,
         name_list_add(&u->unmapped, t->name);
         return QUERN_OK;
     }
-    const struct str name = plain_name(c->arch, t->name, buf);
-    if (match_name(c->arch, name, &m))
+    /* Maps have the names of the checkpoint as they are. */
+    const struct str name = c->map ? t->name : plain_name(c->arch, t->name, buf);
+    if (c->map ? find_rule(c->arch, name, &m) : match_name(c->arch, name, &m)) {
+        if (c->map)
+            c->rule_hits[m.rule - c->map->rules]++;
         return use_tensor(c, all, &m, from, err);
+    }
     if (is_buffer(name))
         return plan_drop(c->plan, t->name, "computed anew by llama.cpp", err);
     if (!is_of_another_sense(name)) {
@@ -460,15 +484,37 @@ static enum quern_status one_tensor(struct conversion *c, struct stacks *all,
                : QUERN_OK;
 }
 
+static const char *unknown_where(const struct conversion *c)
+{
+    if (c->map)
+        return c->map->path ? c->map->path : "what was learnt";
+    return c->like ? c->arch->name : c->hf_class.p;
+}
+
+/* A rule that nothing comes of is a mistake, or one for another model. */
+static enum quern_status check_rules(const struct conversion *c, struct quern_error *err)
+{
+    for (uint32_t i = 0; c->map && i < c->map->nrules; i++) {
+        const struct tensor_rule *r = &c->map->rules[i];
+        if (c->rule_hits[i] == 0 && !map_may_be_idle(r->transform) && c->map->path)
+            return in_file(err, c->map->path,
+                           fail(err, QUERN_EUSAGE, "no-match",
+                                "line %" PRIu32 ": no tensor is called '%s'" WANT
+                                "expected every rule to have a tensor",
+                                c->map->lines[i], quoted(str_from(r->from)).text));
+    }
+    return QUERN_OK;
+}
+
 static enum quern_status check_unknown(const struct conversion *c, const struct unknown *u,
                                        struct quern_error *err)
 {
     if (u->unmapped.count)
         return fail(err, QUERN_EUNSUPPORTED, "unmapped",
-                    "%" PRIu32 " tensor%s not known in %.*s: %s" WANT
+                    "%" PRIu32 " tensor%s not known in %s: %s" WANT
                     "expected the tensors of that architecture",
-                    u->unmapped.count, u->unmapped.count == 1 ? " is" : "s are",
-                    STR_ARG(c->hf_class), u->unmapped.text);
+                    u->unmapped.count, u->unmapped.count == 1 ? " is" : "s are", unknown_where(c),
+                    u->unmapped.text);
     if (u->other_senses.count && c->request->text_only)
         return plan_note(c->plan, err, "%" PRIu32 " tensor%s for pictures or sound %s left out: %s",
                          u->other_senses.count, plural(u->other_senses.count),
@@ -488,6 +534,7 @@ static enum quern_status all_tensors(struct conversion *c, struct stacks *all,
     struct unknown u = {0};
     for (uint32_t i = 0; i < c->ninputs; i++)
         TRY(one_tensor(c, all, c->inputs[i], &u, err));
+    TRY(check_rules(c, err));
     TRY(check_unknown(c, &u, err));
     return check_stacks(c, all, err);
 }

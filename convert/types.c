@@ -1,5 +1,6 @@
 /* types.c - the type that convert_hf_to_gguf.py would store each tensor as. */
 #include "conversion.h"
+#include "like.h"
 
 static bool is_one_of(struct str name, const char *const *parts)
 {
@@ -60,7 +61,7 @@ enum quern_status convert_choose_types(struct conversion *c, struct quern_error 
     for (uint32_t i = 0; i < c->nsteps; i++) {
         struct step *s = &c->steps[i];
         TRY(check_weights(s, err));
-        enum dtype to = always_f32(s) ? DTYPE_F32 : c->weights;
+        enum dtype to = always_f32(s) || like_keeps_f32(c, s->name) ? DTYPE_F32 : c->weights;
         if (s->ndims && s->dims[s->ndims - 1] % dtype_traits[to].block_elems != 0) {
             s->fallback = true;
             s->wanted = (uint8_t)to;

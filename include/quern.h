@@ -217,6 +217,9 @@ struct quern_convert {
     const char *model_name; /* general.name, or NULL */
     const char *metadata;   /* JSON file with general.* keys, or NULL */
     const char *pre;        /* tokenizer.ggml.pre, or NULL: recognised */
+    const char *like;       /* path of a GGUF of the same family: hyper-parameters, tokenizer, keys
+                             * and the order of tensors are as there; or NULL */
+    const char *map;        /* with it: a YAML file of rules for tensors, or NULL: a known table */
     const char *imatrix;    /* importance matrix for types that are quantized to, or NULL */
     const char *const *override_kvs; /* "KEY=int|float|bool|str:VALUE" */
     size_t noverride_kvs;

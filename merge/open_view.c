@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 
+#include "convert/back.h"
 #include "convert/unpack.h"
 #include "merge/adapt.h"
 #include "pipeline/carry.h"
@@ -63,12 +64,54 @@ static enum quern_status unpack(struct view *v, struct plan *p, const char *path
                 : QUERN_OK;
 }
 
-enum quern_status open_view(const struct location *at, struct plan *p, struct arena *scratch,
-                            struct view *v, struct quern_error *err)
+enum quern_status open_located(const struct location *at, struct plan *p, struct model **out,
+                               struct quern_error *err)
 {
-    struct model *m = opened(p, at->path);
-    if (!m)
-        TRY(open_new(at->path, p, &m, err));
+    *out = opened(p, at->path);
+    return *out ? QUERN_OK : open_new(at->path, p, out, err);
+}
+
+/* A model without tensors of its own, to stand for the GGUF among safetensors. */
+static enum quern_status stand_in(struct model *gguf, struct plan *p, struct model **out,
+                                  struct quern_error *err)
+{
+    TRY(model_new(gguf->path, 0, out, err));
+    struct meta *format = model_new_meta(*out);
+    const enum quern_status s =
+        format ? plan_add_model(p, *out, err) : fail_memory(err, sizeof *format);
+    if (s != QUERN_OK) {
+        model_close(*out);
+        return s;
+    }
+    (*out)->format = MODEL_SAFETENSORS;
+    *format = (struct meta){.key = STR("format"), .value = STR("pt"), .type = META_STRING};
+    return QUERN_OK;
+}
+
+static enum quern_status view_as_hf(struct model *gguf, struct plan *p, struct arena *scratch,
+                                    struct view *v, struct quern_error *err)
+{
+    struct hf_form form;
+    *v = (struct view){.made = true, .gguf = gguf};
+    TRY(hf_form_of_gguf(gguf, DTYPE_COUNT, p, &form, err));
+    TRY(stand_in(gguf, p, &v->model, err));
+    v->config = form.config;
+    v->sides = form.files;
+    v->nsides = form.nfiles;
+    for (uint32_t i = 0; i < form.count; i++)
+        TRY(view_set(v, scratch, &form.sources[i], err));
+    return QUERN_OK;
+}
+
+enum quern_status open_view(const struct location *at, bool as_hf, struct plan *p,
+                            struct arena *scratch, struct view *v, struct quern_error *err)
+{
+    struct model *m;
+    TRY(open_located(at, p, &m, err));
+    if (as_hf && m->format == MODEL_GGUF) {
+        TRY(view_as_hf(m, p, scratch, v, err));
+        return adapt_view(v, p, at, err);
+    }
     TRY(view_of_model(m, scratch, v, err));
     TRY(unpack(v, p, at->path, err));
     return adapt_view(v, p, at, err);

@@ -242,7 +242,7 @@ Test(convert_hf, mistakes_are_named)
 {
     static const struct mistake llama[] = {
         {"LlamaForCausalLM",          "LhamaForCausalLM",                        NULL,                                     NULL, QUERN_EUNSUPPORTED,
-         "its architecture is 'LhamaForCausalLM', expected a class of"                                                                                                                       },
+         "its architecture is 'LhamaForCausalLM', expected --like TEMPLATE.gguf of the"                                                                                                                       },
         {"\"num_attention_heads\":4", "\"num_attention_heads\":5",               NULL,                                     NULL, QUERN_EFORMAT,
          "tensor 'model.layers.0.self_attn.q_proj.weight': its 64 rows are no 10 equal parts"                                                                                                },
         {"\"num_hidden_layers\":2",   "\"num_hidden_layers\":\"2\"",             NULL,                                     NULL, QUERN_EFORMAT,
