@@ -25,6 +25,7 @@ struct conversion {
     struct meta_list vocab_keys; /* tokenizer.* */
     uint64_t ntokens;            /* 0: no vocabulary was read */
     uint64_t nlayers, nheads, nkv_heads, nexperts;
+    uint64_t head_dim; /* of a template whose layers have different numbers of heads, else 0 */
     /* Of `auto`: what 16-bit type the weights have; otherwise the type that is asked for. */
     enum dtype weights;
     bool quantizes;     /* by the rules of llama-quantize, behind those of the converter */

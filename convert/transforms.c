@@ -139,6 +139,8 @@ static enum quern_status permuted(struct work *w, const struct source *from, uin
 static enum quern_status permute(struct work *w, uint64_t nheads, struct quern_error *err)
 {
     struct source *s;
+    if (nheads == 0 && w->c->head_dim)
+        nheads = form_of(w->t).nrows / w->c->head_dim;
     TRY(permuted(w, w->from, nheads, &s, err));
     return emit(w, s, &op_copy, err);
 }

@@ -1,5 +1,7 @@
 /* test_like.c - GGUFs made like a template: whole files, differences, maps. */
+#include "convert/gather.h"
 #include "convert/learn.h"
+#include "convert/like.h"
 #include "tests/checkpoint.h"
 
 static void digest_of(const char *path, char hex[65])
@@ -250,8 +252,7 @@ Test(like, equal_tensors_need_known_names)
     model_close(hf);
     model_close(made);
     rename_in_file(weights_in(dir), "input_layernorm", "first_layernorm");
-    rename_in_file(weights_in(dir), "post_attention_layernorm",
-                   "next_attention_layernorm");
+    rename_in_file(weights_in(dir), "post_attention_layernorm", "next_attention_layernorm");
     cr_assert(learn_from(dir, gguf, &l, &hf, &made, &err) == QUERN_EUSAGE);
     cr_expect(strstr(err.text, "'blk.{i}.attn_norm.weight' has the values of each of "
                                "model.layers.{i}.first_layernorm.weight "
@@ -403,5 +404,58 @@ Test(like, templates_that_do_not_fit)
     free((void *)other);
     scratch_end();
     json_free(root);
+    CHECK_LEAKS();
+}
+
+/* ---- numbers of a template ----------------------------------------------------------------------
+ */
+
+static void add_meta(struct model *m, const char *key, const void *value, size_t n, uint64_t count)
+{
+    bool fresh;
+    struct meta *k = model_new_meta(m);
+    cr_assert(k != NULL);
+    *k = (struct meta){
+        .key = str_from(key),
+        .value = {value, n},
+        .count = count,
+        .type = count ? META_ARRAY : META_U32,
+        .item_type = META_U32
+    };
+    cr_assert(
+        name_table_add(&m->meta_index, k->key, m->nmetas - 1, model_meta_key, m, &fresh, NULL));
+}
+
+/* Where layers have different numbers of heads, the size of a head says how many there are. */
+Test(like, heads_counted_for_every_layer)
+{
+    static const uint32_t kv[2] = {1, 2}, dim = 8;
+    struct architecture arch = {.name = "x", .classes = ""};
+    struct quern_error err;
+    struct conversion c = {.arch = &arch, .nkv_heads = 1, .plan = plan_new("convert", &err)};
+    struct source from;
+    float values[16], got[16];
+    uint64_t moved = 0;
+    cr_assert(model_new("t.gguf", 0, &c.like, &err) == QUERN_OK);
+    add_meta(c.like, "x.attention.head_count_kv", kv, sizeof kv, 2);
+    add_meta(c.like, "x.attention.key_length", &dim, sizeof dim, 0);
+    like_numbers(&c);
+    cr_expect(c.nkv_heads == 0 && c.head_dim == 8);
+    for (unsigned i = 0; i < 16; i++)
+        values[i] = (float)i;
+    cr_assert(fixed_source(&c.plan->arena, STR("k"), values, 16, &from, &err) == QUERN_OK);
+    const struct tensor_rule rule = {.transform = PERMUTE_K};
+    cr_assert(convert_transform(&c, &rule, &from, "y", (struct str){"", 0}, &err) == QUERN_OK, "%s",
+              err.text);
+    const struct source *to = &c.steps[0].sources[0];
+    void *scratch = calloc(1, source_scratch_bytes(to, false) + 1);
+    cr_assert(source_read(to, scratch, false, 0, 16, got, &moved, &err) == QUERN_OK);
+    free(scratch);
+    for (unsigned i = 0; i < 16; i++)
+        cr_expect(got[i] == (float)(i / 8 * 8 + i % 2 * 4 + i % 8 / 2), "%u: %g", i,
+                  (double)got[i]);
+    free(c.steps);
+    model_close(c.like);
+    plan_free(c.plan);
     CHECK_LEAKS();
 }
