@@ -73,6 +73,11 @@ enum quern_status convert_stack(struct conversion *c, struct str name,
                                 const struct source *const *members, uint64_t n,
                                 struct quern_error *err);
 
+/* Their rows one after the other; as many columns in each. */
+enum quern_status convert_join(struct conversion *c, struct str name,
+                               const struct source *const *members, uint64_t n,
+                               struct quern_error *err);
+
 /* ---- types.c */
 /* The type the converter of llama.cpp stores this tensor as, by name and shape. */
 enum quern_status convert_choose_types(struct conversion *c, struct quern_error *err);
