@@ -40,6 +40,7 @@ enum transform {
     BY_GROUPS,   /* a vector as a matrix with a row for every group */
     FLAT,        /* as a vector */
     STACK_NAMED, /* one of named_members, rank is its place */
+    JOIN_NAMED,  /* the same, rows of one behind rows of the other */
     STACK_ALONE, /* one of many, {e} counts them; every kind on its own */
     SPLIT_ROWS,  /* rows one after the other, as many as the template's tensors have */
 };
