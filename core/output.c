@@ -222,6 +222,7 @@ static enum quern_status reserve(struct output *o, uint64_t nbytes, bool keep,
     TRY(output_free_space(o->final_path, &space, err));
     if (fstat(o->fd, &st) != 0)
         return fail_errno(err, o->part_path, "stat");
+    o->ino = st.st_ino;
     const uint64_t there = (uint64_t)st.st_blocks * 512;
     if (nbytes > there && nbytes - there > space)
         return in_file(err, o->final_path,
@@ -269,6 +270,31 @@ enum quern_status output_begin(struct output *o, const char *path, uint64_t nbyt
     return s;
 }
 
+enum quern_status output_close(struct output *o, struct quern_error *err)
+{
+    const int fd = o->fd;
+    const bool synced = fdatasync(fd) == 0;
+    const enum quern_status s = synced ? QUERN_OK : fail_errno(err, o->part_path, "sync to disk");
+    o->fd = -1;
+    close(fd);
+    return s;
+}
+
+enum quern_status output_reopen(struct output *o, struct quern_error *err)
+{
+    struct stat st;
+    o->fd = open(o->part_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (o->fd < 0)
+        return fail_errno(err, o->part_path, "open");
+    if (fstat(o->fd, &st) == 0 && st.st_ino == o->ino &&
+        (o->inside || flock(o->fd, LOCK_EX | LOCK_NB) == 0))
+        return QUERN_OK;
+    close(o->fd);
+    o->fd = -1;
+    return in_file(err, o->part_path,
+                   fail(err, QUERN_EIO, "changed", "somebody else has taken this file"));
+}
+
 /* Rename without replacing, also where the file system has no RENAME_NOREPLACE. */
 static int rename_to_new(const char *from, const char *to)
 {
@@ -286,6 +312,8 @@ static int rename_to_new(const char *from, const char *to)
 
 enum quern_status output_commit(struct output *o, bool replace, struct quern_error *err)
 {
+    if (o->fd < 0)
+        TRY(output_reopen(o, err));
     if (fsync(o->fd) != 0)
         return fail_errno(err, o->part_path, "sync to disk");
     if (o->inside) {
@@ -315,7 +343,7 @@ void output_abort(struct output *o)
 
 void output_leave(struct output *o)
 {
-    if (o->open)
+    if (o->open && o->fd >= 0)
         close(o->fd);
     output_free(o);
 }

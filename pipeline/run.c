@@ -473,7 +473,7 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
                      .state = j->state,
                      .records = j->records,
                      .record_bytes = j->record_bytes,
-                     .out = r->pub.outs ? &r->pub.outs[s->file] : NULL,
+                     .parts = r->pub.parts.outs ? &r->pub.parts : NULL,
                      .errors = j->errors,
                      .imatrix = r->plan->imatrix};
     place_tile(j, s, tile, &t);
