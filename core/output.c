@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -53,11 +54,19 @@ char *output_beside(const char *path, const char *suffix)
     return n < 0 ? NULL : made;
 }
 
+/* Without memory from the heap: between two renames nothing may fail that need not. */
 enum quern_status output_sync_dir(const char *path, struct quern_error *err)
 {
-    char *dir = dir_of(path);
-    if (!dir)
-        return fail_memory(err, strlen(path));
+    char dir[PATH_MAX] = ".";
+    const size_t n = (size_t)(path_base(path) - path);
+    if (n >= sizeof dir) {
+        errno = ENAMETOOLONG;
+        return fail_errno(err, path, "sync the directory");
+    }
+    if (n > 0) {
+        memcpy(dir, path, n);
+        dir[n] = '\0';
+    }
     const int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     enum quern_status s = QUERN_OK;
     /* Some network file systems cannot sync a directory; the rename has happened all the same. */
@@ -65,7 +74,6 @@ enum quern_status output_sync_dir(const char *path, struct quern_error *err)
         s = fail_errno(err, dir, "sync the directory");
     if (fd >= 0)
         close(fd);
-    free(dir);
     return s;
 }
 
