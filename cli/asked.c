@@ -88,6 +88,10 @@ static void ask_option(const struct cli *c, const struct option *o, struct plan 
     case OPTION_TEXT:
         ask_text(p, *(const char *const *)field);
         break;
+    case OPTION_PAIR:
+        ask_text(p, ((const char *const *)field)[0]);
+        ask_text(p, ((const char *const *)field)[1]);
+        break;
     case OPTION_LIST:
     case OPTION_LIST_FILE:
         ask_values(p, field);

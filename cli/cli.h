@@ -40,7 +40,8 @@ struct cli {
     const char *hub_cache;
     uint64_t seed;
     /* convert */
-    const char *outtype, *model_name, *metadata, *pre;
+    const char *outtype, *model_name, *metadata, *pre, *like, *map, *write_map;
+    const char *learn[2]; /* a model and the GGUF made of it */
     uint64_t split_max_bytes;
     unsigned split_max_tensors;
     bool vocab_only, text_only, no_tensor_first_split, print_supported;
@@ -63,6 +64,7 @@ struct cli {
 enum option_kind {
     OPTION_FLAG,
     OPTION_TEXT,
+    OPTION_PAIR, /* two words: const char *[2] */
     OPTION_LIST,
     OPTION_LIST_FILE, /* a file with values of the list, in its place among the others */
     OPTION_SIZE,
@@ -176,6 +178,10 @@ int run_plan(struct cli *c, struct plan *p);
 int run_quietly(struct cli *c, struct plan *p);
 /* The signal that asked to stop, or 0. */
 extern volatile int stop_signal;
+
+/* ---- cmd_merge.c */
+/* Where Hugging Face keeps what it has downloaded, by the environment. */
+const char *hub_cache_dir(struct arena *arena);
 
 int cmd_quantize(struct cli *c);
 int cmd_merge(struct cli *c);

@@ -1,9 +1,15 @@
-/* cmd_convert.c - quern convert: a Hugging Face directory as GGUF. */
+/* cmd_convert.c - quern convert: models in another format or in other files. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
+#include "convert/adapter_plan.h"
 #include "convert/arch.h"
+#include "convert/back.h"
 #include "convert/convert.h"
+#include "convert/learn.h"
+#include "core/output.h"
+#include "formats/adapter.h"
 
 /* Classes of config.json by architecture, one line each. */
 static int print_supported(const struct cli *c)
@@ -24,40 +30,184 @@ static int print_supported(const struct cli *c)
     return 0;
 }
 
-/* INPUT [OUTPUT]; the OUTPUT may be given by -o or --outfile. */
+/* INPUT [OUTPUT]; the OUTPUT may be given by -o or --outfile, or follow from the input. */
 static int read_words(const struct cli *c, const char **input, struct convert_request *r)
 {
     const struct values *a = &c->args;
     size_t i = 0;
     if (a->count == 0)
-        return usage_error(c, "expected INPUT OUTPUT");
+        return usage_error(c, "expected INPUT [OUTPUT]");
     *input = a->items[i++];
     r->output = c->output ? c->output : i < a->count ? a->items[i++] : NULL;
-    if (!r->output)
-        return usage_error(c, "the OUTPUT is missing");
     if (i < a->count)
         return usage_error(c, "too many arguments: '%s' (the type goes after -t)",
                            quoted(str_from(a->items[i])).text);
-    if (!str_ends(str_from(r->output), ".gguf") && !r->split_max_bytes && !r->split_max_tensors)
-        return usage_error(c, "OUTPUT '%s': expected a name that ends in .gguf",
-                           quoted(str_from(r->output)).text);
     return 0;
+}
+
+/* ---- learning ---------------------------------------------------------------------------------
+ */
+
+struct lesson {
+    struct model *base, *made;
+    struct learning *l;
+};
+
+static int learn_rules(struct cli *c, struct lesson *x)
+{
+    struct quern_error err;
+    struct plan *p;
+    if (model_open(c->learn[0], &x->base, &err) != QUERN_OK ||
+        model_open(c->learn[1], &x->made, &err) != QUERN_OK ||
+        learn_new(x->base, x->made, &x->l, &err) != QUERN_OK ||
+        learn_next(x->l, &p, &err) != QUERN_OK)
+        return report_error(c, &err);
+    while (p) {
+        const int code = run_quietly(c, p);
+        plan_free(p);
+        if (code != 0)
+            return code;
+        if (learn_next(x->l, &p, &err) != QUERN_OK)
+            return report_error(c, &err);
+    }
+    for (uint32_t i = 0; !c->quiet && learn_note(x->l, i); i++)
+        say("note: %s", learn_note(x->l, i));
+    return 0;
+}
+
+static enum quern_status put_text(const char *path, const char *text, size_t n, bool replace,
+                                  struct quern_error *err)
+{
+    struct output o = {0};
+    enum quern_status s = output_check(path, false, replace, err);
+    if (s == QUERN_OK)
+        s = output_begin(&o, path, n, 0, err);
+    if (s == QUERN_OK)
+        s = pwrite_full(o.fd, text, n, 0, path, err);
+    if (s == QUERN_OK)
+        s = output_commit(&o, replace, err);
+    output_abort(&o);
+    return s;
+}
+
+static int write_map(const struct cli *c, const struct learning *l)
+{
+    struct quern_error err;
+    size_t n = 0;
+    char *text = map_text(learn_map(l), &n);
+    enum quern_status s = text ? QUERN_OK : fail_memory(&err, n);
+    if (s == QUERN_OK && strcmp(c->write_map, "-") == 0)
+        fwrite(text, 1, n, stdout);
+    else if (s == QUERN_OK)
+        s = put_text(c->write_map, text, n, c->force, &err);
+    free(text);
+    return s == QUERN_OK ? 0 : report_error(c, &err);
+}
+
+/* ---- converting -------------------------------------------------------------------------------
+ */
+
+/* The direction follows from the form of the OUTPUT. *m is to be closed after the plan is freed; it
+ * stays NULL when the plan has it. */
+static enum quern_status make_plan(const struct cli *c, const char *input,
+                                   const struct convert_request *r, struct model **m,
+                                   struct plan **out, struct quern_error *err)
+{
+    const struct back_request back = {.output = r->output,
+                                      .type = r->type,
+                                      .keep_names = c->quantize.keep_names,
+                                      .shard_bytes = c->shard_bytes,
+                                      .force = c->force};
+    const bool splits = r->split_max_bytes || r->split_max_tensors;
+    if (is_adapter(input))
+        return adapter_plan(input, r, out, err);
+    if (r->base)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--base has no meaning here" WANT "expected a PEFT adapter as INPUT");
+    TRY(model_open(input, m, err));
+    if (!r->output || splits || str_ends(str_from(r->output), ".gguf"))
+        return convert_plan(*m, r, out, err);
+    if (r->like || r->map_path)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "%s is for making a GGUF" WANT "expected an OUTPUT that ends in .gguf",
+                    r->like ? "--like" : "--map");
+    return convert_back_plan(*m, &back, out, err);
+}
+
+static int convert(struct cli *c, const char *input, struct convert_request *r)
+{
+    struct quern_error err;
+    struct model *m = NULL;
+    struct arena arena = {0};
+    struct plan *p;
+    int code;
+    r->hub_cache = c->hub_cache ? c->hub_cache : hub_cache_dir(&arena);
+    if (make_plan(c, input, r, &m, &p, &err) != QUERN_OK) {
+        code = report_error(c, &err);
+    } else {
+        code = run_plan(c, p);
+        plan_free(p);
+    }
+    model_close(m);
+    arena_free(&arena);
+    return code;
+}
+
+/* Learning takes its time: an output that may not be written is told before. */
+static int check_outputs(const struct cli *c, const struct convert_request *r)
+{
+    struct quern_error err;
+    const bool to_file = c->write_map && strcmp(c->write_map, "-") != 0;
+    const bool one = r->output && !r->split_max_bytes && !r->split_max_tensors && !c->dry_run;
+    if ((to_file && output_check(c->write_map, false, c->force, &err) != QUERN_OK) ||
+        (one && output_check(r->output, false, c->force, &err) != QUERN_OK))
+        return report_error(c, &err);
+    return 0;
+}
+
+/* Rules first, then the conversion by them. */
+static int learn_and_convert(struct cli *c, struct convert_request *r)
+{
+    const char *input = NULL;
+    struct lesson x = {0};
+    const bool only_map = c->write_map && c->args.count == 0 && !c->output;
+    int code = only_map ? 0 : read_words(c, &input, r);
+    if (code == 0 && c->map)
+        code = usage_error(c, "--map and --learn exclude each other");
+    if (code == 0)
+        code = check_outputs(c, r);
+    if (code == 0)
+        code = learn_rules(c, &x);
+    if (code == 0 && c->write_map)
+        code = write_map(c, x.l);
+    if (code == 0 && !only_map) {
+        r->map = learn_map(x.l);
+        r->like = r->like ? r->like : c->learn[1];
+        code = convert(c, input, r);
+    }
+    learn_free(x.l);
+    model_close(x.base);
+    model_close(x.made);
+    return code;
 }
 
 int cmd_convert(struct cli *c)
 {
-    struct quern_error err;
-    struct model *m;
-    struct plan *p;
     const char *input = NULL;
     struct quern_quantize q = {.override_kvs = c->override_kvs.items,
                                .noverride_kvs = c->override_kvs.count,
-                               .imatrix = c->quantize.imatrix};
-    struct convert_request r = {.type = c->outtype ? c->outtype : "auto",
+                               .imatrix = c->quantize.imatrix,
+                               .keep_names = c->quantize.keep_names,
+                               .arch = c->quantize.arch,
+                               .allow_requantize = c->quantize.allow_requantize};
+    struct convert_request r = {.type = c->outtype,
+                                .base = c->base,
                                 .quantize = &q,
                                 .model_name = c->model_name,
                                 .metadata = c->metadata,
                                 .pre = c->pre,
+                                .like = c->like,
+                                .map_path = c->map,
                                 .vocab_only = c->vocab_only,
                                 .text_only = c->text_only,
                                 .split_max_bytes = c->split_max_bytes,
@@ -66,17 +216,10 @@ int cmd_convert(struct cli *c)
                                 .force = c->force};
     if (c->print_supported)
         return print_supported(c);
-    int code = read_words(c, &input, &r);
-    if (code != 0)
-        return code;
-    if (model_open(input, &m, &err) != QUERN_OK)
-        return report_error(c, &err);
-    if (convert_plan(m, &r, &p, &err) != QUERN_OK) {
-        code = report_error(c, &err);
-    } else {
-        code = run_plan(c, p);
-        plan_free(p);
-    }
-    model_close(m);
-    return code;
+    if (c->learn[0])
+        return learn_and_convert(c, &r);
+    if (c->write_map)
+        return usage_error(c, "--write-map writes what --learn finds");
+    const int code = read_words(c, &input, &r);
+    return code == 0 ? convert(c, input, &r) : code;
 }

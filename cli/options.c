@@ -95,6 +95,9 @@ static int set_option(struct cli *c, const struct option *o, const char *value)
     case OPTION_TEXT:
         *(const char **)field(c, o) = value;
         return 0;
+    case OPTION_PAIR: /* the second is the next word */
+        *(const char **)field(c, o) = value;
+        return 0;
     case OPTION_LIST:
     case OPTION_LIST_FILE: {
         struct values *v = field(c, o);
@@ -188,6 +191,11 @@ static int take_option(struct cli *c, int argc, char **argv, int *i)
             return usage_error(c, "--%s needs a value%s%s%s", o->name, o->arg ? " (" : "",
                                o->arg ? o->arg : "", o->arg ? ")" : "");
         value = argv[++*i];
+    }
+    if (o->kind == OPTION_PAIR) {
+        if (*i + 1 >= argc)
+            return usage_error(c, "--%s needs two values (%s)", o->name, o->arg);
+        ((const char **)field(c, o))[1] = argv[++*i];
     }
     return set_option(c, o, value);
 }

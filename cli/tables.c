@@ -191,8 +191,12 @@ static const struct option merge_options[] = {
 static const struct option convert_options[] = {
     {"outtype", 't', OPTION_TEXT, FIELD(outtype), "TYPE",
      "auto (the default: the 16-bit type the weights have), f32, f16, bf16, q8_0, or a file type of "
-     "quern quantize, made in the same pass", "auto f32 f16 bf16 q8_0"},
-    {"outfile", 0, OPTION_TEXT, FIELD(output), "OUTPUT", "where to write, as -o", NULL},
+     "quern quantize, made in the same pass; with --like, like: each tensor as the template has it",
+     "auto f32 f16 bf16 q8_0 like"},
+    {"outfile", 0, OPTION_TEXT, FIELD(output), "OUTPUT",
+     "where to write, as -o; {ftype} in the name becomes the type", NULL},
+    {"allow-requantize", 0, OPTION_FLAG, FIELD(quantize.allow_requantize), NULL,
+     "permit making a block type from tensors that are quantized already", NULL},
     {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
      "importance matrix, for file types of quern quantize", NULL},
     {"model-name", 0, OPTION_TEXT, FIELD(model_name), "NAME", "general.name of the output", NULL},
@@ -203,6 +207,28 @@ static const struct option convert_options[] = {
      NULL},
     {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
      "set a metadata key of the output; TYPE is int, float, bool or str; repeatable", NULL},
+    {"base", 0, OPTION_TEXT, FIELD(base), "DIR",
+     "of an adapter: the model it was trained on, or its config.json (default: the one that "
+     "adapter_config.json names, a path or in the Hugging Face cache)", NULL},
+    {"transformers-cache", 0, OPTION_TEXT, FIELD(hub_cache), "DIR",
+     "of an adapter: where to look for its base instead of the Hugging Face cache", NULL},
+    {"keep-names", 0, OPTION_FLAG, FIELD(quantize.keep_names), NULL,
+     "the tensors under the names they have: safetensors as a plain GGUF container (needs --arch), "
+     "a GGUF as safetensors without config.json and tokenizer", NULL},
+    {"arch", 0, OPTION_TEXT, FIELD(quantize.arch), "NAME",
+     "with --keep-names: general.architecture of the output", NULL},
+    {"like", 0, OPTION_TEXT, FIELD(like), "TEMPLATE.gguf",
+     "take hyper-parameters, tokenizer, keys and the order of tensors from a GGUF of the same family, "
+     "whatever class config.json names; shapes are checked, differences told", NULL},
+    {"map", 0, OPTION_TEXT, FIELD(map), "FILE",
+     "with --like: rules in YAML for what becomes of tensors, for architectures that are not listed",
+     NULL},
+    {"learn", 0, OPTION_PAIR, FIELD(learn), "BASE_HF BASE.gguf",
+     "find such rules out from a model and the GGUF made of it, whose tensors are matched by their "
+     "values; BASE.gguf is the template too, unless --like names another", NULL},
+    {"write-map", 0, OPTION_TEXT, FIELD(write_map), "FILE",
+     "with --learn: write the rules as a file for --map, - for standard output; without HFDIR "
+     "nothing else is done", NULL},
     {"text-only", 0, OPTION_FLAG, FIELD(text_only), NULL,
      "convert the text model of a checkpoint that also sees or hears, and leave out the rest", NULL},
     {"vocab-only", 0, OPTION_FLAG, FIELD(vocab_only), NULL, "write the tokenizer and no tensors",
@@ -213,6 +239,8 @@ static const struct option convert_options[] = {
      "write several files with at most SIZE of tensors each; OUTPUT is then their prefix", NULL},
     {"no-tensor-first-split", 0, OPTION_FLAG, FIELD(no_tensor_first_split), NULL,
      "with several files: keys only in the first", NULL},
+    {"shard-size", 0, OPTION_SIZE, FIELD(shard_bytes), "SIZE",
+     "largest file of a directory output (default: one file)", NULL},
     {"print-supported-models", 0, OPTION_FLAG, FIELD(print_supported), NULL,
      "list the architectures and their classes in config.json, and exit", NULL},
     {.name = NULL},
@@ -322,18 +350,33 @@ const struct command commands[] = {
      "  SLERP of two models without a recipe\n"
      "quern merge recipe.yml merged-q4_k_m.gguf Q4_K_M\n"
      "  merge, convert and quantize in one pass\n", cmd_merge},
-    {"convert", "[options] HFDIR OUTPUT.gguf [-t TYPE]",
-     "make a GGUF of a Hugging Face model",
+    {"convert",
+     "[options] HFDIR [OUTPUT.gguf] [-t TYPE]\n"
+     "[options] INPUT.gguf OUTPUT.gguf [-t TYPE]\n"
+     "[options] ADAPTER [OUTPUT.gguf] [-t TYPE]",
+     "make a GGUF of a Hugging Face model, split and join GGUF",
      "HFDIR has config.json, safetensors and a tokenizer. The output has the keys and tensors that "
      "llama.cpp's convert_hf_to_gguf.py writes. TYPE q4_k_m, iq4_xs ... are what converting with auto "
-     "and then quantizing would give, in one pass and without a file between.", convert_options,
+     "and then quantizing would give, in one pass and without a file between. Without OUTPUT it is "
+     "named after the model, like the script's, and lies in HFDIR.\n"
+     "INPUT.gguf is any file of a set. GGUF becomes one file, or with --split-max-size or "
+     "--split-max-tensors several, as llama.cpp's gguf-split would write them; -t TYPE before that "
+     "gives what quern quantize would, and needs no --allow-requantize for F32, F16 and BF16.\n"
+     "ADAPTER is a LoRA of PEFT; it becomes a GGUF adapter, in F32 unless -t says f16, bf16, q8_0 or "
+     "auto. Of its base only config.json is needed.", convert_options,
      COMMON_RUN | COMMON_JSON,
      "quern convert HFDIR model.gguf\n"
      "  16 bits a weight, as in the checkpoint\n"
      "quern convert HFDIR model-q4_k_m.gguf -t Q4_K_M\n"
      "  converted and quantized\n"
+     "quern convert MERGED out.gguf --like base.gguf\n"
+     "  keys and tokenizer of a GGUF that is known to be good, weights of MERGED\n"
+     "quern convert TUNED out.gguf --learn BASE_HF base.gguf\n"
+     "  of an architecture that quern does not know, by the example of its base\n"
      "quern convert HFDIR model -t q8_0 --split-max-size 4G\n"
-     "  model-00001-of-0000N.gguf\n", cmd_convert},
+     "  model-00001-of-0000N.gguf\n"
+     "quern convert model-00001-of-00007.gguf model.gguf\n"
+     "  one file again\n", cmd_convert},
     {"lora",
      "info [--json] ADAPTER\n"
      "extract [options] BASE TUNED OUTPUT", "show LoRA adapters, take them out of tuned models",

@@ -18,11 +18,10 @@ static bool lists(const char *classes, struct str hf_class)
     return false;
 }
 
-const struct architecture *architecture_of_class(struct str hf_class, struct str model_type)
+const struct architecture *architecture_of_class(struct str hf_class)
 {
     for (const struct architecture *const *a = architectures; *a; a++)
-        if (lists((*a)->classes, hf_class) &&
-            (!(*a)->model_type || str_is(model_type, (*a)->model_type)))
+        if (lists((*a)->classes, hf_class))
             return *a;
     return NULL;
 }

@@ -15,7 +15,8 @@ enum transform {
     ADD_ONE,       /* weights of norms that are stored less one; biases as they are */
     PERMUTE_Q,     /* rows [heads, 2, d/2] to [heads, d/2, 2] */
     PERMUTE_K,     /* the same with the heads of keys */
-    TURN,          /* rows become columns */
+    TURN,          /* rows become columns, of matrices */
+    TURN_EVEN_ODD, /* the same, then as EVEN_ODD */
     SQUEEZE,       /* drop dimensions of 1 */
     STACK_EXPERTS, /* one of many, {e} counts them; all kinds of experts of a layer go together */
     STACK_Q_HEADS, /* one of the heads, counted by {e} */
@@ -39,6 +40,8 @@ enum transform {
     BY_GROUPS,   /* a vector as a matrix with a row for every group */
     FLAT,        /* as a vector */
     STACK_NAMED, /* one of named_members, rank is its place */
+    STACK_ALONE, /* one of many, {e} counts them; every kind on its own */
+    SPLIT_ROWS,  /* rows one after the other, as many as the template's tensors have */
 };
 
 /* from: the name, in which {i} is a layer and {e} an expert or a head; a tensor of this name, or
@@ -104,13 +107,14 @@ struct architecture {
     bool lone_kv_head;       /* when config.json does not count the heads of keys */
     bool old_norm_names;     /* gamma and beta are weight and bias */
     uint8_t named_members;
-    const char *model_type;   /* only for this one, when not NULL */
-    const char *takes_packed; /* quant_method of weights it can read, or NULL */
 };
 
 /* Ends with a NULL. */
 extern const struct architecture *const architectures[];
-const struct architecture *architecture_of_class(struct str hf_class, struct str model_type);
+const struct architecture *architecture_of_class(struct str hf_class);
+
+/* The rule that counts for a tensor of this name; NULL when the architecture has none. */
+const struct tensor_rule *architecture_rule(const struct architecture *a, struct str name);
 
 /* ---- common rows ---------------------------------------------------------------------------- */
 

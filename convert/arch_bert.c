@@ -74,13 +74,14 @@ static const struct key_rule roberta_keys[] = {
 /* Models trained on 2048 positions stretch them when asked for more; llama.cpp does that itself. */
 static KEY_MAKER(make_nomic_context)
 {
-    uint64_t n, trained;
+    uint64_t n, trained = 2048;
     (void)err;
     if (!hf_u64(&c->config, "n_positions", &n))
         return QUERN_OK;
-    if (n == 8192 && hf_u64(&c->config, "max_trained_positions", &trained) && trained == 2048)
+    hf_u64(&c->config, "max_trained_positions", &trained);
+    if (n == 8192 && trained == 2048)
         n = 2048;
-    else if (n == 2048 && hf_u64(&c->config, "max_trained_positions", &trained) && trained == 2048)
+    else if (n == 2048 && trained == 2048)
         n = 512;
     *v = (struct key_value){.kind = VALUE_NUMBER, .number = (double)n};
     return QUERN_OK;

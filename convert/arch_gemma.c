@@ -24,8 +24,9 @@ static const struct tensor_rule gemma2_norms[] = {
     {.from = NULL}
 };
 
-static const struct tensor_rule gemma3_embedding[] = {
+static const struct tensor_rule gemma3_vocabulary[] = {
     MAKE("model.embed_tokens", "token_embd", CUT_BACK),
+    KEEP("lm_head", "output"),
     {.from = NULL}
 };
 
@@ -100,6 +101,6 @@ const struct architecture arch_gemma2 = {
 const struct architecture arch_gemma3 = {
     .name = "gemma3",
     .classes = "Gemma3ForCausalLM Gemma3ForConditionalGeneration",
-    .tensors = {gemma3_embedding, gemma_common, gemma2_norms, plain_qk, llama_tensors},
-    .keys = {base_keys,        gemma3_keys      },
+    .tensors = {gemma3_vocabulary, gemma_common, gemma2_norms, plain_qk, llama_tensors},
+    .keys = {base_keys,         gemma3_keys       },
 };

@@ -95,6 +95,13 @@ static const struct tensor_rule falcon_tensors[] = {
     {.from = NULL}
 };
 
+static KEY_MAKER(make_falcon_kv_heads)
+{
+    (void)err;
+    *v = (struct key_value){.kind = VALUE_NUMBER, .number = (double)c->nkv_heads};
+    return QUERN_OK;
+}
+
 static const struct key_rule falcon_keys[] = {
     {.key = "context_length", .type = META_U32, .other = "2048"},
     {.key = "tensor_data_layout", .type = META_STRING, .other = "jploski"},
@@ -102,17 +109,34 @@ static const struct key_rule falcon_keys[] = {
     {.key = "feed_forward_length", .type = META_U32, .make = make_ffn_4x},
     {.key = "block_count", .type = META_U32, .from = "n_layers|num_hidden_layers|n_layer|num_layers", .required = true},
     {.key = "attention.head_count", .type = META_U32, .from = "num_attention_heads|n_head", .required = true},
-    {.key = "attention.head_count_kv", .type = META_U32, .from = "num_kv_heads|n_head_kv", .other = "1"},
+    {.key = "attention.head_count_kv", .type = META_U32, .make = make_falcon_kv_heads},
     {.key = "attention.layer_norm_epsilon", .type = META_F32, .from = "layer_norm_epsilon", .required = true},
     {.key = "general.file_type", .type = META_U32, .make = make_file_type},
     {.key = NULL}
 };
+
+/* A model of the first kind has one head of keys whatever num_kv_heads says: its rows tell. */
+static enum quern_status falcon_heads(struct conversion *c, struct quern_error *err)
+{
+    bool lone = false;
+    (void)err;
+    if (!hf_bool(&c->config, "multi_query", &lone) || !lone || c->nheads == 0)
+        return QUERN_OK;
+    for (uint32_t i = 0; i < c->ninputs; i++) {
+        const struct tensor *t = c->inputs[i]->tensor;
+        if (t->ndims == 2 && str_ends(t->name, "query_key_value.weight") &&
+            t->dims[0] == t->dims[1] / c->nheads * (c->nheads + 2))
+            c->nkv_heads = 1;
+    }
+    return QUERN_OK;
+}
 
 const struct architecture arch_falcon = {
     .name = "falcon",
     .classes = "FalconForCausalLM RWForCausalLM",
     .tensors = {falcon_tensors},
     .keys = {falcon_keys},
+    .extra = falcon_heads,
     .strip = "transformer.",
     .lone_kv_head = true,
 };
@@ -198,9 +222,25 @@ static const struct tensor_rule phi3_tensors[] = {
     {.from = NULL}
 };
 
+/* The length of contexts before they were made longer: the way of doing that may name its own. */
+static bool original_context(const struct conversion *c, double *n)
+{
+    return json_f64(json_get(c->config.rope, "original_max_position_embeddings"), n) ||
+           hparam_f64(c, "original_max_position_embeddings", n);
+}
+
+static KEY_MAKER(make_phi3_context)
+{
+    double n;
+    (void)err;
+    if (original_context(c, &n))
+        *v = (struct key_value){.kind = VALUE_NUMBER, .number = n};
+    return QUERN_OK;
+}
+
 static const struct key_rule phi3_keys[] = {
     {.key = "context_length", .type = META_U32, .from = "n_positions|max_position_embeddings", .required = true},
-    {.key = "rope.scaling.original_context_length", .type = META_U32, .from = "original_max_position_embeddings", .required = true},
+    {.key = "rope.scaling.original_context_length", .type = META_U32, .make = make_phi3_context, .required = true},
     {.key = "embedding_length", .type = META_U32, .from = "n_embd|hidden_size", .required = true},
     {.key = "feed_forward_length", .type = META_U32, .from = "intermediate_size", .required = true},
     {.key = "block_count", .type = META_U32, .from = "n_layers|num_hidden_layers|n_layer|num_layers", .required = true},
@@ -236,6 +276,12 @@ static enum quern_status put_factors(struct conversion *c, const char *key, cons
     return convert_add_values(c, name, factors, n, err);
 }
 
+enum quern_status long_rope_factors(struct conversion *c, uint64_t n, struct quern_error *err)
+{
+    TRY(put_factors(c, "long_factor", "rope_factors_long.weight", n, err));
+    return put_factors(c, "short_factor", "rope_factors_short.weight", n, err);
+}
+
 /* How much louder attention is made for contexts longer than the original; 1 when they are not. */
 static bool attention_factor(struct str type, double scale, double original, double *out)
 {
@@ -259,8 +305,8 @@ static enum quern_status phi3_factors(struct conversion *c, struct quern_error *
         json_text(json_get(c->config.rope, "type"), &type);
     TRY(make_rope_dims_hidden(c, &dims, err));
     if (!hparam_f64(c, "max_position_embeddings|n_positions", &longest) ||
-        !hparam_f64(c, "original_max_position_embeddings", &original) || original < 2 ||
-        dims.kind != VALUE_NUMBER || dims.number < 2 || dims.number > 65536 ||
+        !original_context(c, &original) || original < 2 || dims.kind != VALUE_NUMBER ||
+        dims.number < 2 || dims.number > 65536 ||
         !attention_factor(type, longest / original, original, &factor))
         return in_file(err, c->config.path,
                        fail(err, QUERN_EUNSUPPORTED, "hparam",
@@ -270,9 +316,7 @@ static enum quern_status phi3_factors(struct conversion *c, struct quern_error *
     const char *key = arena_printf(&c->plan->arena, "%s.rope.scaling.attn_factor", c->arch->name);
     if (!key || !meta_list_put_f32(&c->keys, key, (float)factor))
         return fail_memory(err, 64);
-    const uint64_t n = (uint64_t)dims.number / 2;
-    TRY(put_factors(c, "long_factor", "rope_factors_long.weight", n, err));
-    return put_factors(c, "short_factor", "rope_factors_short.weight", n, err);
+    return long_rope_factors(c, (uint64_t)dims.number / 2, err);
 }
 
 const struct architecture arch_phi3 = {

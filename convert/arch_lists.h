@@ -47,13 +47,23 @@
     X(mamba2)        \
     X(rwkv7)         \
     X(lfm2)          \
-    X(t5)
+    X(t5)            \
+    X(t5encoder)
 
 #define X(name) extern const struct architecture arch_##name;
 ARCH_LIST(X)
 #undef X
 
+/* Llama 3's way to longer contexts. */
+struct llama3_rope {
+    float factor, low, high, context;
+};
+/* dim / 2 factors by which low frequencies are slowed down, in 32-bit arithmetic as in torch. */
+void llama3_curve(const struct llama3_rope *r, float base, uint64_t dim, float *out);
+
 /* Shared by several families. */
 enum quern_status llama3_rope_factors(struct conversion *c, struct quern_error *err);
+/* The factors of both lengths, n numbers each, as tensors. */
+enum quern_status long_rope_factors(struct conversion *c, uint64_t n, struct quern_error *err);
 
 #endif

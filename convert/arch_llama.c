@@ -72,28 +72,35 @@ static double rope_number(const struct conversion *c, const char *name, double o
 
 #define PI 3.14159265358979323846
 
-/* Factors by which low frequencies are slowed down, in 32-bit arithmetic as in torch. */
-static void llama3_factors(const struct conversion *c, float base, uint64_t dim, float *out)
+/* Factors by which low frequencies are slowed down, in 32-bit arithmetic as in torch, which divides
+ * a number by a tensor as the number times the tensor's reciprocal. */
+void llama3_curve(const struct llama3_rope *r, float base, uint64_t dim, float *out)
 {
-    const float factor = (float)rope_number(c, "factor", 8.0);
-    const float low = (float)rope_number(c, "low_freq_factor", 1.0);
-    const float high = (float)rope_number(c, "high_freq_factor", 4.0);
-    const float context = (float)rope_number(c, "original_max_position_embeddings", 8192.0);
-    const float low_wave = context / low, high_wave = context / high;
+    const float low_wave = r->context / r->low, high_wave = r->context / r->high;
     for (uint64_t i = 0; i < dim / 2; i++) {
         const float exponent = (float)(2 * i) / (float)dim;
         const float power = (float)strict_exp((double)exponent * strict_log((double)base));
         const float frequency = 1.0f / power;
-        const float wave = (float)(2 * PI) / frequency;
+        const float wave = 1.0f / frequency * (float)(2 * PI);
         if (wave < high_wave) {
             out[i] = 1.0f;
         } else if (wave > low_wave) {
-            out[i] = factor;
+            out[i] = r->factor;
         } else {
-            const float smooth = (context / wave - low) / (high - low);
-            out[i] = 1.0f / ((1.0f - smooth) / factor + smooth);
+            const float smooth = (1.0f / wave * r->context - r->low) / (r->high - r->low);
+            out[i] = 1.0f / ((1.0f - smooth) / r->factor + smooth);
         }
     }
+}
+
+static void llama3_factors(const struct conversion *c, float base, uint64_t dim, float *out)
+{
+    const struct llama3_rope r = {
+        .factor = (float)rope_number(c, "factor", 8.0),
+        .low = (float)rope_number(c, "low_freq_factor", 1.0),
+        .high = (float)rope_number(c, "high_freq_factor", 4.0),
+        .context = (float)rope_number(c, "original_max_position_embeddings", 8192.0)};
+    llama3_curve(&r, base, dim, out);
 }
 
 enum quern_status llama3_rope_factors(struct conversion *c, struct quern_error *err)
@@ -125,7 +132,7 @@ const struct architecture arch_llama = {
     .name = "llama",
     .classes = "LlamaForCausalLM LLaMAForCausalLM MistralForCausalLM MixtralForCausalLM "
                "VLlama3ForCausalLM IQuestCoderForCausalLM LlamaModel LlavaForConditionalGeneration "
-               "VoxtralForConditionalGeneration Mistral3ForConditionalGeneration",
+               "VoxtralForConditionalGeneration",
     .tensors = {permuted_qk, mixtral_experts, llama_tensors},
     .keys = {base_keys,   vocab_size_key,  rope_dims_key},
     .extra = llama3_rope_factors,
@@ -246,6 +253,15 @@ static KEY_MAKER(make_minicpm_logits)
     return QUERN_OK;
 }
 
+static enum quern_status minicpm_factors(struct conversion *c, struct quern_error *err)
+{
+    uint64_t hidden = 0;
+    if (!json_get(c->config.rope, "long_factor"))
+        return QUERN_OK;
+    hf_u64(&c->config, "hidden_size", &hidden);
+    return long_rope_factors(c, c->nheads ? hidden / c->nheads / 2 : 0, err);
+}
+
 static const struct key_rule minicpm_keys[] = {
     {.key = "embedding_scale", .type = META_F32, .from = "scale_emb", .required = true},
     {.key = "residual_scale",     .type = META_F32, .make = make_minicpm_residual},
@@ -269,17 +285,19 @@ static const struct key_rule olmo2_keys[] = {
     {.key = NULL}
 };
 
-/* Exaone 4 may give the pattern as text (L: local, G: global) or as the distance of global layers.
- */
+/* Exaone 4 may give the kinds of layers, or the pattern as text (L: local, G: global) or as the
+ * distance of global layers. */
 static KEY_MAKER(make_exaone4_pattern)
 {
     struct str pattern;
     uint64_t every = 0, window;
     if (!hf_u64(&c->config, "sliding_window", &window))
         return QUERN_OK;
+    if (json_is_array(hf_get(&c->config, "layer_types")))
+        return make_window_pattern(c, v, err);
     const bool text = hf_text(&c->config, "sliding_window_pattern", &pattern) && pattern.n > 0;
     if (!text && (!hf_u64(&c->config, "sliding_window_pattern", &every) || every == 0))
-        return make_window_pattern(c, v, err);
+        return QUERN_OK;
     double *windows = ARENA_NEW(&c->plan->arena, double, c->nlayers + 1);
     if (!windows)
         return fail_memory(err, c->nlayers * sizeof *windows);
@@ -317,6 +335,7 @@ const struct architecture arch_minicpm = {
     .classes = "MiniCPMForCausalLM",
     .tensors = {permuted_qk, llama_tensors},
     .keys = {base_keys,   minicpm_keys },
+    .extra = minicpm_factors,
 };
 
 const struct architecture arch_internlm2 = {
@@ -370,11 +389,17 @@ const struct architecture arch_seed_oss = {
     .keys = {base_keys},
 };
 
+/* The other models of this architecture are Mistrals, whose contexts are not stretched. */
+static bool is_ministral(const struct conversion *c)
+{
+    return str_is(c->config.model_type, "ministral3");
+}
+
 static KEY_MAKER(make_mistral3_log_multiplier)
 {
     double n;
     (void)err;
-    if (json_f64(json_get(c->config.rope, "mscale_all_dim"), &n))
+    if (is_ministral(c) && json_f64(json_get(c->config.rope, "mscale_all_dim"), &n))
         *v = (struct key_value){.kind = VALUE_NUMBER, .number = n};
     return QUERN_OK;
 }
@@ -383,7 +408,7 @@ static KEY_MAKER(make_mistral3_temperature)
 {
     double n;
     (void)err;
-    if (json_f64(json_get(c->config.rope, "llama_4_scaling_beta"), &n))
+    if (is_ministral(c) && json_f64(json_get(c->config.rope, "llama_4_scaling_beta"), &n))
         *v = (struct key_value){.kind = VALUE_NUMBER, .number = n};
     return QUERN_OK;
 }
@@ -399,7 +424,6 @@ static const struct key_rule mistral3_keys[] = {
 const struct architecture arch_mistral3 = {
     .name = "mistral3",
     .classes = "Ministral3ForCausalLM Mistral3ForConditionalGeneration",
-    .model_type = "ministral3",
     .tensors = {permuted_qk,    llama_tensors},
     .keys = { base_keys, vocab_size_key, rope_dims_key, mistral3_keys},
     .extra = llama3_rope_factors,

@@ -310,16 +310,30 @@ static KEY_MAKER(make_lfm2_ffn)
     return QUERN_OK;
 }
 
+/* Older files number the layers with attention; without them, all layers have it. */
+static bool has_attention(const struct conversion *c, uint64_t layer)
+{
+    const struct json *list = hf_get(&c->config, "full_attn_idxs");
+    for (const struct json *i = json_first(list); i; i = json_next(i)) {
+        uint64_t n;
+        if (json_u64(i, &n) && n == layer)
+            return true;
+    }
+    return !json_is_array(list);
+}
+
 /* Layers that are convolutions have no heads. */
 static KEY_MAKER(make_lfm2_kv_heads)
 {
-    const struct json *type = json_first(hf_get(&c->config, "layer_types"));
+    const struct json *types = hf_get(&c->config, "layer_types"), *type = json_first(types);
     double *n = ARENA_NEW(&c->plan->arena, double, c->nlayers + 1);
     if (!n)
         return fail_memory(err, c->nlayers * sizeof *n);
     for (uint64_t i = 0; i < c->nlayers; i++, type = json_next(type)) {
         struct str s = {0};
-        if (!json_text(type, &s))
+        if (!types && c->config.defaults)
+            s = has_attention(c, i) ? STR("full_attention") : STR("conv");
+        else if (!json_text(type, &s))
             return in_file(err, c->config.path,
                            fail(err, QUERN_EFORMAT, "hparam",
                                 "layer_types does not name the kind of every layer"));
@@ -330,12 +344,12 @@ static KEY_MAKER(make_lfm2_kv_heads)
 }
 
 static const struct key_rule lfm2_keys[] = {
-    {.key = "feed_forward_length",     .type = META_U32, .make = make_lfm2_ffn},
-    {.key = "attention.head_count_kv",           .type = META_ARRAY, .make = make_lfm2_kv_heads},
-    {.key = "vocab_size", .type = META_U32, .from = "vocab_size"},
-    {.key = "shortconv.l_cache",      .type = META_U32, .from = "conv_L_cache"},
-    {.key = "attention.layer_norm_rms_epsilon",              .type = META_F32, .from = "norm_eps"},
-    {.key = NULL           }
+    {.key = "attention.head_count_kv", .type = META_ARRAY, .make = make_lfm2_kv_heads},
+    {.key = "vocab_size",      .type = META_U32, .from = "vocab_size"},
+    {.key = "shortconv.l_cache",              .type = META_U32, .from = "conv_L_cache"},
+    {.key = "attention.layer_norm_rms_epsilon",            .type = META_F32, .from = "norm_eps"},
+    {.key = "feed_forward_length",       .type = META_U32, .make = make_lfm2_ffn},
+    {.key = NULL         }
 };
 
 const struct architecture arch_lfm2 = {

@@ -1,4 +1,4 @@
-/* arch_t5.c - T5, MT5 and UMT5: an encoder and a decoder. */
+/* arch_t5.c - T5, MT5 and UMT5: an encoder and a decoder, or the encoder alone. */
 #include "arch_lists.h"
 #include "conversion.h"
 
@@ -41,6 +41,21 @@ static const struct tensor_rule t5_tensors[] = {
     {.from = NULL}
 };
 
+static const struct key_rule t5_encoder_keys[] = {
+    {.key = "context_length", .type = META_U32, .from = "n_positions", .other = "512"},
+    {.key = "embedding_length", .type = META_U32, .from = "d_model", .required = true},
+    {.key = "feed_forward_length", .type = META_U32, .from = "d_ff", .required = true},
+    {.key = "block_count", .type = META_U32, .from = "n_layers|num_hidden_layers|n_layer|num_layers", .required = true},
+    {.key = "attention.head_count", .type = META_U32, .from = "num_heads", .required = true},
+    {.key = "attention.key_length", .type = META_U32, .from = "d_kv", .required = true},
+    {.key = "attention.value_length", .type = META_U32, .from = "d_kv", .required = true},
+    {.key = "attention.layer_norm_epsilon", .type = META_F32, .from = "layer_norm_epsilon|layer_norm_eps", .required = true},
+    {.key = "attention.relative_buckets_count", .type = META_U32, .from = "relative_attention_num_buckets", .required = true},
+    {.key = "attention.layer_norm_rms_epsilon", .type = META_F32, .from = "layer_norm_epsilon", .required = true},
+    {.key = "general.file_type", .type = META_U32, .make = make_file_type},
+    {.key = NULL}
+};
+
 static const struct key_rule t5_keys[] = {
     {.key = "context_length", .type = META_U32, .from = "n_positions", .other = "512"},
     {.key = "embedding_length", .type = META_U32, .from = "d_model", .required = true},
@@ -65,4 +80,11 @@ const struct architecture arch_t5 = {
                "UMT5ForConditionalGeneration UMT5Model",
     .tensors = {t5_tensors},
     .keys = {t5_keys},
+};
+
+const struct architecture arch_t5encoder = {
+    .name = "t5encoder",
+    .classes = "T5EncoderModel",
+    .tensors = {t5_tensors},
+    .keys = {t5_encoder_keys},
 };

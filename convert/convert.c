@@ -2,19 +2,23 @@
 #include "convert.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "conversion.h"
+#include "gguf_plan.h"
+#include "like.h"
 #include "meta_array.h"
+#include "output_name.h"
 #include "pipeline/retype.h"
 #include "quant/mix.h"
+#include "unpack.h"
 #include "vocab.h"
 
 /* ---- what is to be made
  * -------------------------------------------------------------------------- */
 
-/* The types convert_hf_to_gguf.py writes itself; others are made as llama-quantize does. */
-static bool is_own_type(struct str type, enum dtype *out)
+bool convert_is_own_type(struct str type, enum dtype *out)
 {
     static const struct {
         const char *name;
@@ -34,18 +38,17 @@ static bool is_own_type(struct str type, enum dtype *out)
     return false;
 }
 
-static enum quern_status choose_weights(struct conversion *c, bool *quantizes,
-                                        struct quern_error *err)
+static enum quern_status choose_weights(struct conversion *c, struct quern_error *err)
 {
     const struct str type = str_from(c->request->type);
-    *quantizes = c->request->like_quantize || !is_own_type(type, &c->weights);
-    if (*quantizes)
+    c->quantizes = c->request->like_quantize || !convert_is_own_type(type, &c->weights);
+    if (c->quantizes)
         c->weights = DTYPE_COUNT;
-    if (*quantizes && !file_type_find(type))
+    if (c->quantizes && !file_type_find(type))
         return fail(err, QUERN_EUSAGE, "usage",
                     "'%s' is no type to convert to" WANT
-                    "expected auto, f32, f16, bf16, q8_0 or a file type of quern quantize",
-                    quoted(type).text);
+                    "expected auto, f32, f16, bf16, q8_0 or a file type of quern quantize%s",
+                    quoted(type).text, c->request->like ? ", or like" : "");
     return QUERN_OK;
 }
 
@@ -60,8 +63,12 @@ static char *known_classes(struct arena *arena)
 
 static enum quern_status find_architecture(struct conversion *c, struct quern_error *err)
 {
+    if (c->request->map || c->request->map_path)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--map says what becomes of tensors" WANT
+                    "expected --like TEMPLATE.gguf, which gives the keys");
     c->hf_class = c->config.architecture;
-    c->arch = architecture_of_class(c->hf_class, c->config.model_type);
+    c->arch = architecture_of_class(c->hf_class);
     if (c->arch)
         return QUERN_OK;
     const char *known = known_classes(&c->plan->arena);
@@ -70,25 +77,9 @@ static enum quern_status find_architecture(struct conversion *c, struct quern_er
     return in_file(err, c->config.path,
                    fail(err, QUERN_EUNSUPPORTED, "architecture",
                         "its architecture is '%s'" WANT
-                        "expected a class of %s (--print-supported-models lists them)",
+                        "expected --like TEMPLATE.gguf of the same family, or a class of %s "
+                        "(--print-supported-models lists them)",
                         quoted(c->hf_class).text, known));
-}
-
-/* Weights that are packed by other programs would be taken for something they are not. */
-static enum quern_status refuse_packed(const struct conversion *c, struct quern_error *err)
-{
-    const struct json *q = hf_get(&c->config, "quantization_config");
-    struct str method = STR("unknown");
-    if (!json_is_object(q))
-        return QUERN_OK;
-    json_text(json_get(q, "quant_method"), &method);
-    if (c->arch->takes_packed && str_is(method, c->arch->takes_packed))
-        return QUERN_OK;
-    return in_file(err, c->config.path,
-                   fail(err, QUERN_EUNSUPPORTED, "prequantized",
-                        "its weights are quantized already (quant_method '%s')" WANT
-                        "expected the original F16, BF16 or F32 checkpoint",
-                        quoted(method).text));
 }
 
 static void read_numbers(struct conversion *c)
@@ -100,6 +91,16 @@ static void read_numbers(struct conversion *c)
     hparam_u64(c, "num_local_experts|num_experts|n_routed_experts", &c->nexperts);
     if (c->nlayers > MAX_TENSORS)
         c->nlayers = 0; /* there cannot be so many: block_count will be wrong, but small */
+}
+
+enum quern_status convert_begin(struct conversion *c, const struct folder *folder,
+                                struct quern_error *err)
+{
+    TRY(hf_config_open(folder, &c->config, err));
+    c->card = &c->config;
+    TRY(c->request->like ? like_open(c, err) : find_architecture(c, err));
+    read_numbers(c);
+    return QUERN_OK;
 }
 
 /* ---- keys
@@ -137,6 +138,8 @@ static enum quern_status arch_keys(struct conversion *c, struct quern_error *err
 
 static enum quern_status all_keys(struct conversion *c, struct quern_error *err)
 {
+    if (c->like)
+        return like_keys(c, err);
     TRY(convert_metadata(c, err));
     TRY(arch_keys(c, err));
     if (!meta_list_put_u32(&c->keys, "general.quantization_version", 2))
@@ -158,16 +161,44 @@ static enum quern_status all_steps(struct conversion *c, struct quern_error *err
     if (!c->request->vocab_only)
         TRY(convert_tensors(c, err));
     TRY(convert_choose_types(c, err));
+    TRY(convert_keep_blocks(c, err));
+    if (!c->request->vocab_only && c->like)
+        TRY(like_steps(c, err));
     p->steps = ARENA_NEW(&p->arena, struct step, c->nsteps + 1);
     if (!p->steps)
         return fail_memory(err, c->nsteps * sizeof *p->steps);
     memcpy(p->steps, c->steps, c->nsteps * sizeof *p->steps);
     p->nsteps = c->nsteps;
-    return QUERN_OK;
+    return c->quantizes ? QUERN_OK : convert_keep_exact(c, err);
 }
 
 /* ---- output
  * -------------------------------------------------------------------------------------- */
+
+/* The type in file names. */
+static const char *type_name(const struct conversion *c)
+{
+    char number[16];
+    if (c->quantizes)
+        return file_type_find(str_from(c->request->type))->name;
+    if (c->kept == DTYPE_NVFP4) /* no file type of quantizing */
+        return dtype_traits[c->kept].name;
+    snprintf(number, sizeof number, "%u", convert_file_type(c));
+    const struct file_type *t = file_type_find(str_from(number));
+    return t ? t->name : dtype_traits[c->kept].name;
+}
+
+static enum quern_status name_output(struct conversion *c, struct quern_error *err)
+{
+    const struct convert_request *r = c->request;
+    const char *type = type_name(c);
+    if (r->output)
+        return output_fill_name(&c->plan->arena, r->output, type, &c->output, err);
+    TRY(output_default_name(&c->plan->arena, c->config.folder->path, &c->keys, type,
+                            r->vocab_only ? OUTPUT_VOCAB : OUTPUT_MODEL, &c->output, err));
+    return plan_note(c->plan, err, "no OUTPUT is given: it goes to %s",
+                     quoted(str_from(c->output)).text);
+}
 
 /* Where llama-quantize's rules do not apply, --override-kv still does. */
 static enum quern_status override_keys(struct conversion *c, struct quern_error *err)
@@ -222,6 +253,8 @@ static enum quern_status quantize_steps(struct conversion *c, struct quern_error
     enum quern_status s = fill_donor(c, donor, err);
     if (s == QUERN_OK)
         s = plan_retype_gguf(c->plan, donor, &q, &c->keys, err);
+    if (s == QUERN_OK)
+        s = convert_keep_exact(c, err);
     model_close(donor);
     return s;
 }
@@ -253,69 +286,85 @@ static enum quern_status lay_out(struct conversion *c, struct quern_error *err)
     uint64_t alignment;
     TRY(gguf_alignment_of(&c->keys, &alignment, err));
     if (!r->split_max_tensors && !r->split_max_bytes)
-        return layout_gguf(p, r->output, &c->keys, alignment, err);
+        return layout_gguf(p, c->output, &c->keys, alignment, err);
     uint32_t *shard_of = ARENA_NEW(&p->arena, uint32_t, p->nsteps + 1);
     if (!shard_of)
         return fail_memory(err, p->nsteps * sizeof *shard_of);
     TRY(plan_size_steps(p, err));
     const uint32_t nshards = assign_shards(c, shard_of);
-    const struct str out = str_from(r->output);
+    const struct str out = str_from(c->output);
     if (nshards > MAX_SHARDS)
         return fail(err, QUERN_EUSAGE, "usage",
                     "that would be %" PRIu32 " files" WANT "expected at most %u", nshards,
                     MAX_SHARDS);
     const size_t n = str_ends(out, ".gguf") ? out.n - 5 : out.n;
-    const char *prefix = arena_printf(&p->arena, "%.*s", (int)n, r->output);
+    const char *prefix = arena_printf(&p->arena, "%.*s", (int)n, c->output);
     const char *name = arena_printf(&p->arena, "%s.gguf", prefix);
     if (!prefix || !name)
         return fail_memory(err, out.n);
     if (nshards == 1)
         return layout_gguf(p, name, &c->keys, alignment, err);
-    return layout_gguf_split(p, prefix, &c->keys, alignment, shard_of, nshards, err);
+    return layout_gguf_split(p, prefix, &c->keys, alignment, shard_of, nshards, SPLIT_AS_QUANTIZE,
+                             err);
 }
 
 static enum quern_status check_input(const struct model *m, struct quern_error *err)
 {
     if (m->format == MODEL_SAFETENSORS && m->dir)
         return QUERN_OK;
-    if (m->format == MODEL_GGUF)
-        return fail(err, QUERN_EUNSUPPORTED, "format",
-                    "it is GGUF already" WANT "expected a Hugging Face directory");
-    return fail(
-        err, QUERN_EUNSUPPORTED, "format",
-        "it is a file without config.json and tokenizer" WANT
-        "expected a Hugging Face directory (quern quantize --keep-names --arch NAME makes a "
-        "plain container of it)");
+    return fail(err, QUERN_EUNSUPPORTED, "format",
+                "it is a file without config.json and tokenizer" WANT
+                "expected a Hugging Face directory (--keep-names --arch NAME makes a plain "
+                "container of it)");
+}
+
+/* -t like is a type once the template is open. */
+static enum quern_status choose_family(struct conversion *c, const struct folder *folder,
+                                       struct quern_error *err)
+{
+    const bool later = c->request->like && strcmp(c->request->type, "like") == 0;
+    if (!later)
+        TRY(choose_weights(c, err));
+    TRY(convert_begin(c, folder, err));
+    return later ? choose_weights(c, err) : QUERN_OK;
 }
 
 static enum quern_status build(struct conversion *c, const struct folder *folder,
                                struct quern_error *err)
 {
-    bool quantizes;
     c->plan->force = c->request->force;
-    if (!*c->request->output)
+    if (c->request->output && !*c->request->output)
         return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
-    TRY(choose_weights(c, &quantizes, err));
-    TRY(hf_config_open(folder, &c->config, err));
-    TRY(find_architecture(c, err));
-    TRY(refuse_packed(c, err));
+    if (c->request->quantize && c->request->quantize->arch)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--arch has no meaning here" WANT
+                    "expected it with --keep-names only: config.json names the architecture");
+    TRY(choose_family(c, folder, err));
     TRY(convert_order_inputs(c, err));
-    read_numbers(c);
+    if (c->like)
+        TRY(like_differences(c, err));
+    if (c->like)
+        like_numbers(c);
     if (!meta_list_put_string(&c->keys, "general.architecture", str_from(c->arch->name)))
         return fail_memory(err, sizeof(struct meta));
-    TRY(read_vocab(c, err));
+    if (!c->like)
+        TRY(read_vocab(c, err));
     TRY(all_steps(c, err));
     TRY(all_keys(c, err));
-    c->plan->keep_ones = !quantizes;
-    TRY(quantizes ? quantize_steps(c, err) : override_keys(c, err));
+    TRY(name_output(c, err));
+    c->plan->keep_ones = !c->quantizes;
+    TRY(c->quantizes ? quantize_steps(c, err) : override_keys(c, err));
     return lay_out(c, err);
 }
 
 enum quern_status convert_into(const struct hf_model *m, const struct convert_request *r,
                                struct plan *p, struct quern_error *err)
 {
-    struct conversion c = {.request = r, .view = m->view, .plan = p};
+    struct convert_request request = *r;
+    struct conversion c = {.request = &request, .view = m->view, .plan = p};
     const char *path = m->view->made ? m->folder->path : m->view->model->path;
+    if (!request.type)
+        request.type = "auto";
     c.keys.arena = &p->arena;
     c.vocab_keys.arena = &p->arena;
     const enum quern_status s = build(&c, m->folder, err);
@@ -324,8 +373,26 @@ enum quern_status convert_into(const struct hf_model *m, const struct convert_re
     if (s == QUERN_OK && p->refusal)
         in_file(p->refusal, path, p->refusal->status);
     free(c.steps);
+    like_close(&c);
     hf_config_close(&c.config);
     return s;
+}
+
+/* From here on the model looks as if no program had packed its weights. */
+static enum quern_status unpack(struct view *view, struct folder *folder, struct plan *p,
+                                struct quern_error *err)
+{
+    struct side_file *config = ARENA_NEW(&p->arena, struct side_file, 1);
+    struct unpacked u;
+    if (!config)
+        return fail_memory(err, sizeof *config);
+    TRY(unpack_view(view, folder, &p->arena, &u, err));
+    if (!u.by)
+        return QUERN_OK;
+    *config = (struct side_file){.name = "config.json", .text = u.config};
+    folder->sides = config;
+    folder->nsides = u.config.p ? 1 : 0;
+    return plan_note(p, err, "%" PRIu32 " weights are unpacked (%s)", u.nweights, u.by);
 }
 
 static enum quern_status from_directory(struct model *m, const struct convert_request *r,
@@ -339,7 +406,21 @@ static enum quern_status from_directory(struct model *m, const struct convert_re
     TRY(plan_add_model(p, m, err));
     TRY(view_of_model(m, &p->arena, view, err));
     *folder = (struct folder){.path = m->dir};
+    if (!r->vocab_only)
+        TRY(unpack(view, folder, p, err));
     return convert_into(&(struct hf_model){view, folder}, r, p, err);
+}
+
+/* Tensors under the names they have. */
+static enum quern_status from_names(struct model *m, const struct convert_request *r,
+                                    struct plan *p, struct quern_error *err)
+{
+    const enum quern_status s = gguf_plan(p, m, r, err);
+    if (err && s != QUERN_OK && (s != QUERN_EUSAGE || err->tensor[0]))
+        in_file(err, m->path, s);
+    if (s == QUERN_OK && p->refusal)
+        in_file(p->refusal, m->path, p->refusal->status);
+    return s;
 }
 
 enum quern_status convert_plan(struct model *m, const struct convert_request *r, struct plan **out,
@@ -348,7 +429,8 @@ enum quern_status convert_plan(struct model *m, const struct convert_request *r,
     struct plan *p = plan_new("convert", err);
     if (!p)
         return QUERN_EMEMORY;
-    const enum quern_status s = from_directory(m, r, p, err);
+    const bool named = m->format == MODEL_GGUF || (r->quantize && r->quantize->keep_names);
+    const enum quern_status s = (named ? from_names : from_directory)(m, r, p, err);
     if (s == QUERN_OK)
         *out = p;
     else

@@ -12,16 +12,25 @@ struct hf_model {
     const struct folder *folder;
 };
 
+struct tensor_map;
+
 struct convert_request {
-    const char *output;
-    const char *type; /* "auto", "bf16" ... or a file type of quantize */
+    const char *output; /* NULL: the converter's own name, in the input directory */
+    const char *type;   /* "auto", "bf16" ... or a file type of quantize; NULL: the default */
     /* Options of quantizing for TYPE beyond the 16-bit ones and Q8_0. */
     const struct quern_quantize *quantize;
     bool like_quantize; /* TYPE is llama-quantize's: as converting with auto, then quantizing */
     const char *model_name, *metadata, *pre; /* or NULL */
+    /* A GGUF of the same family: all but the data of tensors is as there. Or NULL. */
+    const char *like;
+    /* With it: what becomes of tensors, instead of the architecture's table; read, or in a file. */
+    const struct tensor_map *map;
+    const char *map_path;
     bool vocab_only, text_only;
     uint64_t split_max_bytes, split_max_tensors; /* 0: one file */
     bool no_tensor_first_split;
+    /* Of adapters: the model they belong to, or its config.json, and where models are cached. */
+    const char *base, *hub_cache; /* or NULL */
     bool force;
 };
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/checked.h"
+#include "pipeline/as_blocks.h"
 #include "quant/codec.h"
 
 /* ---- rows in another order ------------------------------------------------------------------ */
@@ -105,13 +106,51 @@ static const struct source *gather_inner(const struct source *s, uint32_t i)
     return i < g->nruns ? g->runs[i].source : NULL;
 }
 
+/* Packed blocks can be moved when every row is whole blocks of one type. Each run is a part; a
+ * single run has those of its source. */
+static const struct block_form *gather_block_form(const struct source *s, uint32_t i)
+{
+    const struct gather *g = s->params;
+    const struct block_form *first = source_block_form(g->runs[0].source, 0), *form;
+    if (!first || g->row_elems % dtype_traits[first->dtype].block_elems != 0)
+        return NULL;
+    if (g->nruns == 1)
+        return source_block_form(g->runs[0].source, i);
+    for (uint32_t k = 0; k < g->nruns; k++) {
+        form = source_block_form(g->runs[k].source, 0);
+        if (!form || form->dtype != first->dtype || source_block_form(g->runs[k].source, 1))
+            return NULL;
+    }
+    return i < g->nruns ? source_block_form(g->runs[i].source, 0) : NULL;
+}
+
+static enum quern_status gather_read_blocks(const struct source *s, uint64_t first, uint64_t n,
+                                            uint8_t *to, uint64_t *moved, struct quern_error *err)
+{
+    const struct gather *g = s->params;
+    const enum dtype d = source_block_form(g->runs[0].source, 0)->dtype;
+    for (uint64_t done = 0; done < n;) {
+        const struct stretch t = stretch_at(g, first + done, n - done);
+        TRY(t.source->kind->read_blocks(t.source, t.first, t.n, to + dtype_stored(d, done), moved,
+                                        err));
+        done += t.n;
+    }
+    return QUERN_OK;
+}
+
 static const struct source_kind gathering = {.name = "gather",
+                                             .inner = gather_inner,
                                              .scratch_bytes = gather_scratch,
                                              .read = gather_read,
                                              .read_raw = gather_read_raw,
-                                             .inner = gather_inner};
-static const struct source_kind gathering_values = {
-    .name = "gather", .scratch_bytes = gather_scratch, .read = gather_read, .inner = gather_inner};
+                                             .block_form = gather_block_form,
+                                             .read_blocks = gather_read_blocks};
+static const struct source_kind gathering_values = {.name = "gather",
+                                                    .inner = gather_inner,
+                                                    .scratch_bytes = gather_scratch,
+                                                    .read = gather_read,
+                                                    .block_form = gather_block_form,
+                                                    .read_blocks = gather_read_blocks};
 
 /* ---- making them ---------------------------------------------------------------------------- */
 
@@ -313,6 +352,11 @@ enum quern_status turned_source(struct arena *arena, const struct source *from, 
                                 struct quern_error *err)
 {
     const struct tensor *f = from->tensor;
+    if (from->kind == &turning) {
+        const struct turned *back = from->params;
+        *out = *back->from;
+        return QUERN_OK;
+    }
     struct turned *t = arena_alloc(arena, sizeof *t);
     uint64_t *dims = ARENA_NEW(arena, uint64_t, f->ndims);
     struct tensor *tensor;
@@ -331,6 +375,16 @@ enum quern_status turned_source(struct arena *arena, const struct source *from, 
     t->band = t->band > PIECE ? PIECE : t->band;
     *out = (struct source){.model = from->model, .tensor = tensor, .kind = &turning, .params = t};
     return QUERN_OK;
+}
+
+const struct gather *gather_of(const struct source *s)
+{
+    return s->kind == &gathering || s->kind == &gathering_values ? s->params : NULL;
+}
+
+const struct source *turned_of(const struct source *s)
+{
+    return s->kind == &turning ? ((const struct turned *)s->params)->from : NULL;
 }
 
 /* ---- values known when planning ------------------------------------------------------------- */
@@ -372,4 +426,9 @@ enum quern_status fixed_source(struct arena *arena, struct str name, const float
     TRY(new_tensor(arena, name, dims, 1, NULL, &t, err));
     *out = (struct source){.tensor = t, .kind = &fixing, .params = values};
     return QUERN_OK;
+}
+
+bool source_is_fixed(const struct source *s)
+{
+    return s->kind == &fixing;
 }

@@ -2,78 +2,9 @@
 #include "hf_config.h"
 
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
-/* What the configuration classes of transformers 4.57 fill in for a key that is not there, as far
- * as it reaches a GGUF. */
-static const struct class_defaults {
-    const char *model_type;
-    const char *json;
-} class_defaults[] = {
-    {"llama",       "{\"vocab_size\":32000,\"hidden_size\":4096,\"intermediate_size\":11008,"
-              "\"num_hidden_layers\":32,\"num_attention_heads\":32,\"num_key_value_heads\":null,"
-              "\"max_position_embeddings\":2048,\"rms_norm_eps\":1e-06,\"rope_theta\":10000.0,"
-              "\"head_dim\":null}"                                                             },
-    {"mistral",     "{\"vocab_size\":32000,\"hidden_size\":4096,\"intermediate_size\":14336,"
-                "\"num_hidden_layers\":32,\"num_attention_heads\":32,\"num_key_value_heads\":8,"
-                "\"max_position_embeddings\":131072,\"rms_norm_eps\":1e-06,\"rope_theta\":10000.0,"
-                "\"head_dim\":null,\"sliding_window\":4096}"                                 },
-    {"mixtral",
-     "{\"num_key_value_heads\":8,\"max_position_embeddings\":131072,\"rms_norm_eps\":1e-05,"
-     "\"rope_theta\":1000000.0,\"num_experts_per_tok\":2,\"num_local_experts\":8,"
-     "\"sliding_window\":null}"                                                                             },
-    {"qwen2",
-     "{\"num_key_value_heads\":32,\"max_position_embeddings\":32768,\"rms_norm_eps\":1e-06,"
-     "\"rope_theta\":10000.0}"                                                                              },
-    {"qwen2_moe",
-     "{\"num_key_value_heads\":16,\"max_position_embeddings\":32768,\"rms_norm_eps\":1e-06,"
-     "\"rope_theta\":10000.0,\"moe_intermediate_size\":1408,"
-     "\"shared_expert_intermediate_size\":5632,\"num_experts_per_tok\":4,\"num_experts\":60}"               },
-    {"qwen3",       "{\"num_key_value_heads\":32,\"head_dim\":128,\"max_position_embeddings\":32768,"
-              "\"rms_norm_eps\":1e-06,\"rope_theta\":10000.0}"                                 },
-    {"qwen3_moe",
-     "{\"num_key_value_heads\":4,\"max_position_embeddings\":32768,\"rms_norm_eps\":1e-06,"
-     "\"rope_theta\":10000.0,\"moe_intermediate_size\":768,\"num_experts_per_tok\":8,"
-     "\"num_experts\":128}"                                                                                 },
-    {"gemma",       "{\"num_attention_heads\":16,\"num_key_value_heads\":16,\"head_dim\":256,"
-              "\"max_position_embeddings\":8192,\"rms_norm_eps\":1e-06,\"rope_theta\":10000.0}"},
-    {"gemma2",      "{\"num_attention_heads\":8,\"num_key_value_heads\":4,\"head_dim\":256,"
-               "\"max_position_embeddings\":8192,\"rms_norm_eps\":1e-06,\"rope_theta\":10000.0,"
-               "\"sliding_window\":4096,\"final_logit_softcapping\":30.0,"
-               "\"attn_logit_softcapping\":50.0}"                                             },
-    {"gemma3_text",
-     "{\"num_attention_heads\":8,\"num_key_value_heads\":4,\"head_dim\":256,"
-     "\"max_position_embeddings\":131072,\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,"
-     "\"rope_local_base_freq\":10000.0,\"sliding_window\":4096,"
-     "\"final_logit_softcapping\":null,\"attn_logit_softcapping\":null}"                                    },
-    {"deepseek_v2", "{\"head_dim\":null,\"num_key_value_heads\":null}"                                      },
-    {"deepseek_v3", "{\"head_dim\":null,\"num_key_value_heads\":null}"                                      },
-    {"phi3",
-     "{\"num_key_value_heads\":null,\"max_position_embeddings\":4096,"
-     "\"original_max_position_embeddings\":4096,\"rms_norm_eps\":1e-05,\"rope_theta\":10000.0,"
-     "\"sliding_window\":null}"                                                                             },
-    {"phi",
-     "{\"num_key_value_heads\":null,\"max_position_embeddings\":2048,\"layer_norm_eps\":1e-05,"
-     "\"rope_theta\":10000.0,\"partial_rotary_factor\":0.5}"                                                },
-    {"starcoder2",
-     "{\"num_key_value_heads\":2,\"max_position_embeddings\":4096,\"norm_epsilon\":1e-05,"
-     "\"rope_theta\":10000.0}"                                                                              },
-    {"stablelm",
-     "{\"num_key_value_heads\":32,\"max_position_embeddings\":4096,\"layer_norm_eps\":1e-05,"
-     "\"rope_theta\":10000,\"partial_rotary_factor\":0.25,\"use_parallel_residual\":false}"                 },
-    {"cohere",
-     "{\"num_key_value_heads\":null,\"max_position_embeddings\":8192,\"layer_norm_eps\":1e-05,"
-     "\"rope_theta\":10000.0,\"logit_scale\":0.0625}"                                                       },
-    {"olmo2",
-     "{\"num_key_value_heads\":null,\"max_position_embeddings\":2048,\"rms_norm_eps\":1e-05,"
-     "\"rope_theta\":10000.0}"                                                                              },
-    {"smollm3",
-     "{\"num_key_value_heads\":4,\"max_position_embeddings\":32768,\"rms_norm_eps\":1e-06,"
-     "\"rope_theta\":2000000.0}"                                                                            },
-    {"granite",
-     "{\"num_key_value_heads\":null,\"max_position_embeddings\":2048,\"rms_norm_eps\":1e-06,"
-     "\"rope_theta\":10000.0}"                                                                              },
-};
+#include "config_classes.h"
 
 static enum quern_status parse(struct str text, struct json **out, struct quern_error *err)
 {
@@ -116,30 +47,70 @@ static const struct json *text_part(const struct json *root)
     return json_is_object(part) ? part : root;
 }
 
-static enum quern_status fill_defaults(struct hf_config *c, struct quern_error *err)
+/* The defaults of a class, as JSON: key=value key=value becomes {"key":value,"key":value}. */
+static enum quern_status fill_defaults(struct hf_config *c, const struct config_class *class,
+                                       struct quern_error *err)
 {
-    for (size_t i = 0; i < sizeof class_defaults / sizeof *class_defaults; i++)
-        if (str_is(c->model_type, class_defaults[i].model_type))
-            return parse(str_from(class_defaults[i].json), &c->defaults, err);
-    return QUERN_OK;
+    const size_t room = 4 * strlen(class->defaults) + 8;
+    char *text = arena_alloc(&c->arena, room);
+    size_t n = 0;
+    if (!text)
+        return fail_memory(err, room);
+    text[n++] = '{';
+    text[n++] = '"';
+    for (const char *p = class->defaults; *p; p++) {
+        const char *as = *p == ' ' ? ",\"" : *p == '=' ? "\":" : NULL;
+        if (!as) {
+            text[n++] = *p;
+            continue;
+        }
+        text[n++] = as[0];
+        text[n++] = as[1];
+    }
+    text[n++] = '}';
+    return parse((struct str){text, n}, &c->defaults, err);
 }
 
-/* The classes that know these keys replace a null by what follows from the others. */
-static enum quern_status compute(struct hf_config *c, struct quern_error *err)
+/* In a model of several parts, only a class that knows of them fills in those of the text part. */
+static const struct config_class *class_of(struct hf_config *c)
 {
-    uint64_t nheads = 0, hidden = 0;
+    struct str root = {0}, text_type;
+    if (c->text == c->root)
+        return config_class_find(c->model_type);
+    if (!json_text(json_get(c->root, "model_type"), &root) ||
+        !config_class_of_parts(root, &text_type))
+        return NULL;
+    if (json_text(json_get(c->text, "model_type"), &text_type))
+        c->model_type = text_type;
+    return config_class_find(text_type);
+}
+
+static bool absent_or_null(const struct json *v, bool null_only)
+{
+    return v ? json_is_null(v) : !null_only;
+}
+
+/* The values that a class makes of others when they are not given. */
+static enum quern_status compute(struct hf_config *c, const struct config_class *class,
+                                 struct quern_error *err)
+{
+    uint64_t nheads = 0, hidden = 0, dim;
     char text[128];
     size_t n = 0;
-    if (!c->defaults || !hf_u64(c, "num_attention_heads", &nheads) || nheads == 0)
+    if (!hf_u64(c, "num_attention_heads", &nheads) || nheads == 0)
         return QUERN_OK;
-    const struct json *kv = hf_get(c, "num_key_value_heads"), *dim = hf_get(c, "head_dim");
+    const struct json *kv = hf_get(c, "num_key_value_heads"), *given = hf_get(c, "head_dim");
+    const bool follows = class->computes & DIM_FOLLOWS_HEADS && absent_or_null(given, false);
     n += (size_t)snprintf(text + n, sizeof text - n, "{");
-    if (kv && json_is_null(kv))
+    if (class->computes & KV_FOLLOW_HEADS && absent_or_null(kv, false))
         n += (size_t)snprintf(text + n, sizeof text - n, "\"num_key_value_heads\":%llu",
                               (unsigned long long)nheads);
-    if (dim && json_is_null(dim) && hf_u64(c, "hidden_size", &hidden))
+    if ((follows || (class->computes & DIM_IF_ABSENT && !given)) &&
+        hf_u64(c, "hidden_size", &hidden)) {
+        dim = hidden / nheads;
         n += (size_t)snprintf(text + n, sizeof text - n, "%s\"head_dim\":%llu", n > 1 ? "," : "",
-                              (unsigned long long)(hidden / nheads));
+                              (unsigned long long)dim);
+    }
     n += (size_t)snprintf(text + n, sizeof text - n, "}");
     return parse((struct str){text, n}, &c->computed, err);
 }
@@ -171,8 +142,11 @@ static enum quern_status read_config(struct hf_config *c, struct quern_error *er
     c->root = c->file;
     c->text = text_part(c->root);
     take_architecture(c);
-    TRY(fill_defaults(c, err));
-    TRY(compute(c, err));
+    const struct config_class *class = class_of(c);
+    if (class) {
+        TRY(fill_defaults(c, class, err));
+        TRY(compute(c, class, err));
+    }
     c->rope = hf_get(c, "rope_parameters");
     if (!json_is_object(c->rope))
         c->rope = hf_get(c, "rope_scaling");
@@ -204,8 +178,8 @@ const struct json *hf_get(const struct hf_config *c, const char *key)
     if (!v)
         v = json_get(c->text, key);
     if (!v)
-        v = json_get(c->root, key);
-    return v ? v : json_get(c->defaults, key);
+        v = json_get(c->defaults, key);
+    return v ? v : json_get(c->root, key);
 }
 
 bool hf_u64(const struct hf_config *c, const char *key, uint64_t *out)

@@ -1,8 +1,8 @@
 /* hf_config.h - what config.json says, as a loader of Hugging Face models would see it.
  *
  * A key is looked up in the configuration of the text model (text_config, when there is one), then
- * in the file's root, then among the defaults of its model_type: the values that configuration
- * classes fill in when a file leaves a key out. */
+ * among the defaults of its model_type (the values that configuration classes fill in when a file
+ * leaves a key out), then in the file's root. */
 #ifndef QUERN_HF_CONFIG_H
 #define QUERN_HF_CONFIG_H
 

@@ -189,8 +189,8 @@ enum quern_status convert_put_keys(struct conversion *c, const struct key_rule *
 /* llama.cpp's numbers of what convert_hf_to_gguf.py writes. */
 uint32_t convert_file_type(const struct conversion *c)
 {
-    if (c->has_mxfp4 && c->weights != DTYPE_Q8_0)
-        return 38;
+    if (c->kept != DTYPE_COUNT && c->weights != DTYPE_Q8_0)
+        return c->kept == DTYPE_NVFP4 ? 39 : 38;
     switch (c->weights) {
     case DTYPE_F32:
         return 0;

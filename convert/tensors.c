@@ -31,6 +31,7 @@ static bool take_number(struct str *name, uint64_t *out)
 static bool fits(const char *pattern, struct str name, struct match *m)
 {
     m->has_layer = false;
+    m->layer = m->member = 0;
     while (*pattern) {
         if (*pattern == '{') {
             uint64_t v;
@@ -117,6 +118,12 @@ static bool match_name(const struct architecture *a, struct str name, struct mat
         return false;
     m->suffix.p = name.p + name.n - m->suffix.n;
     return true;
+}
+
+const struct tensor_rule *architecture_rule(const struct architecture *a, struct str name)
+{
+    struct match m;
+    return match_name(a, name, &m) ? m.rule : NULL;
 }
 
 static bool begins_or_has(struct str name, const char *const *begin, const char *const *anywhere)
@@ -242,10 +249,23 @@ static bool same_stack(const struct stack *s, const struct match *m)
                : s->kinds[0] == m->rule;
 }
 
-static uint64_t size_of_stack(const struct conversion *c, enum transform how)
+/* As many as the template's tensor has of them; it has dropped an outermost dimension of 1. */
+static uint64_t size_in_template(const struct conversion *c, const struct match *m)
 {
+    struct arena scratch = {0};
+    const char *name = with_layer(&scratch, m->rule->to, m->layer);
+    const struct tensor *t = name && c->like ? model_find(c->like, str_from(name)) : NULL;
+    const uint64_t size = !t ? c->nexperts : t->ndims > 1 ? t->dims[0] : 1;
+    arena_free(&scratch);
+    return size;
+}
+
+static uint64_t size_of_stack(const struct conversion *c, const struct match *m)
+{
+    const enum transform how = m->rule->transform;
     return how == STACK_EXPERTS   ? c->nexperts
            : how == STACK_NAMED   ? c->arch->named_members
+           : how == STACK_ALONE   ? size_in_template(c, m)
            : how == STACK_Q_HEADS ? c->nheads
                                   : c->nkv_heads;
 }
@@ -255,7 +275,7 @@ static enum quern_status new_stack(struct conversion *c, struct stacks *all, con
 {
     const bool experts = m->rule->transform == STACK_EXPERTS;
     const unsigned nkinds = !experts ? 1 : c->arch->expert_kinds ? c->arch->expert_kinds : 3;
-    const uint64_t size = size_of_stack(c, m->rule->transform);
+    const uint64_t size = size_of_stack(c, m);
     if (size == 0 || size > c->ninputs)
         return fail(err, QUERN_EFORMAT, "hparam",
                     "config.json gives %" PRIu64 " %s" WANT "expected as many as there are tensors",
@@ -278,10 +298,21 @@ static enum quern_status new_stack(struct conversion *c, struct stacks *all, con
     return QUERN_OK;
 }
 
+/* An adapter may change some kinds of experts only. */
+static bool kind_is_left_out(const struct conversion *c, const struct stack *s, unsigned kind)
+{
+    for (uint64_t i = 0; c->adapts && i < s->size; i++)
+        if (s->members[kind * s->size + i])
+            return false;
+    return c->adapts;
+}
+
 static enum quern_status finish_stack(struct conversion *c, struct stack *s,
                                       struct quern_error *err)
 {
     for (unsigned k = 0; k < s->nkinds; k++) {
+        if (kind_is_left_out(c, s, k))
+            continue;
         const char *to = with_layer(&c->plan->arena, s->kinds[k]->to, s->layer);
         if (!to)
             return fail_memory(err, strlen(s->kinds[k]->to));
@@ -314,10 +345,21 @@ static enum quern_status stack_member(struct conversion *c, struct stacks *all,
     return ++s->count == s->nkinds * s->size ? finish_stack(c, s, err) : QUERN_OK;
 }
 
-static enum quern_status check_stacks(const struct stacks *all, struct quern_error *err)
+static bool has_whole_kinds(const struct conversion *c, const struct stack *s)
+{
+    uint64_t count = 0;
+    for (unsigned k = 0; k < s->nkinds; k++)
+        count += kind_is_left_out(c, s, k) ? 0 : s->size;
+    return count == s->count;
+}
+
+static enum quern_status check_stacks(struct conversion *c, struct stacks *all,
+                                      struct quern_error *err)
 {
     for (uint32_t i = 0; i < all->count; i++) {
-        const struct stack *s = &all->items[i];
+        struct stack *s = &all->items[i];
+        if (!s->done && has_whole_kinds(c, s))
+            TRY(finish_stack(c, s, err));
         if (!s->done)
             return fail(err, QUERN_EFORMAT, "hparam",
                         "layer %" PRIu64 " has %" PRIu64 " tensors of %s" WANT "expected %" PRIu64
@@ -335,8 +377,8 @@ static enum quern_status check_stacks(const struct stacks *all, struct quern_err
  */
 
 /* Checkpoints with one matrix for both ends may hold it twice. */
-static enum quern_status is_embedding_again(struct conversion *c, const struct source *head,
-                                            bool *same, struct quern_error *err)
+enum quern_status convert_is_embedding(struct conversion *c, const struct source *head, bool *same,
+                                       struct quern_error *err)
 {
     const struct source *s = NULL;
     const struct tensor *t = head->tensor;
@@ -359,8 +401,8 @@ struct unknown {
 
 static bool is_stacked(enum transform how)
 {
-    return how == STACK_EXPERTS || how == STACK_NAMED || how == STACK_Q_HEADS ||
-           how == STACK_K_HEADS;
+    return how == STACK_EXPERTS || how == STACK_NAMED || how == STACK_ALONE ||
+           how == STACK_Q_HEADS || how == STACK_K_HEADS;
 }
 
 /* Why a tensor that has a place is not written all the same; *why stays NULL when it is. */
@@ -369,8 +411,10 @@ static enum quern_status look_inside(struct conversion *c, const struct match *m
                                      struct quern_error *err)
 {
     bool same;
+    if (c->adapts) /* a change has no such values */
+        return QUERN_OK;
     if (m->rule->transform == UNLESS_EMBEDDING) {
-        TRY(is_embedding_again(c, from, &same, err));
+        TRY(convert_is_embedding(c, from, &same, err));
         *why = same ? "it is the token embedding again" : NULL;
     } else if (m->rule->transform == UNLESS_ZERO) {
         TRY(convert_is_zero(from, &same, err));
@@ -421,17 +465,43 @@ static enum quern_status one_tensor(struct conversion *c, struct stacks *all,
         name_list_add(&u->unmapped, t->name);
         return QUERN_OK;
     }
-    const struct str name = plain_name(c->arch, t->name, buf);
-    if (match_name(c->arch, name, &m))
+    /* Maps have the names of the checkpoint as they are. */
+    const struct str name = c->map ? t->name : plain_name(c->arch, t->name, buf);
+    if (c->map ? find_rule(c->arch, name, &m) : match_name(c->arch, name, &m)) {
+        if (c->map)
+            c->rule_hits[m.rule - c->map->rules]++;
         return use_tensor(c, all, &m, from, err);
+    }
     if (is_buffer(name))
         return plan_drop(c->plan, t->name, "computed anew by llama.cpp", err);
     if (!is_of_another_sense(name)) {
         name_list_add(&u->unmapped, t->name);
-    } else if (c->request->text_only) {
-        return plan_drop(c->plan, t->name, "not part of the text model (--text-only)", err);
-    } else {
-        name_list_add(&u->other_senses, t->name);
+        return QUERN_OK;
+    }
+    name_list_add(&u->other_senses, t->name);
+    return c->request->text_only
+               ? plan_drop(c->plan, t->name, "not part of the text model (--text-only)", err)
+               : QUERN_OK;
+}
+
+static const char *unknown_where(const struct conversion *c)
+{
+    if (c->map)
+        return c->map->path ? c->map->path : "what was learnt";
+    return c->like ? c->arch->name : c->hf_class.p;
+}
+
+/* A rule that nothing comes of is a mistake, or one for another model. */
+static enum quern_status check_rules(const struct conversion *c, struct quern_error *err)
+{
+    for (uint32_t i = 0; c->map && i < c->map->nrules; i++) {
+        const struct tensor_rule *r = &c->map->rules[i];
+        if (c->rule_hits[i] == 0 && !map_may_be_idle(r->transform) && c->map->path)
+            return in_file(err, c->map->path,
+                           fail(err, QUERN_EUSAGE, "no-match",
+                                "line %" PRIu32 ": no tensor is called '%s'" WANT
+                                "expected every rule to have a tensor",
+                                c->map->lines[i], quoted(str_from(r->from)).text));
     }
     return QUERN_OK;
 }
@@ -441,10 +511,14 @@ static enum quern_status check_unknown(const struct conversion *c, const struct 
 {
     if (u->unmapped.count)
         return fail(err, QUERN_EUNSUPPORTED, "unmapped",
-                    "%" PRIu32 " tensor%s not known in %.*s: %s" WANT
+                    "%" PRIu32 " tensor%s not known in %s: %s" WANT
                     "expected the tensors of that architecture",
-                    u->unmapped.count, u->unmapped.count == 1 ? " is" : "s are",
-                    STR_ARG(c->hf_class), u->unmapped.text);
+                    u->unmapped.count, u->unmapped.count == 1 ? " is" : "s are", unknown_where(c),
+                    u->unmapped.text);
+    if (u->other_senses.count && c->request->text_only)
+        return plan_note(c->plan, err, "%" PRIu32 " tensor%s for pictures or sound %s left out: %s",
+                         u->other_senses.count, plural(u->other_senses.count),
+                         u->other_senses.count == 1 ? "is" : "are", u->other_senses.text);
     if (u->other_senses.count)
         return fail(err, QUERN_EUNSUPPORTED, "mmproj",
                     "%" PRIu32 " tensor%s to pictures or sound: %s" WANT
@@ -460,8 +534,9 @@ static enum quern_status all_tensors(struct conversion *c, struct stacks *all,
     struct unknown u = {0};
     for (uint32_t i = 0; i < c->ninputs; i++)
         TRY(one_tensor(c, all, c->inputs[i], &u, err));
+    TRY(check_rules(c, err));
     TRY(check_unknown(c, &u, err));
-    return check_stacks(all, err);
+    return check_stacks(c, all, err);
 }
 
 enum quern_status convert_tensors(struct conversion *c, struct quern_error *err)

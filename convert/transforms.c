@@ -5,6 +5,7 @@
 #include "conversion.h"
 #include "core/smath.h"
 #include "gather.h"
+#include "like.h"
 
 /* ---- functions of single values ---------------------------------------------------------------
  */
@@ -102,9 +103,9 @@ static uint64_t *new_dims(struct work *w, const uint64_t *dims, unsigned n)
 }
 
 /* A source of these runs over one tensor. */
-static enum quern_status gather_of(struct work *w, const uint64_t *dims, unsigned ndims,
-                                   uint64_t row_elems, const struct row_run *runs, uint32_t nruns,
-                                   struct source **out, struct quern_error *err)
+static enum quern_status gather_rows(struct work *w, const uint64_t *dims, unsigned ndims,
+                                     uint64_t row_elems, const struct row_run *runs, uint32_t nruns,
+                                     struct source **out, struct quern_error *err)
 {
     struct row_run *own = ARENA_NEW(arena_of(w), struct row_run, nruns);
     struct source *s = ARENA_NEW(arena_of(w), struct source, 1);
@@ -132,7 +133,7 @@ static enum quern_status permuted(struct work *w, const struct source *from, uin
         .source = from, .count = {nheads,   half, 2   },
              .step = {2 * half, 1,    half}
     };
-    return gather_of(w, from->tensor->dims, from->tensor->ndims, f.ncols, &run, 1, out, err);
+    return gather_rows(w, from->tensor->dims, from->tensor->ndims, f.ncols, &run, 1, out, err);
 }
 
 static enum quern_status permute(struct work *w, uint64_t nheads, struct quern_error *err)
@@ -154,7 +155,7 @@ static enum quern_status qkv_by_head(struct work *w, struct quern_error *err)
         .source = w->from, .count = {3, nheads, d},
              .step = {d, 3 * d,  1}
     };
-    TRY(gather_of(w, w->t->dims, w->t->ndims, f.ncols, &run, 1, &s, err));
+    TRY(gather_rows(w, w->t->dims, w->t->ndims, f.ncols, &run, 1, &s, err));
     return emit(w, s, &op_copy, err);
 }
 
@@ -166,6 +167,8 @@ static enum quern_status group_runs(struct work *w, struct row_run runs[3], stru
     if (nkv == 0 || f.nmats != 1 || w->c->nheads % nkv != 0 || f.nrows % (nkv * (per + 2)) != 0)
         return wrong_shape(w->t, nkv * (per + 2), "heads and key-value heads", err);
     const uint64_t d = f.nrows / nkv / (per + 2), group = (per + 2) * d;
+    if (w->t->ndims == 2 && d * w->c->nheads != f.ncols)
+        return wrong_shape(w->t, f.ncols / w->c->nheads * nkv * (per + 2), "heads", err);
     runs[0] = (struct row_run){
         .source = w->from, .count = {1, nkv,   per * d},
              .step = {0, group, 1      }
@@ -184,7 +187,7 @@ static enum quern_status qkv_by_group(struct work *w, struct quern_error *err)
     struct row_run runs[3];
     struct source *s;
     TRY(group_runs(w, runs, err));
-    TRY(gather_of(w, w->t->dims, w->t->ndims, form_of(w->t).ncols, runs, 3, &s, err));
+    TRY(gather_rows(w, w->t->dims, w->t->ndims, form_of(w->t).ncols, runs, 3, &s, err));
     return emit(w, s, &op_copy, err);
 }
 
@@ -195,7 +198,7 @@ static enum quern_status qkv_split(struct work *w, struct quern_error *err)
     for (int k = 0; k < 3; k++) {
         uint64_t dims[2] = {runs[k].count[1] * runs[k].count[2], form_of(w->t).ncols};
         struct source *s;
-        TRY(gather_of(w, dims, w->t->ndims, dims[1], &runs[k], 1, &s, err));
+        TRY(gather_rows(w, dims, w->t->ndims, dims[1], &runs[k], 1, &s, err));
         if (k < 2)
             TRY(permuted(w, s, k == 0 ? w->c->nheads : w->c->nkv_heads, &s, err));
         TRY(emit(w, s, &op_copy, err));
@@ -208,8 +211,8 @@ static enum quern_status split_kv_b(struct work *w, struct quern_error *err)
     const struct form f = form_of(w->t);
     const uint64_t nheads = w->c->nheads;
     uint64_t nope = 0, nv = 0;
-    if (!hf_u64(&w->c->config, "qk_nope_head_dim", &nope) ||
-        !hf_u64(&w->c->config, "v_head_dim", &nv) || nope > f.nrows || nv > f.nrows ||
+    if (!like_hparam_u64(w->c, "qk_nope_head_dim", &nope) ||
+        !like_hparam_u64(w->c, "v_head_dim", &nv) || nope > f.nrows || nv > f.nrows ||
         nheads == 0 || nheads > f.nrows || f.nmats != 1 || f.nrows != nheads * (nope + nv))
         return wrong_shape(w->t, nheads * (nope + nv), "heads, qk_nope_head_dim and v_head_dim",
                            err);
@@ -225,10 +228,10 @@ static enum quern_status split_kv_b(struct work *w, struct quern_error *err)
     struct source *s, *turned = ARENA_NEW(arena_of(w), struct source, 1);
     if (!turned)
         return fail_memory(err, sizeof *turned);
-    TRY(gather_of(w, k_dims, 3, f.ncols, &k, 1, &s, err));
+    TRY(gather_rows(w, k_dims, 3, f.ncols, &k, 1, &s, err));
     TRY(turned_source(arena_of(w), s, turned, err));
     TRY(emit(w, turned, &op_copy, err));
-    TRY(gather_of(w, v_dims, 3, f.ncols, &v, 1, &s, err));
+    TRY(gather_rows(w, v_dims, 3, f.ncols, &v, 1, &s, err));
     return emit(w, s, &op_copy, err);
 }
 
@@ -263,40 +266,74 @@ static enum quern_status two_parts(struct work *w, bool alternating, struct quer
                 .step = {f.nrows, 2,    0}
             };
         struct source *s;
-        TRY(gather_of(w, dims, w->t->ndims, f.ncols, &run, 1, &s, err));
+        TRY(gather_rows(w, dims, w->t->ndims, f.ncols, &run, 1, &s, err));
         TRY(emit(w, s, &op_copy, err));
     }
     return QUERN_OK;
 }
 
-/* Rows [first, first + n): the same bytes, further on. */
+/* The rows that the template's tensor of the next name has. */
+static bool template_rows(const struct work *w, uint64_t *nrows)
+{
+    const struct str to = {w->to, strcspn(w->to, " ")};
+    struct arena scratch = {0};
+    const char *name = arena_printf(&scratch, "%.*s%.*s", STR_ARG(to), STR_ARG(w->suffix));
+    const bool known = name && like_rows(w->c, str_from(name), nrows);
+    arena_free(&scratch);
+    return known;
+}
+
+/* As many tensors as there are names, each with the rows that the template's has. */
+static enum quern_status split_rows(struct work *w, struct quern_error *err)
+{
+    const struct form f = form_of(w->t);
+    uint64_t first = 0, n = 0;
+    while (*w->to) {
+        struct source *s;
+        if (f.nmats != 1 || !template_rows(w, &n) || n > f.nrows - first)
+            return fail(err, QUERN_EUSAGE, "shape",
+                        "it has %" PRIu64 " rows" WANT
+                        "expected those of '%s' in the template, one after the other",
+                        f.nrows, quoted(str_from(w->to)).text);
+        const uint64_t dims[2] = {n, f.ncols};
+        const struct row_run run = {
+            .source = w->from, .first = first, .count = {1, 1, n},
+                    .step = {0, 0, 1}
+        };
+        TRY(gather_rows(w, dims, w->t->ndims, f.ncols, &run, 1, &s, err));
+        TRY(emit(w, s, &op_copy, err));
+        first += n;
+    }
+    return first == f.nrows ? QUERN_OK
+                            : fail(err, QUERN_EUSAGE, "shape",
+                                   "it has %" PRIu64 " rows" WANT "expected the %" PRIu64
+                                   " that its parts have in the template",
+                                   f.nrows, first);
+}
+
+/* Rows [first, first + n). */
 static enum quern_status rows_from(struct work *w, uint64_t first, uint64_t n,
                                    struct quern_error *err)
 {
     const uint64_t nrows = w->t->ndims == 2 ? w->t->dims[0] : 0;
-    struct tensor *t = ARENA_NEW(arena_of(w), struct tensor, 1);
-    struct source *s = ARENA_NEW(arena_of(w), struct source, 1);
     if (nrows == 0 || first > nrows || n > nrows - first || n == 0)
         return fail(err, QUERN_EFORMAT, "shape",
                     "it has %" PRIu64 " rows" WANT "expected at least %" PRIu64, nrows, first + n);
     const uint64_t dims[2] = {n, w->t->dims[1]};
-    if (!t || !s)
-        return fail_memory(err, sizeof *t);
-    *t = *w->t;
-    t->dims = new_dims(w, dims, 2);
-    if (!t->dims)
-        return fail_memory(err, sizeof dims);
-    t->nelems = n * dims[1];
-    t->offset += dtype_stored(t->dtype, first * dims[1]);
-    t->nbytes = dtype_stored(t->dtype, t->nelems);
-    *s = *w->from;
-    s->tensor = t;
+    const struct row_run run = {
+        .source = w->from, .first = first, .count = {1, 1, n},
+                .step = {0, 0, 1}
+    };
+    struct source *s;
+    TRY(gather_rows(w, dims, 2, dims[1], &run, 1, &s, err));
     return emit(w, s, &op_copy, err);
 }
 
 static enum quern_status cut_front(struct work *w, struct quern_error *err)
 {
-    uint64_t pad = 0;
+    uint64_t pad = 0, left;
+    if (w->t->ndims == 2 && template_rows(w, &left) && left <= w->t->dims[0])
+        return rows_from(w, w->t->dims[0] - left, left, err);
     if (!hf_u64(&w->c->config, "pad_token_id", &pad) || w->t->ndims != 2)
         return emit(w, w->from, &op_copy, err);
     if (pad >= w->t->dims[0])
@@ -306,6 +343,9 @@ static enum quern_status cut_front(struct work *w, struct quern_error *err)
 
 static enum quern_status cut_back(struct work *w, struct quern_error *err)
 {
+    uint64_t left;
+    if (w->t->ndims == 2 && template_rows(w, &left) && left <= w->t->dims[0])
+        return rows_from(w, 0, left, err);
     if (w->c->ntokens == 0 || w->t->ndims != 2 || w->c->ntokens >= w->t->dims[0])
         return emit(w, w->from, &op_copy, err);
     return rows_from(w, 0, w->c->ntokens, err);
@@ -346,22 +386,24 @@ static enum quern_status column(struct work *w, const struct op *op, struct quer
 static enum quern_status by_groups(struct work *w, struct quern_error *err)
 {
     uint64_t n = 1;
-    hf_u64(&w->c->config, "n_groups", &n);
+    like_hparam_u64(w->c, "n_groups", &n);
     if (n == 0 || w->t->nelems % n != 0)
         return wrong_shape(w->t, n, "n_groups", err);
     const uint64_t dims[2] = {n, w->t->nelems / n};
     return reshape(w, dims, 2, &op_copy, err);
 }
 
-static enum quern_status turn(struct work *w, struct quern_error *err)
+static enum quern_status turn(struct work *w, bool then_parts, struct quern_error *err)
 {
     struct source *s = ARENA_NEW(arena_of(w), struct source, 1);
     if (!s)
         return fail_memory(err, sizeof *s);
-    if (w->t->ndims != 2)
+    if (w->t->ndims < 2)
         return emit(w, w->from, &op_copy, err);
     TRY(turned_source(arena_of(w), w->from, s, err));
-    return emit(w, s, &op_copy, err);
+    w->from = s;
+    w->t = s->tensor;
+    return then_parts ? two_parts(w, true, err) : emit(w, s, &op_copy, err);
 }
 
 /* ---- entry ------------------------------------------------------------------------------------
@@ -379,13 +421,17 @@ static enum quern_status transform(struct work *w, enum transform how, struct qu
     case PERMUTE_K:
         return permute(w, w->c->nkv_heads, err);
     case TURN:
-        return turn(w, err);
+        return turn(w, false, err);
+    case TURN_EVEN_ODD:
+        return turn(w, true, err);
     case SQUEEZE:
         return squeeze(w, err);
     case HALVES:
         return two_parts(w, false, err);
     case EVEN_ODD:
         return two_parts(w, true, err);
+    case SPLIT_ROWS:
+        return split_rows(w, err);
     case QKV_BY_HEAD:
         return qkv_by_head(w, err);
     case QKV_BY_GROUP:
@@ -416,6 +462,7 @@ static enum quern_status transform(struct work *w, enum transform how, struct qu
     case ONCE:
         return emit(w, w->from, &op_copy, err);
     case STACK_NAMED:
+    case STACK_ALONE:
     case STACK_EXPERTS:
     case STACK_Q_HEADS:
     case STACK_K_HEADS:

@@ -1,5 +1,6 @@
 /* types.c - the type that convert_hf_to_gguf.py would store each tensor as. */
 #include "conversion.h"
+#include "like.h"
 
 static bool is_one_of(struct str name, const char *const *parts)
 {
@@ -20,6 +21,8 @@ static bool always_f32(const struct step *s)
                                         ".time_mix_decay_w2.weight", ".time_mix_lerp_fused.weight",
                                         ".altup_correct_coef",       ".altup_predict_coef",
                                         ".indexer.proj.weight",      NULL};
+    if (str_ends(s->name, ".lora_a") || str_ends(s->name, ".lora_b"))
+        return s->ndims <= 1;
     return s->ndims <= 1 || str_ends(s->name, "_norm.weight") || !str_ends(s->name, ".weight") ||
            is_one_of(s->name, parts);
 }
@@ -38,7 +41,7 @@ static enum dtype guess(const struct conversion *c)
 static enum quern_status check_weights(const struct step *s, struct quern_error *err)
 {
     const enum dtype d = s->sources[0].tensor->dtype;
-    if ((dtype_is_float(d) && d != DTYPE_F8_E4M3 && d != DTYPE_F8_E5M2) || d == DTYPE_MXFP4)
+    if (dtype_is_float(d) && d != DTYPE_F8_E4M3 && d != DTYPE_F8_E5M2)
         return QUERN_OK;
     return in_tensor(err, s->sources[0].tensor->name,
                      fail(err, QUERN_EUNSUPPORTED, "type",
@@ -58,11 +61,7 @@ enum quern_status convert_choose_types(struct conversion *c, struct quern_error 
     for (uint32_t i = 0; i < c->nsteps; i++) {
         struct step *s = &c->steps[i];
         TRY(check_weights(s, err));
-        if (s->dtype == DTYPE_MXFP4) {
-            c->has_mxfp4 = true;
-            continue;
-        }
-        enum dtype to = always_f32(s) ? DTYPE_F32 : c->weights;
+        enum dtype to = always_f32(s) || like_keeps_f32(c, s->name) ? DTYPE_F32 : c->weights;
         if (s->ndims && s->dims[s->ndims - 1] % dtype_traits[to].block_elems != 0) {
             s->fallback = true;
             s->wanted = (uint8_t)to;

@@ -217,6 +217,9 @@ struct quern_convert {
     const char *model_name; /* general.name, or NULL */
     const char *metadata;   /* JSON file with general.* keys, or NULL */
     const char *pre;        /* tokenizer.ggml.pre, or NULL: recognised */
+    const char *like;       /* path of a GGUF of the same family: hyper-parameters, tokenizer, keys
+                             * and the order of tensors are as there; or NULL */
+    const char *map;        /* with it: a YAML file of rules for tensors, or NULL: a known table */
     const char *imatrix;    /* importance matrix for types that are quantized to, or NULL */
     const char *const *override_kvs; /* "KEY=int|float|bool|str:VALUE" */
     size_t noverride_kvs;
@@ -224,17 +227,34 @@ struct quern_convert {
     bool no_tensor_first_split;                  /* of several files the first has keys only */
     bool vocab_only;                             /* the tokenizer and no tensors */
     bool text_only;                              /* leave out what is for pictures and sound */
-    bool force;                                  /* replace an existing output */
+    bool allow_requantize;                       /* make block types from block types */
+    bool keep_names;                             /* safetensors into a plain container ... */
+    const char *arch;                            /* ... with this general.architecture */
+    const char *base;      /* of an adapter: the directory or config.json of its model; or NULL */
+    const char *hub_cache; /* Hugging Face hub cache to look that model up in, or NULL */
+    bool force;            /* replace an existing output */
 };
 
 /* Plans a GGUF from a Hugging Face directory: names, shapes and order of llama.cpp, keys from
- * config.json, the tokenizer and README.md. docs/converting.md lists the architectures. The model
- * must stay open until the plan is freed.
+ * config.json, the tokenizer and README.md. docs/converting.md lists the architectures. output may
+ * be NULL: then it is named after the model and goes into its directory.
+ * Of a GGUF model it plans one file, or several, with the bytes of llama.cpp's gguf-split, after
+ * what quern_plan_quantize() would do for type. The model must stay open until the plan is freed.
  * Errors: EUSAGE, EUNSUPPORTED (an architecture or tensor that is not known), EFORMAT, EIO,
  * EMEMORY, EEXIST. */
 QUERN_API enum quern_status quern_plan_convert(struct quern_model *model, const char *output,
                                                const struct quern_convert *options,
                                                struct quern_plan **out, struct quern_error *err);
+
+/* Plans a GGUF adapter from a LoRA of PEFT: a directory with adapter_model.safetensors and
+ * adapter_config.json, or that file. Of options count type ("f32" when NULL), model_name, metadata,
+ * override_kvs, base, hub_cache and force; output as above.
+ * Errors: EUSAGE, EUNSUPPORTED (what a GGUF adapter cannot hold), EFORMAT, EIO (also when the base
+ * is not on this machine), EMEMORY, EEXIST. */
+QUERN_API enum quern_status quern_plan_convert_adapter(const char *adapter, const char *output,
+                                                       const struct quern_convert *options,
+                                                       struct quern_plan **out,
+                                                       struct quern_error *err);
 
 /* Plans the comparison of two models, the original a and its approximation b, by tensor name and
  * shape; nothing is written. After quern_run(), quern_plan_errors() has one entry per pair of

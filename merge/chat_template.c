@@ -152,8 +152,9 @@ static enum quern_status from_config(struct arena *arena, struct str config, str
 static enum quern_status template_of(const struct view *v, struct arena *arena, struct str *out,
                                      struct quern_error *err)
 {
-    const struct model *m = v->model;
-    const struct meta *key = view_meta(v, "tokenizer.chat_template");
+    const struct model *m = v->gguf ? v->gguf : v->model;
+    const struct meta *key = v->gguf ? model_meta(m, "tokenizer.chat_template")
+                                     : view_meta(v, "tokenizer.chat_template");
     *out = v->chat_template;
     if (out->p)
         return QUERN_OK;

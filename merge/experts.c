@@ -269,8 +269,11 @@ static enum quern_status convert(struct matcher *m, const struct source *s)
 
 static enum quern_status match_view(struct matcher *m)
 {
-    *m->to = (struct view){
-        .model = m->from->model, .made = true, .config = m->from->config, .metas = m->from->metas};
+    *m->to = *m->from;
+    m->to->made = true;
+    m->to->sources = NULL;
+    m->to->count = m->to->capacity = 0;
+    m->to->added = (struct name_table){0};
     for (uint32_t i = 0; i < m->from->count; i++)
         TRY(convert(m, &m->from->sources[i]));
     return QUERN_OK;

@@ -65,18 +65,46 @@ static enum quern_status no_such_model(struct planner *pl, struct str name,
     return in_file(err, pl->recipe.path, status);
 }
 
+static enum quern_status find_model(struct planner *pl, unsigned i, struct location *at,
+                                    struct quern_error *err)
+{
+    const struct model_ref *ref = &pl->recipe.models[i].ref;
+    const enum quern_status found = locate_model(ref, &pl->req->places, &pl->plan->arena, at, err);
+    pl->hub[i] = found == QUERN_OK && at->hub;
+    return found == QUERN_OK ? found : no_such_model(pl, ref_text(ref), found, err);
+}
+
 static enum quern_status open_model(struct planner *pl, unsigned i, struct quern_error *err)
 {
     struct planner *stage = stage_of(pl, i);
     if (stage)
         return stage_view(stage, pl, &pl->set.views[i], err);
     struct location at;
-    const struct model_ref *ref = &pl->recipe.models[i].ref;
-    const enum quern_status found = locate_model(ref, &pl->req->places, &pl->plan->arena, &at, err);
-    if (found != QUERN_OK)
-        return no_such_model(pl, ref_text(ref), found, err);
-    pl->hub[i] = at.hub;
-    return open_view(&at, pl->plan, &pl->scratch, &pl->set.views[i], err);
+    TRY(find_model(pl, i, &at, err));
+    return open_view(&at, pl->as_hf, pl->plan, &pl->scratch, &pl->set.views[i], err);
+}
+
+/* GGUF models that meet others, or whose result is no GGUF, are shown in the layout of Hugging
+ * Face, all of them. */
+static enum quern_status choose_layout(struct stages *s, bool to_gguf, struct quern_error *err)
+{
+    bool any_gguf = false, all_gguf = true;
+    for (uint32_t i = 0; i < s->norder; i++) {
+        struct planner *pl = &s->items[s->order[i]];
+        for (unsigned k = 0; k < pl->recipe.nmodels; k++) {
+            struct location at;
+            struct model *m;
+            if (stage_of(pl, k))
+                continue;
+            TRY(find_model(pl, k, &at, err));
+            TRY(open_located(&at, pl->plan, &m, err));
+            any_gguf |= m->format == MODEL_GGUF;
+            all_gguf &= m->format == MODEL_GGUF;
+        }
+    }
+    for (uint32_t i = 0; i < s->norder; i++)
+        s->items[s->order[i]].as_hf = any_gguf && (!all_gguf || !to_gguf);
+    return QUERN_OK;
 }
 
 static enum quern_status open_models(struct planner *pl, struct quern_error *err)
@@ -144,12 +172,8 @@ static enum quern_status check_output(struct planner *pl, struct quern_error *er
 static enum quern_status check_conversion(struct planner *pl, struct quern_error *err)
 {
     const bool gguf = donor_of(pl)->format == MODEL_GGUF;
-    if (gguf && !pl->to_gguf)
-        return fail(err, QUERN_EUNSUPPORTED, "conversion",
-                    "the models are GGUF and the output is not" WANT
-                    "turning GGUF back into safetensors is not supported yet; name the output "
-                    "*.gguf");
-    if (!gguf && pl->to_gguf && !donor_of(pl)->dir)
+    assert(!gguf || pl->to_gguf);
+    if (!gguf && pl->to_gguf && !donor_of(pl)->dir && !donor_view(pl)->gguf)
         return in_file(err, donor_of(pl)->path,
                        fail(err, QUERN_EUNSUPPORTED, "conversion",
                             "it is a file without config.json and tokenizer, and the output is "
@@ -211,6 +235,7 @@ static enum quern_status build(struct stages *s, const struct merge_request *req
     TRY(stages_load(s, req, text, p, err));
     TRY(check_places(s, &req->places, err));
     struct planner *pl = NULL;
+    TRY(choose_layout(s, out.to_gguf, err));
     for (uint32_t i = 0; i < s->norder; i++) {
         pl = &s->items[s->order[i]];
         pl->to_gguf = out.to_gguf;

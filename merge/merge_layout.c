@@ -126,7 +126,9 @@ enum quern_status merged_config(struct planner *pl, struct str *config, struct q
     *config = donor_view(pl)->config;
     if (!config->p)
         return QUERN_OK;
-    const char *path = path_join(&pl->plan->arena, donor_of(pl)->dir, "config.json");
+    const struct model *donor = donor_of(pl);
+    const char *path =
+        path_join(&pl->plan->arena, donor->dir ? donor->dir : donor->path, "config.json");
     if (!path)
         return fail_memory(err, config->n);
     return in_file(err, path, edit_config(pl, config, err));
@@ -141,6 +143,19 @@ static enum quern_status add_tokenizer(struct planner *pl, struct quern_error *e
     return chat_template_file(pl->plan, pl->chat_template, err);
 }
 
+/* What would lie beside a GGUF in the layout of Hugging Face. */
+static enum quern_status add_sides(struct planner *pl, const struct str *config,
+                                   struct quern_error *err)
+{
+    const struct view *v = donor_view(pl);
+    for (uint32_t i = 0; i < v->nsides; i++) {
+        const bool is_config = strcmp(v->sides[i].name, "config.json") == 0;
+        TRY(plan_add_side_text(pl->plan, v->sides[i].name,
+                               is_config && config->p ? *config : v->sides[i].text, err));
+    }
+    return QUERN_OK;
+}
+
 static enum quern_status lay_out_directory(struct planner *pl, struct quern_error *err)
 {
     const struct model *donor = donor_of(pl);
@@ -148,6 +163,7 @@ static enum quern_status lay_out_directory(struct planner *pl, struct quern_erro
     TRY(merged_config(pl, &config, err));
     if (donor->dir)
         TRY(plan_carry_over(pl->plan, donor->dir, config.p ? &config : NULL, err));
+    TRY(add_sides(pl, &config, err));
     TRY(add_tokenizer(pl, err));
     if (pl->req->no_tokenizer)
         plan_leave_tokenizer(pl->plan);

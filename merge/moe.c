@@ -22,7 +22,7 @@ static enum quern_status open_model(struct moe_planner *pl, unsigned i, struct q
     TRY(in_file(err, pl->recipe.r.path,
                 locate_model(ref, &pl->req->places, &pl->plan->arena, &at, err)));
     struct view *v = &pl->set.views[i];
-    TRY(open_view(&at, pl->plan, &pl->scratch, v, err));
+    TRY(open_view(&at, false, pl->plan, &pl->scratch, v, err));
     if (v->model->format != MODEL_GGUF && v->model->dir)
         return QUERN_OK;
     return in_file(err, at.path,

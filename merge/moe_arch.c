@@ -141,7 +141,8 @@ struct editor {
 
 static void set(struct editor *e, const char *key, const char *value)
 {
-    const struct config_edit edit = {key, str_from(value ? value : ""), true};
+    const struct config_edit edit = {
+        .path = key, .value = str_from(value ? value : ""), .add = true};
     if (e->status == QUERN_OK)
         e->status = value ? config_apply(e->arena, e->text, &edit, 1, &e->text, e->err)
                           : fail_memory(e->err, e->text.n);

@@ -1,6 +1,10 @@
 /* open_view.c - open a model once, however often recipes name it. */
 #include "merge/open_view.h"
 
+#include <inttypes.h>
+
+#include "convert/back.h"
+#include "convert/unpack.h"
 #include "merge/adapt.h"
 #include "pipeline/carry.h"
 
@@ -46,14 +50,69 @@ static enum quern_status open_new(const char *path, struct plan *p, struct model
     return QUERN_OK;
 }
 
-enum quern_status open_view(const struct location *at, struct plan *p, struct arena *scratch,
-                            struct view *v, struct quern_error *err)
+/* Weights that another program packed are read as if it had not. */
+static enum quern_status unpack(struct view *v, struct plan *p, const char *path,
+                                struct quern_error *err)
 {
-    struct model *m = opened(p, at->path);
-    if (!m)
-        TRY(open_new(at->path, p, &m, err));
+    const struct folder folder = {.path = v->model->dir};
+    struct unpacked u;
+    if (v->model->format != MODEL_SAFETENSORS || !folder.path)
+        return QUERN_OK;
+    TRY(unpack_view(v, &folder, &p->arena, &u, err));
+    return u.by ? plan_note(p, err, "%s: %" PRIu32 " weights are unpacked (%s)",
+                            quoted(str_from(path)).text, u.nweights, u.by)
+                : QUERN_OK;
+}
+
+enum quern_status open_located(const struct location *at, struct plan *p, struct model **out,
+                               struct quern_error *err)
+{
+    *out = opened(p, at->path);
+    return *out ? QUERN_OK : open_new(at->path, p, out, err);
+}
+
+/* A model without tensors of its own, to stand for the GGUF among safetensors. */
+static enum quern_status stand_in(struct model *gguf, struct plan *p, struct model **out,
+                                  struct quern_error *err)
+{
+    TRY(model_new(gguf->path, 0, out, err));
+    struct meta *format = model_new_meta(*out);
+    const enum quern_status s =
+        format ? plan_add_model(p, *out, err) : fail_memory(err, sizeof *format);
+    if (s != QUERN_OK) {
+        model_close(*out);
+        return s;
+    }
+    (*out)->format = MODEL_SAFETENSORS;
+    *format = (struct meta){.key = STR("format"), .value = STR("pt"), .type = META_STRING};
+    return QUERN_OK;
+}
+
+static enum quern_status view_as_hf(struct model *gguf, struct plan *p, struct arena *scratch,
+                                    struct view *v, struct quern_error *err)
+{
+    struct hf_form form;
+    *v = (struct view){.made = true, .gguf = gguf};
+    TRY(hf_form_of_gguf(gguf, DTYPE_COUNT, p, &form, err));
+    TRY(stand_in(gguf, p, &v->model, err));
+    v->config = form.config;
+    v->sides = form.files;
+    v->nsides = form.nfiles;
+    for (uint32_t i = 0; i < form.count; i++)
+        TRY(view_set(v, scratch, &form.sources[i], err));
+    return QUERN_OK;
+}
+
+enum quern_status open_view(const struct location *at, bool as_hf, struct plan *p,
+                            struct arena *scratch, struct view *v, struct quern_error *err)
+{
+    struct model *m;
+    TRY(open_located(at, p, &m, err));
+    if (as_hf && m->format == MODEL_GGUF) {
+        TRY(view_as_hf(m, p, scratch, v, err));
+        return adapt_view(v, p, at, err);
+    }
     TRY(view_of_model(m, scratch, v, err));
-    if (m->dir)
-        TRY(read_config(m->dir, scratch, &v->config, err));
+    TRY(unpack(v, p, at->path, err));
     return adapt_view(v, p, at, err);
 }

@@ -5,9 +5,14 @@
 #include "merge/locate.h"
 #include "pipeline/view.h"
 
-/* The plan gets the model unless it has it already; scratch must outlive the view. An adapter where
- * a model is meant is EUSAGE. */
-enum quern_status open_view(const struct location *at, struct plan *p, struct arena *scratch,
-                            struct view *v, struct quern_error *err);
+/* The model itself. The plan gets it unless it has it already. An adapter where a model is meant is
+ * EUSAGE. */
+enum quern_status open_located(const struct location *at, struct plan *p, struct model **out,
+                               struct quern_error *err);
+
+/* The same as a view; scratch must outlive it. as_hf: a GGUF has the names and shapes it would have
+ * as a Hugging Face model; see hf_form_of_gguf(). */
+enum quern_status open_view(const struct location *at, bool as_hf, struct plan *p,
+                            struct arena *scratch, struct view *v, struct quern_error *err);
 
 #endif

@@ -145,10 +145,10 @@ static enum quern_status check_no_scales(const struct view *v, struct arena *scr
             m, config_find(scratch, v->config, "quantization_config", &found, &value, err), err));
     if (found && value.p[0] == '{')
         return fail_scaled(m->path, err);
-    for (uint32_t i = 0; i < m->ntensors; i++)
+    for (uint32_t i = 0; i < v->count; i++)
         for (size_t k = 0; k < sizeof suffixes / sizeof *suffixes; k++)
-            if (str_ends(m->tensors[i].name, suffixes[k]))
-                return in_tensor(err, m->tensors[i].name, fail_scaled(m->path, err));
+            if (str_ends(v->sources[i].tensor->name, suffixes[k]))
+                return in_tensor(err, v->sources[i].tensor->name, fail_scaled(m->path, err));
     return QUERN_OK;
 }
 

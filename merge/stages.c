@@ -222,7 +222,12 @@ enum quern_status stage_view(struct planner *stage, struct planner *user, struct
                              struct quern_error *err)
 {
     struct plan *p = stage->plan;
-    *v = (struct view){.model = donor_view(stage)->model, .made = true};
+    const struct view *donor = donor_view(stage);
+    *v = (struct view){.model = donor->model,
+                       .made = true,
+                       .gguf = donor->gguf,
+                       .sides = donor->sides,
+                       .nsides = donor->nsides};
     v->vocabulary = stage->vocabulary;
     v->chat_template = stage->chat_template;
     TRY(merged_config(stage, &v->config, err));

@@ -121,6 +121,8 @@ static enum quern_status read_input(struct aligner *a, unsigned k, struct quern_
     const struct vocab_result *made = a->job->set->views[k].vocabulary;
     if (made)
         return tokenizer_of_stage(a, made, &in->tokenizer, err);
+    if (a->job->set->views[k].gguf)
+        m = a->job->set->views[k].gguf;
     if (m->format != MODEL_GGUF)
         return m->dir ? tokenizer_of(a, m->dir, &in->tokenizer, err) : QUERN_OK;
     struct tokenizer *t = &a->out->tokenizers[a->out->ntokenizers++];
@@ -384,7 +386,8 @@ static enum quern_status check_gguf(const struct aligner *a, struct quern_error 
 {
     const struct vocab_result *r = a->out;
     const unsigned donor = a->job->set->donor;
-    if (a->job->set->views[donor].model->format != MODEL_GGUF)
+    const struct view *v = &a->job->set->views[donor], *of = &a->job->set->views[a->wish.source];
+    if (v->model->format != MODEL_GGUF && !v->gguf && (a->wish.foreign || !of->gguf))
         return QUERN_OK;
     if (!r->changed && !r->foreign && r->nrows == a->inputs[donor].nrows)
         return QUERN_OK;

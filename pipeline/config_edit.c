@@ -35,11 +35,13 @@ static enum quern_status check_rest(struct pull *p, struct quern_error *err)
 }
 
 /* Looks for key among the members that follow. On true the reader stands behind the first token of
- * its value, which is *t. *bad: the text is broken. */
-static bool find_member(struct pull *p, struct str key, enum pull_token *t, bool *bad)
+ * its value, which is *t; *key_at is where the key is. *bad: the text is broken. */
+static bool find_member(struct pull *p, struct str key, enum pull_token *t, size_t *key_at,
+                        bool *bad)
 {
     while ((*t = pull_next(p)) == PULL_KEY) {
         const bool ours = str_eq(p->str, key);
+        *key_at = p->token_at;
         *t = pull_next(p);
         if (ours)
             return true;
@@ -52,6 +54,7 @@ static bool find_member(struct pull *p, struct str key, enum pull_token *t, bool
 
 struct spot {
     bool found, inside; /* the value is there; the object is there that it would be in */
+    size_t key_at;      /* its key */
     size_t from, to;    /* the value */
     size_t brace;       /* behind the '{' of that object */
     unsigned depth;     /* of that object, from 1 */
@@ -72,7 +75,7 @@ static enum quern_status find_spot(struct arena *arena, struct str config, const
         s->inside = path[n] == '\0';
         s->brace = p.at;
         s->depth++;
-        const bool found = find_member(&p, s->key, &t, &bad);
+        const bool found = find_member(&p, s->key, &t, &s->key_at, &bad);
         if (bad)
             return pull_fail(&p, 0, err);
         if (!found)
@@ -101,6 +104,30 @@ enum quern_status config_find(struct arena *arena, struct str config, const char
     return QUERN_OK;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* The member with the comma behind it, or that before it when it is the last. */
+static char *without(struct arena *arena, struct str config, const struct spot *s)
+{
+    size_t from = s->key_at, to = s->to;
+    while (to < config.n && is_blank(config.p[to]))
+        to++;
+    if (to < config.n && config.p[to] == ',') {
+        for (to++; to < config.n && is_blank(config.p[to]);)
+            to++;
+    } else {
+        to = s->to;
+        while (from > s->brace && is_blank(config.p[from - 1]))
+            from--;
+        from -= from > s->brace;
+    }
+    return arena_printf(arena, "%.*s%.*s", (int)from, config.p, (int)(config.n - to),
+                        config.p + to);
+}
+
 static enum quern_status apply(struct arena *arena, struct str config,
                                const struct config_edit *edit, struct str *out,
                                struct quern_error *err)
@@ -109,7 +136,11 @@ static enum quern_status apply(struct arena *arena, struct str config,
     char *text;
     TRY(find_spot(arena, config, edit->path, &s, err));
     *out = config;
-    if (s.found) {
+    if (edit->remove) {
+        if (!s.found)
+            return QUERN_OK;
+        text = without(arena, config, &s);
+    } else if (s.found) {
         text = arena_printf(arena, "%.*s%.*s%.*s", (int)s.from, config.p, STR_ARG(edit->value),
                             (int)(config.n - s.to), config.p + s.to);
     } else if (s.inside && edit->add) {
@@ -168,9 +199,10 @@ enum quern_status config_lists(struct arena *arena, struct str config, const cha
     struct pull p;
     TRY(start_object(arena, config, &p, err));
     enum pull_token t;
+    size_t key_at;
     bool bad = false;
     if (*object) {
-        const bool found = find_member(&p, str_from(object), &t, &bad);
+        const bool found = find_member(&p, str_from(object), &t, &key_at, &bad);
         if (bad)
             return pull_fail(&p, 0, err);
         if (!found || t != PULL_OBJECT)

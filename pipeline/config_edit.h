@@ -9,7 +9,8 @@
 struct config_edit {
     const char *path;
     struct str value; /* JSON text */
-    bool add; /* when there is no such key; else nothing is done. Its object must be there. */
+    bool add;    /* when there is no such key; else nothing is done. Its object must be there. */
+    bool remove; /* the key with its value; a comma goes with it */
 };
 
 /* Where the value at a path lies in the text. False when there is none. EFORMAT when the text is no

@@ -23,15 +23,14 @@ enum quern_status folder_find(const struct folder *f, const char *name, struct a
     *out = (struct folder_file){.path = path_join(arena, f->path, name)};
     if (!out->path)
         return fail_memory(err, strlen(name));
-    if (f->made) {
-        const struct side_file *side = find_side(f, name);
-        *found = side != NULL;
-        if (side) {
-            out->copy_from = side->copy_from;
-            out->text = side->text;
-        }
-        return QUERN_OK;
+    const struct side_file *side = find_side(f, name);
+    *found = side != NULL;
+    if (side) {
+        out->copy_from = side->copy_from;
+        out->text = side->text;
     }
+    if (side || f->made)
+        return QUERN_OK;
     out->copy_from = out->path;
     *found = stat(out->path, &st) == 0 && S_ISREG(st.st_mode);
     return QUERN_OK;

@@ -8,7 +8,7 @@
 struct folder {
     const char *path; /* of the directory; of one that is not written: a name for messages */
     bool made;        /* it has the sides and nothing else */
-    const struct side_file *sides;
+    const struct side_file *sides; /* they come before files of a directory with these names */
     uint32_t nsides;
 };
 

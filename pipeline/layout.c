@@ -50,10 +50,22 @@ enum quern_status layout_gguf(struct plan *p, const char *path, const struct met
     return in_file(err, path, gguf_file(p, 0, metas, alignment, 0, p->nsteps, err));
 }
 
+static bool set_split_keys(struct meta_list *l, enum split_keys keys, uint32_t shard,
+                           uint32_t nshards, uint32_t ntensors)
+{
+    if (keys == SPLIT_AS_GGUF_SPLIT)
+        return meta_list_set_u16(l, "split.no", (uint16_t)shard) &&
+               meta_list_set_i32(l, "split.tensors.count", (int32_t)ntensors) &&
+               meta_list_set_u16(l, "split.count", (uint16_t)nshards);
+    return nshards == 1 || (meta_list_set_u16(l, "split.no", (uint16_t)shard) &&
+                            meta_list_set_u16(l, "split.count", (uint16_t)nshards) &&
+                            meta_list_set_i32(l, "split.tensors.count", (int32_t)ntensors));
+}
+
 enum quern_status layout_gguf_split(struct plan *p, const char *prefix,
                                     const struct meta_list *metas, uint64_t alignment,
                                     const uint32_t *shard_of, uint32_t nshards,
-                                    struct quern_error *err)
+                                    enum split_keys split, struct quern_error *err)
 {
     TRY(plan_size_steps(p, err));
     TRY(new_files(p, nshards, err));
@@ -64,17 +76,14 @@ enum quern_status layout_gguf_split(struct plan *p, const char *prefix,
             n++;
         struct meta_list keys = {.arena = &p->arena};
         bool ok = shard > 0 || meta_list_copy(&keys, &p->arena, metas->items, metas->count);
-        /* llama-quantize marks a set of one as no set. */
-        ok = ok && (nshards == 1 ||
-                    (meta_list_set_u16(&keys, "split.no", (uint16_t)shard) &&
-                     meta_list_set_u16(&keys, "split.count", (uint16_t)nshards) &&
-                     meta_list_set_i32(&keys, "split.tensors.count", (int32_t)p->nsteps)));
+        ok = ok && set_split_keys(&keys, split, shard, nshards, p->nsteps);
         char *path = arena_printf(&p->arena, "%s-%05" PRIu32 "-of-%05" PRIu32 ".gguf", prefix,
                                   shard + 1, nshards);
         if (!ok || !path)
             return fail_memory(err, strlen(prefix));
         p->files[shard].path = path;
         TRY(in_file(err, path, gguf_file(p, shard, &keys, alignment, first, n, err)));
+        alignment = GGUF_DEFAULT_ALIGNMENT;
         first += n;
     }
     return QUERN_OK;

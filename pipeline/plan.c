@@ -182,3 +182,26 @@ static void copy_apply(const struct piece *p, const void *const x[], void *y)
 }
 
 const struct op op_copy = {.name = "copy", .raw = copy_raw, .apply = copy_apply};
+
+enum quern_status plan_copy_model(struct plan *p, struct model *m, struct quern_error *err)
+{
+    const uint32_t n = m->ntensors;
+    struct source *sources = ARENA_NEW(&p->arena, struct source, n ? n : 1);
+    p->steps = ARENA_NEW(&p->arena, struct step, n ? n : 1);
+    if (!sources || !p->steps)
+        return fail_memory(err, n * sizeof *p->steps);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct tensor *t = &m->tensors[i];
+        sources[i] = (struct source){.model = m, .tensor = t};
+        p->steps[i] = (struct step){.name = t->name,
+                                    .dims = t->dims,
+                                    .ndims = t->ndims,
+                                    .dtype = t->dtype,
+                                    .round_dtype = DTYPE_COUNT,
+                                    .nsources = 1,
+                                    .sources = &sources[i],
+                                    .op = &op_copy};
+    }
+    p->nsteps = n;
+    return plan_add_model(p, m, err);
+}

@@ -53,6 +53,19 @@ struct source_kind {
     /* The sources it reads from: number i, or NULL when there are no more. May be NULL for kinds
      * that only ever read stored tensors; then its own size stands for what it reads. */
     const struct source *(*inner)(const struct source *s, uint32_t i);
+    /* For values that lie packed in blocks of a type of GGUF, though the tensor says it is of
+     * another: the form of the i-th of the equal parts that the elements come from, one after the
+     * other; NULL behind the last. Both functions are NULL where there are no such blocks. */
+    const struct block_form *(*block_form)(const struct source *s, uint32_t i);
+    /* Whole blocks, any number of them. */
+    enum quern_status (*read_blocks)(const struct source *s, uint64_t first, uint64_t n,
+                                     uint8_t *to, uint64_t *moved, struct quern_error *err);
+};
+
+struct block_form {
+    uint8_t dtype;
+    float factor;       /* the values are those of the blocks times this */
+    float input_factor; /* what the checkpoint gives for activations; 1 where it does not */
 };
 
 /* The same for any source, stored ones included. */
@@ -69,6 +82,9 @@ uint64_t source_read_bytes(const struct source *s);
 /* Names tensor and file of the source in the error. */
 enum quern_status in_source(struct quern_error *err, const struct source *s,
                             enum quern_status status);
+/* EFORMAT "shape": it is of this type and shape, and something else was expected. */
+enum quern_status source_misfit(struct quern_error *err, const struct source *s,
+                                const char *expected);
 
 struct step;
 
@@ -262,6 +278,9 @@ void plan_asked(struct plan *p, const void *bytes, size_t n);
 
 /* Copy the source: convert its type when it differs, move raw bytes when not. */
 extern const struct op op_copy;
+/* The steps become one for each tensor of the model, copying it as it is. The plan gets the model.
+ */
+enum quern_status plan_copy_model(struct plan *p, struct model *m, struct quern_error *err);
 
 /* ---- layout: where everything goes ---------------------------------------------------------- */
 
@@ -271,12 +290,16 @@ enum quern_status plan_size_steps(struct plan *p, struct quern_error *err);
 /* One GGUF file with these keys, tensors in step order. */
 enum quern_status layout_gguf(struct plan *p, const char *path, const struct meta_list *metas,
                               uint64_t alignment, struct quern_error *err);
+/* Whose keys split.* are to be: llama-quantize's and the converter's, which take a set of one for
+ * no set, or gguf-split's, which has them in another order and always. */
+enum split_keys { SPLIT_AS_QUANTIZE, SPLIT_AS_GGUF_SPLIT };
 /* GGUF shards: shard_of[i] is the file of step i (ascending); metas go into the first, each gets
- * the split.* keys. prefix-00001-of-0000N.gguf. */
+ * the split.* keys. prefix-00001-of-0000N.gguf. The alignment is that of the first: the others have
+ * no key that would tell it. */
 enum quern_status layout_gguf_split(struct plan *p, const char *prefix,
                                     const struct meta_list *metas, uint64_t alignment,
                                     const uint32_t *shard_of, uint32_t nshards,
-                                    struct quern_error *err);
+                                    enum split_keys keys, struct quern_error *err);
 /* One safetensors file. */
 enum quern_status layout_safetensors(struct plan *p, const char *path, const struct meta *metadata,
                                      uint32_t nmetadata, struct quern_error *err);

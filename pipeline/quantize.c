@@ -3,30 +3,6 @@
 #include "prune.h"
 #include "retype.h"
 
-/* A step per tensor of the model, copying it as it is. */
-static enum quern_status copy_steps(struct plan *p, struct model *m, struct quern_error *err)
-{
-    const uint32_t n = m->ntensors;
-    struct source *sources = ARENA_NEW(&p->arena, struct source, n ? n : 1);
-    p->steps = ARENA_NEW(&p->arena, struct step, n ? n : 1);
-    if (!sources || !p->steps)
-        return fail_memory(err, n * sizeof *p->steps);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct tensor *t = &m->tensors[i];
-        sources[i] = (struct source){.model = m, .tensor = t};
-        p->steps[i] = (struct step){.name = t->name,
-                                    .dims = t->dims,
-                                    .ndims = t->ndims,
-                                    .dtype = t->dtype,
-                                    .round_dtype = DTYPE_COUNT,
-                                    .nsources = 1,
-                                    .sources = &sources[i],
-                                    .op = &op_copy};
-    }
-    p->nsteps = n;
-    return plan_add_model(p, m, err);
-}
-
 /* ---- GGUF -------------------------------------------------------------------------------------
  */
 
@@ -47,7 +23,8 @@ static enum quern_status keep_split(struct plan *p, const struct model *m, const
     const uint32_t nshards = p->ndropped && p->nsteps ? shard_of[p->nsteps - 1] + 1
                              : p->ndropped            ? 1
                                                       : m->nfiles;
-    return layout_gguf_split(p, trimmed, metas, alignment, shard_of, nshards, err);
+    return layout_gguf_split(p, trimmed, metas, alignment, shard_of, nshards, SPLIT_AS_QUANTIZE,
+                             err);
 }
 
 static enum quern_status to_gguf(struct plan *p, struct model *m, const char *output,
@@ -200,7 +177,7 @@ static enum quern_status build(struct plan *p, struct model *m, const char *outp
     p->force = q->force;
     if (!*output)
         return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
-    TRY(copy_steps(p, m, err));
+    TRY(plan_copy_model(p, m, err));
     if (m->format == MODEL_GGUF)
         return from_gguf(p, m, output, q, err);
     if (str_ends(str_from(output), ".gguf") || q->keep_names)

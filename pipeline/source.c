@@ -1,4 +1,7 @@
 /* source.c - read the elements of a source, whatever kind it is. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "plan.h"
 #include "quant/codec.h"
 
@@ -11,6 +14,19 @@ enum quern_status in_source(struct quern_error *err, const struct source *s,
     if (!s->model || s->model->nfiles == 0)
         return status;
     return in_file(err, s->model->files[s->tensor->file].path, status);
+}
+
+enum quern_status source_misfit(struct quern_error *err, const struct source *s,
+                                const char *expected)
+{
+    char shape[128] = "";
+    size_t n = 0;
+    for (unsigned d = 0; d < s->tensor->ndims && n < sizeof shape - 32; d++)
+        n += (size_t)snprintf(shape + n, sizeof shape - n, "%s%" PRIu64, d ? ", " : "",
+                              s->tensor->dims[d]);
+    return in_source(err, s,
+                     fail(err, QUERN_EFORMAT, "shape", "it is %s [%s]" WANT "expected %s",
+                          dtype_traits[s->tensor->dtype].name, shape, expected));
 }
 
 /* A stored tensor is read in whole blocks, which may begin before the first element asked for. */

@@ -1,4 +1,4 @@
-/* view.h - a model as a merge sees it: named tensors, each with where its values come from.
+/* view.h - a model as planners see it: named tensors, each with where its values come from.
  *
  * view_of_model() shows the stored tensors. What adds an adapter, lays out a vocabulary anew or
  * stands for the result of an earlier stage replaces sources of a view or adds some; the planner
@@ -17,6 +17,9 @@ struct view {
     const struct meta_list *metas; /* its keys; NULL: those of the model */
     const struct vocab_result *vocabulary; /* of an earlier stage; NULL: the model's own */
     struct str chat_template;              /* likewise; .p is NULL */
+    struct model *gguf;            /* this GGUF is shown in Hugging Face's layout; or NULL */
+    const struct side_file *sides; /* then: the files that would lie beside it, config.json too */
+    uint32_t nsides;
     struct source *sources; /* its tensors in their order, then what was added; the arena's */
     uint32_t count, capacity;
     struct name_table added; /* index of what is no tensor of the model; malloc'ed */

@@ -1,11 +1,9 @@
 # What convert refuses, and how it says so.
 ln -s "$POCKET/pocket-base" pocket
 q convert
-q convert pocket
-q convert pocket out
 q convert pocket out.gguf -t q9_0
 q convert pocket out.gguf -t bf16 --imatrix none.gguf
-q convert m/dense-f16.gguf out.gguf
+q convert m/names.safetensors out.gguf
 mkdir hf
 ln -s "$PWD"/pocket/model.safetensors "$PWD"/pocket/token* hf/
 sed 's/LlamaForCausalLM/LhamaForCausalLM/' pocket/config.json >hf/config.json
