@@ -170,7 +170,8 @@ static enum quern_status more_lfm2(struct back *b, struct json_writer *w, struct
     return back_put_rope(b, w, err);
 }
 
-/* ---- an encoder and a decoder ------------------------------------------------------------------ */
+/* ---- an encoder and a decoder ------------------------------------------------------------------
+ */
 
 /* clang-format off */
 static const struct back_key t5_keys[] = {
