@@ -33,6 +33,9 @@ const struct option run_options[] = {
      "print what would be done (tensors, types, sizes, memory) and write nothing", NULL},
     {"force", 'f', OPTION_FLAG, FIELD(force), NULL,
      "replace an existing output; it stays as it is until the new one is complete", NULL},
+    {"resume", 0, OPTION_FLAG, FIELD(resume), NULL,
+     "go on with what an interrupted run of the same command has left; --threads and --mem may differ",
+     NULL},
     {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
      "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
     {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
@@ -188,7 +191,8 @@ static const struct option merge_options[] = {
 static const struct option convert_options[] = {
     {"outtype", 't', OPTION_TEXT, FIELD(outtype), "TYPE",
      "auto (the default: the 16-bit type the weights have), f32, f16, bf16, q8_0, or a file type of "
-     "quern quantize, made in the same pass", "auto f32 f16 bf16 q8_0"},
+     "quern quantize, made in the same pass; with --like, like: each tensor as the template has it",
+     "auto f32 f16 bf16 q8_0 like"},
     {"outfile", 0, OPTION_TEXT, FIELD(output), "OUTPUT",
      "where to write, as -o; {ftype} in the name becomes the type", NULL},
     {"allow-requantize", 0, OPTION_FLAG, FIELD(quantize.allow_requantize), NULL,
@@ -328,8 +332,8 @@ const struct command commands[] = {
      "RECIPE.yml is a recipe of mergekit, mergekit-multi or mergekit-moe (docs/merging.md). MODEL is "
      "a path or a hub id; an id is looked up in the local Hugging Face cache or given by "
      "--model ID=PATH. "
-     "Models may be safetensors or GGUF of any readable type; all of one merge are of the same "
-     "kind.\n"
+     "Models may be safetensors or GGUF of any readable type, mixed as well: a GGUF takes part in the "
+     "layout of Hugging Face when it meets such models or the OUTPUT is no .gguf.\n"
      "OUTPUT is a Hugging Face directory, one .safetensors file or a .gguf file. For that, Hugging "
      "Face models are converted in the same pass, and TYPE quantizes in the same pass: the bytes are "
      "those of merging, converting and quantizing one after the other.\n"
@@ -349,8 +353,9 @@ const struct command commands[] = {
     {"convert",
      "[options] HFDIR [OUTPUT.gguf] [-t TYPE]\n"
      "[options] INPUT.gguf OUTPUT.gguf [-t TYPE]\n"
+     "[options] INPUT OUTDIR|OUTPUT.safetensors [-t TYPE]\n"
      "[options] ADAPTER [OUTPUT.gguf] [-t TYPE]",
-     "make a GGUF of a Hugging Face model, split and join GGUF",
+     "make a GGUF of a Hugging Face model and back, split and join GGUF",
      "HFDIR has config.json, safetensors and a tokenizer. The output has the keys and tensors that "
      "llama.cpp's convert_hf_to_gguf.py writes. TYPE q4_k_m, iq4_xs ... are what converting with auto "
      "and then quantizing would give, in one pass and without a file between. Without OUTPUT it is "
@@ -358,6 +363,10 @@ const struct command commands[] = {
      "INPUT.gguf is any file of a set. GGUF becomes one file, or with --split-max-size or "
      "--split-max-tensors several, as llama.cpp's gguf-split would write them; -t TYPE before that "
      "gives what quern quantize would, and needs no --allow-requantize for F32, F16 and BF16.\n"
+     "An OUTPUT that ends otherwise is a directory, or a .safetensors file of the weights alone. A "
+     "GGUF goes back there: decoded, under the names of Hugging Face models, with config.json and "
+     "tokenizer (--keep-names: under its own names, without them). Safetensors change type and files. "
+     "TYPE is auto, f32, f16 or bf16.\n"
      "ADAPTER is a LoRA of PEFT; it becomes a GGUF adapter, in F32 unless -t says f16, bf16, q8_0 or "
      "auto. Of its base only config.json is needed.", convert_options,
      COMMON_RUN | COMMON_JSON,
@@ -365,8 +374,14 @@ const struct command commands[] = {
      "  16 bits a weight, as in the checkpoint\n"
      "quern convert HFDIR model-q4_k_m.gguf -t Q4_K_M\n"
      "  converted and quantized\n"
+     "quern convert MERGED out.gguf --like base.gguf\n"
+     "  keys and tokenizer of a GGUF that is known to be good, weights of MERGED\n"
+     "quern convert TUNED out.gguf --learn BASE_HF base.gguf\n"
+     "  of an architecture that quern does not know, by the example of its base\n"
      "quern convert HFDIR model -t q8_0 --split-max-size 4G\n"
      "  model-00001-of-0000N.gguf\n"
+     "quern convert model-q8_0.gguf OUTDIR\n"
+     "  a Hugging Face directory again\n"
      "quern convert model-00001-of-00007.gguf model.gguf\n"
      "  one file again\n", cmd_convert},
     {"lora",

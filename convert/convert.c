@@ -47,8 +47,8 @@ static enum quern_status choose_weights(struct conversion *c, struct quern_error
     if (c->quantizes && !file_type_find(type))
         return fail(err, QUERN_EUSAGE, "usage",
                     "'%s' is no type to convert to" WANT
-                    "expected auto, f32, f16, bf16, q8_0 or a file type of quern quantize",
-                    quoted(type).text);
+                    "expected auto, f32, f16, bf16, q8_0 or a file type of quern quantize%s",
+                    quoted(type).text, c->request->like ? ", or like" : "");
     return QUERN_OK;
 }
 
@@ -98,18 +98,8 @@ enum quern_status convert_begin(struct conversion *c, const struct folder *folde
 {
     TRY(hf_config_open(folder, &c->config, err));
     c->card = &c->config;
-    TRY(find_architecture(c, err));
+    TRY(c->request->like ? like_open(c, err) : find_architecture(c, err));
     read_numbers(c);
-    return QUERN_OK;
-}
-
-static enum quern_status take_numbers(struct conversion *c, struct quern_error *err)
-{
-    read_numbers(c);
-    if (!c->like)
-        return QUERN_OK;
-    TRY(like_differences(c, err));
-    like_numbers(c);
     return QUERN_OK;
 }
 
@@ -170,16 +160,16 @@ static enum quern_status all_steps(struct conversion *c, struct quern_error *err
         TRY(c->arch->extra(c, err));
     if (!c->request->vocab_only)
         TRY(convert_tensors(c, err));
-    if (!c->request->vocab_only && c->like)
-        TRY(like_steps(c, err));
     TRY(convert_choose_types(c, err));
     TRY(convert_keep_blocks(c, err));
+    if (!c->request->vocab_only && c->like)
+        TRY(like_steps(c, err));
     p->steps = ARENA_NEW(&p->arena, struct step, c->nsteps + 1);
     if (!p->steps)
         return fail_memory(err, c->nsteps * sizeof *p->steps);
     memcpy(p->steps, c->steps, c->nsteps * sizeof *p->steps);
     p->nsteps = c->nsteps;
-    return QUERN_OK;
+    return c->quantizes ? QUERN_OK : convert_keep_exact(c, err);
 }
 
 /* ---- output
@@ -191,6 +181,8 @@ static const char *type_name(const struct conversion *c)
     char number[16];
     if (c->quantizes)
         return file_type_find(str_from(c->request->type))->name;
+    if (c->kept == DTYPE_NVFP4) /* no file type of quantizing */
+        return dtype_traits[c->kept].name;
     snprintf(number, sizeof number, "%u", convert_file_type(c));
     const struct file_type *t = file_type_find(str_from(number));
     return t ? t->name : dtype_traits[c->kept].name;
@@ -326,6 +318,17 @@ static enum quern_status check_input(const struct model *m, struct quern_error *
                 "container of it)");
 }
 
+/* -t like is a type once the template is open. */
+static enum quern_status choose_family(struct conversion *c, const struct folder *folder,
+                                       struct quern_error *err)
+{
+    const bool later = c->request->like && strcmp(c->request->type, "like") == 0;
+    if (!later)
+        TRY(choose_weights(c, err));
+    TRY(convert_begin(c, folder, err));
+    return later ? choose_weights(c, err) : QUERN_OK;
+}
+
 static enum quern_status build(struct conversion *c, const struct folder *folder,
                                struct quern_error *err)
 {
@@ -336,12 +339,12 @@ static enum quern_status build(struct conversion *c, const struct folder *folder
         return fail(err, QUERN_EUSAGE, "usage",
                     "--arch has no meaning here" WANT
                     "expected it with --keep-names only: config.json names the architecture");
-    TRY(choose_weights(c, err));
-    TRY(hf_config_open(folder, &c->config, err));
-    c->card = &c->config;
-    TRY(c->request->like ? like_open(c, err) : find_architecture(c, err));
+    TRY(choose_family(c, folder, err));
     TRY(convert_order_inputs(c, err));
-    TRY(take_numbers(c, err));
+    if (c->like)
+        TRY(like_differences(c, err));
+    if (c->like)
+        like_numbers(c);
     if (!meta_list_put_string(&c->keys, "general.architecture", str_from(c->arch->name)))
         return fail_memory(err, sizeof(struct meta));
     if (!c->like)

@@ -82,7 +82,8 @@ static void look_measure(const struct piece *p, unsigned pass, const void *const
         const unsigned nchanges = l->out->changed[t] ? NCHANGES : 1;
         for (unsigned c = 0; l->out->has[t] && c < nchanges; c++) {
             uint64_t *sums = counts + (t * NCHANGES + c) * 2;
-            if (p->step->sources[0].tensor->dtype == d && c == CHANGE_NONE) {
+            if (c == CHANGE_NONE && (p->step->sources[0].tensor->dtype == d ||
+                                     (l->out->exact && dtype_is_quantized(d)))) {
                 add_values(x[0], p->n, p->first, sums);
                 continue;
             }
@@ -116,27 +117,27 @@ static const struct op op_look = {.name = "fingerprint",
                                   .measure = look_measure,
                                   .combine = look_combine};
 
-/* Rows must be whole blocks. */
-static bool can_be(const struct tensor *t, enum dtype d, uint64_t nelems_of)
+/* Rows must be whole blocks, if blocks are to be made. */
+static bool can_be(const struct tensor *t, enum dtype d, uint64_t nelems_of, bool exact)
 {
     const uint64_t row = t->ndims ? t->dims[t->ndims - 1] : 1;
-    return t->nelems <= nelems_of && row % dtype_traits[d].block_elems == 0;
+    return t->nelems <= nelems_of && (exact || row % dtype_traits[d].block_elems == 0);
 }
 
-enum quern_status fingerprint_step(struct plan *p, struct step *s, struct model *m,
+enum quern_status fingerprint_step(struct plan *p, struct step *s, const struct source *source,
                                    const struct fingerprint_ask *ask, bool changes,
                                    struct fingerprints *out, struct quern_error *err)
 {
-    const struct tensor *t = out->tensor;
-    struct source *source = ARENA_NEW(&p->arena, struct source, 1);
+    const struct tensor *t = source->tensor;
     struct look *l = ARENA_NEW(&p->arena, struct look, 1);
-    if (!source || !l)
+    if (!l)
         return fail_memory(err, sizeof *l);
-    *source = (struct source){.model = m, .tensor = t};
+    out->tensor = t;
+    out->exact = source->kind != NULL;
     *l = (struct look){ask, out};
     out->known = true;
     for (unsigned k = 0; k < ask->ntypes; k++) {
-        out->has[k] = can_be(t, ask->types[k], ask->nelems_of[k]);
+        out->has[k] = can_be(t, ask->types[k], ask->nelems_of[k], out->exact);
         /* Norms and the like are changed, and stored in 32 bits. */
         out->changed[k] =
             changes && out->has[k] && ask->types[k] == DTYPE_F32 && t->nelems <= ask->largest_of[k];

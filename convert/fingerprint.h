@@ -20,9 +20,10 @@ struct fingerprint {
 /* Of one tensor, as each of some types and under each change. */
 struct fingerprints {
     const struct tensor *tensor;
-    bool known;                                   /* its values can be read */
-    bool has[MOST_TYPES];                         /* those of this type were made ... */
-    bool changed[MOST_TYPES];                     /* ... of changed values too */
+    bool exact;               /* the values were in blocks before, which are not made anew */
+    bool known;               /* its values can be read */
+    bool has[MOST_TYPES];     /* those of this type were made ... */
+    bool changed[MOST_TYPES]; /* ... of changed values too */
     struct fingerprint of[MOST_TYPES * NCHANGES]; /* [type * NCHANGES + change] */
 };
 
@@ -39,8 +40,8 @@ struct fingerprint_ask {
     unsigned ntypes;
 };
 
-/* Adds a measuring step that fills *out. ask and out outlive the run. */
-enum quern_status fingerprint_step(struct plan *p, struct step *s, struct model *m,
+/* *s becomes a measuring step that fills *out. ask, out and source outlive the run. */
+enum quern_status fingerprint_step(struct plan *p, struct step *s, const struct source *source,
                                    const struct fingerprint_ask *ask, bool changes,
                                    struct fingerprints *out, struct quern_error *err);
 

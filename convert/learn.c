@@ -6,6 +6,7 @@
 #include "learn_parts.h"
 #include "like.h"
 #include "quant/codec.h"
+#include "unpack.h"
 
 /* ---- what there is ----------------------------------------------------------------------------
  */
@@ -50,26 +51,47 @@ unsigned learn_type(const struct learning *l, uint32_t target)
     return k;
 }
 
-static enum quern_status survey(struct learning *l, struct quern_error *err)
+static enum quern_status survey_gguf(struct learning *l, struct quern_error *err)
 {
     struct arena *a = &l->arena;
     struct str arch;
+    if (l->gguf->format != MODEL_GGUF || l->gguf->ntensors == 0)
+        return fail(err, QUERN_EUSAGE, "learn",
+                    "it is no GGUF with tensors" WANT
+                    "expected the GGUF that was made of the model");
     if (!meta_string(model_meta(l->gguf, "general.architecture"), &arch))
         return fail(err, QUERN_EFORMAT, "arch",
                     "it has no general.architecture" WANT "expected a GGUF of a language model");
     TRY(list_types(l, err));
-    l->from = ARENA_NEW(a, struct fingerprints, l->hf->ntensors + 1u);
     l->to = ARENA_NEW(a, struct fingerprints, l->gguf->ntensors + 1u);
-    l->used = ARENA_NEW(a, bool, l->hf->ntensors + 1u);
     l->placed = ARENA_NEW(a, bool, l->gguf->ntensors + 1u);
     l->arch.name = arena_printf(a, "%.*s", STR_ARG(arch));
     l->map.architecture = arena_str(&l->map.arena, arch);
-    if (!l->from || !l->to || !l->used || !l->placed || !l->arch.name || !l->map.architecture.p)
-        return fail_memory(err, l->hf->ntensors * sizeof *l->from);
+    if (!l->to || !l->placed || !l->arch.name || !l->map.architecture.p)
+        return fail_memory(err, l->gguf->ntensors * sizeof *l->to);
     l->arch.classes = "";
     l->trial = (struct conversion){.like = l->gguf, .arch = &l->arch};
     like_numbers(&l->trial);
-    return name_groups_of(l->gguf, a, &l->targets, err);
+    TRY(view_of_model(l->gguf, a, &l->made, err));
+    return name_groups_of(&l->made, a, &l->targets, err);
+}
+
+static enum quern_status survey_model(struct learning *l, struct quern_error *err)
+{
+    struct arena *a = &l->arena;
+    struct unpacked u;
+    const struct folder folder = {.path = l->hf->dir};
+    if (l->hf->format != MODEL_SAFETENSORS)
+        return fail(err, QUERN_EUSAGE, "learn",
+                    "it is no safetensors model" WANT "expected the one the GGUF is of");
+    TRY(view_of_model(l->hf, a, &l->view, err));
+    if (l->hf->dir)
+        TRY(unpack_view(&l->view, &folder, a, &u, err));
+    l->from = ARENA_NEW(a, struct fingerprints, l->view.count + 1u);
+    l->used = ARENA_NEW(a, bool, l->view.count + 1u);
+    if (!l->from || !l->used)
+        return fail_memory(err, l->view.count * sizeof *l->from);
+    return name_groups_of(&l->view, a, &l->sources, err);
 }
 
 enum quern_status learn_new(struct model *hf, struct model *gguf, struct learning **out,
@@ -80,19 +102,9 @@ enum quern_status learn_new(struct model *hf, struct model *gguf, struct learnin
         return fail_memory(err, sizeof *l);
     l->hf = hf;
     l->gguf = gguf;
-    enum quern_status s = QUERN_OK;
-    if (gguf->format != MODEL_GGUF || gguf->ntensors == 0)
-        s = fail(err, QUERN_EUSAGE, "learn",
-                 "it is no GGUF with tensors" WANT "expected the GGUF that was made of the model");
+    enum quern_status s = in_file(err, gguf->path, survey_gguf(l, err));
     if (s == QUERN_OK)
-        s = survey(l, err);
-    in_file(err, gguf->path, s);
-    if (s == QUERN_OK && hf->format != MODEL_SAFETENSORS)
-        s = in_file(err, hf->path,
-                    fail(err, QUERN_EUSAGE, "learn",
-                         "it is no safetensors model" WANT "expected the one the GGUF is of"));
-    if (s == QUERN_OK)
-        s = in_file(err, hf->path, name_groups_of(hf, &l->arena, &l->sources, err));
+        s = in_file(err, hf->path, survey_model(l, err));
     if (s == QUERN_OK)
         *out = l;
     else
@@ -104,6 +116,8 @@ void learn_free(struct learning *l)
 {
     if (!l)
         return;
+    view_free(&l->view);
+    view_free(&l->made);
     free(l->trial.steps);
     free(l->makings);
     map_free(&l->map);
@@ -117,16 +131,17 @@ void learn_free(struct learning *l)
 static enum quern_status measuring_steps(struct learning *l, struct plan *p,
                                          struct quern_error *err)
 {
-    for (uint32_t i = 0; i < l->hf->ntensors; i++) {
-        l->from[i].tensor = &l->hf->tensors[i];
-        if (codec_can_decode(l->hf->tensors[i].dtype))
-            TRY(fingerprint_step(p, &p->steps[p->nsteps++], l->hf, &l->ask, true, &l->from[i],
+    for (uint32_t i = 0; i < l->view.count; i++) {
+        const struct source *source = &l->view.sources[i];
+        l->from[i].tensor = source->tensor;
+        if (source->kind || codec_can_decode(source->tensor->dtype))
+            TRY(fingerprint_step(p, &p->steps[p->nsteps++], source, &l->ask, true, &l->from[i],
                                  err));
     }
-    for (uint32_t i = 0; i < l->gguf->ntensors; i++) {
+    for (uint32_t i = 0; i < l->made.count; i++) {
         const unsigned own = learn_type(l, i);
-        l->to[i].tensor = &l->gguf->tensors[i];
-        TRY(fingerprint_step(p, &p->steps[p->nsteps++], l->gguf, &l->ask, false, &l->to[i], err));
+        TRY(fingerprint_step(p, &p->steps[p->nsteps++], &l->made.sources[i], &l->ask, false,
+                             &l->to[i], err));
         for (unsigned k = 0; k < l->ask.ntypes; k++)
             l->to[i].has[k] = k == own;
     }
@@ -135,7 +150,7 @@ static enum quern_status measuring_steps(struct learning *l, struct plan *p,
 
 static enum quern_status plan_measuring(struct learning *l, struct plan *p, struct quern_error *err)
 {
-    p->steps = ARENA_NEW(&p->arena, struct step, l->hf->ntensors + l->gguf->ntensors + 1u);
+    p->steps = ARENA_NEW(&p->arena, struct step, l->view.count + l->gguf->ntensors + 1u);
     if (!p->steps)
         return fail_memory(err, sizeof *p->steps);
     TRY(plan_add_model(p, l->hf, err));

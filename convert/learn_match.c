@@ -51,11 +51,11 @@ static int by_sum(const void *a, const void *b)
 static enum quern_status sort_sums(struct matching *m, struct quern_error *err)
 {
     const struct learning *l = m->l;
-    const size_t room = (size_t)l->hf->ntensors * l->ask.ntypes * NCHANGES + 1;
+    const size_t room = (size_t)l->view.count * l->ask.ntypes * NCHANGES + 1;
     m->entries = malloc(room * sizeof *m->entries);
     if (!m->entries)
         return fail_memory(err, room * sizeof *m->entries);
-    for (uint32_t i = 0; i < l->hf->ntensors; i++)
+    for (uint32_t i = 0; i < l->view.count; i++)
         for (unsigned k = 0; k < l->ask.ntypes * NCHANGES; k++) {
             const struct fingerprints *f = &l->from[i];
             const unsigned type = k / NCHANGES, change = k % NCHANGES;
@@ -256,7 +256,7 @@ static const struct candidate *only_candidate(const struct learning *l, const st
     for (unsigned i = 0; i < s->count; i++) {
         const struct candidate *c = &s->found[i];
         const char *name = c->literal == NO_TENSOR ? l->sources.groups[c->group].pattern
-                                                   : l->hf->tensors[c->literal].name.p;
+                                                   : l->view.sources[c->literal].tensor->name.p;
         bool in_order;
         if (!is_free(l, c, target_group) ||
             (clue == IN_ORDER && !(covers(l, c, target_group, &in_order) && in_order)) ||
@@ -297,7 +297,7 @@ static enum quern_status ambiguous(const struct learning *l, const struct search
     for (unsigned i = 0; i < s->count; i++)
         name_list_add(&names, s->found[i].literal == NO_TENSOR
                                   ? str_from(l->sources.groups[s->found[i].group].pattern)
-                                  : l->hf->tensors[s->found[i].literal].name);
+                                  : l->view.sources[s->found[i].literal].tensor->name);
     return in_file(err, l->gguf->path,
                    fail(err, QUERN_EUSAGE, "ambiguous",
                         "'%s' has the values of each of %s" WANT

@@ -231,7 +231,7 @@ static enum quern_status add_hopes(struct learning *l, const struct leftovers *s
             const uint32_t s = learn_source(l, &is, to, t);
             if (l->placed[to] || s == NO_TENSOR || l->used[s] ||
                 l->sources.groups[from].layered != g->layered ||
-                !may_become(&l->hf->tensors[s], &l->gguf->tensors[t->tensor]))
+                !may_become(l->view.sources[s].tensor, &l->gguf->tensors[t->tensor]))
                 continue;
             struct making *m = learn_new_making(l, from, to, err);
             if (!m)

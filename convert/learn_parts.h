@@ -38,6 +38,7 @@ struct making {
 struct learning {
     struct arena arena;
     struct model *hf, *gguf;
+    struct view view, made; /* their tensors; those of hf as if nothing had packed them */
     struct fingerprint_ask ask;
     struct fingerprints *from, *to; /* of every tensor of hf and gguf */
     struct name_groups sources, targets;

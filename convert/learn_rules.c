@@ -16,7 +16,7 @@ static enum quern_status write_rule(struct learning *l, const struct making *m,
 {
     struct tensor_rule r = {.to = "", .transform = m->chosen->how};
     r.from = m->stacked                ? l->families[m->from].pattern
-             : m->literal != NO_TENSOR ? l->hf->tensors[m->literal].name.p
+             : m->literal != NO_TENSOR ? l->view.sources[m->literal].tensor->name.p
                                        : l->sources.groups[m->from].pattern;
     for (unsigned p = 0; p < m->nto && r.to; p++)
         r.to = arena_printf(&l->arena, "%s%s%s", r.to, p ? " " : "",
@@ -84,7 +84,7 @@ static enum quern_status ignore_rest(struct learning *l, bool whole, struct name
         for (uint32_t i = 0; !whole && n > 0 && i < group->count; i++) {
             const uint32_t t = l->sources.members[group->first + i].tensor;
             if (!l->used[t])
-                TRY(ignore(l, t, l->hf->tensors[t].name.p, names, err));
+                TRY(ignore(l, t, l->view.sources[t].tensor->name.p, names, err));
         }
     }
     return QUERN_OK;

@@ -94,7 +94,8 @@ static void add_try(struct making *m, enum transform how, const uint8_t *order)
 
 static void tries_of_split(struct making *m)
 {
-    static const enum transform of_two[] = {HALVES, EVEN_ODD, SPLIT_KV_B, SPLIT_ROWS};
+    static const enum transform of_two[] = {HALVES, EVEN_ODD, TURN_EVEN_ODD, SPLIT_KV_B,
+                                            SPLIT_ROWS};
     static const enum transform of_three[] = {QKV_SPLIT, SPLIT_ROWS};
     static const uint8_t orders[][MOST_PARTS] = {
         {0, 1, 2},
@@ -105,7 +106,7 @@ static void tries_of_split(struct making *m)
         {2, 1, 0}
     };
     if (m->nto == 2)
-        for (size_t k = 0; k < 8; k++)
+        for (size_t k = 0; k < 10; k++)
             add_try(m, of_two[k / 2], orders[k % 2]);
     else
         for (size_t k = 0; k < 12; k++)
@@ -179,6 +180,15 @@ static const struct tensor *target_of(const struct learning *l, const struct mak
     return &l->gguf->tensors[l->targets.members[g->first + member].tensor];
 }
 
+/* Where values of one layer come from, or the first of a stack of them. */
+static uint32_t first_source(const struct learning *l, const struct making *m, uint32_t member)
+{
+    const struct name_group *g = &l->targets.groups[m->to[0]];
+    const struct making one = {.from = m->stacked ? l->families[m->from].groups[0] : m->from,
+                               .literal = m->literal};
+    return learn_source(l, &one, m->to[0], &l->targets.members[g->first + member]);
+}
+
 /* The steps that an attempt makes of one layer, into l->trial. */
 static enum quern_status make_steps(struct learning *l, const struct making *m,
                                     const struct attempt *a, uint32_t member,
@@ -188,21 +198,18 @@ static enum quern_status make_steps(struct learning *l, const struct making *m,
     const struct name_group *g = &l->targets.groups[m->to[0]];
     const struct group_member *t = &l->targets.members[g->first + member];
     const uint32_t n = m->stacked ? l->families[m->from].count : 1;
-    struct source *sources = ARENA_NEW(arena, struct source, n);
     const struct source **members = ARENA_NEW(arena, const struct source *, n);
     const char *to = "";
     const struct tensor_rule rule = {.from = "", .to = "", .transform = a->how};
     l->trial.nsteps = 0;
     for (unsigned p = 0; p < m->nto && to; p++)
         to = arena_printf(arena, "%s%s%s", to, p ? " " : "", target_of(l, m, a, p, member)->name.p);
-    if (!sources || !members || !to)
-        return fail_memory(err, n * sizeof *sources);
+    if (!members || !to)
+        return fail_memory(err, n * sizeof *members);
     for (uint32_t e = 0; e < n; e++) {
         const struct making one = {.from = m->stacked ? l->families[m->from].groups[e] : m->from,
                                    .literal = m->literal};
-        const uint32_t s = learn_source(l, &one, m->to[0], t);
-        sources[e] = (struct source){.model = l->hf, .tensor = &l->hf->tensors[s]};
-        members[e] = &sources[e];
+        members[e] = &l->view.sources[learn_source(l, &one, m->to[0], t)];
     }
     return m->stacked ? convert_stack(&l->trial, str_from(to), members, n, err)
                       : convert_transform(&l->trial, &rule, members[0], to, (struct str){0}, err);
@@ -251,6 +258,7 @@ static enum quern_status add_trials(struct learning *l, struct plan *p, uint32_t
     const struct making *m = &l->makings[making];
     const struct attempt *a = &m->tries[attempt];
     TRY(make_steps(l, m, a, member, err));
+    const bool exact = l->from[first_source(l, m, member)].exact;
     for (unsigned k = 0; k < m->nto && k < l->trial.nsteps; k++) {
         const struct step *made = &l->trial.steps[k];
         const struct tensor *t = target_of(l, m, a, k, member);
@@ -265,7 +273,8 @@ static enum quern_status add_trials(struct learning *l, struct plan *p, uint32_t
         sources[0] = made->sources[0];
         sources[1] = (struct source){.model = l->gguf, .tensor = t};
         *trial = (struct trial){.op = made->op,
-                                .encodes = sources[0].tensor->dtype != t->dtype,
+                                .encodes = sources[0].tensor->dtype != t->dtype &&
+                                           !(exact && dtype_is_quantized(t->dtype)),
                                 .making = making,
                                 .attempt = attempt};
         p->steps[p->nsteps++] = (struct step){.name = t->name,

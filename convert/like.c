@@ -112,7 +112,8 @@ enum quern_status like_open(struct conversion *c, struct quern_error *err)
         TRY(map_read(c->request->map_path, &c->own_map, err));
         c->map = &c->own_map;
     }
-    return in_file(err, path, find_table(c, err));
+    TRY(in_file(err, path, find_table(c, err)));
+    return strcmp(c->request->type, "like") == 0 ? like_types(c, err) : QUERN_OK;
 }
 
 void like_close(struct conversion *c)

@@ -26,6 +26,11 @@ bool like_keeps_f32(const struct conversion *c, struct str name);
 /* The keys: general.* from the directory, all else the template's. */
 enum quern_status like_keys(struct conversion *c, struct quern_error *err);
 
+/* ---- like_types.c */
+/* -t like: replaces the request by one that asks for the types of the template. EUNSUPPORTED when
+ * quern cannot make them. */
+enum quern_status like_types(struct conversion *c, struct quern_error *err);
+
 /* ---- like_config.c */
 /* Where config.json and the template say different things: differences that would make the file
  * wrong are EUSAGE, others notes. */

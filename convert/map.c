@@ -41,6 +41,7 @@ static const struct word {
     {"split",               SPLIT_ROWS,       2, ANY_NAMES, false},
     {"split-halves",        HALVES,           2, 2,         false},
     {"split-even-odd",      EVEN_ODD,         2, 2,         false},
+    {"split-transposed",    TURN_EVEN_ODD,    2, 2,         false},
     {"split-qkv",           QKV_SPLIT,        3, 3,         false},
     {"split-kv-b",          SPLIT_KV_B,       2, 2,         false},
     {"regroup-qkv",         QKV_BY_GROUP,     1, 1,         false},

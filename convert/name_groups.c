@@ -59,20 +59,19 @@ static int by_pattern_and_layer(const void *a, const void *b)
     return c != 0 ? c : x->layer < y->layer ? -1 : x->layer > y->layer;
 }
 
-enum quern_status name_groups_of(const struct model *m, struct arena *arena,
-                                 struct name_groups *out, struct quern_error *err)
+enum quern_status name_groups_of(const struct view *v, struct arena *arena, struct name_groups *out,
+                                 struct quern_error *err)
 {
-    const uint32_t n = m->ntensors;
+    const uint32_t n = v->count;
     bool layered;
-    *out = (struct name_groups){.model = m,
-                                .members = ARENA_NEW(arena, struct group_member, n + 1u),
+    *out = (struct name_groups){.members = ARENA_NEW(arena, struct group_member, n + 1u),
                                 .groups = ARENA_NEW(arena, struct name_group, n + 1u),
                                 .group_of = ARENA_NEW(arena, uint32_t, n + 1u)};
     if (!out->members || !out->groups || !out->group_of)
         return fail_memory(err, n * sizeof *out->members);
     for (uint32_t i = 0; i < n; i++) {
         out->members[i].tensor = i;
-        TRY(read_name(&m->tensors[i], arena, &out->members[i], &layered, err));
+        TRY(read_name(v->sources[i].tensor, arena, &out->members[i], &layered, err));
     }
     qsort(out->members, n, sizeof *out->members, by_pattern_and_layer);
     for (uint32_t i = 0; i < n; i++) {

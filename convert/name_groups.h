@@ -4,7 +4,7 @@
 
 #include "core/arena.h"
 #include "core/error.h"
-#include "formats/model.h"
+#include "pipeline/view.h"
 
 #define NO_GROUP UINT32_MAX
 
@@ -22,7 +22,6 @@ struct name_group {
 };
 
 struct name_groups {
-    const struct model *model;
     struct group_member *members;
     struct name_group *groups; /* by pattern */
     uint32_t ngroups;
@@ -30,8 +29,8 @@ struct name_groups {
 };
 
 /* All is the arena's. EUNSUPPORTED for a name that no pattern can stand for. */
-enum quern_status name_groups_of(const struct model *m, struct arena *arena,
-                                 struct name_groups *out, struct quern_error *err);
+enum quern_status name_groups_of(const struct view *v, struct arena *arena, struct name_groups *out,
+                                 struct quern_error *err);
 
 /* The member of a layer, or NULL. */
 const struct group_member *group_at(const struct name_groups *all, const struct name_group *g,

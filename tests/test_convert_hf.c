@@ -242,14 +242,14 @@ Test(convert_hf, mistakes_are_named)
 {
     static const struct mistake llama[] = {
         {"LlamaForCausalLM",          "LhamaForCausalLM",                        NULL,                                     NULL, QUERN_EUNSUPPORTED,
-         "its architecture is 'LhamaForCausalLM', expected --like TEMPLATE.gguf of the"                                                                                                                       },
+         "its architecture is 'LhamaForCausalLM', expected --like TEMPLATE.gguf of the"                                                                                                      },
         {"\"num_attention_heads\":4", "\"num_attention_heads\":5",               NULL,                                     NULL, QUERN_EFORMAT,
          "tensor 'model.layers.0.self_attn.q_proj.weight': its 64 rows are no 10 equal parts"                                                                                                },
         {"\"num_hidden_layers\":2",   "\"num_hidden_layers\":\"2\"",             NULL,                                     NULL, QUERN_EFORMAT,
          "num_hidden_layers"                                                                                                                                                                 },
         {"\"rms_norm_eps\":",
-         "\"quantization_config\":{\"quant_method\":\"awq\"},\"rms_norm_eps\":", NULL,                                     NULL,
-         QUERN_EUNSUPPORTED,                                                                                                                         "quantized already (quant_method 'awq')"},
+         "\"quantization_config\":{\"quant_method\":\"hqq\"},\"rms_norm_eps\":", NULL,                                     NULL,
+         QUERN_EUNSUPPORTED,                                                                                                                         "quantized already (quant_method 'hqq')"},
         {NULL,                        NULL,                                      "model.layers.1.self_attn.o_proj.weight",
          "model.layers.1.self_attn.x_proj.weight",                                                                               QUERN_EUNSUPPORTED,
          "1 tensor is not known in LlamaForCausalLM: model.layers.1.self_attn.x_proj.weight"                                                                                                 },

@@ -13,6 +13,14 @@ must convert base base-q4.gguf -t q4_k_m -q
 must convert odd quant.gguf --like base-q4.gguf -t q4_k_m -q
 must quantize code.gguf chain.gguf q4_k_m -q
 q compare chain.gguf quant.gguf
+# The types of the template
+must quantize base.gguf dynamic.gguf q4_k_m --tensor-type blk.0.ffn_up=q6_k --tensor-type attn_q=q5_0 -q
+must quantize code.gguf chain.gguf q4_k_m --tensor-type blk.0.ffn_up=q6_k --tensor-type attn_q=q5_0 -q -f
+must convert code types.gguf --like dynamic.gguf -t like -q
+same chain.gguf types.gguf
+must convert code types.gguf --like base.gguf -t like -q -f
+same code.gguf types.gguf
+q convert code bad.gguf -t like
 # What differs
 sed -i 's/"rope_theta": *[0-9.]*/"rope_theta": 500000.0/' odd/config.json
 q convert odd out.gguf --like base.gguf -f
@@ -26,6 +34,8 @@ must convert base vocab.gguf --vocab-only -q
 q convert code bad.gguf --like vocab.gguf
 head -c 3000 base.gguf >cut.gguf
 q convert code bad.gguf --like cut.gguf
+q convert code bad --like base.gguf
+q convert base.gguf bad.gguf --like base.gguf
 # A map instead of a table
 cat >good.yml <<'END'
 architecture: llama
