@@ -206,7 +206,12 @@ aarch64:
 	$(Q)$(CROSS)-gcc -static $(B)/$(CROSS)/*.o -o $(B)/$(CROSS)/golden-bytes -lm -lpthread
 	qemu-$(firstword $(subst -, ,$(CROSS))) $(B)/$(CROSS)/golden-bytes tests/data/quant
 
-check-all: export QUERN_TEST_ROUNDS = 16
-check-all: lint sanitize interop valgrind aarch64 test
+# Every command that writes, interrupted at random moments and resumed. Minutes.
+kills: all
+	@python3 tests/make_models.py $(B)/test-models
+	@QUERN=$(B)/quern scripts/kill_resume.py --kills 500 --stops 100 --like $(B)/test-models/hf
 
-.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize aarch64 check-all
+check-all: export QUERN_TEST_ROUNDS = 16
+check-all: lint sanitize interop valgrind aarch64 test kills
+
+.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize aarch64 kills check-all

@@ -28,7 +28,7 @@ struct cli {
     uint64_t mem;
     const char *output;
     const char *progress;
-    bool dry_run, force, quiet, verbose, json, help, stats;
+    bool dry_run, force, resume, quiet, verbose, json, help, stats;
     /* quantize */
     struct quern_quantize quantize;
     struct values tensor_types, override_kvs, include_weights, exclude_weights, prune_layers;
@@ -109,6 +109,9 @@ const struct option *command_options(const struct command *c, unsigned table);
 
 /* Fills c from the words after the command's name. Exit code 0, or 2 after a message. */
 int parse_options(struct cli *c, int argc, char **argv);
+/* What was asked for, but for what does not change a byte of the output (--threads ...), into the
+ * plan's identity: words, options, and what small files that they name hold. */
+void ask_plan(const struct cli *c, struct plan *p);
 /* "4GiB", "5G", "512": false when it is no size. mergekit's trailing B (bytes) is allowed. */
 bool parse_size(const char *text, uint64_t *out);
 
@@ -175,6 +178,10 @@ int run_plan(struct cli *c, struct plan *p);
 int run_quietly(struct cli *c, struct plan *p);
 /* The signal that asked to stop, or 0. */
 extern volatile int stop_signal;
+
+/* ---- cmd_merge.c */
+/* Where Hugging Face keeps what it has downloaded, by the environment. */
+const char *hub_cache_dir(struct arena *arena);
 
 int cmd_quantize(struct cli *c);
 int cmd_merge(struct cli *c);

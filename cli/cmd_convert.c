@@ -3,11 +3,13 @@
 #include <string.h>
 
 #include "cli.h"
+#include "convert/adapter_plan.h"
 #include "convert/arch.h"
 #include "convert/back.h"
 #include "convert/convert.h"
 #include "convert/learn.h"
 #include "core/output.h"
+#include "formats/adapter.h"
 
 /* Classes of config.json by architecture, one line each. */
 static int print_supported(const struct cli *c)
@@ -79,7 +81,7 @@ static enum quern_status put_text(const char *path, const char *text, size_t n, 
     struct output o = {0};
     enum quern_status s = output_check(path, false, replace, err);
     if (s == QUERN_OK)
-        s = output_begin(&o, path, n, err);
+        s = output_begin(&o, path, n, 0, err);
     if (s == QUERN_OK)
         s = pwrite_full(o.fd, text, n, 0, path, err);
     if (s == QUERN_OK)
@@ -105,10 +107,11 @@ static int write_map(const struct cli *c, const struct learning *l)
 /* ---- converting -------------------------------------------------------------------------------
  */
 
-/* The direction follows from the form of the OUTPUT. */
-static enum quern_status make_plan(const struct cli *c, struct model *m,
-                                   const struct convert_request *r, struct plan **out,
-                                   struct quern_error *err)
+/* The direction follows from the form of the OUTPUT. *m is to be closed after the plan is freed; it
+ * stays NULL when the plan has it. */
+static enum quern_status make_plan(const struct cli *c, const char *input,
+                                   const struct convert_request *r, struct model **m,
+                                   struct plan **out, struct quern_error *err)
 {
     const struct back_request back = {.output = r->output,
                                       .type = r->type,
@@ -116,30 +119,39 @@ static enum quern_status make_plan(const struct cli *c, struct model *m,
                                       .shard_bytes = c->shard_bytes,
                                       .force = c->force};
     const bool splits = r->split_max_bytes || r->split_max_tensors;
-    if (!r->output || splits || str_ends(str_from(r->output), ".gguf"))
-        return convert_plan(m, r, out, err);
-    if (r->like || r->map_path)
+    const bool to_gguf = !r->output || splits || str_ends(str_from(r->output), ".gguf");
+    if ((r->like || r->map_path) && (is_adapter(input) || !to_gguf))
         return fail(err, QUERN_EUSAGE, "usage",
-                    "%s is for making a GGUF" WANT "expected an OUTPUT that ends in .gguf",
+                    "%s is for a GGUF of a Hugging Face model" WANT
+                    "expected an OUTPUT that ends in .gguf, and no adapter",
                     r->like ? "--like" : "--map");
-    return convert_back_plan(m, &back, out, err);
+    if (is_adapter(input))
+        return adapter_plan(input, r, out, err);
+    if (r->base)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--base has no meaning here" WANT "expected a PEFT adapter as INPUT");
+    TRY(model_open(input, m, err));
+    if (to_gguf)
+        return convert_plan(*m, r, out, err);
+    return convert_back_plan(*m, &back, out, err);
 }
 
-static int convert(struct cli *c, const char *input, const struct convert_request *r)
+static int convert(struct cli *c, const char *input, struct convert_request *r)
 {
     struct quern_error err;
-    struct model *m;
+    struct model *m = NULL;
+    struct arena arena = {0};
     struct plan *p;
     int code;
-    if (model_open(input, &m, &err) != QUERN_OK)
-        return report_error(c, &err);
-    if (make_plan(c, m, r, &p, &err) != QUERN_OK) {
+    r->hub_cache = c->hub_cache ? c->hub_cache : hub_cache_dir(&arena);
+    if (make_plan(c, input, r, &m, &p, &err) != QUERN_OK) {
         code = report_error(c, &err);
     } else {
         code = run_plan(c, p);
         plan_free(p);
     }
     model_close(m);
+    arena_free(&arena);
     return code;
 }
 
@@ -190,7 +202,8 @@ int cmd_convert(struct cli *c)
                                .keep_names = c->quantize.keep_names,
                                .arch = c->quantize.arch,
                                .allow_requantize = c->quantize.allow_requantize};
-    struct convert_request r = {.type = c->outtype ? c->outtype : "auto",
+    struct convert_request r = {.type = c->outtype,
+                                .base = c->base,
                                 .quantize = &q,
                                 .model_name = c->model_name,
                                 .metadata = c->metadata,

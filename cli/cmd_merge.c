@@ -6,7 +6,7 @@
 #include "merge/merge.h"
 
 /* Where huggingface_hub keeps its downloads. */
-static const char *hub_cache(struct arena *arena)
+const char *hub_cache_dir(struct arena *arena)
 {
     const char *dir = getenv("HF_HUB_CACHE");
     if (dir && *dir)
@@ -189,7 +189,7 @@ int cmd_merge(struct cli *c)
         arena_free(&arena);
         return code;
     }
-    r.places.hub_cache = c->hub_cache ? c->hub_cache : hub_cache(&arena);
+    r.places.hub_cache = c->hub_cache ? c->hub_cache : hub_cache_dir(&arena);
     code = plan_and_run(c, &r);
     arena_free(&arena);
     return code;

@@ -56,6 +56,7 @@ static int take_threads(struct cli *c, const char *word)
         return usage_error(c, "THREADS '%s': expected a number up to 100000",
                            quoted(str_from(word)).text);
     c->threads = (unsigned)n;
+    c->args.count--; /* like -j, it is nothing that an interrupted run must have had */
     return 0;
 }
 

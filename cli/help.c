@@ -186,12 +186,16 @@ static void man_overview(FILE *f)
         roff(f, c->about);
         fprintf(f, strcmp(c->name, "help") ? "; see\n.BR quern\\-%s (1).\n" : ".\n", c->name);
     }
-    fprintf(f, ".SH ENVIRONMENT\n.TP\n.B QUERN_CPU\n"
-               "portable, avx2 or avx512: use these kernels instead of the best this CPU has. The "
-               "bytes written are the same.\n"
-               ".TP\n.B NO_COLOR\nwhen set, print no colours.\n"
-               ".TP\n.BR HF_HUB_CACHE , HF_HOME\nwhere the Hugging Face cache lies "
-               "(default: ~/.cache/huggingface/hub).\n");
+    fprintf(
+        f, ".SH ENVIRONMENT\n.TP\n.B QUERN_CPU\n"
+           "portable, avx2 or avx512: use these kernels instead of the best this CPU has. The "
+           "bytes written are the same.\n"
+           ".TP\n.B QUERN_SYNC\n"
+           "seconds between two records of finished work for \\-\\-resume, 1 by default: what came "
+           "later is made again after a crash.\n"
+           ".TP\n.B NO_COLOR\nwhen set, print no colours.\n"
+           ".TP\n.BR HF_HUB_CACHE , HF_HOME\nwhere the Hugging Face cache lies "
+           "(default: ~/.cache/huggingface/hub).\n");
     man_exit_codes(f);
 }
 

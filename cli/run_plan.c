@@ -1,5 +1,6 @@
 /* run_plan.c - what every planning command does with its plan. */
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -31,25 +32,66 @@ static void catch_signals(void)
     signal(SIGXFSZ, SIG_IGN);
 }
 
+/* What the library calls back with. */
+struct watch {
+    const struct cli *cli;
+    struct meter *meter;
+};
+
+static void on_progress(const struct quern_progress *p, void *watch)
+{
+    meter_update(p, ((struct watch *)watch)->meter);
+}
+
+static void on_note(const char *text, void *watch)
+{
+    if (!((struct watch *)watch)->cli->quiet)
+        say("note: %s", text);
+}
+
+/* Seconds between syncs, for tests: QUERN_SYNC=0.02 loses less to a kill. */
+static double sync_seconds(void)
+{
+    const char *text = getenv("QUERN_SYNC");
+    const double seconds = text ? strtod(text, NULL) : 0.0;
+    return seconds > 0.001 && seconds < 3600.0 ? seconds : 0.0;
+}
+
+static int say_stopped(const struct cli *c, const struct plan *p, bool resumable,
+                       enum quern_status s, const struct quern_error *err)
+{
+    const int code = s == QUERN_ECANCELLED ? 128 + stop_signal : report_error(c, err);
+    const char *how = "run the same command with --resume to go on from here";
+    if (s == QUERN_ECANCELLED)
+        say("quern: stopped by signal %d%s%s", stop_signal,
+            resumable   ? "; "
+            : p->nfiles ? "; no output was written"
+                        : "",
+            resumable ? how : "");
+    else if (resumable)
+        say("What is finished has been kept: %s.", how);
+    return code;
+}
+
 static int run(struct cli *c, struct plan *p, struct quern_result *result)
 {
     struct quern_error err;
-    struct meter *meter = meter_new(c);
+    struct watch watch = {c, meter_new(c)};
     const struct quern_run_options options = {.threads = c->threads,
                                               .mem_bytes = c->mem,
-                                              .progress = meter ? meter_update : NULL,
-                                              .user = meter,
+                                              .progress = watch.meter ? on_progress : NULL,
+                                              .user = &watch,
                                               .stats = c->stats,
+                                              .resume = c->resume,
+                                              .keep_unfinished = true,
+                                              .sync_seconds = sync_seconds(),
+                                              .note = on_note,
                                               .cancel = &stop_signal};
     catch_signals();
+    ask_plan(c, p);
     const enum quern_status s = plan_run(p, &options, result, &err);
-    meter_end(meter);
-    if (s == QUERN_ECANCELLED) {
-        say("quern: stopped by signal %d%s", stop_signal,
-            p->nfiles ? "; no output was written" : "");
-        return 128 + stop_signal;
-    }
-    return s == QUERN_OK ? 0 : report_error(c, &err);
+    meter_end(watch.meter);
+    return s == QUERN_OK ? 0 : say_stopped(c, p, result->resumable, s, &err);
 }
 
 static int run_now(struct cli *c, struct plan *p)
@@ -66,7 +108,8 @@ static int run_now(struct cli *c, struct plan *p)
 
 int run_quietly(struct cli *c, struct plan *p)
 {
-    return run(c, p, NULL);
+    struct quern_result result;
+    return run(c, p, &result);
 }
 
 int run_plan(struct cli *c, struct plan *p)

@@ -33,6 +33,9 @@ const struct option run_options[] = {
      "print what would be done (tensors, types, sizes, memory) and write nothing", NULL},
     {"force", 'f', OPTION_FLAG, FIELD(force), NULL,
      "replace an existing output; it stays as it is until the new one is complete", NULL},
+    {"resume", 0, OPTION_FLAG, FIELD(resume), NULL,
+     "go on with what an interrupted run of the same command has left; --threads and --mem may differ",
+     NULL},
     {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
      "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
     {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
@@ -204,6 +207,11 @@ static const struct option convert_options[] = {
      NULL},
     {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
      "set a metadata key of the output; TYPE is int, float, bool or str; repeatable", NULL},
+    {"base", 0, OPTION_TEXT, FIELD(base), "DIR",
+     "of an adapter: the model it was trained on, or its config.json (default: the one that "
+     "adapter_config.json names, a path or in the Hugging Face cache)", NULL},
+    {"transformers-cache", 0, OPTION_TEXT, FIELD(hub_cache), "DIR",
+     "of an adapter: where to look for its base instead of the Hugging Face cache", NULL},
     {"keep-names", 0, OPTION_FLAG, FIELD(quantize.keep_names), NULL,
      "the tensors under the names they have: safetensors as a plain GGUF container (needs --arch), "
      "a GGUF as safetensors without config.json and tokenizer", NULL},
@@ -344,7 +352,8 @@ const struct command commands[] = {
      "  merge, convert and quantize in one pass\n", cmd_merge},
     {"convert",
      "[options] HFDIR [OUTPUT.gguf] [-t TYPE]\n"
-     "[options] INPUT.gguf OUTPUT.gguf [-t TYPE]",
+     "[options] INPUT.gguf OUTPUT.gguf [-t TYPE]\n"
+     "[options] ADAPTER [OUTPUT.gguf] [-t TYPE]",
      "make a GGUF of a Hugging Face model, split and join GGUF",
      "HFDIR has config.json, safetensors and a tokenizer. The output has the keys and tensors that "
      "llama.cpp's convert_hf_to_gguf.py writes. TYPE q4_k_m, iq4_xs ... are what converting with auto "
@@ -352,7 +361,9 @@ const struct command commands[] = {
      "named after the model, like the script's, and lies in HFDIR.\n"
      "INPUT.gguf is any file of a set. GGUF becomes one file, or with --split-max-size or "
      "--split-max-tensors several, as llama.cpp's gguf-split would write them; -t TYPE before that "
-     "gives what quern quantize would, and needs no --allow-requantize for F32, F16 and BF16.", convert_options,
+     "gives what quern quantize would, and needs no --allow-requantize for F32, F16 and BF16.\n"
+     "ADAPTER is a LoRA of PEFT; it becomes a GGUF adapter, in F32 unless -t says f16, bf16, q8_0 or "
+     "auto. Of its base only config.json is needed.", convert_options,
      COMMON_RUN | COMMON_JSON,
      "quern convert HFDIR model.gguf\n"
      "  16 bits a weight, as in the checkpoint\n"

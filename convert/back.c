@@ -79,18 +79,31 @@ enum quern_status back_add_file(struct back *b, struct hf_form *out, const char 
 /* ---- the class --------------------------------------------------------------------------------
  */
 
+static const struct back_class *const class_lists[] = {back_classes, back_state_classes};
+#define NLISTS (sizeof class_lists / sizeof *class_lists)
+
 static enum quern_status unknown_architecture(struct back *b, struct quern_error *err)
 {
     const char *known = "";
-    for (const struct back_class *k = back_classes; k->arch && known; k++)
-        if (k == back_classes || strcmp(k->arch, k[-1].arch) != 0)
-            known = arena_printf(&b->plan->arena, "%s%s%s", known, *known ? " " : "", k->arch);
+    for (size_t i = 0; i < NLISTS; i++)
+        for (const struct back_class *k = class_lists[i]; k->arch && known; k++)
+            if (k == class_lists[i] || strcmp(k->arch, k[-1].arch) != 0)
+                known = arena_printf(&b->plan->arena, "%s%s%s", known, *known ? " " : "", k->arch);
     if (!known)
         return fail_memory(err, 4096);
     return fail(err, QUERN_EUNSUPPORTED, "architecture",
                 "its architecture is '%s'" WANT "expected one of %s; --keep-names writes tensors "
                 "under the names they have",
                 quoted(b->name).text, known);
+}
+
+static const struct back_class *class_of(const struct back *b)
+{
+    for (size_t i = 0; i < NLISTS; i++)
+        for (const struct back_class *k = class_lists[i]; k->arch; k++)
+            if (str_is(b->name, k->arch) && (!k->is || k->is(b)))
+                return k;
+    return NULL;
 }
 
 static enum quern_status find_class(struct back *b, struct quern_error *err)
@@ -109,10 +122,8 @@ static enum quern_status find_class(struct back *b, struct quern_error *err)
     back_u64(b, "expert_count", &b->nexperts);
     b->nkv_heads = b->nheads;
     back_u64(b, "attention.head_count_kv", &b->nkv_heads);
-    for (b->cls = back_classes; b->cls->arch; b->cls++)
-        if (str_is(b->name, b->cls->arch) && (!b->cls->is || b->cls->is(b)))
-            break;
-    if (!b->cls->arch)
+    b->cls = class_of(b);
+    if (!b->cls)
         return unknown_architecture(b, err);
     b->arch = architecture_of_class(str_from(b->cls->hf_class));
     if (!b->arch)

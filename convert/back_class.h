@@ -27,8 +27,8 @@ struct back_class {
     bool foreign; /* no class of the transformers package: the model's own code is needed */
 };
 
-/* Ends with a NULL arch. */
-extern const struct back_class back_classes[];
+/* Lists, each ended by a NULL arch. */
+extern const struct back_class back_classes[], back_state_classes[];
 
 struct back {
     struct model *model;
@@ -66,6 +66,15 @@ void back_float(struct json_writer *w, double v);
 /* A member with the value of a key. */
 void back_sampling(struct json_writer *w, const char *to, const struct meta *k);
 enum quern_status back_config(struct back *b, struct str *out, struct quern_error *err);
+void back_put_f64(struct json_writer *w, const char *key, double v);
+void back_put_u64(struct json_writer *w, const char *key, uint64_t v);
+void back_put_bool(struct json_writer *w, const char *key, bool v);
+/* The number with the fewest digits near `about` that would have been turned into what there is. */
+struct back_aim {
+    double a, b, want;
+};
+double back_shortest(double about, bool (*hits)(double x, const struct back_aim *aim),
+                     const struct back_aim *aim);
 /* The decimal with the fewest digits that gives this float. */
 double decimal_of_float(float f);
 /* 32-bit floats of a tensor with n of them; EFORMAT when it is not such a tensor. */
@@ -73,6 +82,13 @@ enum quern_status back_floats(struct back *b, const char *tensor, uint64_t n, fl
                               struct quern_error *err);
 enum quern_status no_way_back(struct quern_error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* ---- back_classes.c, back_rope.c */
+extern const struct back_key back_common_keys[];
+enum quern_status back_more_glm4(struct back *b, struct json_writer *w, struct quern_error *err);
+uint64_t back_head_dim(const struct back *b);
+/* rope_scaling, when there is something to scale. */
+enum quern_status back_put_rope(struct back *b, struct json_writer *w, struct quern_error *err);
 
 /* ---- back_names.c */
 /* Every tensor of the GGUF becomes sources of out, or is an error. */

@@ -5,73 +5,31 @@
 
 #include "arch_lists.h"
 #include "back_class.h"
-#include "core/yaml.h"
 
 /* ---- numbers that were computed ----------------------------------------------------------------
  */
 
-struct aim {
-    double a, b, want;
-};
-
-/* The number with the fewest digits near `about` that would have been turned into what there is. */
-static double shortest(double about, bool (*hits)(double x, const struct aim *aim),
-                       const struct aim *aim)
-{
-    for (int digits = 1; digits < 17; digits++) {
-        char text[40];
-        double x;
-        snprintf(text, sizeof text, "%.*g", digits, about);
-        if (decimal_number(str_from(text), &x) && hits(x, aim))
-            return x;
-    }
-    return about;
-}
-
 /* a: head_dim, b: number of heads. */
-static bool rotates(double x, const struct aim *aim)
+static bool rotates(double x, const struct back_aim *aim)
 {
     return floor(x * aim->a) == aim->want &&
            floor(floor(x * aim->a * aim->b) / aim->b) == aim->want;
 }
 
-static bool product(double x, const struct aim *aim)
-{
-    return (float)(x * aim->a) == (float)aim->want;
-}
-
-static bool quotient(double x, const struct aim *aim)
+static bool quotient(double x, const struct back_aim *aim)
 {
     return (float)(x / aim->a) == (float)aim->want;
 }
 
-static bool reciprocal(double x, const struct aim *aim)
+static bool reciprocal(double x, const struct back_aim *aim)
 {
     return x != 0 && (float)(aim->a / x) == (float)aim->want;
-}
-
-static void put_f64(struct json_writer *w, const char *key, double v)
-{
-    back_member(w, key);
-    back_float(w, v);
-}
-
-static void put_u64(struct json_writer *w, const char *key, uint64_t v)
-{
-    back_member(w, key);
-    json_put_u64(w, v);
-}
-
-static void put_bool(struct json_writer *w, const char *key, bool v)
-{
-    back_member(w, key);
-    json_put_bool(w, v);
 }
 
 /* ---- dimensions -------------------------------------------------------------------------------
  */
 
-static uint64_t head_dim(const struct back *b)
+uint64_t back_head_dim(const struct back *b)
 {
     uint64_t n = 0;
     if (!back_u64(b, "attention.key_length", &n) && b->nheads)
@@ -83,11 +41,11 @@ static uint64_t head_dim(const struct back *b)
 static void put_rotary(struct back *b, struct json_writer *w, const char *key)
 {
     uint64_t n;
-    const uint64_t dim = head_dim(b);
+    const uint64_t dim = back_head_dim(b);
     if (!back_u64(b, "rope.dimension_count", &n) || dim == 0)
         return;
-    const struct aim aim = {(double)dim, (double)b->nheads, (double)n};
-    put_f64(w, key, n == dim ? 1.0 : shortest((double)n / (double)dim, rotates, &aim));
+    const struct back_aim aim = {(double)dim, (double)b->nheads, (double)n};
+    back_put_f64(w, key, n == dim ? 1.0 : back_shortest((double)n / (double)dim, rotates, &aim));
 }
 
 /* Some LLaMAs say the size of a head only by what rotates. */
@@ -96,164 +54,14 @@ static void put_head_dim(struct back *b, struct json_writer *w)
     uint64_t n;
     if (!back_meta(b, "attention.key_length") && back_u64(b, "rope.dimension_count", &n) &&
         b->nheads && n != b->hidden / b->nheads)
-        put_u64(w, "head_dim", n);
-}
-
-/* ---- longer contexts --------------------------------------------------------------------------
- */
-
-static const char rope_freqs[] = "rope_freqs.weight";
-
-static void mark_used(struct back *b, const char *tensor)
-{
-    const struct tensor *t = model_find(b->model, str_from(tensor));
-    if (t)
-        b->used[t - b->model->tensors] = true;
-}
-
-#define MOST_ROPE 65536u
-
-/* The factors of Llama 3 by its usual numbers; the context before stretching is a power of two. */
-static enum quern_status llama3_numbers(struct back *b, struct llama3_rope *r,
-                                        struct quern_error *err)
-{
-    uint64_t dim = 0;
-    double base = 10000.0;
-    bool same = false;
-    back_f32(b, "rope.freq_base", &base);
-    if (!back_u64(b, "rope.dimension_count", &dim))
-        dim = head_dim(b);
-    if (dim < 2 || dim > MOST_ROPE)
-        return fail(err, QUERN_EFORMAT, "hparam",
-                    "heads have %llu dimensions" WANT "expected 2 to %u", (unsigned long long)dim,
-                    MOST_ROPE);
-    float *have = ARENA_NEW(&b->plan->arena, float, dim);
-    if (!have)
-        return fail_memory(err, dim * sizeof *have);
-    float *want = have + dim / 2;
-    TRY(back_floats(b, rope_freqs, dim / 2, have, err));
-    *r = (struct llama3_rope){.factor = 1.0f, .low = 1.0f, .high = 4.0f};
-    for (uint64_t i = 0; i < dim / 2; i++)
-        r->factor = have[i] > r->factor ? have[i] : r->factor;
-    for (r->context = 16.0f; r->context <= 0x1p24f && !same; r->context *= 2.0f) {
-        llama3_curve(r, (float)base, dim, want);
-        same = memcmp(have, want, dim / 2 * sizeof *have) == 0;
-    }
-    r->context /= 2.0f; /* the loop went on once */
-    return same ? QUERN_OK
-                : in_tensor(err, str_from(rope_freqs),
-                            no_way_back(err, "its factors are not those of Llama 3"));
-}
-
-static enum quern_status put_llama3(struct back *b, struct json_writer *w, struct quern_error *err)
-{
-    struct llama3_rope r;
-    TRY(llama3_numbers(b, &r, err));
-    mark_used(b, rope_freqs);
-    back_member(w, "rope_scaling");
-    json_open(w, '{');
-    json_key(w, "rope_type");
-    json_put_text(w, "llama3");
-    json_key(w, "factor");
-    back_float(w, decimal_of_float(r.factor));
-    json_key(w, "low_freq_factor");
-    back_float(w, (double)r.low);
-    json_key(w, "high_freq_factor");
-    back_float(w, (double)r.high);
-    json_key(w, "original_max_position_embeddings");
-    json_put_u64(w, (uint64_t)r.context);
-    json_close(w, '}');
-    return QUERN_OK;
-}
-
-static enum quern_status put_factors(struct back *b, struct json_writer *w, const char *key,
-                                     const char *tensor, struct quern_error *err)
-{
-    const struct tensor *t = model_find(b->model, str_from(tensor));
-    const uint64_t n = t ? t->nelems : 0;
-    float *factors = ARENA_NEW(&b->plan->arena, float, n < MOST_ROPE ? n + 1 : 1);
-    if (!factors)
-        return fail_memory(err, n);
-    TRY(back_floats(b, tensor, n < MOST_ROPE ? n : 0, factors, err));
-    mark_used(b, tensor);
-    json_key(w, key);
-    json_open(w, '[');
-    for (uint64_t i = 0; i < n; i++)
-        back_float(w, decimal_of_float(factors[i]));
-    json_close(w, ']');
-    return QUERN_OK;
-}
-
-/* Two lists of factors, for short and for long contexts. */
-static enum quern_status put_longrope(struct back *b, struct json_writer *w,
-                                      struct quern_error *err)
-{
-    back_member(w, "rope_scaling");
-    json_open(w, '{');
-    json_key(w, "type");
-    json_put_text(w, "longrope");
-    TRY(put_factors(b, w, "long_factor", "rope_factors_long.weight", err));
-    TRY(put_factors(b, w, "short_factor", "rope_factors_short.weight", err));
-    json_close(w, '}');
-    return QUERN_OK;
-}
-
-static void put_number(struct back *b, struct json_writer *w, const char *to, const char *key)
-{
-    double v;
-    uint64_t n;
-    const bool whole = back_u64(b, key, &n);
-    if (!whole && !back_f32(b, key, &v))
-        return;
-    json_key(w, to);
-    if (whole)
-        json_put_u64(w, n);
-    else
-        back_float(w, v);
-}
-
-static enum quern_status put_rope(struct back *b, struct json_writer *w, struct quern_error *err)
-{
-    const struct meta *k = back_meta(b, "rope.scaling.type");
-    struct str type = {"", 0};
-    double multiplier;
-    if (k)
-        meta_string(k, &type);
-    if (back_has(b, rope_freqs))
-        return put_llama3(b, w, err);
-    if (back_has(b, "rope_factors_long.weight"))
-        return put_longrope(b, w, err);
-    if (type.n == 0 || str_is(type, "none") || !back_meta(b, "rope.scaling.factor"))
-        return QUERN_OK;
-    back_member(w, "rope_scaling");
-    json_open(w, '{');
-    json_key(w, "rope_type");
-    json_put_str(w, type);
-    json_key(w, "type");
-    json_put_str(w, type);
-    put_number(b, w, "factor", "rope.scaling.factor");
-    put_number(b, w, "original_max_position_embeddings", "rope.scaling.original_context_length");
-    put_number(b, w, "extrapolation_factor", "rope.scaling.yarn_ext_factor");
-    put_number(b, w, "attention_factor", "rope.scaling.yarn_attn_factor");
-    put_number(b, w, "beta_fast", "rope.scaling.yarn_beta_fast");
-    put_number(b, w, "beta_slow", "rope.scaling.yarn_beta_slow");
-    if (back_f32(b, "rope.scaling.yarn_log_multiplier", &multiplier)) {
-        const struct aim aim = {0.1, 0, multiplier};
-        const double scale = shortest(multiplier * 10.0, product, &aim);
-        json_key(w, "mscale");
-        back_float(w, scale);
-        json_key(w, "mscale_all_dim");
-        back_float(w, scale);
-    }
-    json_close(w, '}');
-    return QUERN_OK;
+        back_put_u64(w, "head_dim", n);
 }
 
 /* ---- keys -------------------------------------------------------------------------------------
  */
 
 /* clang-format off */
-static const struct back_key common[] = {
+const struct back_key back_common_keys[] = {
     {"block_count", "num_hidden_layers"},
     {"context_length", "max_position_embeddings"},
     {"embedding_length", "hidden_size"},
@@ -320,16 +128,16 @@ static bool is_mistral(const struct back *b)
 static enum quern_status more_llama(struct back *b, struct json_writer *w, struct quern_error *err)
 {
     put_head_dim(b, w);
-    put_bool(w, "attention_bias", back_has(b, "blk.0.attn_q.bias"));
-    put_bool(w, "mlp_bias", back_has(b, "blk.0.ffn_up.bias"));
-    return put_rope(b, w, err);
+    back_put_bool(w, "attention_bias", back_has(b, "blk.0.attn_q.bias"));
+    back_put_bool(w, "mlp_bias", back_has(b, "blk.0.ffn_up.bias"));
+    return back_put_rope(b, w, err);
 }
 
 static enum quern_status more_mistral(struct back *b, struct json_writer *w,
                                       struct quern_error *err)
 {
     put_head_dim(b, w);
-    return put_rope(b, w, err);
+    return back_put_rope(b, w, err);
 }
 
 static const char silu[] = "\"hidden_act\": \"silu\"";
@@ -337,8 +145,8 @@ static const char silu_window[] = "\"hidden_act\": \"silu\",\n  \"sliding_window
 
 static enum quern_status more_biased(struct back *b, struct json_writer *w, struct quern_error *err)
 {
-    put_bool(w, "attention_bias", back_has(b, "blk.0.attn_q.bias"));
-    return put_rope(b, w, err);
+    back_put_bool(w, "attention_bias", back_has(b, "blk.0.attn_q.bias"));
+    return back_put_rope(b, w, err);
 }
 
 /* clang-format off */
@@ -404,7 +212,7 @@ static enum quern_status more_windows(struct back *b, struct json_writer *w,
                                       struct quern_error *err)
 {
     TRY(put_layer_types(b, w, err));
-    return put_rope(b, w, err);
+    return back_put_rope(b, w, err);
 }
 
 static enum quern_status more_minicpm(struct back *b, struct json_writer *w,
@@ -412,14 +220,14 @@ static enum quern_status more_minicpm(struct back *b, struct json_writer *w,
 {
     double v;
     if (back_f32(b, "residual_scale", &v)) {
-        const struct aim aim = {sqrt((double)b->nlayers), 0, v};
-        put_f64(w, "scale_depth", shortest(v * aim.a, quotient, &aim));
+        const struct back_aim aim = {sqrt((double)b->nlayers), 0, v};
+        back_put_f64(w, "scale_depth", back_shortest(v * aim.a, quotient, &aim));
     }
     if (back_f32(b, "logit_scale", &v) && v != 0) {
-        const struct aim aim = {(double)b->hidden, 0, v};
-        put_f64(w, "dim_model_base", shortest(aim.a / v, reciprocal, &aim));
+        const struct back_aim aim = {(double)b->hidden, 0, v};
+        back_put_f64(w, "dim_model_base", back_shortest(aim.a / v, reciprocal, &aim));
     }
-    return put_rope(b, w, err);
+    return back_put_rope(b, w, err);
 }
 
 /* ---- Gemma ------------------------------------------------------------------------------------
@@ -440,9 +248,9 @@ static enum quern_status more_gemma(struct back *b, struct json_writer *w, struc
 {
     const uint64_t odd = str_is(b->name, "gemma2") ? 46 : 62;
     if (!str_is(b->name, "gemma") && b->nheads)
-        put_u64(w, "query_pre_attn_scalar",
-                b->nlayers == odd ? b->hidden / b->nheads : head_dim(b));
-    return put_rope(b, w, err);
+        back_put_u64(w, "query_pre_attn_scalar",
+                     b->nlayers == odd ? b->hidden / b->nheads : back_head_dim(b));
+    return back_put_rope(b, w, err);
 }
 
 static const char gemma_act[] = "\"hidden_act\": \"gelu_pytorch_tanh\",\n"
@@ -527,7 +335,7 @@ static const struct back_key qwen_keys[] = {
 static enum quern_status more_phi2(struct back *b, struct json_writer *w, struct quern_error *err)
 {
     put_rotary(b, w, "partial_rotary_factor");
-    return put_rope(b, w, err);
+    return back_put_rope(b, w, err);
 }
 
 static enum quern_status more_phi3(struct back *b, struct json_writer *w, struct quern_error *err)
@@ -540,13 +348,13 @@ static enum quern_status more_phi3(struct back *b, struct json_writer *w, struct
         json_put_u64(w, window);
     else
         json_put_null(w);
-    return put_rope(b, w, err);
+    return back_put_rope(b, w, err);
 }
 
 static enum quern_status more_neox(struct back *b, struct json_writer *w, struct quern_error *err)
 {
     put_rotary(b, w, "rotary_pct");
-    return put_rope(b, w, err);
+    return back_put_rope(b, w, err);
 }
 
 /* Two generations: the newer has several heads of keys, and a norm for each branch or one for both.
@@ -555,49 +363,49 @@ static enum quern_status more_falcon(struct back *b, struct json_writer *w, stru
 {
     const bool two_norms = back_has(b, "blk.0.attn_norm_2.weight");
     const bool newer = two_norms || (b->nkv_heads > 1 && b->nkv_heads < b->nheads);
-    put_bool(w, "new_decoder_architecture", newer);
-    put_bool(w, "multi_query", b->nkv_heads == 1);
-    put_bool(w, "bias", back_has(b, "blk.0.attn_qkv.bias"));
+    back_put_bool(w, "new_decoder_architecture", newer);
+    back_put_bool(w, "multi_query", b->nkv_heads == 1);
+    back_put_bool(w, "bias", back_has(b, "blk.0.attn_qkv.bias"));
     if (newer)
-        put_u64(w, "num_ln_in_parallel_attn", two_norms ? 2 : 1);
-    return put_rope(b, w, err);
+        back_put_u64(w, "num_ln_in_parallel_attn", two_norms ? 2 : 1);
+    return back_put_rope(b, w, err);
 }
 
 static enum quern_status more_starcoder2(struct back *b, struct json_writer *w,
                                          struct quern_error *err)
 {
-    put_bool(w, "use_bias", back_has(b, "blk.0.attn_q.bias"));
-    return put_rope(b, w, err);
+    back_put_bool(w, "use_bias", back_has(b, "blk.0.attn_q.bias"));
+    return back_put_rope(b, w, err);
 }
 
 static enum quern_status more_stablelm(struct back *b, struct json_writer *w,
                                        struct quern_error *err)
 {
     put_rotary(b, w, "partial_rotary_factor");
-    put_bool(w, "use_qkv_bias", back_has(b, "blk.0.attn_q.bias"));
-    put_bool(w, "qk_layernorm", back_has(b, "blk.0.attn_q_norm.weight"));
-    put_bool(w, "use_parallel_residual", !back_has(b, "blk.0.ffn_norm.weight"));
-    return put_rope(b, w, err);
+    back_put_bool(w, "use_qkv_bias", back_has(b, "blk.0.attn_q.bias"));
+    back_put_bool(w, "qk_layernorm", back_has(b, "blk.0.attn_q_norm.weight"));
+    back_put_bool(w, "use_parallel_residual", !back_has(b, "blk.0.ffn_norm.weight"));
+    return back_put_rope(b, w, err);
 }
 
 static enum quern_status more_nemotron(struct back *b, struct json_writer *w,
                                        struct quern_error *err)
 {
     put_rotary(b, w, "partial_rotary_factor");
-    return put_rope(b, w, err);
+    return back_put_rope(b, w, err);
 }
 
 static enum quern_status more_cohere(struct back *b, struct json_writer *w, struct quern_error *err)
 {
-    put_bool(w, "use_qk_norm", back_has(b, "blk.0.attn_q_norm.weight"));
-    return put_rope(b, w, err);
+    back_put_bool(w, "use_qk_norm", back_has(b, "blk.0.attn_q_norm.weight"));
+    return back_put_rope(b, w, err);
 }
 
-static enum quern_status more_glm4(struct back *b, struct json_writer *w, struct quern_error *err)
+enum quern_status back_more_glm4(struct back *b, struct json_writer *w, struct quern_error *err)
 {
     put_rotary(b, w, "partial_rotary_factor");
-    put_bool(w, "attention_bias", back_has(b, "blk.0.attn_q.bias"));
-    return put_rope(b, w, err);
+    back_put_bool(w, "attention_bias", back_has(b, "blk.0.attn_q.bias"));
+    return back_put_rope(b, w, err);
 }
 
 static enum quern_status more_bert(struct back *b, struct json_writer *w, struct quern_error *err)
@@ -605,7 +413,7 @@ static enum quern_status more_bert(struct back *b, struct json_writer *w, struct
     const struct tensor *t = model_find(b->model, STR("token_types.weight"));
     (void)err;
     if (t && t->ndims == 2)
-        put_u64(w, "type_vocab_size", t->dims[0]);
+        back_put_u64(w, "type_vocab_size", t->dims[0]);
     return QUERN_OK;
 }
 
@@ -623,75 +431,75 @@ static bool has_wordpiece(const struct back *b)
 /* clang-format off */
 const struct back_class back_classes[] = {
     {.arch = "llama", .hf_class = "MixtralForCausalLM", .model_type = "mixtral", .is = has_experts,
-     .keys = {local_experts, common}, .fixed = silu_window, .more = more_mistral},
+     .keys = {local_experts, back_common_keys}, .fixed = silu_window, .more = more_mistral},
     {.arch = "llama", .hf_class = "MistralForCausalLM", .model_type = "mistral", .is = is_mistral,
-     .keys = {common}, .fixed = silu_window, .more = more_mistral},
+     .keys = {back_common_keys}, .fixed = silu_window, .more = more_mistral},
     {.arch = "llama", .hf_class = "LlamaForCausalLM", .model_type = "llama",
-     .keys = {common}, .fixed = silu, .more = more_llama},
+     .keys = {back_common_keys}, .fixed = silu, .more = more_llama},
     {.arch = "smollm3", .hf_class = "SmolLM3ForCausalLM", .model_type = "smollm3",
-     .keys = {common}, .fixed = silu, .more = more_biased},
+     .keys = {back_common_keys}, .fixed = silu, .more = more_biased},
     {.arch = "qwen2", .hf_class = "Qwen2ForCausalLM", .model_type = "qwen2",
-     .keys = {qwen_keys, common}, .fixed = "\"hidden_act\": \"silu\",\n  \"use_sliding_window\": false", .more = put_rope},
+     .keys = {qwen_keys, back_common_keys}, .fixed = "\"hidden_act\": \"silu\",\n  \"use_sliding_window\": false", .more = back_put_rope},
     {.arch = "qwen2moe", .hf_class = "Qwen2MoeForCausalLM", .model_type = "qwen2_moe",
-     .keys = {num_experts, common}, .fixed = "\"hidden_act\": \"silu\",\n  \"norm_topk_prob\": false", .more = put_rope},
+     .keys = {num_experts, back_common_keys}, .fixed = "\"hidden_act\": \"silu\",\n  \"norm_topk_prob\": false", .more = back_put_rope},
     {.arch = "qwen3", .hf_class = "Qwen3ForCausalLM", .model_type = "qwen3",
-     .keys = {qwen_keys, common}, .fixed = silu, .more = more_biased},
+     .keys = {qwen_keys, back_common_keys}, .fixed = silu, .more = more_biased},
     {.arch = "qwen3moe", .hf_class = "Qwen3MoeForCausalLM", .model_type = "qwen3_moe",
-     .keys = {num_experts, common}, .fixed = "\"hidden_act\": \"silu\",\n  \"norm_topk_prob\": true", .more = more_biased},
+     .keys = {num_experts, back_common_keys}, .fixed = "\"hidden_act\": \"silu\",\n  \"norm_topk_prob\": true", .more = more_biased},
     {.arch = "gemma", .hf_class = "GemmaForCausalLM", .model_type = "gemma",
-     .keys = {gemma_keys, common}, .fixed = gemma_act, .more = more_gemma},
+     .keys = {gemma_keys, back_common_keys}, .fixed = gemma_act, .more = more_gemma},
     {.arch = "gemma2", .hf_class = "Gemma2ForCausalLM", .model_type = "gemma2",
-     .keys = {gemma_keys, common}, .fixed = gemma_act, .more = more_gemma},
+     .keys = {gemma_keys, back_common_keys}, .fixed = gemma_act, .more = more_gemma},
     {.arch = "gemma3", .hf_class = "Gemma3ForCausalLM", .model_type = "gemma3_text",
-     .keys = {gemma_keys, common}, .fixed = gemma_act, .more = more_gemma},
+     .keys = {gemma_keys, back_common_keys}, .fixed = gemma_act, .more = more_gemma},
     {.arch = "phi2", .hf_class = "PhiForCausalLM", .model_type = "phi",
-     .keys = {common}, .fixed = "\"hidden_act\": \"gelu_new\"", .more = more_phi2},
+     .keys = {back_common_keys}, .fixed = "\"hidden_act\": \"gelu_new\"", .more = more_phi2},
     {.arch = "phi3", .hf_class = "Phi3ForCausalLM", .model_type = "phi3",
-     .keys = {phi3_keys, common}, .fixed = silu, .more = more_phi3},
+     .keys = {phi3_keys, back_common_keys}, .fixed = silu, .more = more_phi3},
     {.arch = "gpt2", .hf_class = "GPT2LMHeadModel", .model_type = "gpt2",
      .keys = {gpt2_keys}, .fixed = "\"activation_function\": \"gelu_new\"", .prefix = "transformer."},
     {.arch = "gptneox", .hf_class = "GPTNeoXForCausalLM", .model_type = "gpt_neox",
-     .keys = {neox_keys, common}, .fixed = "\"hidden_act\": \"gelu\"", .prefix = "gpt_neox.", .more = more_neox},
+     .keys = {neox_keys, back_common_keys}, .fixed = "\"hidden_act\": \"gelu\"", .prefix = "gpt_neox.", .more = more_neox},
     {.arch = "falcon", .hf_class = "FalconForCausalLM", .model_type = "falcon",
-     .keys = {falcon_keys, common}, .fixed = "\"alibi\": false,\n  \"parallel_attn\": true", .prefix = "transformer.", .more = more_falcon},
+     .keys = {falcon_keys, back_common_keys}, .fixed = "\"alibi\": false,\n  \"parallel_attn\": true", .prefix = "transformer.", .more = more_falcon},
     {.arch = "starcoder2", .hf_class = "Starcoder2ForCausalLM", .model_type = "starcoder2",
-     .keys = {starcoder2_keys, common}, .fixed = "\"hidden_act\": \"gelu_pytorch_tanh\",\n  \"sliding_window\": null", .more = more_starcoder2},
+     .keys = {starcoder2_keys, back_common_keys}, .fixed = "\"hidden_act\": \"gelu_pytorch_tanh\",\n  \"sliding_window\": null", .more = more_starcoder2},
     {.arch = "stablelm", .hf_class = "StableLmForCausalLM", .model_type = "stablelm",
-     .keys = {stablelm_keys, common}, .fixed = silu, .more = more_stablelm},
+     .keys = {stablelm_keys, back_common_keys}, .fixed = silu, .more = more_stablelm},
     {.arch = "olmo", .hf_class = "OlmoForCausalLM", .model_type = "olmo",
-     .keys = {olmo_keys, common}, .fixed = silu, .more = put_rope},
+     .keys = {olmo_keys, back_common_keys}, .fixed = silu, .more = back_put_rope},
     {.arch = "olmo2", .hf_class = "Olmo3ForCausalLM", .model_type = "olmo3", .is = has_window,
-     .keys = {window_keys, common}, .fixed = silu, .more = more_windows},
+     .keys = {window_keys, back_common_keys}, .fixed = silu, .more = more_windows},
     {.arch = "olmo2", .hf_class = "Olmo2ForCausalLM", .model_type = "olmo2",
-     .keys = {common}, .fixed = silu, .more = put_rope},
+     .keys = {back_common_keys}, .fixed = silu, .more = back_put_rope},
     {.arch = "olmoe", .hf_class = "OlmoeForCausalLM", .model_type = "olmoe",
-     .keys = {num_experts, common}, .fixed = "\"hidden_act\": \"silu\",\n  \"norm_topk_prob\": false", .more = put_rope},
+     .keys = {num_experts, back_common_keys}, .fixed = "\"hidden_act\": \"silu\",\n  \"norm_topk_prob\": false", .more = back_put_rope},
     {.arch = "granite", .hf_class = "GraniteForCausalLM", .model_type = "granite",
-     .keys = {granite_keys, common}, .fixed = silu, .more = more_biased},
+     .keys = {granite_keys, back_common_keys}, .fixed = silu, .more = more_biased},
     {.arch = "granitemoe", .hf_class = "GraniteMoeSharedForCausalLM", .model_type = "granitemoeshared", .is = has_shared_expert,
-     .keys = {granite_keys, common}, .fixed = silu, .more = more_biased},
+     .keys = {granite_keys, back_common_keys}, .fixed = silu, .more = more_biased},
     {.arch = "granitemoe", .hf_class = "GraniteMoeForCausalLM", .model_type = "granitemoe",
-     .keys = {granite_keys, common}, .fixed = silu, .more = more_biased},
+     .keys = {granite_keys, back_common_keys}, .fixed = silu, .more = more_biased},
     {.arch = "glm4", .hf_class = "Glm4ForCausalLM", .model_type = "glm4",
-     .keys = {common}, .fixed = silu, .more = more_glm4},
+     .keys = {back_common_keys}, .fixed = silu, .more = back_more_glm4},
     {.arch = "command-r", .hf_class = "CohereForCausalLM", .model_type = "cohere",
-     .keys = {cohere_keys, common}, .fixed = silu, .more = more_cohere},
+     .keys = {cohere_keys, back_common_keys}, .fixed = silu, .more = more_cohere},
     {.arch = "cohere2", .hf_class = "Cohere2ForCausalLM", .model_type = "cohere2",
-     .keys = {cohere_keys, common}, .fixed = silu, .more = put_rope},
+     .keys = {cohere_keys, back_common_keys}, .fixed = silu, .more = back_put_rope},
     {.arch = "nemotron", .hf_class = "NemotronForCausalLM", .model_type = "nemotron",
-     .keys = {nemotron_keys, common}, .fixed = "\"hidden_act\": \"relu2\"", .more = more_nemotron},
+     .keys = {nemotron_keys, back_common_keys}, .fixed = "\"hidden_act\": \"relu2\"", .more = more_nemotron},
     {.arch = "seed_oss", .hf_class = "SeedOssForCausalLM", .model_type = "seed_oss",
-     .keys = {common}, .fixed = silu, .more = more_biased},
+     .keys = {back_common_keys}, .fixed = silu, .more = more_biased},
     {.arch = "exaone4", .hf_class = "Exaone4ForCausalLM", .model_type = "exaone4",
-     .keys = {window_keys, common}, .fixed = silu, .more = more_windows},
+     .keys = {window_keys, back_common_keys}, .fixed = silu, .more = more_windows},
     {.arch = "exaone", .hf_class = "ExaoneForCausalLM", .model_type = "exaone", .foreign = true,
-     .keys = {exaone_keys, common}, .fixed = "\"activation_function\": \"silu\"", .more = put_rope},
+     .keys = {exaone_keys, back_common_keys}, .fixed = "\"activation_function\": \"silu\"", .more = back_put_rope},
     {.arch = "internlm2", .hf_class = "InternLM2ForCausalLM", .model_type = "internlm2", .foreign = true,
-     .keys = {common}, .fixed = "\"hidden_act\": \"silu\",\n  \"bias\": false", .more = put_rope},
+     .keys = {back_common_keys}, .fixed = "\"hidden_act\": \"silu\",\n  \"bias\": false", .more = back_put_rope},
     {.arch = "minicpm", .hf_class = "MiniCPMForCausalLM", .model_type = "minicpm", .foreign = true,
-     .keys = {minicpm_keys, common}, .fixed = silu, .more = more_minicpm},
+     .keys = {minicpm_keys, back_common_keys}, .fixed = silu, .more = more_minicpm},
     {.arch = "bert", .hf_class = "BertModel", .model_type = "bert", .is = has_wordpiece,
-     .keys = {bert_keys, common}, .fixed = "\"hidden_act\": \"gelu\"", .more = more_bert},
+     .keys = {bert_keys, back_common_keys}, .fixed = "\"hidden_act\": \"gelu\"", .more = more_bert},
     {.arch = NULL}
 };
 /* clang-format on */

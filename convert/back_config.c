@@ -104,6 +104,37 @@ void back_float(struct json_writer *w, double v)
     w->comma = true;
 }
 
+double back_shortest(double about, bool (*hits)(double x, const struct back_aim *aim),
+                     const struct back_aim *aim)
+{
+    for (int digits = 1; digits < 17; digits++) {
+        char text[40];
+        double x;
+        snprintf(text, sizeof text, "%.*g", digits, about);
+        if (decimal_number(str_from(text), &x) && hits(x, aim))
+            return x;
+    }
+    return about;
+}
+
+void back_put_f64(struct json_writer *w, const char *key, double v)
+{
+    back_member(w, key);
+    back_float(w, v);
+}
+
+void back_put_u64(struct json_writer *w, const char *key, uint64_t v)
+{
+    back_member(w, key);
+    json_put_u64(w, v);
+}
+
+void back_put_bool(struct json_writer *w, const char *key, bool v)
+{
+    back_member(w, key);
+    json_put_bool(w, v);
+}
+
 /* Of the item at p; false for what has no place in config.json. */
 static bool put_item(struct json_writer *w, enum meta_type type, struct str value)
 {

@@ -19,6 +19,8 @@ struct conversion {
     const struct source **inputs; /* the tensors of the view, in the order of the output */
     uint32_t ninputs;
     struct hf_config config;
+    const struct hf_config *card; /* what the metadata are of: config's, or an adapter's */
+    bool adapts;                  /* the inputs are the changes of an adapter */
     struct str hf_class;
     const struct architecture *arch;
     struct meta_list keys;       /* of the output, in its order */
@@ -37,6 +39,13 @@ struct conversion {
     struct tensor_map own_map;
     uint32_t *rule_hits; /* how many tensors each rule of the map took */
 };
+
+/* ---- convert.c */
+/* Reads config.json and finds out what the model is. */
+enum quern_status convert_begin(struct conversion *c, const struct folder *folder,
+                                struct quern_error *err);
+/* The types convert_hf_to_gguf.py writes itself: false for others. auto is DTYPE_COUNT. */
+bool convert_is_own_type(struct str type, enum dtype *out);
 
 /* ---- inputs.c */
 /* Sets the inputs: files in their order, the tensors of each by name. A view that was made has its
@@ -98,5 +107,7 @@ uint32_t convert_file_type(const struct conversion *c);
 /* general.*: from options, generation_config.json, README.md, config.json and the directory's
  * name. Needs the steps. */
 enum quern_status convert_metadata(struct conversion *c, struct quern_error *err);
+/* What the options say of general.*, into keys that are there already. */
+enum quern_status convert_edit_metadata(struct conversion *c, struct quern_error *err);
 
 #endif

@@ -18,8 +18,7 @@
 /* ---- what is to be made
  * -------------------------------------------------------------------------- */
 
-/* The types convert_hf_to_gguf.py writes itself; others are made as llama-quantize does. */
-static bool is_own_type(struct str type, enum dtype *out)
+bool convert_is_own_type(struct str type, enum dtype *out)
 {
     static const struct {
         const char *name;
@@ -42,7 +41,7 @@ static bool is_own_type(struct str type, enum dtype *out)
 static enum quern_status choose_weights(struct conversion *c, struct quern_error *err)
 {
     const struct str type = str_from(c->request->type);
-    c->quantizes = c->request->like_quantize || !is_own_type(type, &c->weights);
+    c->quantizes = c->request->like_quantize || !convert_is_own_type(type, &c->weights);
     if (c->quantizes)
         c->weights = DTYPE_COUNT;
     if (c->quantizes && !file_type_find(type))
@@ -94,13 +93,13 @@ static void read_numbers(struct conversion *c)
         c->nlayers = 0; /* there cannot be so many: block_count will be wrong, but small */
 }
 
-static enum quern_status take_numbers(struct conversion *c, struct quern_error *err)
+enum quern_status convert_begin(struct conversion *c, const struct folder *folder,
+                                struct quern_error *err)
 {
+    TRY(hf_config_open(folder, &c->config, err));
+    c->card = &c->config;
+    TRY(c->request->like ? like_open(c, err) : find_architecture(c, err));
     read_numbers(c);
-    if (!c->like)
-        return QUERN_OK;
-    TRY(like_differences(c, err));
-    like_numbers(c);
     return QUERN_OK;
 }
 
@@ -170,26 +169,29 @@ static enum quern_status all_steps(struct conversion *c, struct quern_error *err
         return fail_memory(err, c->nsteps * sizeof *p->steps);
     memcpy(p->steps, c->steps, c->nsteps * sizeof *p->steps);
     p->nsteps = c->nsteps;
-    return QUERN_OK;
+    return c->quantizes ? QUERN_OK : convert_keep_exact(c, err);
 }
 
 /* ---- output
  * -------------------------------------------------------------------------------------- */
 
 /* The type in file names. */
-static const char *type_name(const struct conversion *c, bool quantizes)
+static const char *type_name(const struct conversion *c)
 {
     char number[16];
-    if (quantizes)
+    if (c->quantizes)
         return file_type_find(str_from(c->request->type))->name;
+    if (c->kept == DTYPE_NVFP4) /* no file type of quantizing */
+        return dtype_traits[c->kept].name;
     snprintf(number, sizeof number, "%u", convert_file_type(c));
-    return file_type_find(str_from(number))->name;
+    const struct file_type *t = file_type_find(str_from(number));
+    return t ? t->name : dtype_traits[c->kept].name;
 }
 
-static enum quern_status name_output(struct conversion *c, bool quantizes, struct quern_error *err)
+static enum quern_status name_output(struct conversion *c, struct quern_error *err)
 {
     const struct convert_request *r = c->request;
-    const char *type = type_name(c, quantizes);
+    const char *type = type_name(c);
     if (r->output)
         return output_fill_name(&c->plan->arena, r->output, type, &c->output, err);
     TRY(output_default_name(&c->plan->arena, c->config.folder->path, &c->keys, type,
@@ -323,8 +325,7 @@ static enum quern_status choose_family(struct conversion *c, const struct folder
     const bool later = c->request->like && strcmp(c->request->type, "like") == 0;
     if (!later)
         TRY(choose_weights(c, err));
-    TRY(hf_config_open(folder, &c->config, err));
-    TRY(c->request->like ? like_open(c, err) : find_architecture(c, err));
+    TRY(convert_begin(c, folder, err));
     return later ? choose_weights(c, err) : QUERN_OK;
 }
 
@@ -340,14 +341,17 @@ static enum quern_status build(struct conversion *c, const struct folder *folder
                     "expected it with --keep-names only: config.json names the architecture");
     TRY(choose_family(c, folder, err));
     TRY(convert_order_inputs(c, err));
-    TRY(take_numbers(c, err));
+    if (c->like)
+        TRY(like_differences(c, err));
+    if (c->like)
+        like_numbers(c);
     if (!meta_list_put_string(&c->keys, "general.architecture", str_from(c->arch->name)))
         return fail_memory(err, sizeof(struct meta));
     if (!c->like)
         TRY(read_vocab(c, err));
     TRY(all_steps(c, err));
     TRY(all_keys(c, err));
-    TRY(name_output(c, c->quantizes, err));
+    TRY(name_output(c, err));
     c->plan->keep_ones = !c->quantizes;
     TRY(c->quantizes ? quantize_steps(c, err) : override_keys(c, err));
     return lay_out(c, err);
@@ -356,8 +360,11 @@ static enum quern_status build(struct conversion *c, const struct folder *folder
 enum quern_status convert_into(const struct hf_model *m, const struct convert_request *r,
                                struct plan *p, struct quern_error *err)
 {
-    struct conversion c = {.request = r, .view = m->view, .plan = p};
+    struct convert_request request = *r;
+    struct conversion c = {.request = &request, .view = m->view, .plan = p};
     const char *path = m->view->made ? m->folder->path : m->view->model->path;
+    if (!request.type)
+        request.type = "auto";
     c.keys.arena = &p->arena;
     c.vocab_keys.arena = &p->arena;
     const enum quern_status s = build(&c, m->folder, err);

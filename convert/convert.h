@@ -16,7 +16,7 @@ struct tensor_map;
 
 struct convert_request {
     const char *output; /* NULL: the converter's own name, in the input directory */
-    const char *type;   /* "auto", "bf16" ... or a file type of quantize */
+    const char *type;   /* "auto", "bf16" ... or a file type of quantize; NULL: the default */
     /* Options of quantizing for TYPE beyond the 16-bit ones and Q8_0. */
     const struct quern_quantize *quantize;
     bool like_quantize; /* TYPE is llama-quantize's: as converting with auto, then quantizing */
@@ -29,6 +29,8 @@ struct convert_request {
     bool vocab_only, text_only;
     uint64_t split_max_bytes, split_max_tensors; /* 0: one file */
     bool no_tensor_first_split;
+    /* Of adapters: the model they belong to, or its config.json, and where models are cached. */
+    const char *base, *hub_cache; /* or NULL */
     bool force;
 };
 

@@ -1,8 +1,6 @@
 /* fp4.c - put scales and codes of 4-bit floats together, as values and in the blocks GGUF has. */
 #include "fp4.h"
 
-#include "quant/codec.h"
-#include "quant/levels.h"
 #include "scaled.h"
 
 #define MX_ELEMS  32u
@@ -32,10 +30,47 @@ static struct tensor *with_row(struct arena *arena, const struct tensor *t, unsi
                : NULL;
 }
 
+/* ---- codes ---------------------------------------------------------------------------------- */
+
+static const float code_values[16] = {0,     0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
+                                      -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+
+/* The codes alone, as the numbers they stand for. */
+struct code_scratch {
+    uint8_t raw[PIECE / 2 + 1];
+};
+
+static size_t codes_scratch(const struct source *s, bool wide)
+{
+    (void)s;
+    (void)wide;
+    return sizeof(struct code_scratch);
+}
+
+static enum quern_status codes_read(const struct source *s, void *scratch, bool wide,
+                                    uint64_t first, size_t n, void *x, uint64_t *moved,
+                                    struct quern_error *err)
+{
+    uint8_t *raw = ((struct code_scratch *)scratch)->raw;
+    TRY(source_read_raw(s->params, first / 2, (first + n + 1) / 2 - first / 2, raw, moved, err));
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t at = first % 2 + i;
+        const float value = code_values[raw[at / 2] >> (at % 2 * 4) & 15];
+        if (wide)
+            ((double *)x)[i] = (double)value;
+        else
+            ((float *)x)[i] = value;
+    }
+    return QUERN_OK;
+}
+
+static const struct source_kind codes_kind = {
+    .name = "4-bit floats", .scratch_bytes = codes_scratch, .read = codes_read};
+
 /* ---- MXFP4 ---------------------------------------------------------------------------------- */
 
 struct mxfp4 {
-    struct source packed, scales;
+    struct source packed, scales, values;
 };
 
 /* Bytes with values 0 1, 2 3, ... of one scale become 0 n/2, 1 n/2+1, ... */
@@ -79,13 +114,20 @@ static const struct block_form *mxfp4_form(const struct source *s, uint32_t i)
 
 static size_t mxfp4_scratch(const struct source *s, bool wide)
 {
-    (void)wide;
-    return block_values_scratch(s);
+    return source_scratch_bytes(&((const struct mxfp4 *)s->params)->values, wide);
+}
+
+static enum quern_status mxfp4_read(const struct source *s, void *scratch, bool wide,
+                                    uint64_t first, size_t n, void *x, uint64_t *moved,
+                                    struct quern_error *err)
+{
+    const struct mxfp4 *m = s->params;
+    return source_read(&m->values, scratch, wide, first, n, x, moved, err);
 }
 
 static const struct source_kind mxfp4_kind = {.name = "MXFP4",
                                               .scratch_bytes = mxfp4_scratch,
-                                              .read = block_values_read,
+                                              .read = mxfp4_read,
                                               .block_form = mxfp4_form,
                                               .read_blocks = mxfp4_read_blocks};
 
@@ -94,7 +136,7 @@ static bool mxfp4_fit(const struct tensor *packed, const struct tensor *scales)
     const unsigned n = scales->ndims;
     if (packed->dtype != DTYPE_U8 || (scales->dtype != DTYPE_U8 && scales->dtype != DTYPE_F8_E8M0))
         return false;
-    if (n < 1 || scales->nelems == 0 || packed->nelems != scales->nelems * (MX_ELEMS / 2))
+    if (n < 2 || scales->nelems == 0 || packed->nelems != scales->nelems * (MX_ELEMS / 2))
         return false;
     if (packed->ndims == n + 1)
         return packed->dims[n] == MX_ELEMS / 2 &&
@@ -107,9 +149,11 @@ enum quern_status mxfp4_source(struct arena *arena, const struct source *packed,
                                const struct source *scales, enum dtype dtype, struct source *out,
                                struct quern_error *err)
 {
+    static const uint64_t block[2] = {1, MX_ELEMS};
     struct mxfp4 *own = ARENA_NEW(arena, struct mxfp4, 1);
+    struct tensor *powers = ARENA_NEW(arena, struct tensor, 1);
     const struct tensor *t = scales->tensor;
-    if (!own)
+    if (!own || !powers)
         return fail_memory(err, sizeof *own);
     if (!mxfp4_fit(packed->tensor, t))
         return source_misfit(err, packed, "16 bytes for each of its scales");
@@ -120,44 +164,18 @@ enum quern_status mxfp4_source(struct arena *arena, const struct source *packed,
         return fail_memory(err, sizeof *made);
     made->name = packed->tensor->name;
     made->file = packed->tensor->file;
+    *powers = *t;
+    powers->dtype = DTYPE_F8_E8M0;
+    own->scales.tensor = powers;
+    const struct source codes = {
+        .model = packed->model, .tensor = made, .kind = &codes_kind, .params = &own->packed};
+    TRY(scaled_source(arena, &codes, &own->scales, block, dtype, &own->values, err));
     *out =
         (struct source){.model = packed->model, .tensor = made, .kind = &mxfp4_kind, .params = own};
     return QUERN_OK;
 }
 
 /* ---- NVFP4: values -------------------------------------------------------------------------- */
-
-/* The codes alone, as the numbers they stand for. */
-struct code_scratch {
-    uint8_t raw[PIECE / 2 + 1];
-};
-
-static size_t codes_scratch(const struct source *s, bool wide)
-{
-    (void)s;
-    (void)wide;
-    return sizeof(struct code_scratch);
-}
-
-static enum quern_status codes_read(const struct source *s, void *scratch, bool wide,
-                                    uint64_t first, size_t n, void *x, uint64_t *moved,
-                                    struct quern_error *err)
-{
-    uint8_t *raw = ((struct code_scratch *)scratch)->raw;
-    TRY(source_read_raw(s->params, first / 2, (first + n + 1) / 2 - first / 2, raw, moved, err));
-    for (size_t i = 0; i < n; i++) {
-        const uint64_t at = first % 2 + i;
-        const float value = 0.5f * (float)fp4_levels[raw[at / 2] >> (at % 2 * 4) & 15];
-        if (wide)
-            ((double *)x)[i] = (double)value;
-        else
-            ((float *)x)[i] = value;
-    }
-    return QUERN_OK;
-}
-
-static const struct source_kind codes_kind = {
-    .name = "4-bit floats", .scratch_bytes = codes_scratch, .read = codes_read};
 
 /* The scales of blocks with the number above them. */
 struct global_scales {

@@ -8,7 +8,9 @@
  * and has its blocks at hand. The name is that of packed. EFORMAT "shape" when the parts do not
  * fit. All memory is the arena's. */
 
-/* MXFP4. packed: U8 [..., 16 * n] or [..., n, 16]; scales: U8 or F8_E8M0 [..., n]. */
+/* MXFP4. packed: U8 [..., rows, 16 * n] or [..., rows, n, 16]; scales: U8 or F8_E8M0 [..., rows,
+ * n].
+ */
 enum quern_status mxfp4_source(struct arena *arena, const struct source *packed,
                                const struct source *scales, enum dtype dtype, struct source *out,
                                struct quern_error *err);
@@ -22,7 +24,7 @@ struct nvfp4_globals {
     const float *divisors;
 };
 
-/* NVFP4. packed: U8 [..., 8 * n]; scales: F8_E4M3 [..., n]. */
+/* NVFP4. packed: U8 [..., rows, 8 * n]; scales: F8_E4M3 [..., rows, n]. */
 enum quern_status nvfp4_source(struct arena *arena, const struct source *packed,
                                const struct source *scales, const struct nvfp4_globals *globals,
                                enum dtype dtype, struct source *out, struct quern_error *err);

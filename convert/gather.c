@@ -377,6 +377,16 @@ enum quern_status turned_source(struct arena *arena, const struct source *from, 
     return QUERN_OK;
 }
 
+const struct gather *gather_of(const struct source *s)
+{
+    return s->kind == &gathering || s->kind == &gathering_values ? s->params : NULL;
+}
+
+const struct source *turned_of(const struct source *s)
+{
+    return s->kind == &turning ? ((const struct turned *)s->params)->from : NULL;
+}
+
 /* ---- values known when planning ------------------------------------------------------------- */
 
 static size_t fixed_scratch(const struct source *s, bool wide)

@@ -33,6 +33,10 @@ enum quern_status gather_source(struct arena *arena, struct str name, const uint
 enum quern_status turned_source(struct arena *arena, const struct source *from, struct source *out,
                                 struct quern_error *err);
 
+/* What such a source does, for those who do it to something else: NULL when it is another one. */
+const struct gather *gather_of(const struct source *s);
+const struct source *turned_of(const struct source *s);
+
 /* n floats that are known when planning. values is not copied. */
 enum quern_status fixed_source(struct arena *arena, struct str name, const float *values,
                                uint64_t n, struct source *out, struct quern_error *err);

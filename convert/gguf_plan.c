@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 
+#include "conversion.h"
 #include "core/checked.h"
 #include "output_name.h"
 #include "pipeline/retype.h"
@@ -130,10 +131,19 @@ static enum quern_status begin_keys(struct plan *p, const struct model *m,
     return ok ? QUERN_OK : fail_memory(err, m->nmetas * sizeof(struct meta));
 }
 
+static enum quern_status edit_metadata(struct plan *p, const struct convert_request *r,
+                                       struct meta_list *metas, struct quern_error *err)
+{
+    struct conversion c = {.request = r, .plan = p, .keys = *metas};
+    TRY(convert_edit_metadata(&c, err));
+    *metas = c.keys;
+    return QUERN_OK;
+}
+
 enum quern_status gguf_plan(struct plan *p, struct model *m, const struct convert_request *r,
                             struct quern_error *err)
 {
-    const bool is_auto = str_eq_nocase(str_from(r->type), STR("auto"));
+    const bool is_auto = !r->type || str_eq_nocase(str_from(r->type), STR("auto"));
     /* What was no GGUF gets the keys that say how it is stored. */
     const char *type = !is_auto ? r->type : m->format == MODEL_GGUF ? NULL : "COPY";
     const char *output = r->output;
@@ -143,6 +153,7 @@ enum quern_status gguf_plan(struct plan *p, struct model *m, const struct conver
     TRY(check_options(m, r, !is_auto, err));
     TRY(plan_copy_model(p, m, err));
     TRY(begin_keys(p, m, r, &metas, err));
+    TRY(edit_metadata(p, r, &metas, err));
     if (type)
         TRY(retype(p, m, r, type, &metas, err));
     else if (r->quantize)

@@ -155,8 +155,8 @@ enum quern_status convert_keep_blocks(struct conversion *c, struct quern_error *
 static bool is_exact(const struct step *s)
 {
     const struct block_form *f = form_of_step(s);
-    if (!f || f->dtype != s->dtype)
-        return false;
+    if (!f || f->dtype != s->dtype || s->sources[0].tensor->dtype == s->dtype)
+        return false; /* it has none, or they are kept already */
     for (uint32_t i = 0; (f = source_block_form(&s->sources[0], i)); i++)
         if (f->factor != 1.0f)
             return false;

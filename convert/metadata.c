@@ -5,7 +5,8 @@
 #include <unistd.h>
 
 #include "conversion.h"
-#include "core/yaml.h"
+#include "core/checked.h"
+#include "front_matter.h"
 #include "meta_array.h"
 #include "model_id.h"
 
@@ -114,6 +115,11 @@ struct facts {
     struct json *generation, *given;
 };
 
+static struct model_size size_of(const struct facts *f)
+{
+    return (struct model_size){.weights = f->total, .adapter = f->c->adapts};
+}
+
 /* The first to tell counts. */
 static void tell(struct facts *f, enum field field, struct str s)
 {
@@ -123,71 +129,6 @@ static void tell(struct facts *f, enum field field, struct str s)
 
 /* ---- README.md
  * ----------------------------------------------------------------------------------- */
-
-#define MAX_README (4u << 20)
-
-/* The text between the first line, ---, and the next such line. Tabs become blanks and a lone "no"
- * in a list stays a word: the language, not the truth value. */
-static bool front_matter(struct str text, struct arena *arena, struct str *out)
-{
-    static const char no[] = "- no\n", quoted_no[] = "- \"no\"\n";
-    char *p = arena_alloc(arena, text.n * 2 + 1);
-    size_t n = 0;
-    *out = (struct str){0};
-    if (!p)
-        return false;
-    if (!str_starts(text, "---\n") && !str_starts(text, "---\r\n"))
-        return true;
-    for (size_t i = 4 + (text.p[3] == '\r'); i < text.n;) {
-        const char *end = memchr(text.p + i, '\n', text.n - i);
-        const size_t line = end ? (size_t)(end - text.p) + 1 - i : text.n - i;
-        const struct str s = {text.p + i, line};
-        if (str_starts(s, "---") && (line == 3 || s.p[3] == '\n' || s.p[3] == '\r'))
-            break;
-        if (str_ends(s, no) && n + sizeof quoted_no < text.n * 2) {
-            memcpy(p + n, s.p, line - (sizeof no - 1));
-            n += line - (sizeof no - 1);
-            memcpy(p + n, quoted_no, sizeof quoted_no - 1);
-            n += sizeof quoted_no - 1;
-        } else {
-            for (size_t k = 0; k < line; k++) {
-                p[n++] = s.p[k] == '\t' ? ' ' : s.p[k];
-                if (s.p[k] == '\t')
-                    p[n++] = ' ';
-            }
-        }
-        i += line;
-    }
-    p[n] = '\0';
-    *out = (struct str){p, n};
-    return true;
-}
-
-static enum quern_status read_card(struct facts *f, const struct yaml_node **card,
-                                   struct quern_error *err)
-{
-    struct str text, yaml;
-    struct quern_error why;
-    *card = NULL;
-    struct folder_file file;
-    bool found;
-    TRY(folder_find(f->c->config.folder, "README.md", f->arena, &found, &file, err));
-    if (!found)
-        return QUERN_OK;
-    TRY(folder_read(&file, MAX_README, f->arena, &text, err));
-    if (!front_matter(text, f->arena, &yaml))
-        return fail_memory(err, text.n);
-    if (yaml.n == 0)
-        return QUERN_OK;
-    const enum quern_status s = yaml_parse(yaml, "README.md", f->arena, card, &why);
-    if (s == QUERN_EMEMORY)
-        return fail_memory(err, text.n);
-    if (s == QUERN_OK && (*card)->kind == YAML_IS_MAP)
-        return QUERN_OK;
-    *card = NULL;
-    return plan_note(f->c->plan, err, "the front matter of README.md is not used: %s",
-                     s == QUERN_OK ? "it is no map" : why.text);
-}
 
 /* A scalar, or the scalars of a list. */
 static bool add_texts(struct facts *f, struct texts *list, const struct yaml_node *n)
@@ -266,7 +207,7 @@ static bool origin_of_id(struct facts *f, struct str text, struct origin *o)
         o->text[ORIGIN_REPO_URL] = text;
     if (of.n == 0)
         return true;
-    if (!model_id_parse(of, f->total, f->arena, &id))
+    if (!model_id_parse(of, size_of(f), f->arena, &id))
         return false;
     o->text[ORIGIN_NAME] = model_id_title(id.full, f->arena);
     o->text[ORIGIN_VERSION] = id.version;
@@ -320,7 +261,7 @@ static enum quern_status from_card(struct facts *f, struct quern_error *err)
     static const char *const bases[3] = {"base_model", "base_models", "base_model_sources"};
     static const char *const sets[3] = {"datasets", "dataset", "dataset_sources"};
     const struct yaml_node *card;
-    TRY(read_card(f, &card, err));
+    TRY(read_model_card(f->c->card->folder, f->c->plan, &card, err));
     if (!card)
         return QUERN_OK;
     card_fields(f, card);
@@ -330,7 +271,7 @@ static enum quern_status from_card(struct facts *f, struct quern_error *err)
         !add_texts(f, &f->tags, yaml_get(card, "pipeline_tag")) ||
         !add_texts(f, &f->languages, yaml_get(card, "languages")) ||
         !add_texts(f, &f->languages, yaml_get(card, "language")))
-        return fail_memory(err, MAX_README);
+        return fail_memory(err, sizeof *card);
     return QUERN_OK;
 }
 
@@ -340,7 +281,7 @@ static enum quern_status from_card(struct facts *f, struct quern_error *err)
 static enum quern_status from_id(struct facts *f, struct str text, struct quern_error *err)
 {
     struct model_id id;
-    if (!model_id_parse(text, f->total, f->arena, &id))
+    if (!model_id_parse(text, size_of(f), f->arena, &id))
         return fail_memory(err, text.n);
     tell(f, FIELD_NAME, model_id_title(id.full, f->arena));
     tell(f, FIELD_ORGANIZATION, model_id_title(id.organization, f->arena));
@@ -362,9 +303,9 @@ static size_t slashes(struct str s)
 static enum quern_status from_names(struct facts *f, struct quern_error *err)
 {
     struct str id;
-    if (json_text(json_get(f->c->config.root, "_name_or_path"), &id) && slashes(id) <= 1 && id.n)
+    if (json_text(json_get(f->c->card->root, "_name_or_path"), &id) && slashes(id) <= 1 && id.n)
         TRY(from_id(f, id, err));
-    TRY(folder_name(f->c->config.folder, f->arena, &id, err));
+    TRY(folder_name(f->c->card->folder, f->arena, &id, err));
     return from_id(f, id, err);
 }
 
@@ -375,7 +316,7 @@ static enum quern_status from_generation(struct facts *f, struct quern_error *er
 {
     struct quern_error why;
     const enum quern_status s =
-        hf_json_file(&f->c->config, "generation_config.json", &f->generation, &why);
+        hf_json_file(f->c->card, "generation_config.json", &f->generation, &why);
     if (s != QUERN_OK)
         return plan_note(f->c->plan, err, "generation_config.json is not used: %s", why.text);
     for (size_t k = 0; k < NSAMPLINGS; k++)
@@ -464,11 +405,18 @@ static enum quern_status read_given(struct facts *f, struct quern_error *err)
 
 static enum quern_status count_weights(struct facts *f, struct quern_error *err)
 {
-    uint64_t sum = 0, tensors = 0;
+    uint64_t sum = 0, tensors = 0, ncols = 0;
     for (uint32_t i = 0; i < f->c->nsteps; i++) {
         const struct step *s = &f->c->steps[i];
         uint64_t n = 0;
-        if (!dims_product(s->dims, s->ndims, &n))
+        if (str_ends(s->name, ".lora_a")) {
+            ncols = s->dims[s->ndims - 1];
+            continue;
+        }
+        /* The matrix that a product belongs to. */
+        const bool product = str_ends(s->name, ".lora_b");
+        if (!dims_product(s->dims, s->ndims - product, &n) ||
+            (product && !checked_mul(n, ncols, &n)))
             return in_tensor(err, s->name, fail(err, QUERN_EFORMAT, "overflow", "it is too large"));
         f->total += n;
         const unsigned which = str_ends(s->name, ".bias") ? 2 : 3;
@@ -517,10 +465,10 @@ static bool put_origins(struct meta_list *l, const char *what, const struct orig
     return ok;
 }
 
-static bool put_facts(struct facts *f)
+static bool put_texts(struct facts *f)
 {
     struct meta_list *l = &f->c->keys;
-    bool ok = meta_list_put_string(l, "general.type", STR("model"));
+    bool ok = true;
     for (size_t k = 0; k < NSAMPLINGS && ok; k++)
         ok = put_sampling(l, &samplings[k], f->sampling[k]);
     for (int k = 0; k < FIELD_COUNT && ok; k++) {
@@ -534,17 +482,32 @@ static bool put_facts(struct facts *f)
            meta_list_set_strings(l, "general.languages", f->languages.items, f->languages.count);
 }
 
+static bool put_facts(struct facts *f)
+{
+    struct meta_list *l = &f->c->keys;
+    if (f->c->adapts)
+        return meta_list_put_string(l, "general.type", STR("adapter")) &&
+               meta_list_put_string(l, "adapter.type", STR("lora")) && put_texts(f);
+    return meta_list_put_string(l, "general.type", STR("model")) && put_texts(f);
+}
+
+static enum quern_status read_options(struct facts *f, struct quern_error *err)
+{
+    if (f->c->request->metadata)
+        TRY(in_file(err, f->c->request->metadata, read_given(f, err)));
+    if (f->c->request->model_name)
+        f->text[FIELD_NAME] = str_from(f->c->request->model_name);
+    return QUERN_OK;
+}
+
 static enum quern_status gather_facts(struct facts *f, struct quern_error *err)
 {
     TRY(count_weights(f, err));
     TRY(from_card(f, err));
     TRY(from_names(f, err));
     TRY(from_generation(f, err));
-    if (f->c->request->metadata)
-        TRY(in_file(err, f->c->request->metadata, read_given(f, err)));
-    if (f->c->request->model_name)
-        f->text[FIELD_NAME] = str_from(f->c->request->model_name);
-    if (!f->text[FIELD_SIZE_LABEL].p && f->total > 0) {
+    TRY(read_options(f, err));
+    if (!f->text[FIELD_SIZE_LABEL].p && f->total > 0 && !f->c->adapts) {
         const char *label =
             model_size_label(f->total, f->shared, f->per_expert, f->nexperts, f->arena);
         if (!label)
@@ -559,6 +522,30 @@ enum quern_status convert_metadata(struct conversion *c, struct quern_error *err
     struct facts f = {.c = c, .arena = &c->plan->arena};
     const enum quern_status s = gather_facts(&f, err);
     json_free(f.generation);
+    json_free(f.given);
+    return s;
+}
+
+/* Fewer base models or data sets than before must not leave the rest of the old ones. */
+static void forget_origins(struct meta_list *l, const char *what)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < l->count; i++)
+        if (!str_starts(l->items[i].key, what))
+            l->items[kept++] = l->items[i];
+    l->count = kept;
+}
+
+enum quern_status convert_edit_metadata(struct conversion *c, struct quern_error *err)
+{
+    struct facts f = {.c = c, .arena = &c->plan->arena};
+    enum quern_status s = read_options(&f, err);
+    if (f.base_models.told)
+        forget_origins(&c->keys, "general.base_model.");
+    if (f.datasets.told)
+        forget_origins(&c->keys, "general.dataset.");
+    if (s == QUERN_OK && !put_texts(&f))
+        s = fail_memory(err, sizeof f);
     json_free(f.given);
     return s;
 }

@@ -167,8 +167,15 @@ static bool size_in_weights(const struct part *p, double *out)
     return *end == '\0';
 }
 
+static bool is_far_from(struct model_size size, double label)
+{
+    if (size.adapter)
+        return label < (double)(size.weights / 8);
+    return fabs(label - (double)size.weights) > (double)(7 * size.weights / 8);
+}
+
 /* room: one more byte than the part has, for the point in 7.1B. */
-static void take_size(struct part *p, uint64_t nparams)
+static void take_size(struct part *p, struct model_size size)
 {
     double label;
     for (size_t i = 0; i < p->n; i++)
@@ -183,8 +190,7 @@ static void take_size(struct part *p, uint64_t nparams)
     char *last = &p->p[p->n - 1];
     if (p->n > 1 && is_digit(last[-1]) && strchr("kmbt", *last))
         *last = upper(*last);
-    if (nparams && size_in_weights(p, &label) &&
-        fabs(label - (double)nparams) > (double)(7 * nparams / 8)) {
+    if (size.weights && size_in_weights(p, &label) && is_far_from(size, label)) {
         p->kinds |= PART_FINETUNE; /* a length of contexts, more likely */
         *last = lower(*last);
     }
@@ -192,7 +198,7 @@ static void take_size(struct part *p, uint64_t nparams)
         p->kinds = PART_SIZE;
 }
 
-static void annotate(struct part *p, size_t i, uint64_t nparams)
+static void annotate(struct part *p, size_t i, struct model_size size)
 {
     static const char *const finetunes[] = {"chat", "instruct", "vision", "lora", NULL};
     if (is_version(text_of(p))) {
@@ -202,9 +208,11 @@ static void annotate(struct part *p, size_t i, uint64_t nparams)
         for (size_t k = 0; k < p->n; k++)
             p->p[k] = upper(p->p[k]);
     } else if (i > 0 && is_size(text_of(p))) {
-        take_size(p, nparams);
+        take_size(p, size);
     } else if (i > 0 && is_word_of(text_of(p), finetunes)) {
-        p->kinds |= PART_FINETUNE;
+        /* What everybody knows of an adapter. */
+        const bool lora = size.adapter && size.weights && str_eq_nocase(text_of(p), STR("lora"));
+        p->kinds |= lora ? PART_TYPE : PART_FINETUNE;
     }
 }
 
@@ -297,7 +305,8 @@ static bool split(struct str name, struct arena *arena, struct parts *all)
     return true;
 }
 
-bool model_id_parse(struct str id, uint64_t nparams, struct arena *arena, struct model_id *out)
+bool model_id_parse(struct str id, struct model_size size, struct arena *arena,
+                    struct model_id *out)
 {
     struct parts all = {.count = 0};
     *out = (struct model_id){.full = id};
@@ -313,7 +322,7 @@ bool model_id_parse(struct str id, uint64_t nparams, struct arena *arena, struct
     if (!split(out->full, arena, &all))
         return false;
     for (size_t i = 0; i < all.count; i++)
-        annotate(&all.items[i], i, nparams);
+        annotate(&all.items[i], i, size);
     prefer_numbers(&all);
     find_basename(&all);
     if (!join(&all, PART_BASENAME, 0, arena, &out->basename) ||

@@ -10,9 +10,17 @@ struct model_id {
     struct str organization, basename, finetune, version, size_label;
 };
 
-/* nparams: the model's real size, 0 when it is not known; a size in the name that is far from it is
- * taken for something else. False when memory ran out. */
-bool model_id_parse(struct str id, uint64_t nparams, struct arena *arena, struct model_id *out);
+/* The model's real size; 0 when it is not known. An adapter counts the matrices it changes, which
+ * need not be all. */
+struct model_size {
+    uint64_t weights;
+    bool adapter;
+};
+
+/* A size in the name that is far from the real one is taken for something else. False when memory
+ * ran out. */
+bool model_id_parse(struct str id, struct model_size size, struct arena *arena,
+                    struct model_id *out);
 
 /* "mill-llama v1" to "Mill Llama v1": words in small letters are capitalized, versions are not. .p
  * is NULL when memory ran out. */

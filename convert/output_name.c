@@ -62,23 +62,22 @@ enum quern_status output_default_name(struct arena *arena, const char *dir,
     return *out ? QUERN_OK : fail_memory(err, strlen(dir));
 }
 
-/* The type that word in braces stands for, with its letters; NULL when it is none. */
-static char *expand(struct arena *arena, struct str word, const char *type)
+/* The type for the word that p begins with, with its letters; NULL when it is none. */
+static char *expand(struct arena *arena, const char *p, const char *type, size_t *length)
 {
-    const bool capital = str_is(word, "FTYPE") || str_is(word, "OUTTYPE");
-    char *text = arena_printf(arena, "%s", type);
-    if (text)
-        to_upper(text);
-    for (char *p = text; p && *p && !capital; p++)
-        if (*p >= 'A' && *p <= 'Z')
-            *p = (char)(*p - 'A' + 'a');
+    static const char *const words[] = {"{ftype}", "{outtype}", "{FTYPE}", "{OUTTYPE}"};
+    size_t k = 0;
+    while (k < 4 && strncmp(p, words[k], strlen(words[k])) != 0)
+        k++;
+    char *text = k < 4 ? arena_printf(arena, "%s", type) : NULL;
+    if (!text)
+        return NULL;
+    *length = strlen(words[k]);
+    to_upper(text);
+    for (char *c = text; *c && k < 2; c++)
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c - 'A' + 'a');
     return text;
-}
-
-static bool is_known(struct str word)
-{
-    return word.n == 0 || str_is(word, "ftype") || str_is(word, "outtype") ||
-           str_is(word, "FTYPE") || str_is(word, "OUTTYPE");
 }
 
 enum quern_status output_fill_name(struct arena *arena, const char *path, const char *type,
@@ -86,28 +85,12 @@ enum quern_status output_fill_name(struct arena *arena, const char *path, const 
 {
     const char *p = path_base(path);
     const char *text = arena_printf(arena, "%.*s", (int)(p - path), path);
-    *out = path;
-    if (!strpbrk(p, "{}"))
-        return QUERN_OK;
-    while (*p && text) {
-        const size_t plain = strcspn(p, "{}");
-        const char *insert = "";
-        size_t n = plain;
-        if (p[plain] && p[plain] == p[plain + 1]) {
-            insert = p[plain] == '{' ? "{" : "}";
-            n += 2;
-        } else if (p[plain]) {
-            const struct str word = {p + plain + 1, strcspn(p + plain + 1, "{}")};
-            if (p[plain] == '}' || word.p[word.n] != '}' || !is_known(word))
-                return fail(err, QUERN_EUSAGE, "usage",
-                            "OUTPUT '%s' has braces" WANT
-                            "expected {ftype} or {FTYPE} in them, or {{ and }} for braces",
-                            quoted(str_from(path)).text);
-            insert = expand(arena, word, type);
-            n += word.n + 2;
-        }
-        text = insert ? arena_printf(arena, "%s%.*s%s", text, (int)plain, p, insert) : NULL;
-        p += n;
+    while (text && *p) {
+        size_t length = 1;
+        const char *word = *p == '{' ? expand(arena, p, type, &length) : NULL;
+        text =
+            word ? arena_printf(arena, "%s%s", text, word) : arena_printf(arena, "%s%c", text, *p);
+        p += length;
     }
     *out = text;
     return text ? QUERN_OK : fail_memory(err, strlen(path));

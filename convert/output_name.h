@@ -14,8 +14,7 @@ enum quern_status output_default_name(struct arena *arena, const char *dir,
                                       struct quern_error *err);
 
 /* In the last part of the path {ftype} and {outtype} become the type in small letters, {FTYPE} and
- * {OUTTYPE} in capitals; {{ and }} are braces. EUSAGE for other words in braces. The result is path
- * when there are none. */
+ * {OUTTYPE} in capitals. The result is the arena's. */
 enum quern_status output_fill_name(struct arena *arena, const char *path, const char *type,
                                    const char **out, struct quern_error *err);
 

@@ -128,6 +128,11 @@ static enum quern_status packed_read(const struct source *s, void *scratch, bool
 
 static const struct source_kind packed = {
     .name = "packed integers", .scratch_bytes = packed_scratch, .read = packed_read};
+static const struct source_kind packed_as_blocks = {.name = "packed integers",
+                                                    .scratch_bytes = packed_scratch,
+                                                    .read = packed_read,
+                                                    .block_form = packed_block_form,
+                                                    .read_blocks = packed_read_blocks};
 
 /* ---- what is stored fits together ----------------------------------------------------------- */
 
@@ -318,7 +323,11 @@ enum quern_status packed_ints_source(struct arena *arena, struct packed_ints *p,
     p->ngroups = p->cols / p->group + (p->cols % p->group != 0);
     TRY(check_parts(p, t->nelems, err));
     choose_band(p);
-    *out = (struct source){.model = p->codes->model, .tensor = t, .kind = &packed, .params = p};
+    *out =
+        (struct source){.model = p->codes->model,
+                        .tensor = t,
+                        .kind = packed_block_type(p) != DTYPE_COUNT ? &packed_as_blocks : &packed,
+                        .params = p};
     return QUERN_OK;
 }
 

@@ -92,6 +92,16 @@ enum quern_status packed_values(const struct source *s, enum dtype type, void *t
 enum quern_status packed_group_size(const struct json *config, const char *key, uint64_t *out,
                                     struct quern_error *err);
 
+/* ---- packed_blocks.c: without a change of values ----------------------------------------------
+ */
+
+/* The type of GGUF whose blocks these are; DTYPE_COUNT when there is none. The others are for those
+ * that have one (plan.h). */
+enum dtype packed_block_type(const struct packed_ints *p);
+const struct block_form *packed_block_form(const struct source *s, uint32_t i);
+enum quern_status packed_read_blocks(const struct source *s, uint64_t first, uint64_t n,
+                                     uint8_t *to, uint64_t *moved, struct quern_error *err);
+
 /* ---- packed_band.c: a few rows in memory ------------------------------------------------------
  */
 

@@ -305,10 +305,21 @@ static enum quern_status new_stack(struct conversion *c, struct stacks *all, con
     return QUERN_OK;
 }
 
+/* An adapter may change some kinds of experts only. */
+static bool kind_is_left_out(const struct conversion *c, const struct stack *s, unsigned kind)
+{
+    for (uint64_t i = 0; c->adapts && i < s->size; i++)
+        if (s->members[kind * s->size + i])
+            return false;
+    return c->adapts;
+}
+
 static enum quern_status finish_stack(struct conversion *c, struct stack *s,
                                       struct quern_error *err)
 {
     for (unsigned k = 0; k < s->nkinds; k++) {
+        if (kind_is_left_out(c, s, k))
+            continue;
         const char *to = with_layer(&c->plan->arena, s->kinds[k]->to, s->layer);
         if (!to)
             return fail_memory(err, strlen(s->kinds[k]->to));
@@ -342,6 +353,14 @@ static enum quern_status stack_member(struct conversion *c, struct stacks *all,
     return ++s->count == s->nkinds * s->size ? finish_stack(c, s, err) : QUERN_OK;
 }
 
+static bool has_whole_kinds(const struct conversion *c, const struct stack *s)
+{
+    uint64_t count = 0;
+    for (unsigned k = 0; k < s->nkinds; k++)
+        count += kind_is_left_out(c, s, k) ? 0 : s->size;
+    return count == s->count;
+}
+
 static enum quern_status check_stack(const struct stack *s, struct quern_error *err)
 {
     const enum transform how = s->kinds[0]->transform;
@@ -358,10 +377,15 @@ static enum quern_status check_stack(const struct stack *s, struct quern_error *
                 s->nkinds * s->size);
 }
 
-static enum quern_status check_stacks(const struct stacks *all, struct quern_error *err)
+static enum quern_status check_stacks(struct conversion *c, struct stacks *all,
+                                      struct quern_error *err)
 {
-    for (uint32_t i = 0; i < all->count; i++)
-        TRY(check_stack(&all->items[i], err));
+    for (uint32_t i = 0; i < all->count; i++) {
+        struct stack *s = &all->items[i];
+        if (!s->done && has_whole_kinds(c, s))
+            TRY(finish_stack(c, s, err));
+        TRY(check_stack(s, err));
+    }
     return QUERN_OK;
 }
 
@@ -404,6 +428,8 @@ static enum quern_status look_inside(struct conversion *c, const struct match *m
                                      struct quern_error *err)
 {
     bool same;
+    if (c->adapts) /* a change has no such values */
+        return QUERN_OK;
     if (m->rule->transform == UNLESS_EMBEDDING) {
         TRY(convert_is_embedding(c, from, &same, err));
         *why = same ? "it is the token embedding again" : NULL;
@@ -467,12 +493,12 @@ static enum quern_status one_tensor(struct conversion *c, struct stacks *all,
         return plan_drop(c->plan, t->name, "computed anew by llama.cpp", err);
     if (!is_of_another_sense(name)) {
         name_list_add(&u->unmapped, t->name);
-    } else if (c->request->text_only) {
-        return plan_drop(c->plan, t->name, "not part of the text model (--text-only)", err);
-    } else {
-        name_list_add(&u->other_senses, t->name);
+        return QUERN_OK;
     }
-    return QUERN_OK;
+    name_list_add(&u->other_senses, t->name);
+    return c->request->text_only
+               ? plan_drop(c->plan, t->name, "not part of the text model (--text-only)", err)
+               : QUERN_OK;
 }
 
 static const char *unknown_where(const struct conversion *c)
@@ -506,6 +532,10 @@ static enum quern_status check_unknown(const struct conversion *c, const struct 
                     "expected the tensors of that architecture",
                     u->unmapped.count, u->unmapped.count == 1 ? " is" : "s are", unknown_where(c),
                     u->unmapped.text);
+    if (u->other_senses.count && c->request->text_only)
+        return plan_note(c->plan, err, "%" PRIu32 " tensor%s for pictures or sound %s left out: %s",
+                         u->other_senses.count, plural(u->other_senses.count),
+                         u->other_senses.count == 1 ? "is" : "are", u->other_senses.text);
     if (u->other_senses.count)
         return fail(err, QUERN_EUNSUPPORTED, "mmproj",
                     "%" PRIu32 " tensor%s to pictures or sound: %s" WANT
@@ -523,7 +553,7 @@ static enum quern_status all_tensors(struct conversion *c, struct stacks *all,
         TRY(one_tensor(c, all, c->inputs[i], &u, err));
     TRY(check_rules(c, err));
     TRY(check_unknown(c, &u, err));
-    return check_stacks(all, err);
+    return check_stacks(c, all, err);
 }
 
 enum quern_status convert_tensors(struct conversion *c, struct quern_error *err)

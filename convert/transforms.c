@@ -104,9 +104,9 @@ static uint64_t *new_dims(struct work *w, const uint64_t *dims, unsigned n)
 }
 
 /* A source of these runs over one tensor. */
-static enum quern_status gather_of(struct work *w, const uint64_t *dims, unsigned ndims,
-                                   uint64_t row_elems, const struct row_run *runs, uint32_t nruns,
-                                   struct source **out, struct quern_error *err)
+static enum quern_status gather_rows(struct work *w, const uint64_t *dims, unsigned ndims,
+                                     uint64_t row_elems, const struct row_run *runs, uint32_t nruns,
+                                     struct source **out, struct quern_error *err)
 {
     struct row_run *own = ARENA_NEW(arena_of(w), struct row_run, nruns);
     struct source *s = ARENA_NEW(arena_of(w), struct source, 1);
@@ -134,7 +134,7 @@ static enum quern_status permuted(struct work *w, const struct source *from, uin
         .source = from, .count = {nheads,   half, 2   },
              .step = {2 * half, 1,    half}
     };
-    return gather_of(w, from->tensor->dims, from->tensor->ndims, f.ncols, &run, 1, out, err);
+    return gather_rows(w, from->tensor->dims, from->tensor->ndims, f.ncols, &run, 1, out, err);
 }
 
 static enum quern_status permute(struct work *w, uint64_t nheads, struct quern_error *err)
@@ -158,7 +158,7 @@ static enum quern_status qkv_by_head(struct work *w, struct quern_error *err)
         .source = w->from, .count = {3, nheads, d},
              .step = {d, 3 * d,  1}
     };
-    TRY(gather_of(w, w->t->dims, w->t->ndims, f.ncols, &run, 1, &s, err));
+    TRY(gather_rows(w, w->t->dims, w->t->ndims, f.ncols, &run, 1, &s, err));
     return emit(w, s, &op_copy, err);
 }
 
@@ -190,7 +190,7 @@ static enum quern_status qkv_by_group(struct work *w, struct quern_error *err)
     struct row_run runs[3];
     struct source *s;
     TRY(group_runs(w, runs, err));
-    TRY(gather_of(w, w->t->dims, w->t->ndims, form_of(w->t).ncols, runs, 3, &s, err));
+    TRY(gather_rows(w, w->t->dims, w->t->ndims, form_of(w->t).ncols, runs, 3, &s, err));
     return emit(w, s, &op_copy, err);
 }
 
@@ -201,7 +201,7 @@ static enum quern_status qkv_split(struct work *w, struct quern_error *err)
     for (int k = 0; k < 3; k++) {
         uint64_t dims[2] = {runs[k].count[1] * runs[k].count[2], form_of(w->t).ncols};
         struct source *s;
-        TRY(gather_of(w, dims, w->t->ndims, dims[1], &runs[k], 1, &s, err));
+        TRY(gather_rows(w, dims, w->t->ndims, dims[1], &runs[k], 1, &s, err));
         if (k < 2)
             TRY(permuted(w, s, k == 0 ? w->c->nheads : w->c->nkv_heads, &s, err));
         TRY(emit(w, s, &op_copy, err));
@@ -231,10 +231,10 @@ static enum quern_status split_kv_b(struct work *w, struct quern_error *err)
     struct source *s, *turned = ARENA_NEW(arena_of(w), struct source, 1);
     if (!turned)
         return fail_memory(err, sizeof *turned);
-    TRY(gather_of(w, k_dims, 3, f.ncols, &k, 1, &s, err));
+    TRY(gather_rows(w, k_dims, 3, f.ncols, &k, 1, &s, err));
     TRY(turned_source(arena_of(w), s, turned, err));
     TRY(emit(w, turned, &op_copy, err));
-    TRY(gather_of(w, v_dims, 3, f.ncols, &v, 1, &s, err));
+    TRY(gather_rows(w, v_dims, 3, f.ncols, &v, 1, &s, err));
     return emit(w, s, &op_copy, err);
 }
 
@@ -269,7 +269,7 @@ static enum quern_status two_parts(struct work *w, bool alternating, struct quer
                 .step = {f.nrows, 2,    0}
             };
         struct source *s;
-        TRY(gather_of(w, dims, w->t->ndims, f.ncols, &run, 1, &s, err));
+        TRY(gather_rows(w, dims, w->t->ndims, f.ncols, &run, 1, &s, err));
         TRY(emit(w, s, &op_copy, err));
     }
     return QUERN_OK;
@@ -303,7 +303,7 @@ static enum quern_status split_rows(struct work *w, struct quern_error *err)
             .source = w->from, .first = first, .count = {1, 1, n},
                     .step = {0, 0, 1}
         };
-        TRY(gather_of(w, dims, w->t->ndims, f.ncols, &run, 1, &s, err));
+        TRY(gather_rows(w, dims, w->t->ndims, f.ncols, &run, 1, &s, err));
         TRY(emit(w, s, &op_copy, err));
         first += n;
     }
@@ -328,7 +328,7 @@ static enum quern_status rows_from(struct work *w, uint64_t first, uint64_t n,
                 .step = {0, 0, 1}
     };
     struct source *s;
-    TRY(gather_of(w, dims, 2, dims[1], &run, 1, &s, err));
+    TRY(gather_rows(w, dims, 2, dims[1], &run, 1, &s, err));
     return emit(w, s, &op_copy, err);
 }
 

@@ -21,6 +21,8 @@ static bool always_f32(const struct step *s)
                                         ".time_mix_decay_w2.weight", ".time_mix_lerp_fused.weight",
                                         ".altup_correct_coef",       ".altup_predict_coef",
                                         ".indexer.proj.weight",      NULL};
+    if (str_ends(s->name, ".lora_a") || str_ends(s->name, ".lora_b"))
+        return s->ndims <= 1;
     return s->ndims <= 1 || str_ends(s->name, "_norm.weight") || !str_ends(s->name, ".weight") ||
            is_one_of(s->name, parts);
 }

@@ -20,8 +20,6 @@ static enum quern_status unpack_mxfp4(struct unpacking *u, struct quern_error *e
             return fail_memory(err, sizeof *rows);
         TRY(unpack_part(u, stem, "_scales", true, &scales, err));
         TRY(mxfp4_source(u->arena, packed, scales, u->dtype, rows, err));
-        if (rows->tensor->ndims < 2)
-            return source_misfit(err, packed, "a matrix");
         TRY(turned_source(u->arena, rows, &s, err));
         struct str name;
         TRY(unpack_name(u, stem, "", &name, err));

@@ -14,8 +14,6 @@
 
 #include "io.h"
 
-#define PART_SUFFIX ".quern-part"
-
 /* ---- paths (malloc'ed) ---------------------------------------------------------------------- */
 
 static char *without_slashes(const char *path)
@@ -34,28 +32,28 @@ static char *dir_of(const char *path)
     return strndup(path, slash == path ? 1 : (size_t)(slash - path));
 }
 
-/* .NAME.quern-part beside path. A name too long for the suffix is cut and told apart by a checksum
- * of the whole (FNV-1a: it must be the same in every run). */
-static char *part_path_of(const char *path)
+/* A name too long for the suffix is told apart by a checksum of the whole (FNV-1a: it must be the
+ * same in every run). */
+char *output_beside(const char *path, const char *suffix)
 {
-    const char *base = path_base(path);
-    const int ndir = (int)(base - path);
+    char *trimmed = without_slashes(path), *made = NULL;
+    if (!trimmed)
+        return NULL;
+    const char *base = path_base(trimmed);
+    const int ndir = (int)(base - trimmed);
     const size_t nbase = strlen(base);
-    char *part;
-    if (nbase + sizeof PART_SUFFIX <= 255) {
-        if (asprintf(&part, "%.*s.%s" PART_SUFFIX, ndir, path, base) < 0)
-            return NULL;
-        return part;
-    }
     uint64_t sum = UINT64_C(0xCBF29CE484222325);
     for (size_t i = 0; i < nbase; i++)
         sum = (sum ^ (unsigned char)base[i]) * UINT64_C(0x100000001B3);
-    if (asprintf(&part, "%.*s.%.200s-%016" PRIx64 PART_SUFFIX, ndir, path, base, sum) < 0)
-        return NULL;
-    return part;
+    const int n =
+        nbase + strlen(suffix) + 1 <= 255
+            ? asprintf(&made, "%.*s.%s%s", ndir, trimmed, base, suffix)
+            : asprintf(&made, "%.*s.%.200s-%016" PRIx64 "%s", ndir, trimmed, base, sum, suffix);
+    free(trimmed);
+    return n < 0 ? NULL : made;
 }
 
-static enum quern_status sync_dir_of(const char *path, struct quern_error *err)
+enum quern_status output_sync_dir(const char *path, struct quern_error *err)
 {
     char *dir = dir_of(path);
     if (!dir)
@@ -179,40 +177,57 @@ static enum quern_status locked(const char *path, struct quern_error *err)
                         "wait for it or choose another name"));
 }
 
-/* Opens and locks the part file. It may be renamed or removed between open and flock by a run that
- * just ended: then the name no longer leads to what we locked, and we try again. */
-static enum quern_status open_locked(struct output *o, struct quern_error *err)
+/* The file may be renamed or removed between open and flock by a run that just ended: then the name
+ * no longer leads to what we locked, and we try again. */
+enum quern_status output_lock(const char *lock_path, const char *path, int *fd,
+                              struct quern_error *err)
 {
     for (int tries = 0; tries < 100; tries++) {
-        o->fd = open(o->part_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-        if (o->fd < 0)
-            return fail_errno(err, o->part_path, "create");
+        const int f = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+        if (f < 0)
+            return fail_errno(err, lock_path, "create");
         struct stat mine, named;
-        if (flock(o->fd, LOCK_EX | LOCK_NB) != 0) {
-            close(o->fd);
-            return locked(o->final_path, err);
+        if (flock(f, LOCK_EX | LOCK_NB) != 0) {
+            close(f);
+            return locked(path, err);
         }
-        if (fstat(o->fd, &mine) == 0 && lstat(o->part_path, &named) == 0 &&
-            mine.st_ino == named.st_ino && mine.st_dev == named.st_dev) {
-            o->open = true;
+        if (fstat(f, &mine) == 0 && lstat(lock_path, &named) == 0 && mine.st_ino == named.st_ino &&
+            mine.st_dev == named.st_dev) {
+            *fd = f;
             return QUERN_OK;
         }
-        close(o->fd);
+        close(f);
     }
-    return locked(o->final_path, err);
+    return locked(path, err);
 }
 
-static enum quern_status reserve(struct output *o, uint64_t nbytes, struct quern_error *err)
+static enum quern_status open_part(struct output *o, struct quern_error *err)
+{
+    if (o->inside &&
+        (o->fd = open(o->part_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666)) < 0)
+        return fail_errno(err, o->part_path, "create");
+    if (!o->inside)
+        TRY(output_lock(o->part_path, o->final_path, &o->fd, err));
+    o->open = true;
+    return QUERN_OK;
+}
+
+static enum quern_status reserve(struct output *o, uint64_t nbytes, bool keep,
+                                 struct quern_error *err)
 {
     uint64_t space = UINT64_MAX;
-    if (ftruncate(o->fd, 0) != 0)
+    struct stat st;
+    if (!keep && ftruncate(o->fd, 0) != 0)
         return fail_errno(err, o->part_path, "truncate");
     TRY(output_free_space(o->final_path, &space, err));
-    if (nbytes > space)
+    if (fstat(o->fd, &st) != 0)
+        return fail_errno(err, o->part_path, "stat");
+    const uint64_t there = (uint64_t)st.st_blocks * 512;
+    if (nbytes > there && nbytes - there > space)
         return in_file(err, o->final_path,
                        fail(err, QUERN_EIO, "disk-full",
                             "the output needs %" PRIu64 " bytes and the disk has %" PRIu64 " free",
-                            nbytes, space));
+                            nbytes - there, space));
     if (nbytes > INT64_MAX)
         return in_file(
             err, o->final_path,
@@ -233,18 +248,23 @@ static void output_free(struct output *o)
     *o = (struct output){0};
 }
 
-enum quern_status output_begin(struct output *o, const char *path, uint64_t nbytes,
+enum quern_status output_begin(struct output *o, const char *path, uint64_t nbytes, unsigned flags,
                                struct quern_error *err)
 {
-    *o = (struct output){.final_path = strdup(path), .part_path = part_path_of(path)};
+    const bool inside = flags & OUTPUT_INSIDE;
+    *o = (struct output){.final_path = strdup(path),
+                         .part_path = inside ? strdup(path) : output_beside(path, PART_SUFFIX),
+                         .inside = inside};
     enum quern_status s = QUERN_OK;
     if (!o->final_path || !o->part_path)
         s = fail_memory(err, strlen(path));
     if (s == QUERN_OK)
-        s = open_locked(o, err);
+        s = open_part(o, err);
     if (s == QUERN_OK)
-        s = reserve(o, nbytes, err);
-    if (s != QUERN_OK)
+        s = reserve(o, nbytes, flags & OUTPUT_KEEP, err);
+    if (s != QUERN_OK && flags & OUTPUT_KEEP)
+        output_leave(o);
+    else if (s != QUERN_OK)
         output_abort(o);
     return s;
 }
@@ -268,6 +288,10 @@ enum quern_status output_commit(struct output *o, bool replace, struct quern_err
 {
     if (fsync(o->fd) != 0)
         return fail_errno(err, o->part_path, "sync to disk");
+    if (o->inside) {
+        output_leave(o);
+        return QUERN_OK;
+    }
     if ((replace ? rename(o->part_path, o->final_path)
                  : rename_to_new(o->part_path, o->final_path)) != 0) {
         if (errno == EEXIST)
@@ -277,17 +301,22 @@ enum quern_status output_commit(struct output *o, bool replace, struct quern_err
     }
     /* Closed after the rename: the lock covers it. Data is synced, so nothing is left to fail. */
     close(o->fd);
-    const enum quern_status s = sync_dir_of(o->final_path, err);
+    const enum quern_status s = output_sync_dir(o->final_path, err);
     output_free(o);
     return s;
 }
 
 void output_abort(struct output *o)
 {
-    if (o->open) {
+    if (o->open)
         unlink(o->part_path);
+    output_leave(o);
+}
+
+void output_leave(struct output *o)
+{
+    if (o->open)
         close(o->fd);
-    }
     output_free(o);
 }
 
@@ -310,10 +339,11 @@ static enum quern_status empty_dir(const char *path, struct quern_error *err)
     return s;
 }
 
-enum quern_status output_dir_begin(struct output_dir *d, const char *path, struct quern_error *err)
+enum quern_status output_dir_begin(struct output_dir *d, const char *path, bool keep,
+                                   struct quern_error *err)
 {
     *d = (struct output_dir){.final_path = without_slashes(path), .fd = -1};
-    d->part_path = d->final_path ? part_path_of(d->final_path) : NULL;
+    d->part_path = d->final_path ? output_beside(d->final_path, PART_SUFFIX) : NULL;
     enum quern_status s = QUERN_OK;
     if (!d->part_path)
         s = fail_memory(err, strlen(path));
@@ -325,9 +355,11 @@ enum quern_status output_dir_begin(struct output_dir *d, const char *path, struc
         s = locked(d->final_path, err);
     else {
         d->open = true;
-        s = empty_dir(d->part_path, err);
+        s = keep ? QUERN_OK : empty_dir(d->part_path, err);
     }
-    if (s != QUERN_OK)
+    if (s != QUERN_OK && keep)
+        output_dir_leave(d);
+    else if (s != QUERN_OK)
         output_dir_abort(d);
     return s;
 }
@@ -360,8 +392,8 @@ enum quern_status output_dir_commit(struct output_dir *d, bool replace, struct q
         return fail_errno(err, d->part_path, "sync the directory");
     TRY(swap_in(d, replace, err));
     d->open = false;
-    const enum quern_status s = sync_dir_of(d->final_path, err);
-    output_dir_abort(d);
+    const enum quern_status s = output_sync_dir(d->final_path, err);
+    output_dir_leave(d);
     return s;
 }
 
@@ -371,6 +403,11 @@ void output_dir_abort(struct output_dir *d)
         empty_dir(d->part_path, NULL);
         rmdir(d->part_path);
     }
+    output_dir_leave(d);
+}
+
+void output_dir_leave(struct output_dir *d)
+{
     if (d->fd >= 0 && d->part_path)
         close(d->fd);
     free(d->final_path);

@@ -12,6 +12,19 @@ enum quern_status output_check(const char *path, bool as_dir, bool replace,
 /* Bytes a user may still write on the file system that will hold path. */
 enum quern_status output_free_space(const char *path, uint64_t *nbytes, struct quern_error *err);
 
+#define PART_SUFFIX    ".quern-part"
+#define JOURNAL_SUFFIX ".quern-journal"
+
+/* .NAME + suffix beside path; malloc'ed, NULL when memory ran out. A name that becomes too long is
+ * cut, the same way in every run. Slashes at the end of path do not count. */
+char *output_beside(const char *path, const char *suffix);
+/* Opens lock_path, which is created when it is not there, and locks it until *fd is closed. EEXIST
+ * "locked" when another run of path holds it. */
+enum quern_status output_lock(const char *lock_path, const char *path, int *fd,
+                              struct quern_error *err);
+/* Makes the entry of path in its directory last. */
+enum quern_status output_sync_dir(const char *path, struct quern_error *err);
+
 /* A file that is being made: .NAME.quern-part beside its final place, locked, with all its disk
  * space reserved. All zero is valid for output_abort(). */
 struct output {
@@ -19,14 +32,21 @@ struct output {
     char *part_path;
     int fd;
     bool open;
+    bool inside;
+};
+enum {
+    OUTPUT_KEEP = 1,  /* what a part file holds is wanted: it is not made anew */
+    OUTPUT_INSIDE = 2 /* in a directory that is itself being made: it has its name from the start */
 };
 /* EEXIST "locked" when another run is making the same file; EIO "disk-full" before any work. */
-enum quern_status output_begin(struct output *o, const char *path, uint64_t nbytes,
+enum quern_status output_begin(struct output *o, const char *path, uint64_t nbytes, unsigned flags,
                                struct quern_error *err);
 /* Sync it, give it its name, sync the directory. replace: an existing file may go. */
 enum quern_status output_commit(struct output *o, bool replace, struct quern_error *err);
 /* Close and remove the part file; nothing happens once it is committed. */
 void output_abort(struct output *o);
+/* Close it and leave it for a run that goes on with it. */
+void output_leave(struct output *o);
 
 /* A directory that is being made: .NAME.quern-part/ filled with files, then renamed or, when it
  * replaces another, exchanged with it. */
@@ -36,8 +56,11 @@ struct output_dir {
     int fd;
     bool open;
 };
-enum quern_status output_dir_begin(struct output_dir *d, const char *path, struct quern_error *err);
+/* keep: files that are there stay. */
+enum quern_status output_dir_begin(struct output_dir *d, const char *path, bool keep,
+                                   struct quern_error *err);
 enum quern_status output_dir_commit(struct output_dir *d, bool replace, struct quern_error *err);
 void output_dir_abort(struct output_dir *d);
+void output_dir_leave(struct output_dir *d);
 
 #endif

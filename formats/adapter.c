@@ -446,3 +446,23 @@ enum quern_status adapter_open(const char *path, struct arena *arena, struct ada
     out->model = NULL;
     return status;
 }
+
+bool is_adapter(const char *path)
+{
+    static const char *const models[] = {"model.safetensors", "model.safetensors.index.json"};
+    struct arena arena = {0};
+    struct stat st;
+    bool found = false;
+    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode)) {
+        found = strcmp(path_base(path), "adapter_model.safetensors") == 0;
+    } else {
+        const char *config = path_join(&arena, path, "adapter_config.json");
+        found = config && access(config, F_OK) == 0;
+        for (size_t i = 0; found && i < sizeof models / sizeof *models; i++) {
+            const char *weights = path_join(&arena, path, models[i]);
+            found = weights && access(weights, F_OK) != 0;
+        }
+    }
+    arena_free(&arena);
+    return found;
+}

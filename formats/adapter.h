@@ -56,6 +56,9 @@ struct adapter {
 enum quern_status adapter_open(const char *path, struct arena *arena, struct adapter *out,
                                struct quern_error *err);
 
+/* Is this a PEFT adapter and no model: a directory, or its adapter_model.safetensors? */
+bool is_adapter(const char *path);
+
 /* ---- adapter_config.c ------------------------------------------------------------------------ */
 
 /* Reads an adapter_config.json. Free with adapter_config_free() whatever comes back; after that the

@@ -230,7 +230,9 @@ struct quern_convert {
     bool allow_requantize;                       /* make block types from block types */
     bool keep_names;                             /* safetensors into a plain container ... */
     const char *arch;                            /* ... with this general.architecture */
-    bool force;                                  /* replace an existing output */
+    const char *base;      /* of an adapter: the directory or config.json of its model; or NULL */
+    const char *hub_cache; /* Hugging Face hub cache to look that model up in, or NULL */
+    bool force;            /* replace an existing output */
 };
 
 /* Plans a GGUF from a Hugging Face directory: names, shapes and order of llama.cpp, keys from
@@ -244,6 +246,16 @@ QUERN_API enum quern_status quern_plan_convert(struct quern_model *model, const 
                                                const struct quern_convert *options,
                                                struct quern_plan **out, struct quern_error *err);
 
+/* Plans a GGUF adapter from a LoRA of PEFT: a directory with adapter_model.safetensors and
+ * adapter_config.json, or that file. Of options count type ("f32" when NULL), model_name, metadata,
+ * override_kvs, base, hub_cache and force; output as above.
+ * Errors: EUSAGE, EUNSUPPORTED (what a GGUF adapter cannot hold), EFORMAT, EIO (also when the base
+ * is not on this machine), EMEMORY, EEXIST. */
+QUERN_API enum quern_status quern_plan_convert_adapter(const char *adapter, const char *output,
+                                                       const struct quern_convert *options,
+                                                       struct quern_plan **out,
+                                                       struct quern_error *err);
+
 /* Plans the comparison of two models, the original a and its approximation b, by tensor name and
  * shape; nothing is written. After quern_run(), quern_plan_errors() has one entry per pair of
  * tensors, in the order of b, and quern_plan_left_out() the tensors without a partner. imatrix:
@@ -255,7 +267,7 @@ QUERN_API enum quern_status quern_plan_compare(struct quern_model *a, struct que
                                                const char *imatrix, struct quern_plan **out,
                                                struct quern_error *err);
 
-/* Frees the plan; NULL is allowed. An unfinished run's part files are gone by then. */
+/* Frees the plan; NULL is allowed. */
 QUERN_API void quern_plan_free(struct quern_plan *plan);
 
 /* What a plan amounts to. */
@@ -295,6 +307,19 @@ struct quern_run_options {
     /* Measure what encoding loses: quern_result.relative_error, quern_plan_errors(). Costs a decode
      * of what was stored. */
     bool stats;
+    /* Go on with what an interrupted run of the same plan has left beside the output; when nothing
+     * fits, start from the beginning. EUSAGE "resume" when it is of another plan or version, EIO
+     * "changed" when an input is not what it was. threads, mem_bytes and stats may differ. */
+    bool resume;
+    /* When a run ends with ECANCELLED, EIO, EMEMORY or EEXIST: leave what is finished beside the
+     * output, as .NAME.quern-part and .NAME.quern-journal, for a run with resume. */
+    bool keep_unfinished;
+    /* How often finished work is synced and recorded, in seconds; 0 = every second. What came later
+     * is made again after a crash. */
+    double sync_seconds;
+    /* Called at the start and the end, from the thread that called quern_run(), with what a user
+     * should know: that the run goes on with an old one, or that it starts anew. */
+    void (*note)(const char *text, void *user);
     /* Polled by every worker: set it (also from a signal handler) to stop with QUERN_ECANCELLED. */
     const volatile int *cancel;
 };
@@ -307,12 +332,16 @@ struct quern_result {
     /* With options.stats: root mean square of (weight - stored weight) over that of the weights, of
      * all tensors whose stored type is a block type; negative when there is none. */
     double relative_error;
+    /* Filled on errors, too: finished work has been left for a run with options.resume. */
+    bool resumable;
 };
 
 /* Runs the plan once: reads, computes, writes part files, syncs and renames. The output appears
  * under its final name only when complete. options and result may be NULL. On any error the old
- * output, if there was one, is untouched and no part file is left. The bytes written do not depend
- * on threads, mem_bytes or the CPU. Errors: EFORMAT (NaN/Inf), EIO, EMEMORY, EEXIST, ECANCELLED. */
+ * output, if there was one, is untouched and no part file is left, unless it is to be kept for
+ * another run (options->keep_unfinished) or the process is killed. The bytes written do not depend
+ * on threads, mem_bytes, the CPU or how often the run was interrupted. Errors: EFORMAT (NaN/Inf),
+ * EIO, EMEMORY, EEXIST, ECANCELLED, EUSAGE (resume). */
 QUERN_API enum quern_status quern_run(struct quern_plan *plan,
                                       const struct quern_run_options *options,
                                       struct quern_result *result, struct quern_error *err);

@@ -389,8 +389,15 @@ static void extract_apply(const struct piece *p, const void *const x[], void *y)
     memcpy(y, f.factors + p->first, p->n * sizeof(float));
 }
 
+static void *extract_report(const struct step *s)
+{
+    return extraction_of(s)->result;
+}
+
 const struct op op_extract = {
     .name = "extract",
+    .report_bytes = sizeof(struct extracted),
+    .report = extract_report,
     .state_bytes = extract_state_bytes,
     .carry_bytes = sizeof(struct bench),
     .need = extract_need,

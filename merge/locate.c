@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/io.h"
+#include "formats/hub_cache.h"
 
 /* What is looked for; revision may be empty. */
 struct parts {
@@ -29,69 +30,6 @@ static const char *mapped(const struct places *places, struct str name)
     return NULL;
 }
 
-/* "org/name" or "name", of letters, digits, '-', '_' and '.'. */
-static bool is_hub_id(struct str s)
-{
-    unsigned slashes = 0;
-    for (size_t i = 0; i < s.n; i++) {
-        const char c = s.p[i];
-        const bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                          (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
-        slashes += c == '/';
-        if ((!word && c != '/') || (c == '/' && (i == 0 || i + 1 == s.n)))
-            return false;
-    }
-    return s.n > 0 && slashes <= 1 && s.p[0] != '.' && !str_has(s, "..") && !str_has(s, "/.");
-}
-
-/* The revision becomes part of a path: nothing may climb out of the cache. */
-static bool is_safe_revision(struct str s)
-{
-    return s.n > 0 && s.p[0] != '/' && !str_has(s, "..") && !memchr(s.p, '\0', s.n);
-}
-
-/* The commit that a branch or tag stands for in the cache; itself when it is no branch or tag. */
-static enum quern_status read_ref(const char *repo, struct str revision, struct arena *arena,
-                                  struct str *commit, struct quern_error *err)
-{
-    const char *path = arena_printf(arena, "%s/refs/%.*s", repo, STR_ARG(revision));
-    if (!path)
-        return fail_memory(err, revision.n);
-    *commit = revision;
-    if (!is_there(path))
-        return QUERN_OK;
-    TRY(read_small_file(path, 256, arena, commit, err));
-    while (commit->n > 0 && strchr(" \r\n\t", commit->p[commit->n - 1]))
-        commit->n--;
-    if (!is_safe_revision(*commit) || memchr(commit->p, '/', commit->n))
-        return in_file(err, path,
-                       fail(err, QUERN_EFORMAT, "hub-ref", "it holds '%s'" WANT "expected a commit",
-                            quoted(*commit).text));
-    return QUERN_OK;
-}
-
-/* *path stays NULL when the cache has no such snapshot. */
-static enum quern_status look_in_cache(const char *cache, const struct parts *p,
-                                       struct arena *arena, const char **path,
-                                       struct quern_error *err)
-{
-    const struct str revision = p->revision.n ? p->revision : STR("main");
-    const char *slash = memchr(p->path.p, '/', p->path.n);
-    const size_t norg = slash ? (size_t)(slash - p->path.p) : 0;
-    const char *repo = slash ? arena_printf(arena, "%s/models--%.*s--%.*s", cache, (int)norg,
-                                            p->path.p, (int)(p->path.n - norg - 1), slash + 1)
-                             : arena_printf(arena, "%s/models--%.*s", cache, STR_ARG(p->path));
-    if (!repo)
-        return fail_memory(err, p->path.n);
-    struct str commit = {NULL, 0};
-    TRY(read_ref(repo, revision, arena, &commit, err));
-    const char *snapshot = arena_printf(arena, "%s/snapshots/%.*s", repo, STR_ARG(commit));
-    if (!snapshot)
-        return fail_memory(err, p->path.n);
-    *path = is_there(snapshot) ? snapshot : NULL;
-    return QUERN_OK;
-}
-
 static enum quern_status not_found(const struct parts *p, bool hub, struct quern_error *err)
 {
     if (!hub)
@@ -108,7 +46,7 @@ static enum quern_status locate(const struct parts *p, const struct places *plac
                                 struct arena *arena, const char **path, bool *hub,
                                 struct quern_error *err)
 {
-    *hub = is_hub_id(p->path);
+    *hub = hub_is_id(p->path);
     *path = mapped(places, p->path);
     if (*path)
         return QUERN_OK;
@@ -119,10 +57,10 @@ static enum quern_status locate(const struct parts *p, const struct places *plac
         *path = plain;
         return QUERN_OK;
     }
-    if (p->revision.n > 0 && !is_safe_revision(p->revision))
+    if (p->revision.n > 0 && !hub_is_revision(p->revision))
         return fail(err, QUERN_EUSAGE, "recipe", "'%s' is no revision", quoted(p->revision).text);
     if (*hub && places->hub_cache)
-        TRY(look_in_cache(places->hub_cache, p, arena, path, err));
+        TRY(hub_find(places->hub_cache, p->path, p->revision, arena, path, err));
     return *path ? QUERN_OK : not_found(p, *hub, err);
 }
 
@@ -139,7 +77,7 @@ static const char *locate_whole(const struct model_ref *ref, const struct places
 enum quern_status locate_model(const struct model_ref *ref, const struct places *places,
                                struct arena *arena, struct location *out, struct quern_error *err)
 {
-    *out = (struct location){.path = locate_whole(ref, places), .hub = is_hub_id(ref_text(ref))};
+    *out = (struct location){.path = locate_whole(ref, places), .hub = hub_is_id(ref_text(ref))};
     struct ref_parts all;
     /* The whole name may be that of a model, yet its map have an adapter. */
     if (out->path && ref->nloras == 0)

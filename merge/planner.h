@@ -19,7 +19,7 @@ struct planner {
     const struct vocab_result *vocabulary; /* of the result; NULL: the donor's own */
     struct str chat_template;              /* likewise; .p is NULL */
     bool hub[MAX_SOURCES];                 /* the model's name is a hub id */
-    bool as_hf; /* GGUF models are shown in the layout of Hugging Face */
+    bool as_hf;                            /* GGUF models are shown in the layout of Hugging Face */
     bool to_gguf, to_file;                 /* output is one file: GGUF, safetensors */
     bool converts;     /* ... GGUF, of models that are none: planned as a directory first */
     uint64_t cut_rows; /* rows of the embeddings when the donor's were cut; else 0 */

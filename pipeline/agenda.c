@@ -25,7 +25,16 @@ static void count_users(const struct step *s)
         s->needs[k]->nusers++;
 }
 
-enum quern_status agenda_open(struct plan *p, struct agenda *a, struct quern_error *err)
+/* The first step from i on that an earlier run has not finished. */
+static uint32_t unfinished(const struct plan *p, const struct journal *j, uint32_t i)
+{
+    while (i < p->nsteps && journal_skips_step(j, i))
+        i++;
+    return i;
+}
+
+enum quern_status agenda_open(struct plan *p, const struct journal *j, struct agenda *a,
+                              struct quern_error *err)
 {
     const size_t most = (size_t)p->nsteps + p->nhidden;
     *a = (struct agenda){.items = calloc(most + 1, sizeof *a->items)};
@@ -35,17 +44,18 @@ enum quern_status agenda_open(struct plan *p, struct agenda *a, struct quern_err
         p->hidden[i]->listed = p->hidden[i]->measured = false;
         p->hidden[i]->nusers = 0;
     }
-    for (uint32_t i = 0; i < p->nhidden; i++)
-        count_users(&p->hidden[i]->step);
-    for (uint32_t i = 0; i < p->nsteps; i++)
-        count_users(&p->steps[i]);
-    for (uint32_t i = 0; i < p->nsteps; i++) {
-        if (i == 0)
-            add_needs(a, &p->steps[0]);
-        if (i + 1 < p->nsteps)
-            add_needs(a, &p->steps[i + 1]);
+    uint32_t i = unfinished(p, j, 0);
+    if (i < p->nsteps)
+        add_needs(a, &p->steps[i]);
+    while (i < p->nsteps) {
+        const uint32_t next = unfinished(p, j, i + 1);
+        if (next < p->nsteps)
+            add_needs(a, &p->steps[next]);
         add(a, (struct work){&p->steps[i], NULL, i});
+        i = next;
     }
+    for (uint32_t k = 0; k < a->count; k++)
+        count_users(a->items[k].step);
     return QUERN_OK;
 }
 

@@ -5,7 +5,7 @@
 #ifndef QUERN_AGENDA_H
 #define QUERN_AGENDA_H
 
-#include "pipeline/plan.h"
+#include "pipeline/journal.h"
 
 struct work {
     const struct step *step;
@@ -18,8 +18,10 @@ struct agenda {
     uint32_t count;
 };
 
-/* Free with agenda_close() whatever comes back. */
-enum quern_status agenda_open(struct plan *p, struct agenda *a, struct quern_error *err);
+/* Free with agenda_close() whatever comes back. What the journal (or NULL) knows to be finished is
+ * not in it, nor what only that needs. */
+enum quern_status agenda_open(struct plan *p, const struct journal *j, struct agenda *a,
+                              struct quern_error *err);
 void agenda_close(struct agenda *a);
 
 /* Has everything been measured that item i needs? */

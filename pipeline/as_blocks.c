@@ -10,42 +10,6 @@ const struct block_form *source_block_form(const struct source *s, uint32_t i)
     return s->kind && s->kind->block_form ? s->kind->block_form(s, i) : NULL;
 }
 
-/* ---- values out of blocks ------------------------------------------------------------------- */
-
-#define MOST_BLOCK 256u
-
-/* Values are read in whole blocks, which may begin before the first that is asked for. No type has
- * more bytes for a block than values. */
-struct value_scratch {
-    double values[PIECE + 2 * MOST_BLOCK];
-    uint8_t raw[2 * (PIECE + 2 * MOST_BLOCK)];
-};
-
-size_t block_values_scratch(const struct source *s)
-{
-    (void)s;
-    return sizeof(struct value_scratch);
-}
-
-enum quern_status block_values_read(const struct source *s, void *scratch, bool wide,
-                                    uint64_t first, size_t n, void *x, uint64_t *moved,
-                                    struct quern_error *err)
-{
-    struct value_scratch *v = scratch;
-    const enum dtype d = source_block_form(s, 0)->dtype;
-    const size_t block = dtype_traits[d].block_elems, width = wide ? sizeof(double) : sizeof(float);
-    const size_t before = first % block, whole = (before + n + block - 1) / block * block;
-    TRY(s->kind->read_blocks(s, first - before, whole, v->raw, moved, err));
-    if (wide)
-        codec_decode_f64(d, v->raw, v->values, whole);
-    else
-        codec_kernels()->decode[d](v->raw, (float *)v->values, whole);
-    memcpy(x, (const uint8_t *)v->values + before * width, n * width);
-    return QUERN_OK;
-}
-
-/* ---- the blocks themselves ------------------------------------------------------------------ */
-
 static enum quern_status read_inner(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,
                                     uint64_t *moved, struct quern_error *err)
 {
@@ -62,20 +26,47 @@ static enum quern_status read_inner(const struct source *s, uint64_t first, uint
     return QUERN_OK;
 }
 
+#define MOST_BLOCK 256u
+
+/* Values are read in whole blocks, which may begin before the first that is asked for. No type has
+ * more bytes for a block than values. */
+struct value_scratch {
+    double values[PIECE + 2 * MOST_BLOCK];
+    uint8_t raw[2 * (PIECE + 2 * MOST_BLOCK)];
+};
+
+static size_t values_scratch(const struct source *s, bool wide)
+{
+    (void)s;
+    (void)wide;
+    return sizeof(struct value_scratch);
+}
+
+static enum quern_status read_values(const struct source *s, void *scratch, bool wide,
+                                     uint64_t first, size_t n, void *x, uint64_t *moved,
+                                     struct quern_error *err)
+{
+    struct value_scratch *v = scratch;
+    const enum dtype d = s->tensor->dtype;
+    const size_t block = dtype_traits[d].block_elems, width = wide ? sizeof(double) : sizeof(float);
+    const size_t before = first % block, whole = (before + n + block - 1) / block * block;
+    TRY(read_inner(s, first - before, whole, v->raw, moved, err));
+    if (wide)
+        codec_decode_f64(d, v->raw, v->values, whole);
+    else
+        codec_kernels()->decode[d](v->raw, (float *)v->values, whole);
+    memcpy(x, (const uint8_t *)v->values + before * width, n * width);
+    return QUERN_OK;
+}
+
 static const struct block_form *own_form(const struct source *s, uint32_t i)
 {
     return source_block_form(s->params, i);
 }
 
-static size_t inner_scratch(const struct source *s, bool wide)
-{
-    (void)wide;
-    return block_values_scratch(s);
-}
-
 static const struct source_kind blocks = {.name = "packed blocks",
-                                          .scratch_bytes = inner_scratch,
-                                          .read = block_values_read,
+                                          .scratch_bytes = values_scratch,
+                                          .read = read_values,
                                           .read_raw = read_inner,
                                           .block_form = own_form,
                                           .read_blocks = read_inner};

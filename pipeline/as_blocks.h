@@ -11,10 +11,4 @@ const struct block_form *source_block_form(const struct source *s, uint32_t i);
 enum quern_status source_as_blocks(struct arena *arena, const struct source *s, struct source *out,
                                    struct quern_error *err);
 
-/* For kinds that have read_blocks and one part: their values, but for the factor. */
-size_t block_values_scratch(const struct source *s);
-enum quern_status block_values_read(const struct source *s, void *scratch, bool wide,
-                                    uint64_t first, size_t n, void *x, uint64_t *moved,
-                                    struct quern_error *err);
-
 #endif

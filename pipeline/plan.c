@@ -12,11 +12,20 @@
 struct plan *plan_new(const char *verb, struct quern_error *err)
 {
     struct plan *p = calloc(1, sizeof *p);
-    if (!p)
+    if (!p) {
         fail_memory(err, sizeof *p);
-    else
-        p->verb = verb;
+        return NULL;
+    }
+    p->verb = verb;
+    sha256_start(&p->asked);
     return p;
+}
+
+void plan_asked(struct plan *p, const void *bytes, size_t n)
+{
+    const uint64_t length = n;
+    sha256_add(&p->asked, &length, sizeof length);
+    sha256_add(&p->asked, bytes, n);
 }
 
 void plan_free(struct plan *p)

@@ -7,6 +7,7 @@
 #ifndef QUERN_PLAN_H
 #define QUERN_PLAN_H
 
+#include "core/sha256.h"
 #include "formats/gguf.h"
 #include "formats/imatrix.h"
 #include "formats/model.h"
@@ -140,6 +141,10 @@ struct op {
                                  struct quern_error *err);
     /* After combine: the pass to make next, when some turn out not to be needed. NULL: all are. */
     unsigned (*next_pass)(const struct step *s, unsigned pass, const void *state);
+    /* What combine leaves for whoever made the plan, report_bytes of it: a finished step that is
+     * not made again gets it back from the journal. Both NULL when there is none. */
+    size_t report_bytes;
+    void *(*report)(const struct step *s);
     /* y has room for n elements of the same width as x. */
     void (*apply)(const struct piece *p, const void *const x[], void *y);
 };
@@ -251,6 +256,7 @@ struct plan {
     struct error_sums *errors;
     const char **dropped; /* ledger: input tensors left out by request, quoted, with why */
     uint32_t ndropped;
+    struct sha256 asked;         /* of what plan_asked() was told */
     struct quern_error *refusal; /* why the plan may be looked at but not run; or NULL */
 };
 
@@ -265,6 +271,10 @@ enum quern_status plan_add_side_text(struct plan *p, const char *name, struct st
                                      struct quern_error *err);
 enum quern_status plan_add_side_copy(struct plan *p, const char *name, const char *from,
                                      struct quern_error *err);
+
+/* What of a request decides the bytes of the output: an unfinished one is only gone on with for the
+ * same. Said by whoever takes the request: the command line, or quern_plan_*(). */
+void plan_asked(struct plan *p, const void *bytes, size_t n);
 
 /* Copy the source: convert its type when it differs, move raw bytes when not. */
 extern const struct op op_copy;

@@ -2,11 +2,15 @@
 #include "publish.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/io.h"
+
+#define SYNC_SECONDS  1.0
 #define MAX_SIDE_FILE (256u << 20)
 
 /* The output must not be one of the inputs, by whatever name. */
@@ -43,34 +47,47 @@ static enum quern_status check_dir_not_input(const struct plan *p, struct quern_
     return QUERN_OK;
 }
 
-enum quern_status publish_check(const struct plan *p, struct quern_error *err)
+/* ---- begin ---------------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 2, 3))) static void tell(const struct quern_run_options *options,
+                                                       const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    if (!options->note)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    options->note(text, options->user);
+}
+
+/* The file lies under its final name already: a run ended while it gave several their names. */
+static bool is_final(const struct publication *pub, uint32_t file)
+{
+    return pub->journal && journal_place_of(pub->journal, file) == PLACE_FINAL;
+}
+
+static enum quern_status check_outputs(const struct plan *p, const struct publication *pub,
+                                       struct quern_error *err)
 {
     if (p->dir) {
         TRY(check_dir_not_input(p, err));
-        return output_check(p->dir, true, p->force, err);
+        return is_final(pub, 0) ? QUERN_OK : output_check(p->dir, true, p->force, err);
     }
     for (uint32_t i = 0; i < p->nfiles; i++) {
+        if (is_final(pub, i))
+            continue;
         TRY(check_not_input(p, p->files[i].path, err));
         TRY(output_check(p->files[i].path, false, p->force, err));
     }
     return QUERN_OK;
 }
 
-/* All files together must fit, also when each alone would. */
-static enum quern_status check_space(const struct plan *p, struct quern_error *err)
+enum quern_status publish_check(const struct plan *p, struct quern_error *err)
 {
-    const char *where = p->dir ? p->dir : p->files[0].path;
-    uint64_t need = 0, space = 0;
-    for (uint32_t i = 0; i < p->nfiles; i++)
-        if (__builtin_add_overflow(need, p->files[i].nbytes, &need))
-            need = UINT64_MAX;
-    TRY(output_free_space(where, &space, err));
-    if (need <= space)
-        return QUERN_OK;
-    return in_file(err, where,
-                   fail(err, QUERN_EIO, "disk-full",
-                        "the output needs %" PRIu64 " bytes and the disk has %" PRIu64 " free",
-                        need, space));
+    const struct publication none = {0};
+    return check_outputs(p, &none, err);
 }
 
 /* Path of an entry of the output directory while it is being made; malloc'ed. */
@@ -80,33 +97,135 @@ static char *inside(const struct publication *pub, const char *name)
     return asprintf(&path, "%s/%s", pub->dir.part_path, name) < 0 ? NULL : path;
 }
 
-static enum quern_status begin_file(const struct plan *p, struct publication *pub, uint32_t i,
-                                    struct quern_error *err)
+/* What lies under the names of the part files, from an earlier run. */
+static uint64_t part_bytes(const struct plan *p)
 {
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < p->nfiles; i++) {
+        struct stat st;
+        char *part = output_beside(p->dir ? p->dir : p->files[i].path, PART_SUFFIX), *path = part;
+        if (part && p->dir && asprintf(&path, "%s/%s", part, p->files[i].path) < 0)
+            path = NULL;
+        if (path && stat(path, &st) == 0 && S_ISREG(st.st_mode))
+            total += (uint64_t)st.st_blocks * 512;
+        if (path != part)
+            free(path);
+        free(part);
+    }
+    return total;
+}
+
+/* All files together must fit, also when each alone would. */
+static enum quern_status check_space(const struct plan *p, struct quern_error *err)
+{
+    const char *where = p->dir ? p->dir : p->files[0].path;
+    const uint64_t there = part_bytes(p);
+    uint64_t need = 0, space = 0;
+    for (uint32_t i = 0; i < p->nfiles; i++)
+        if (__builtin_add_overflow(need, p->files[i].nbytes, &need))
+            need = UINT64_MAX;
+    TRY(output_free_space(where, &space, err));
+    if (need <= there || need - there <= space)
+        return QUERN_OK;
+    return in_file(err, where,
+                   fail(err, QUERN_EIO, "disk-full",
+                        "the output needs %" PRIu64 " bytes and the disk has %" PRIu64 " free",
+                        need - there, space));
+}
+
+static enum quern_status begin_file(const struct plan *p, struct publication *pub, uint32_t i,
+                                    unsigned flags, struct quern_error *err)
+{
+    const struct plan_file *f = &p->files[i];
     if (!p->dir)
-        return output_begin(&pub->outs[i], p->files[i].path, p->files[i].nbytes, err);
-    char *path = inside(pub, p->files[i].path);
+        return output_begin(&pub->outs[i], f->path, f->nbytes, flags, err);
+    char *path = inside(pub, f->path);
     if (!path)
-        return fail_memory(err, strlen(p->files[i].path));
-    const enum quern_status s = output_begin(&pub->outs[i], path, p->files[i].nbytes, err);
+        return fail_memory(err, strlen(f->path));
+    const enum quern_status s =
+        output_begin(&pub->outs[i], path, f->nbytes, flags | OUTPUT_INSIDE, err);
     free(path);
     return s;
 }
 
-enum quern_status publish_begin(const struct plan *p, struct publication *pub,
-                                struct quern_error *err)
+static enum quern_status begin_files(const struct plan *p, struct publication *pub, bool resumes,
+                                     struct quern_error *err)
 {
-    TRY(publish_check(p, err));
-    TRY(check_space(p, err));
-    pub->outs = calloc(p->nfiles ? p->nfiles : 1, sizeof *pub->outs);
+    pub->outs = calloc(p->nfiles, sizeof *pub->outs);
     if (!pub->outs)
         return fail_memory(err, p->nfiles * sizeof *pub->outs);
     if (p->dir)
-        TRY(output_dir_begin(&pub->dir, p->dir, err));
+        TRY(output_dir_begin(&pub->dir, p->dir, resumes, err));
     for (uint32_t i = 0; i < p->nfiles; i++)
-        TRY(begin_file(p, pub, i, err));
+        if (!is_final(pub, i))
+            TRY(begin_file(p, pub, i, resumes ? OUTPUT_KEEP : 0, err));
     return QUERN_OK;
 }
+
+/* Everything has its final name: what may be left over is the directory that was replaced. */
+static enum quern_status finish_off(const struct plan *p, struct publication *pub,
+                                    const struct quern_run_options *options,
+                                    struct quern_error *err)
+{
+    pub->complete = pub->begun = true;
+    tell(options, "the output is complete already");
+    if (!p->dir || !p->force)
+        return QUERN_OK;
+    struct output_dir old;
+    TRY(output_dir_begin(&old, p->dir, false, err));
+    output_dir_abort(&old);
+    return QUERN_OK;
+}
+
+static void tell_start(const struct plan *p, const struct publication *pub, bool resumes,
+                       const char *why, const struct quern_run_options *options)
+{
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        total += p->steps[i].nbytes;
+    if (resumes)
+        tell(options, "going on with an interrupted run: %.1f %% of the output is there",
+             total ? 100.0 * (double)journal_kept_bytes(pub->journal) / (double)total : 100.0);
+    else if (options->resume)
+        tell(options, "starting from the beginning: %s",
+             why ? why : "no interrupted run has left anything to go on with");
+    else if (journal_holds_work(pub->journal))
+        tell(options, "starting from the beginning: what an interrupted run left is written over "
+                      "(with --resume it would be kept)");
+}
+
+enum quern_status publish_begin(const struct plan *p, const struct quern_run_options *options,
+                                struct publication *pub, struct quern_error *err)
+{
+    bool resumes = false;
+    const char *why = NULL;
+    uint64_t space;
+    if (!options->resume)
+        TRY(publish_check(p, err));
+    TRY(output_free_space(p->dir ? p->dir : p->files[0].path, &space, err));
+    TRY(journal_open(p, &pub->journal, err));
+    if (options->resume) {
+        TRY(journal_load(pub->journal, &resumes, &why, err));
+        TRY(check_outputs(p, pub, err));
+    }
+    bool complete = resumes;
+    for (uint32_t i = 0; resumes && i < p->nfiles; i++) {
+        complete &= is_final(pub, i);
+        pub->naming |= is_final(pub, i);
+    }
+    if (complete)
+        return finish_off(p, pub, options, err);
+    TRY(check_space(p, err));
+    tell_start(p, pub, resumes, why, options);
+    if (!resumes)
+        TRY(journal_forget(pub->journal, err));
+    pub->begun = true;
+    TRY(begin_files(p, pub, resumes, err));
+    return journal_start(pub->journal, pub->outs,
+                         options->sync_seconds > 0 ? options->sync_seconds : SYNC_SECONDS, err);
+}
+
+/* ---- end ------------------------------------------------------------------------------------ */
 
 static enum quern_status write_side(const struct publication *pub, const struct side_file *side,
                                     struct quern_error *err)
@@ -119,7 +238,7 @@ static enum quern_status write_side(const struct publication *pub, const struct 
     if (s == QUERN_OK && side->copy_from)
         s = read_small_file(side->copy_from, MAX_SIDE_FILE, &arena, &text, err);
     if (s == QUERN_OK)
-        s = output_begin(&out, path, text.n, err);
+        s = output_begin(&out, path, text.n, OUTPUT_INSIDE, err);
     if (s == QUERN_OK)
         s = pwrite_full(out.fd, text.p, text.n, 0, path, err);
     if (s == QUERN_OK)
@@ -144,23 +263,49 @@ static enum quern_status write_header(const struct plan_file *f, int fd, uint64_
     return QUERN_OK;
 }
 
+/* While several files get their names, the journal must know that all of them are complete, or be
+ * of no use. */
+static enum quern_status settle_journal(const struct plan *p, struct publication *pub,
+                                        struct quern_error *err)
+{
+    const char *trouble;
+    TRY(journal_stop(pub->journal, p->nfiles > 1 && !p->dir, &trouble, err));
+    return trouble ? journal_forget(pub->journal, err) : QUERN_OK;
+}
+
 enum quern_status publish_commit(const struct plan *p, struct publication *pub,
                                  uint64_t *bytes_moved, struct quern_error *err)
 {
+    if (pub->complete)
+        return QUERN_OK;
     for (uint32_t i = 0; i < p->nfiles; i++)
-        TRY(write_header(&p->files[i], pub->outs[i].fd, bytes_moved, err));
+        if (pub->outs[i].open)
+            TRY(write_header(&p->files[i], pub->outs[i].fd, bytes_moved, err));
+    TRY(settle_journal(p, pub, err));
     for (uint32_t i = 0; i < p->nfiles; i++)
-        TRY(output_commit(&pub->outs[i], p->force && !p->dir, err));
+        if (pub->outs[i].open)
+            TRY(output_commit(&pub->outs[i], p->force && !p->dir, err));
     for (uint32_t i = 0; i < p->nsides; i++)
         TRY(write_side(pub, &p->sides[i], err));
     return p->dir ? output_dir_commit(&pub->dir, p->force, err) : QUERN_OK;
 }
 
-void publish_end(const struct plan *p, struct publication *pub)
+bool publish_end(const struct plan *p, const struct quern_run_options *options,
+                 struct publication *pub, bool keep)
 {
+    const char *trouble = NULL;
+    bool stays = false;
+    if (pub->journal) {
+        keep &= journal_stop(pub->journal, keep, &trouble, NULL) == QUERN_OK;
+        stays = keep && journal_can_resume(pub->journal);
+    }
+    if (trouble)
+        tell(options, "the journal could not be kept: %s", trouble);
     for (uint32_t i = 0; pub->outs && i < p->nfiles; i++)
-        output_abort(&pub->outs[i]);
+        (stays ? output_leave : output_abort)(&pub->outs[i]);
     free(pub->outs);
-    output_dir_abort(&pub->dir);
+    (stays ? output_dir_leave : output_dir_abort)(&pub->dir);
+    journal_close(pub->journal, !stays && (pub->begun || !journal_holds_work(pub->journal)));
     *pub = (struct publication){0};
+    return stays;
 }

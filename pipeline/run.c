@@ -60,7 +60,7 @@ struct run {
     struct quern_error error;
     enum quern_status status;
     bool cancelled;
-    uint64_t moved, total;
+    uint64_t moved, total, to_write;
     uint32_t current_item;
 };
 
@@ -183,7 +183,8 @@ static void survey_step(const struct step *s, struct memory *m)
 
 static void survey(const struct plan *p, struct memory *m)
 {
-    *m = (struct memory){.metadata = p->arena.nbytes + p->held_bytes + agenda_state_bytes(p)};
+    *m = (struct memory){.metadata = p->arena.nbytes + p->held_bytes + agenda_state_bytes(p) +
+                                     journal_bytes(p)};
     for (uint32_t i = 0; i < p->nmodels; i++)
         m->metadata += model_bytes(p->models[i]);
     if (p->imatrix) /* its model is one of those */
@@ -430,6 +431,8 @@ static void end_pass(struct run *r, struct job *j)
                                   ? s->op->next_pass(s, j->pass, j->state)
                                   : j->pass + 1u;
         const bool last = (r->plan->nfiles == 0 || is_hidden(r, j)) && next == s->npasses;
+        if (status == QUERN_OK && next == s->npasses && !is_hidden(r, j))
+            journal_report(r->pub.journal, r->agenda.items[j->item].index);
         if (status == QUERN_OK && !last) {
             r->total -= source_bytes(s) * (next - j->pass - 1u);
             j->pass = next;
@@ -475,6 +478,8 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
                      .imatrix = r->plan->imatrix};
     place_tile(j, s, tile, &t);
     const struct place at = {j->item, j->pass, tile};
+    const uint32_t index = r->agenda.items[j->item].index;
+    const bool applies = r->pub.journal && j->pass == s->npasses && !is_hidden(r, j);
     struct quern_error err;
     uint64_t moved = 0;
     r->current_item = j->item;
@@ -484,7 +489,12 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
     }
     pthread_mutex_unlock(&r->lock);
 
-    const enum quern_status status = tile_run(&t, w, &moved, &err);
+    t.written = applies && journal_skips(r->pub.journal, index, t.first, t.n);
+    enum quern_status status = QUERN_OK;
+    if (!t.written || t.errors)
+        status = tile_run(&t, w, &moved, &err);
+    if (status == QUERN_OK && applies && !t.written)
+        status = journal_done(r->pub.journal, index, t.first, t.n, &err);
 
     pthread_mutex_lock(&r->lock);
     r->moved += moved;
@@ -612,21 +622,18 @@ static void run_workers(struct run *r)
 /* ---- the run -----------------------------------------------------------------------------------
  */
 
-static uint64_t work_bytes(const struct plan *p)
+/* What there is to read and write. */
+static void count_work(struct run *r)
 {
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < p->nsteps; i++) {
-        const struct step *s = &p->steps[i];
-        total += source_bytes(s) * (s->npasses + (p->nfiles && !s->measured ? 1u : 0u));
-        total -= step_samples(s) ? left_out_bytes(s) : 0;
-        total += p->nfiles ? s->nbytes : 0;
+    const bool writes = r->plan->nfiles > 0;
+    for (uint32_t i = 0; i < r->agenda.count; i++) {
+        const struct step *s = r->agenda.items[i].step;
+        const bool applies = writes && !r->agenda.items[i].hidden;
+        r->total += source_bytes(s) * (s->npasses + (applies && !s->measured ? 1u : 0u));
+        r->total -= step_samples(s) ? left_out_bytes(s) : 0;
+        r->to_write += applies ? s->nbytes : 0;
     }
-    for (uint32_t i = 0; i < p->nhidden; i++) {
-        const struct step *s = &p->hidden[i]->step;
-        total += source_bytes(s) * s->npasses;
-        total -= step_samples(s) ? left_out_bytes(s) : 0;
-    }
-    return total;
+    r->total += r->to_write;
 }
 
 static enum quern_status run_steps(struct run *r, struct quern_error *err)
@@ -649,17 +656,37 @@ static enum quern_status run_steps(struct run *r, struct quern_error *err)
     free(r->jobs);
     if (r->cancelled)
         return fail(err, QUERN_ECANCELLED, "cancelled", "stopped on request");
+    if (r->status == QUERN_OK && (r->next_item < r->agenda.count || r->njobs > 0))
+        return fail(err, QUERN_EINTERNAL, "internal", "the run ended before its last step");
     if (r->status != QUERN_OK && err)
         *err = r->error;
     return r->status;
 }
 
+/* A plan that compares has its errors already. */
+static enum quern_status prepare_stats(struct plan *p, bool stats, struct quern_error *err)
+{
+    if (p->nfiles == 0)
+        return QUERN_OK;
+    p->errors = NULL;
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        p->steps[i].stats = stats && !p->steps[i].measured;
+    if (stats && !(p->errors = ARENA_NEW(&p->arena, struct error_sums, p->nsteps + 1)))
+        return fail_memory(err, p->nsteps * sizeof *p->errors);
+    return QUERN_OK;
+}
+
 static enum quern_status run_published(struct run *r, struct quern_error *err)
 {
     if (r->plan->nfiles)
-        TRY(publish_begin(r->plan, &r->pub, err));
-    TRY(agenda_open(r->plan, &r->agenda, err));
-    TRY(run_steps(r, err));
+        TRY(publish_begin(r->plan, r->options, &r->pub, err));
+    if (r->pub.naming) /* nothing is left to measure */
+        TRY(prepare_stats(r->plan, false, err));
+    if (!r->pub.complete) {
+        TRY(agenda_open(r->plan, r->pub.journal, &r->agenda, err));
+        count_work(r);
+        TRY(run_steps(r, err));
+    }
     for (uint32_t i = 0; i < r->plan->nmodels; i++)
         TRY(model_unchanged(r->plan->models[i], err));
     return r->plan->nfiles ? publish_commit(r->plan, &r->pub, &r->moved, err) : QUERN_OK;
@@ -677,19 +704,6 @@ static double relative_error(const struct plan *p)
     return sums.sum[SUM_AA] > 0.0 ? figures.relative : -1.0;
 }
 
-/* A plan that compares has its errors already. */
-static enum quern_status prepare_stats(struct plan *p, bool stats, struct quern_error *err)
-{
-    if (p->nfiles == 0)
-        return QUERN_OK;
-    p->errors = NULL;
-    for (uint32_t i = 0; i < p->nsteps; i++)
-        p->steps[i].stats = stats && !p->steps[i].measured;
-    if (stats && !(p->errors = ARENA_NEW(&p->arena, struct error_sums, p->nsteps + 1)))
-        return fail_memory(err, p->nsteps * sizeof *p->errors);
-    return QUERN_OK;
-}
-
 static void fill_result(const struct run *r, double start, struct quern_result *result)
 {
     struct rusage u;
@@ -700,9 +714,30 @@ static void fill_result(const struct run *r, double start, struct quern_result *
                                     .relative_error = relative_error(r->plan)};
     for (uint32_t i = 0; i < r->plan->nfiles; i++)
         result->written_bytes += r->plan->files[i].nbytes;
-    result->read_bytes = r->total;
-    for (uint32_t i = 0; r->plan->nfiles && i < r->plan->nsteps; i++)
-        result->read_bytes -= r->plan->steps[i].nbytes;
+    result->read_bytes = r->total - r->to_write;
+}
+
+/* May a run that ended so be gone on with? What was read from a changed input is of no use. */
+static bool worth_keeping(const struct run *r, enum quern_status s, const struct quern_error *err)
+{
+    const bool outside = s == QUERN_ECANCELLED || s == QUERN_EMEMORY || s == QUERN_EEXIST ||
+                         (s == QUERN_EIO && strcmp(err->kind, "changed") != 0);
+    return r->options->keep_unfinished && outside;
+}
+
+static enum quern_status run_and_publish(struct run *r, struct quern_result *result,
+                                         struct quern_error *err)
+{
+    struct quern_error e;
+    const enum quern_status s = run_published(r, &e);
+    agenda_close(&r->agenda);
+    const bool stays =
+        publish_end(r->plan, r->options, &r->pub, s != QUERN_OK && worth_keeping(r, s, &e));
+    if (result)
+        result->resumable = stays;
+    if (s != QUERN_OK && err)
+        *err = e;
+    return s;
 }
 
 enum quern_status plan_run(struct plan *p, const struct quern_run_options *options,
@@ -711,6 +746,8 @@ enum quern_status plan_run(struct plan *p, const struct quern_run_options *optio
     static const struct quern_run_options defaults;
     const double start = now();
     struct run r = {.plan = p, .options = options ? options : &defaults};
+    if (result)
+        *result = (struct quern_result){0};
     uint32_t wanted = r.options->threads ? r.options->threads : usable_cores();
     if (wanted > MAX_WORKERS)
         wanted = MAX_WORKERS;
@@ -721,12 +758,9 @@ enum quern_status plan_run(struct plan *p, const struct quern_run_options *optio
     }
     TRY(prepare_stats(p, r.options->stats, err));
     TRY(fit_memory(&r, wanted, r.options->mem_bytes ? r.options->mem_bytes : DEFAULT_MEM, err));
-    r.total = work_bytes(p);
     pthread_mutex_init(&r.lock, NULL);
     pthread_cond_init(&r.changed, NULL);
-    const enum quern_status s = run_published(&r, err);
-    agenda_close(&r.agenda);
-    publish_end(p, &r.pub);
+    const enum quern_status s = run_and_publish(&r, result, err);
     pthread_cond_destroy(&r.changed);
     pthread_mutex_destroy(&r.lock);
     if (s == QUERN_OK && result)

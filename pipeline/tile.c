@@ -316,7 +316,8 @@ static enum quern_status apply_piece(const struct tile *t, const struct piece *p
         return blame(p, c, y, bad, err);
     if (rounds_first(s))
         TRY(round_to(p, c, y, err));
-    TRY(encode(p, c, y, out, err));
+    if (!t->written) /* else they were read */
+        TRY(encode(p, c, y, out, err));
     if (t->errors) {
         decode(s, s->dtype, out, c->round, p->n);
         add_errors(t, p, y, c->round);
@@ -422,6 +423,16 @@ static enum quern_status write_tile(const struct tile *t, const uint8_t *bytes, 
     return pwrite_full(t->out->fd, bytes, n, at, t->out->final_path, err);
 }
 
+/* What an earlier run has written of the tile. */
+static enum quern_status read_back(const struct tile *t, uint8_t *bytes, uint64_t *moved,
+                                   struct quern_error *err)
+{
+    const size_t n = dtype_stored(t->step->dtype, t->n);
+    const uint64_t at = t->step->offset + dtype_stored(t->step->dtype, t->first);
+    *moved += n;
+    return pread_full(t->out->fd, bytes, n, at, t->out->final_path, err);
+}
+
 /* A tile that is copied as it is. *done is false when its bytes must go through our hands. */
 static enum quern_status copy_tile(const struct tile *t, uint64_t *moved, bool *done,
                                    struct quern_error *err)
@@ -449,9 +460,13 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
         return QUERN_OK;
     cut_scratch(t, w, &c);
     TRY(read_sources(t, &c, moved, err));
+    if (t->written)
+        TRY(read_back(t, c.out, moved, err));
     if (c.is_raw) {
         if (t->errors)
             TRY(run_pieces(t, &c, w->counts, err));
+        if (t->written)
+            return QUERN_OK;
         if (t->step->op == &op_copy)
             return write_tile(t, c.raw[0], moved, err);
         TRY(t->step->op->raw(t->step, c.raw, c.out, dtype_stored(t->step->dtype, t->n),
@@ -461,7 +476,7 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
     assert(t->step->nsources > 0); /* only bytes can be made from nothing */
     TRY(run_pieces(t, &c, w->counts, err));
     *moved += c.moved;
-    if (t->pass < t->step->npasses)
+    if (t->pass < t->step->npasses || t->written)
         return QUERN_OK;
     return write_tile(t, c.out, moved, err);
 }

@@ -22,6 +22,7 @@ struct tile {
     uint8_t *records; /* of the whole step; record_bytes per chunk */
     size_t record_bytes;
     const struct output *out;
+    bool written;                  /* its bytes lie in the output already: only look at them */
     struct error_sums *errors;     /* of the whole step, per chunk; NULL: not asked for */
     const struct imatrix *imatrix; /* of the plan, or NULL */
 };

@@ -77,6 +77,8 @@ static inline uint32_t word_bits(const char *distribution, enum dtype d, bool fi
         return norm ? (fixed ? 0x3f80 : 0x007f) : (fixed ? 0x3c00 : 0x83ff);
     case DTYPE_F16:
         return norm ? (fixed ? 0x3b80 : 0x00ff) : (fixed ? 0x2000 : 0x9fff);
+    case DTYPE_F8_E4M3:
+        return norm ? (fixed ? 0x30 : 0x0f) : (fixed ? 0 : 0xbf);
     case DTYPE_F32:
         return norm ? (fixed ? 0x3f800000 : 0x007fffff) : (fixed ? 0x3c000000 : 0x83ffffff);
     default:

@@ -123,6 +123,8 @@ def main():
     compressed("ct-int-channel", "int-quantized", 8, "channel")
     compressed("ct-int-tensor", "int-quantized", 8, "tensor", sym=False)
     compressed("ct-int-group", "naive-quantized", 8, "group", 32, sym=False)
+    compressed("ct-4-half", "pack-quantized", 4, "group", 32, dtype=torch.float16)
+    compressed("ct-int-half", "int-quantized", 8, "group", 32, dtype=torch.float16)
     bnb4("bnb-nf4", "nf4", False, torch.bfloat16)
     bnb4("bnb-fp4", "fp4", False, torch.float16, 33, 90)
     bnb4("bnb-nested", "nf4", True, torch.bfloat16, 88, 192)

@@ -242,14 +242,14 @@ Test(convert_hf, mistakes_are_named)
 {
     static const struct mistake llama[] = {
         {"LlamaForCausalLM",          "LhamaForCausalLM",                        NULL,                                     NULL, QUERN_EUNSUPPORTED,
-         "its architecture is 'LhamaForCausalLM', expected --like TEMPLATE.gguf of the"                                                                                                                       },
+         "its architecture is 'LhamaForCausalLM', expected --like TEMPLATE.gguf of the"                                                                                                      },
         {"\"num_attention_heads\":4", "\"num_attention_heads\":5",               NULL,                                     NULL, QUERN_EFORMAT,
          "tensor 'model.layers.0.self_attn.q_proj.weight': its 64 rows are no 10 equal parts"                                                                                                },
         {"\"num_hidden_layers\":2",   "\"num_hidden_layers\":\"2\"",             NULL,                                     NULL, QUERN_EFORMAT,
          "num_hidden_layers"                                                                                                                                                                 },
         {"\"rms_norm_eps\":",
-         "\"quantization_config\":{\"quant_method\":\"awq\"},\"rms_norm_eps\":", NULL,                                     NULL,
-         QUERN_EUNSUPPORTED,                                                                                                                         "quantized already (quant_method 'awq')"},
+         "\"quantization_config\":{\"quant_method\":\"hqq\"},\"rms_norm_eps\":", NULL,                                     NULL,
+         QUERN_EUNSUPPORTED,                                                                                                                         "quantized already (quant_method 'hqq')"},
         {NULL,                        NULL,                                      "model.layers.1.self_attn.o_proj.weight",
          "model.layers.1.self_attn.x_proj.weight",                                                                               QUERN_EUNSUPPORTED,
          "1 tensor is not known in LlamaForCausalLM: model.layers.1.self_attn.x_proj.weight"                                                                                                 },
@@ -270,6 +270,30 @@ Test(convert_hf, mistakes_are_named)
         check_mistake(model_named(root, "llama-spm"), &llama[i]);
     for (size_t i = 0; i + 1 < sizeof mixtral / sizeof *mixtral; i++)
         check_mistake(model_named(root, "mixtral"), &mixtral[i]);
+    json_free(root);
+    CHECK_LEAKS();
+}
+
+/* What is left out is named. */
+Test(convert_hf, text_only)
+{
+    struct json *root = read_models("golden.json");
+    struct model *m;
+    struct plan *p;
+    struct quern_error err;
+    scratch_begin();
+    const char *dir = write_checkpoint(model_named(root, "llama-spm"));
+    change_file(dir, "model.safetensors", "model.layers.1.self_attn.o_proj.weight",
+                "vision_model.self_attn.block.00.weight");
+    const struct convert_request r = {.output = scratch("o.gguf"), .text_only = true};
+    cr_assert(model_open(dir, &m, &err) == QUERN_OK, "%s", err.text);
+    cr_assert(convert_plan(m, &r, &p, &err) == QUERN_OK, "%s", err.text);
+    cr_assert(p->nsteps == 20 && p->ndropped == 1 && p->nnotes > 0);
+    cr_assert_str_eq(p->notes[p->nnotes - 1], "1 tensor for pictures or sound is left out: "
+                                              "vision_model.self_attn.block.00.weight");
+    plan_free(p);
+    model_close(m);
+    scratch_end();
     json_free(root);
     CHECK_LEAKS();
 }
@@ -300,7 +324,8 @@ Test(model_id, parts)
     struct arena arena = {0};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         struct model_id id;
-        cr_assert(model_id_parse(str_from(all[i].id), all[i].nparams, &arena, &id));
+        cr_assert(model_id_parse(str_from(all[i].id),
+                                 (struct model_size){.weights = all[i].nparams}, &arena, &id));
         cr_expect(str_is(id.organization, all[i].organization), "%s: %.*s", all[i].id,
                   STR_ARG(id.organization));
         cr_expect(str_is(id.basename, all[i].basename), "%s: %.*s", all[i].id,

@@ -163,6 +163,7 @@ Test(merge_files, what_is_not_followed_is_refused)
                 .bytes = x
     };
     write_model("a.safetensors", &b, 1);
+    write_model("b.safetensors", &b, 1);
     static const char *const models[] = {"[{model: {model: a, override_architecture: X}}]"};
     static const char *const words[] = {"override_architecture"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
@@ -330,7 +331,8 @@ Test(merge_files, quantization_config_is_refused)
     const char *const a[] = {text("m=%s", in_dir("a"))}, *const b[] = {text("m=%s", in_dir("b"))};
     struct quern_error err;
     req.places = (struct places){.mappings = a, .nmappings = 1};
-    cr_assert(run(&req, &err) == QUERN_EUNSUPPORTED && strstr(err.text, "scales"), "%s", err.text);
+    cr_assert(run(&req, &err) == QUERN_EUNSUPPORTED && strstr(err.text, "quantized already"), "%s",
+              err.text);
     req.places.mappings = b;
     cr_assert(run(&req, &err) == QUERN_OK, "%s", err.text);
     CHECK_LEAKS();
@@ -359,16 +361,16 @@ Test(merge_files, requests)
         enum quern_status status;
         const char *words;
     } cases[] = {
-        {one,  {gguf},        1, "out",           NULL,   0, QUERN_EUNSUPPORTED, "GGUF back into safetensors" },
-        {one,  {gguf},        1, "o.safetensors", NULL,   0, QUERN_EUNSUPPORTED, "GGUF back"                  },
-        {one,  {st},          1, "out.gguf",      NULL,   0, QUERN_EUNSUPPORTED, "without config.json"        },
-        {two,  {st, other},   2, "out",           NULL,   0, QUERN_EUNSUPPORTED, "all safetensors or all GGUF"},
-        {two,  {gguf, other}, 2, "o.gguf",        NULL,   0, QUERN_EUSAGE,       "'qwen2'"                    },
-        {one,  {st},          1, "out",           "Q8_0", 0, QUERN_EUSAGE,       "no .gguf"                   },
-        {one,  {st},          1, "o.safetensors", NULL,   9, QUERN_EUSAGE,       "shard size"                 },
-        {one,  {st},          1, "a.safetensors", NULL,   0, QUERN_EUSAGE,       "one of the inputs"          },
-        {one,  {gguf},        1, "o.gguf",        "Q9",   0, QUERN_EUSAGE,       "Q9"                         },
-        {NULL, {NULL},        0, "out",           NULL,   0, QUERN_EUSAGE,       "no recipe"                  },
+        {one,  {gguf},        1, "out",           NULL,   0, QUERN_EFORMAT,      "token_embd.weight"  },
+        {one,  {gguf},        1, "o.safetensors", NULL,   0, QUERN_EFORMAT,      "token_embd.weight"  },
+        {one,  {st},          1, "out.gguf",      NULL,   0, QUERN_EUNSUPPORTED, "without config.json"},
+        {two,  {st, other},   2, "out",           NULL,   0, QUERN_EFORMAT,      "token_embd.weight"  },
+        {two,  {gguf, other}, 2, "o.gguf",        NULL,   0, QUERN_EUSAGE,       "'qwen2'"            },
+        {one,  {st},          1, "out",           "Q8_0", 0, QUERN_EUSAGE,       "no .gguf"           },
+        {one,  {st},          1, "o.safetensors", NULL,   9, QUERN_EUSAGE,       "shard size"         },
+        {one,  {st},          1, "a.safetensors", NULL,   0, QUERN_EUSAGE,       "one of the inputs"  },
+        {one,  {gguf},        1, "o.gguf",        "Q9",   0, QUERN_EUSAGE,       "Q9"                 },
+        {NULL, {NULL},        0, "out",           NULL,   0, QUERN_EUSAGE,       "no recipe"          },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct merge_request req = {

@@ -393,8 +393,8 @@ Test(moe, models_that_do_not_fit)
     write_text("two/config.json", "{}");
     must_refuse(plain, QUERN_EFORMAT, "no model_type");
     write_text("two/config.json",
-               "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"fp8\"}}");
-    must_refuse(plain, QUERN_EUNSUPPORTED, "scales beside them");
+               "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"hqq\"}}");
+    must_refuse(plain, QUERN_EUNSUPPORTED, "quantized already (quant_method 'hqq')");
     write_text("two/config.json", CONFIG("llama"));
     cr_assert(truncate(in_dir("two/model.safetensors"), 0) == 0);
     must_refuse(plain, QUERN_EFORMAT, "model.safetensors");

@@ -37,7 +37,7 @@ Test(output, shows_its_name_only_after_commit)
     struct output o;
     struct quern_error e;
     const char *path = scratch("a.bin");
-    cr_assert_eq(output_begin(&o, path, 5, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(output_begin(&o, path, 5, 0, &e), QUERN_OK, "%s", e.text);
     cr_assert_eq(pwrite_full(o.fd, "hello", 5, 0, path, &e), QUERN_OK);
     cr_assert(!there(path));
     cr_assert(there(scratch(".a.bin.quern-part")));
@@ -54,7 +54,7 @@ Test(output, abort_keeps_the_old_file)
     struct output o;
     const char *path = scratch("a.bin");
     write_text(path, "old");
-    cr_assert_eq(output_begin(&o, path, 1000, NULL), QUERN_OK);
+    cr_assert_eq(output_begin(&o, path, 1000, 0, NULL), QUERN_OK);
     output_abort(&o);
     cr_assert(holds(path, "old"));
     cr_assert(!there(scratch(".a.bin.quern-part")));
@@ -66,14 +66,14 @@ Test(output, replaces_only_when_told)
     struct output o;
     struct quern_error e;
     const char *path = scratch("a.bin");
-    cr_assert_eq(output_begin(&o, path, 0, &e), QUERN_OK);
+    cr_assert_eq(output_begin(&o, path, 0, 0, &e), QUERN_OK);
     write_text(path, "came later");
     cr_assert_eq(output_commit(&o, false, &e), QUERN_EEXIST);
     output_abort(&o);
     cr_assert(holds(path, "came later"));
     cr_assert_eq(output_check(path, false, false, &e), QUERN_EEXIST);
     cr_assert_eq(output_check(path, false, true, &e), QUERN_OK);
-    cr_assert_eq(output_begin(&o, path, 0, &e), QUERN_OK);
+    cr_assert_eq(output_begin(&o, path, 0, 0, &e), QUERN_OK);
     cr_assert_eq(output_commit(&o, true, &e), QUERN_OK);
     cr_assert(holds(path, ""));
     CHECK_LEAKS();
@@ -83,11 +83,11 @@ Test(output, second_writer_is_refused)
 {
     struct output a, b;
     struct quern_error e;
-    cr_assert_eq(output_begin(&a, scratch("x"), 0, &e), QUERN_OK);
-    cr_assert_eq(output_begin(&b, scratch("x"), 0, &e), QUERN_EEXIST);
+    cr_assert_eq(output_begin(&a, scratch("x"), 0, 0, &e), QUERN_OK);
+    cr_assert_eq(output_begin(&b, scratch("x"), 0, 0, &e), QUERN_EEXIST);
     cr_assert_str_eq(e.kind, "locked");
     output_abort(&a);
-    cr_assert_eq(output_begin(&b, scratch("x"), 0, &e), QUERN_OK);
+    cr_assert_eq(output_begin(&b, scratch("x"), 0, 0, &e), QUERN_OK);
     output_abort(&b);
 }
 
@@ -96,7 +96,7 @@ Test(output, left_over_part_is_taken_over)
     struct output o;
     struct quern_error e;
     write_text(scratch(".x.quern-part"), "left by a killed run, longer than the new one");
-    cr_assert_eq(output_begin(&o, scratch("x"), 3, &e), QUERN_OK);
+    cr_assert_eq(output_begin(&o, scratch("x"), 3, 0, &e), QUERN_OK);
     cr_assert_eq(pwrite_full(o.fd, "new", 3, 0, "x", &e), QUERN_OK);
     cr_assert_eq(output_commit(&o, false, &e), QUERN_OK);
     cr_assert(holds(scratch("x"), "new"));
@@ -106,7 +106,7 @@ Test(output, disk_too_small_is_said_before_any_work)
 {
     struct output o;
     struct quern_error e;
-    cr_assert_eq(output_begin(&o, scratch("x"), UINT64_C(1) << 60, &e), QUERN_EIO);
+    cr_assert_eq(output_begin(&o, scratch("x"), UINT64_C(1) << 60, 0, &e), QUERN_EIO);
     cr_assert_str_eq(e.kind, "disk-full");
     cr_assert(!there(scratch(".x.quern-part")));
 }
@@ -118,7 +118,7 @@ Test(output, longest_file_name_works)
     struct quern_error e;
     memset(name, 'n', 255);
     name[255] = '\0';
-    cr_assert_eq(output_begin(&o, scratch(name), 0, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(output_begin(&o, scratch(name), 0, 0, &e), QUERN_OK, "%s", e.text);
     cr_assert_eq(output_commit(&o, false, &e), QUERN_OK, "%s", e.text);
     cr_assert(there(scratch(name)));
 }
@@ -138,7 +138,7 @@ Test(output, odd_targets_are_refused)
 static void make_dir(struct output_dir *d, const char *path, const char *file, const char *text)
 {
     struct quern_error e;
-    cr_assert_eq(output_dir_begin(d, path, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(output_dir_begin(d, path, false, &e), QUERN_OK, "%s", e.text);
     char inside[300];
     snprintf(inside, sizeof inside, "%s/%s", d->part_path, file);
     write_text(inside, text);

@@ -48,7 +48,6 @@ q convert m/dense-f16.gguf out.gguf --vocab-only
 q convert m/dense-f16.gguf out.gguf --arch llama
 q convert m/dense-f16.gguf out.gguf --no-tensor-first-split
 q convert m/dense-f16.gguf out.gguf --imatrix m/dense.imatrix.gguf
-q convert m/dense-f16.gguf 'out-{type}.gguf' -t f32
 q convert part-00001-of-00003.gguf part --split-max-tensors 8
 q convert m/hf out.gguf --keep-names
 q convert m/hf out.gguf --arch llama

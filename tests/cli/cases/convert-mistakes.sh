@@ -1,7 +1,6 @@
 # What convert refuses, and how it says so.
 ln -s "$POCKET/pocket-base" pocket
 q convert
-q convert pocket out
 q convert pocket out.gguf -t q9_0
 q convert pocket out.gguf -t bf16 --imatrix none.gguf
 q convert m/names.safetensors out.gguf

@@ -9,9 +9,7 @@ cd Mill-Llama-3M-chat-v1.2
 q convert -q . --model-name "A/B name" -t f32
 cd ..
 q convert -q Mill-Llama-3M-chat-v1.2
-q convert -q Mill-Llama-3M-chat-v1.2 --outfile 'mill-{ftype}-{OUTTYPE}{{}}.gguf' -t auto
+q convert -q Mill-Llama-3M-chat-v1.2 --outfile 'mill-{ftype}-{OUTTYPE}{x}.gguf' -t auto
 echo '{"general.basename": "../up", "general.finetune": "a/b c"}' >meta.json
 q convert -q Mill-Llama-3M-chat-v1.2 --metadata meta.json -t q8_0
 files | grep gguf
-q convert Mill-Llama-3M-chat-v1.2 'mill-{ftyp}.gguf'
-q convert Mill-Llama-3M-chat-v1.2 'mill-}.gguf'

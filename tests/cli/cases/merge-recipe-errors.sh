@@ -24,6 +24,5 @@ q merge no-such.yml out
 q merge --method slerp --base m/hf-b out
 q merge --method slerp --base m/hf-b --model m/hf-c --param t out
 q merge --method nonsense --base m/hf-b --model m/hf-c out
-q merge --method linear --model m/hf-b --model m/dense-bf16.gguf --param weight=1 out
 rm r.yml
 files

@@ -1,9 +1,10 @@
-/* test_packed.c - integers that other programs packed, read from any place. */
+/* test_unpack_ints.c - integers that other programs packed, read from any place. */
 #include "convert/packed_ints.h"
+#include "pipeline/as_blocks.h"
 
 #include "tests/merge_fixture.h"
 
-TestSuite(packed, .init = begin, .fini = end);
+TestSuite(unpack_ints, .init = begin, .fini = end);
 
 /* ---- matrices of many bands ------------------------------------------------------------------ */
 
@@ -175,7 +176,7 @@ static void check_down(unsigned bits, bool mixed)
     check_matrix(&p, blobs, 4);
 }
 
-Test(packed, down_columns)
+Test(unpack_ints, down_columns)
 {
     static const unsigned bits[] = {2, 3, 4, 8};
     for (size_t i = 0; i < 4; i++)
@@ -183,7 +184,7 @@ Test(packed, down_columns)
     CHECK_LEAKS();
 }
 
-Test(packed, across_columns)
+Test(unpack_ints, across_columns)
 {
     make_values(4, false);
     const struct blob blobs[] = {
@@ -205,7 +206,7 @@ Test(packed, across_columns)
     CHECK_LEAKS();
 }
 
-Test(packed, along_rows)
+Test(unpack_ints, along_rows)
 {
     for (unsigned bits = 1; bits <= 8; bits++) {
         make_values(bits, false);
@@ -268,6 +269,10 @@ static const char *const known[] = {
     AWQ,
     "ct-4-group",
     COMPRESSED("pack-quantized", 4, ",\"strategy\":\"group\",\"group_size\":32"),
+    "ct-4-half",
+    COMPRESSED("pack-quantized", 4, ",\"strategy\":\"group\",\"group_size\":32"),
+    "ct-int-half",
+    COMPRESSED("int-quantized", 8, ",\"strategy\":\"group\",\"group_size\":32"),
     "ct-4-zero",
     COMPRESSED("pack-quantized", 4,
                ",\"strategy\":\"group\",\"group_size\":32,\"symmetric\":false"),
@@ -348,7 +353,7 @@ static float *read_all(const struct source *s, size_t n)
     return x;
 }
 
-Test(packed, values_of_other_programs)
+Test(unpack_ints, values_of_other_programs)
 {
     for (size_t i = 0; i < sizeof known / sizeof *known; i += 2) {
         struct opened o;
@@ -370,5 +375,250 @@ Test(packed, values_of_other_programs)
         }
         close_packed(&o);
     }
+    CHECK_LEAKS();
+}
+
+/* ---- blocks that are moved --------------------------------------------------------------------
+ */
+
+static void check_blocks(const char *name, const char *config, enum dtype type)
+{
+    struct opened o;
+    struct quern_error err;
+    struct source blocks;
+    uint64_t moved = 0;
+    const char *path = text("tests/data/packed/%s.safetensors", name);
+    cr_assert(open_packed(&o, path, config, &err) == QUERN_OK, "%s", err.text);
+    const struct source *s = view_find(&o.view, STR("m.weight"));
+    cr_assert(source_block_form(s, 0)->dtype == type && !source_block_form(s, 1));
+    cr_assert(source_as_blocks(&arena, s, &blocks, &err) == QUERN_OK);
+    const uint64_t n = s->tensor->nelems;
+    uint8_t *raw = ARENA_NEW(&arena, uint8_t, dtype_stored(type, n));
+    float *x = ARENA_NEW(&arena, float, n);
+    cr_assert(blocks.kind->read_raw(&blocks, 0, 32, raw, &moved, &err) == QUERN_OK);
+    cr_assert(blocks.kind->read_raw(&blocks, 32, n - 32, raw + dtype_stored(type, 32), &moved,
+                                    &err) == QUERN_OK);
+    codec_kernels()->decode[type](raw, x, n);
+    cr_assert(memcmp(x, read_all(s, PIECE), n * sizeof *x) == 0, "%s", name);
+    close_packed(&o);
+}
+
+Test(unpack_ints, blocks_are_moved_where_they_are_the_same)
+{
+    struct opened o;
+    struct quern_error err;
+    check_blocks("ct-4-half",
+                 COMPRESSED("pack-quantized", 4, ",\"strategy\":\"group\",\"group_size\":32"),
+                 DTYPE_Q4_0);
+    check_blocks("ct-int-half",
+                 COMPRESSED("int-quantized", 8, ",\"strategy\":\"group\",\"group_size\":32"),
+                 DTYPE_Q8_0);
+    /* Scales in BF16 are no scales of Q4_0, nor are groups with zeros of their own. */
+    for (size_t i = 0; i < sizeof known / sizeof *known; i += 2) {
+        const char *path = text("tests/data/packed/%s.safetensors", known[i]);
+        cr_assert(open_packed(&o, path, known[i + 1], &err) == QUERN_OK, "%s", err.text);
+        const bool has = source_block_form(view_find(&o.view, STR("m.weight")), 0) != NULL;
+        cr_assert(has == (str_ends(str_from(known[i]), "-half")), "%s", known[i]);
+        close_packed(&o);
+    }
+    CHECK_LEAKS();
+}
+
+/* ---- mistakes ---------------------------------------------------------------------------------
+ */
+
+static void refuses(const char *path, const char *config, enum quern_status status,
+                    const char *needle)
+{
+    struct opened o;
+    struct quern_error err = {.text = ""};
+    const enum quern_status got = open_packed(&o, path, config, &err);
+    cr_expect(got == status && strstr(err.text, needle), "%s: status %d, not %d: '%s' is not in %s",
+              config, got, status, needle, err.text);
+    close_packed(&o);
+}
+
+static void refuses_in(const char *name, const char *config, enum quern_status status,
+                       const char *needle)
+{
+    refuses(text("tests/data/packed/%s.safetensors", name), config, status, needle);
+}
+
+Test(unpack_ints, what_a_config_may_not_say)
+{
+    const enum quern_status no = QUERN_EUNSUPPORTED, bad = QUERN_EFORMAT;
+    refuses_in("gptq-4", GPTQ(5, 32, ""), no, "bits = 5");
+    refuses_in("gptq-4", GPTQ(8, 32, ""), bad, "m.qweight");
+    refuses_in("gptq-4", GPTQ(4, 0, ""), no, "group_size = 0");
+    refuses_in("gptq-4", GPTQ(4, 64, ""), bad, "m.qzeros");
+    refuses_in("gptq-4", GPTQ(4, 32, ",\"checkpoint_format\":\"marlin\""), no, "'marlin'");
+    refuses_in("gptq-4", GPTQ(4, 32, ",\"rotation\":\"hadamard\""), no, "rotation 'hadamard'");
+    refuses_in("gptq-4", GPTQ(4, 32, ",\"pack_dtype\":\"int64\""), no, "'int64'");
+    refuses_in("gptq-plain", GPTQ(4, 32, ",\"dynamic\":{\"m\":{\"bits\":4}}"), bad, "m.g_idx");
+    refuses_in("gptq-4", AWQ, bad, "m.");
+    refuses_in("awq", "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":8}}", no,
+               "bits = 8");
+    refuses_in("awq",
+               "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4,"
+               "\"version\":\"gemv_fast\"}}",
+               no, "version 'gemv_fast'");
+    refuses_in("awq",
+               "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4,"
+               "\"zero_point\":false}}",
+               no, "zero_point = false");
+    refuses_in("awq",
+               "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4,"
+               "\"backend\":\"llm-awq\"}}",
+               no, "backend 'llm-awq'");
+    refuses_in("ct-4-group", COMPRESSED("pack-quantized", 4, ",\"strategy\":\"block\""), no,
+               "strategy 'block'");
+    refuses_in("ct-4-group", COMPRESSED("pack-quantized", 9, ",\"strategy\":\"channel\""), no,
+               "num_bits = 9");
+    refuses_in("ct-4-group", COMPRESSED("pack-quantized", 4, ",\"strategy\":\"channel\""), bad,
+               "m.weight_packed");
+    refuses_in("ct-4-group", COMPRESSED("pack-quantized", 4, ",\"spin\":1"), no, "spin = 1");
+    refuses_in("ct-int-group", COMPRESSED("int-quantized", 8, ",\"strategy\":\"tensor\""), bad,
+               "m.weight");
+    refuses_in("bnb-nf4", BNB(",\"bnb_4bit_twist\":7"), no, "bnb_4bit_twist = 7");
+    refuses_in("bnb-nf4", MLX(4, 64, ""), bad, "m.weight");
+    refuses_in("mlx-4", MLX(4, 64, ",\"mode\":\"nvfp4\""), no, "mode 'nvfp4'");
+    refuses_in("mlx-4", MLX(7, 64, ""), no, "bits = 7");
+    refuses_in("mlx-4", MLX(4, 128, ""), bad, "m.scales");
+    refuses_in("mlx-4", MLX(4, 64, ",\"speed\":1"), no, "speed = 1");
+    refuses_in("bnb-8", GPTQ(4, 32, ""), bad, "m.weight");
+    CHECK_LEAKS();
+}
+
+static void write_words(const int64_t shape[2], const char *path)
+{
+    static const uint8_t zero[256];
+    const struct blob b[] = {
+        {.name = "m.weight_packed", .dtype = DTYPE_I32, .dims = {8, 4}, .bytes = zero },
+        {.name = "m.weight_scale",  .dtype = DTYPE_F16, .dims = {8, 1}, .bytes = zero },
+        {.name = "m.weight_shape",  .dtype = DTYPE_I64, .dims = {2},    .bytes = shape}
+    };
+    write_model(path, b, 3);
+}
+
+Test(unpack_ints, shapes_that_lie)
+{
+    static const int64_t shapes[][2] = {
+        {8,                -32             },
+        {0,                32              },
+        {8,                64              },
+        {INT64_MAX,        32              },
+        {8,                INT64_C(1) << 40},
+        {INT64_C(1) << 40, INT64_C(1) << 40}
+    };
+    const char *config = COMPRESSED("pack-quantized", 4, ",\"strategy\":\"channel\"");
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        write_words(shapes[i], "m.safetensors");
+        refuses(in_dir("m.safetensors"), config, QUERN_EFORMAT, "m.weight");
+    }
+    CHECK_LEAKS();
+}
+
+#define STATE(rest) "{\"quant_type\":\"nf4\",\"dtype\":\"float16\"," rest "}"
+
+static void refuses_state(const char *state, uint64_t nmap, enum quern_status status,
+                          const char *needle)
+{
+    static const float zero[64];
+    const struct blob b[] = {
+        {.name = "m.weight",                               .dtype = DTYPE_U8,  .dims = {64, 1}, .bytes = zero},
+        {.name = "m.weight.absmax",                        .dtype = DTYPE_F32, .dims = {2},     .bytes = zero},
+        {.name = "m.weight.quant_map",                     .dtype = DTYPE_F32, .dims = {nmap},  .bytes = zero},
+        {.name = "m.weight.quant_state.bitsandbytes__nf4",
+         .dtype = DTYPE_U8,
+         .dims = {strlen(state)},
+         .bytes = state                                                                                      }
+    };
+    write_model("m.safetensors", b, 4);
+    refuses(in_dir("m.safetensors"), BNB(""), status, needle);
+}
+
+Test(unpack_ints, states_that_lie)
+{
+    const enum quern_status no = QUERN_EUNSUPPORTED, bad = QUERN_EFORMAT;
+    refuses_state("{", 16, bad, "quant_state");
+    refuses_state(STATE("\"blocksize\":0,\"shape\":[2,64]"), 16, no, "blocksize = 0");
+    refuses_state(STATE("\"blocksize\":64,\"shape\":\"2\""), 16, no, "shape '2'");
+    refuses_state(STATE("\"blocksize\":64,\"shape\":[2,64],\"x\":1"), 16, no, "x = 1");
+    refuses_state(STATE("\"blocksize\":64,\"shape\":[0,64]"), 16, bad, "m.weight");
+    refuses_state(STATE("\"blocksize\":64,\"shape\":[4,64]"), 16, bad, "64 bytes");
+    refuses_state(STATE("\"blocksize\":32,\"shape\":[2,64]"), 16, bad, "absmax");
+    refuses_state(STATE("\"blocksize\":64,\"shape\":[4503599627370496,4503599627370496]"), 16, bad,
+                  "m.weight");
+    refuses_state(STATE("\"blocksize\":64,\"shape\":[2,64]"), 15, bad, "quant_map");
+    CHECK_LEAKS();
+}
+
+/* Groups are only known when they are read. */
+Test(unpack_ints, groups_that_do_not_exist)
+{
+    static const uint8_t zero[256];
+    static const int32_t places[] = {7, 1, -2, INT32_MIN, INT32_MAX};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        int32_t groups[32] = {0};
+        struct opened o;
+        struct quern_error err;
+        float x[8 * 32];
+        uint64_t moved = 0;
+        groups[3] = places[i];
+        const struct blob b[] = {
+            {.name = "m.qweight", .dtype = DTYPE_I32, .dims = {4, 8}, .bytes = zero  },
+            {.name = "m.qzeros",  .dtype = DTYPE_I32, .dims = {1, 1}, .bytes = zero  },
+            {.name = "m.scales",  .dtype = DTYPE_F16, .dims = {1, 8}, .bytes = zero  },
+            {.name = "m.g_idx",   .dtype = DTYPE_I32, .dims = {32},   .bytes = groups}
+        };
+        write_model("m.safetensors", b, 4);
+        cr_assert(open_packed(&o, in_dir("m.safetensors"), GPTQ(4, -1, ""), &err) == QUERN_OK, "%s",
+                  err.text);
+        const struct source *s = view_find(&o.view, STR("m.weight"));
+        void *scratch = ARENA_NEW(&arena, uint8_t, source_scratch_bytes(s, false));
+        cr_assert(source_read(s, scratch, false, 0, 256, x, &moved, &err) == QUERN_EFORMAT);
+        cr_assert(strstr(err.text, "m.g_idx") && strstr(err.text, "column 3"), "%s", err.text);
+        close_packed(&o);
+    }
+    CHECK_LEAKS();
+}
+
+/* ---- merging ----------------------------------------------------------------------------------
+ */
+
+Test(unpack_ints, a_packed_model_is_merged_like_any_other)
+{
+    float other[40 * 160];
+    uint64_t n;
+    struct opened o;
+    struct quern_error err;
+    for (size_t i = 0; i < 40 * 160; i++)
+        other[i] = (float)((int32_t)random_bits() >> 8) / (1 << 26);
+    const char *from = "tests/data/packed/awq.safetensors";
+    const char *names[] = {"m.qweight", "m.qzeros", "m.scales"};
+    static const uint64_t lines[] = {160, 5, 5};
+    struct blob parts[3];
+    for (size_t i = 0; i < 3; i++) {
+        parts[i] = (struct blob){.name = names[i]};
+        parts[i].bytes = load_raw(from, names[i], &n, &parts[i].dtype);
+        parts[i].dims[0] = lines[i];
+        parts[i].dims[1] = n / lines[i];
+    }
+    const struct blob plain = {
+        .name = "m.weight", .dtype = DTYPE_F32, .dims = {40, 160},
+                .bytes = other
+    };
+    write_hf("packed", AWQ, parts, 3);
+    write_hf("plain", "{}", &plain, 1);
+    merge("", text("models: [{model: %s}, {model: %s}]\nmerge_method: linear\n"
+                   "parameters: {weight: 0.5, normalize: false}\ndtype: float32\n",
+                   in_dir("packed"), in_dir("plain")));
+    cr_assert(open_packed(&o, from, AWQ, &err) == QUERN_OK);
+    const float *x = read_all(view_find(&o.view, STR("m.weight")), PIECE);
+    const float *y = load(in_dir("out.safetensors"), "m.weight", &n);
+    cr_assert(n == 40 * 160);
+    for (size_t i = 0; i < n; i++)
+        cr_assert(y[i] == 0.5f * x[i] + 0.5f * other[i], "[%zu]", i);
+    close_packed(&o);
     CHECK_LEAKS();
 }
