@@ -113,24 +113,26 @@ static enum quern_status make_plan(const struct cli *c, const char *input,
                                    const struct convert_request *r, struct model **m,
                                    struct plan **out, struct quern_error *err)
 {
-    if (is_adapter(input))
-        return adapter_plan(input, r, out, err);
-    if (r->base)
-        return fail(err, QUERN_EUSAGE, "usage",
-                    "--base has no meaning here" WANT "expected a PEFT adapter as INPUT");
-    TRY(model_open(input, m, err));
     const struct back_request back = {.output = r->output,
                                       .type = r->type ? r->type : "auto",
                                       .keep_names = c->quantize.keep_names,
                                       .shard_bytes = c->shard_bytes,
                                       .force = c->force};
     const bool splits = r->split_max_bytes || r->split_max_tensors;
-    if (!r->output || splits || str_ends(str_from(r->output), ".gguf"))
-        return convert_plan(*m, r, out, err);
-    if (r->like || r->map_path)
+    const bool to_gguf = !r->output || splits || str_ends(str_from(r->output), ".gguf");
+    if ((r->like || r->map_path) && (is_adapter(input) || !to_gguf))
         return fail(err, QUERN_EUSAGE, "usage",
-                    "%s is for making a GGUF" WANT "expected an OUTPUT that ends in .gguf",
+                    "%s is for a GGUF of a Hugging Face model" WANT
+                    "expected an OUTPUT that ends in .gguf, and no adapter",
                     r->like ? "--like" : "--map");
+    if (is_adapter(input))
+        return adapter_plan(input, r, out, err);
+    if (r->base)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--base has no meaning here" WANT "expected a PEFT adapter as INPUT");
+    TRY(model_open(input, m, err));
+    if (to_gguf)
+        return convert_plan(*m, r, out, err);
     return convert_back_plan(*m, &back, out, err);
 }
 

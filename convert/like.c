@@ -33,6 +33,17 @@ static const struct architecture *table_named(struct str name, struct str hf_cla
     return last;
 }
 
+/* What has been written by other rules cannot be gone on with. */
+static void ask_rules(const struct conversion *c)
+{
+    for (uint32_t i = 0; i < c->map->nrules; i++) {
+        const struct tensor_rule *r = &c->map->rules[i];
+        plan_asked(c->plan, r->from, strlen(r->from) + 1);
+        plan_asked(c->plan, r->to, strlen(r->to) + 1);
+        plan_asked(c->plan, map_word(r->transform), strlen(map_word(r->transform)) + 1);
+    }
+}
+
 /* The table, its tensors replaced by those of the map. */
 static enum quern_status with_map(struct conversion *c, const char *name, struct quern_error *err)
 {
@@ -40,6 +51,7 @@ static enum quern_status with_map(struct conversion *c, const char *name, struct
     c->rule_hits = ARENA_NEW(&c->plan->arena, uint32_t, c->map->nrules + 1u);
     if (!own || !c->rule_hits)
         return fail_memory(err, sizeof *own);
+    ask_rules(c);
     *own = (struct architecture){0};
     own->name = name;
     own->classes = "";
