@@ -27,6 +27,7 @@ struct conversion {
     struct meta_list vocab_keys; /* tokenizer.* */
     uint64_t ntokens;            /* 0: no vocabulary was read */
     uint64_t nlayers, nheads, nkv_heads, nexperts;
+    uint64_t head_dim; /* of a template whose layers have different numbers of heads, else 0 */
     /* Of `auto`: what 16-bit type the weights have; otherwise the type that is asked for. */
     enum dtype weights;
     bool quantizes;     /* by the rules of llama-quantize, behind those of the converter */
@@ -80,6 +81,11 @@ enum quern_status convert_transform(struct conversion *c, const struct tensor_ru
 enum quern_status convert_stack(struct conversion *c, struct str name,
                                 const struct source *const *members, uint64_t n,
                                 struct quern_error *err);
+
+/* Their rows one after the other; as many columns in each. */
+enum quern_status convert_join(struct conversion *c, struct str name,
+                               const struct source *const *members, uint64_t n,
+                               struct quern_error *err);
 
 /* ---- types.c */
 /* The type the converter of llama.cpp stores this tensor as, by name and shape. */

@@ -88,7 +88,7 @@ static void read_numbers(struct conversion *c)
     hparam_u64(c, "n_heads|num_attention_heads|n_head", &c->nheads);
     c->nkv_heads = c->arch->lone_kv_head ? 1 : c->nheads;
     hparam_u64(c, "n_kv_heads|num_key_value_heads|num_kv_heads|n_head_kv", &c->nkv_heads);
-    hparam_u64(c, "num_local_experts|num_experts|n_routed_experts", &c->nexperts);
+    hparam_u64(c, "num_local_experts|num_experts|n_routed_experts|moe_num_experts", &c->nexperts);
     if (c->nlayers > MAX_TENSORS)
         c->nlayers = 0; /* there cannot be so many: block_count will be wrong, but small */
 }

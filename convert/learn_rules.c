@@ -21,7 +21,7 @@ static enum quern_status write_rule(struct learning *l, const struct making *m,
     for (unsigned p = 0; p < m->nto && r.to; p++)
         r.to = arena_printf(&l->arena, "%s%s%s", r.to, p ? " " : "",
                             target_name(l, m, m->to[m->chosen->order[p]]));
-    return r.to ? map_add(&l->map, &r, 0, err) : fail_memory(err, sizeof r);
+    return r.to ? map_add(&l->map, &r, 0, 0, err) : fail_memory(err, sizeof r);
 }
 
 /* First single tensors, whose names the patterns would fit too. */
@@ -61,7 +61,7 @@ static enum quern_status ignore(struct learning *l, uint32_t source, const char 
     } else {
         name_list_add(names, str_from(pattern));
     }
-    return map_add(&l->map, &r, 0, err);
+    return map_add(&l->map, &r, 0, 0, err);
 }
 
 static uint32_t count_used(const struct learning *l, const struct name_group *g)

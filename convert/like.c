@@ -169,6 +169,20 @@ bool like_hparam_u64(const struct conversion *c, const char *name, uint64_t *out
     return hf_u64(&c->config, name, out);
 }
 
+/* Heads are counted for every layer: then their size, which is the same in all, counts. */
+static void count_by_size(struct conversion *c)
+{
+    uint64_t n;
+    const struct meta *q = like_meta(c, "attention.head_count");
+    const struct meta *kv = like_meta(c, "attention.head_count_kv");
+    if (q && q->type == META_ARRAY && !like_u64(c, "attention.head_count", &n))
+        c->nheads = 0;
+    if (kv && kv->type == META_ARRAY && !like_u64(c, "attention.head_count_kv", &n))
+        c->nkv_heads = 0;
+    if ((c->nheads == 0 || c->nkv_heads == 0) && !like_u64(c, "attention.key_length", &c->head_dim))
+        like_u64(c, "rope.dimension_count", &c->head_dim);
+}
+
 void like_numbers(struct conversion *c)
 {
     const struct meta *tokens = model_meta(c->like, "tokenizer.ggml.tokens");
@@ -176,6 +190,7 @@ void like_numbers(struct conversion *c)
     if (like_u64(c, "attention.head_count", &c->nheads) && !c->arch->lone_kv_head)
         c->nkv_heads = c->nheads;
     like_u64(c, "attention.head_count_kv", &c->nkv_heads);
+    count_by_size(c);
     like_u64(c, "expert_count", &c->nexperts);
     if (c->nlayers > MAX_TENSORS)
         c->nlayers = 0;

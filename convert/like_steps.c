@@ -274,8 +274,7 @@ enum quern_status like_steps(struct conversion *c, struct quern_error *err)
     f.step_of = malloc((c->like->ntensors + (size_t)1) * sizeof *f.step_of);
     if (!f.step_of)
         return fail_memory(err, c->like->ntensors * sizeof *f.step_of);
-    for (uint32_t k = 0; k < c->like->ntensors; k++)
-        f.step_of[k] = NO_STEP;
+    memset(f.step_of, 0xff, (c->like->ntensors + (size_t)1) * sizeof *f.step_of); /* NO_STEP */
     const enum quern_status s = fit(&f, err);
     free(f.step_of);
     return s;

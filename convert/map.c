@@ -13,7 +13,8 @@
 /* ---- words ------------------------------------------------------------------------------------
  */
 
-#define ANY_NAMES 16u /* more than there are parts of anything */
+#define ANY_NAMES    16u /* more than there are parts of anything */
+#define MOST_MEMBERS 64u /* of a list of names */
 
 /* What maps call the transforms, and how many new names each has. */
 static const struct word {
@@ -39,6 +40,8 @@ static const struct word {
     {"column",              COLUMN,           1, 1,         false},
     {"groups",              BY_GROUPS,        1, 1,         false},
     {"stack",               STACK_ALONE,      1, 1,         true },
+    {"stack",               STACK_NAMED,      1, 1,         false},
+    {"join",                JOIN_NAMED,       1, 1,         false},
     {"split",               SPLIT_ROWS,       2, ANY_NAMES, false},
     {"split-halves",        HALVES,           2, 2,         false},
     {"split-even-odd",      EVEN_ODD,         2, 2,         false},
@@ -148,8 +151,8 @@ static enum quern_status check_names(const struct tensor_rule *r, const struct w
                 n == 1 ? "" : "s", w->least, w->most > w->least ? " or more" : "");
 }
 
-enum quern_status map_add(struct tensor_map *m, const struct tensor_rule *rule, uint32_t line,
-                          struct quern_error *err)
+enum quern_status map_add(struct tensor_map *m, const struct tensor_rule *rule, uint8_t members,
+                          uint32_t line, struct quern_error *err)
 {
     const struct word *w = word_of(rule->transform);
     if (!w)
@@ -159,22 +162,27 @@ enum quern_status map_add(struct tensor_map *m, const struct tensor_rule *rule, 
         const uint32_t capacity = m->capacity ? m->capacity * 2 : 64;
         struct tensor_rule *rules = ARENA_NEW(&m->arena, struct tensor_rule, capacity + 1u);
         uint32_t *lines = ARENA_NEW(&m->arena, uint32_t, capacity);
-        if (!rules || !lines)
+        uint8_t *counts = ARENA_NEW(&m->arena, uint8_t, capacity);
+        if (!rules || !lines || !counts)
             return fail_memory(err, capacity * sizeof *rules);
         if (m->nrules) {
             memcpy(rules, m->rules, m->nrules * sizeof *rules);
             memcpy(lines, m->lines, m->nrules * sizeof *lines);
+            memcpy(counts, m->members, m->nrules * sizeof *counts);
         }
         m->rules = rules;
         m->lines = lines;
+        m->members = counts;
         m->capacity = capacity;
     }
     const struct tensor_rule copy = {.from = arena_printf(&m->arena, "%s", rule->from),
                                      .to = arena_printf(&m->arena, "%s", rule->to),
-                                     .transform = rule->transform};
+                                     .transform = rule->transform,
+                                     .rank = rule->rank};
     if (!copy.from || !copy.to)
         return fail_memory(err, strlen(rule->from));
     m->lines[m->nrules] = line;
+    m->members[m->nrules] = members;
     m->rules[m->nrules++] = copy;
     return QUERN_OK;
 }
@@ -288,6 +296,29 @@ static enum quern_status read_fields(const struct yaml_node *n, struct entry *e,
     return QUERN_OK;
 }
 
+/* Several tensors become one. */
+static enum quern_status read_list(struct tensor_map *m, const struct yaml_node *from,
+                                   struct tensor_rule *rule, uint32_t line, struct quern_error *err)
+{
+    struct str s = {0};
+    if (rule->transform != STACK_ALONE && rule->transform != JOIN_NAMED)
+        return fail(err, QUERN_EUSAGE, "map",
+                    "%s has a list of names" WANT "expected stack or join for several tensors",
+                    map_word(rule->transform));
+    if (from->count < 2 || from->count > MOST_MEMBERS)
+        return fail(err, QUERN_EUSAGE, "map",
+                    "a list has %" PRIu32 " names" WANT "expected 2 to %u", from->count,
+                    MOST_MEMBERS);
+    if (rule->transform == STACK_ALONE)
+        rule->transform = STACK_NAMED;
+    for (const struct yaml_node *item = from->first; item; item = item->next, rule->rank++) {
+        TRY(text_of(item, &s, err));
+        rule->from = s.p;
+        TRY(map_add(m, rule, (uint8_t)from->count, line, err));
+    }
+    return QUERN_OK;
+}
+
 static enum quern_status read_rule(struct tensor_map *m, const struct yaml_node *n,
                                    struct quern_error *err)
 {
@@ -308,11 +339,15 @@ static enum quern_status read_rule(struct tensor_map *m, const struct yaml_node 
     TRY(how_of(how, &rule.transform, err));
     if (!e.from)
         return fail(err, QUERN_EUSAGE, "map", "a rule has no from" WANT "expected a name");
-    TRY(text_of(e.from, &s, err));
-    rule.from = s.p;
     if (e.to)
         TRY(names_of(m, e.to, &rule.to, err));
-    return map_add(m, &rule, n->line, err);
+    if (e.from->kind == YAML_IS_LIST)
+        return read_list(m, e.from, &rule, n->line, err);
+    if (rule.transform == JOIN_NAMED)
+        return fail(err, QUERN_EUSAGE, "map", "join has one name" WANT "expected a list of them");
+    TRY(text_of(e.from, &s, err));
+    rule.from = s.p;
+    return map_add(m, &rule, 0, n->line, err);
 }
 
 static enum quern_status read_root(struct tensor_map *m, const struct yaml_node *root,
@@ -407,10 +442,13 @@ char *map_text(const struct tensor_map *m, size_t *n)
         fprintf(f, "\n");
     }
     fprintf(f, "tensors:\n");
-    for (uint32_t i = 0; i < m->nrules; i++) {
+    for (uint32_t i = 0; i < m->nrules; i += m->members[i] ? m->members[i] : 1) {
         const struct tensor_rule *r = &m->rules[i];
-        fprintf(f, "  - from: ");
-        write_name(f, str_from(r->from));
+        fprintf(f, "  - from:%s", m->members[i] ? "" : " ");
+        for (unsigned k = 0; k == 0 || k < m->members[i]; k++) {
+            fprintf(f, "%s", m->members[i] ? "\n      - " : "");
+            write_name(f, str_from(r[k].from));
+        }
         fprintf(f, "\n");
         if (*r->to)
             write_names(f, r->to);

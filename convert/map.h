@@ -19,6 +19,7 @@ struct tensor_map {
     struct str architecture;   /* empty: any */
     struct tensor_rule *rules; /* ended by a NULL from */
     uint32_t *lines;           /* of the file, for each rule */
+    uint8_t *members;          /* of the list that the rule belongs to; 0: to none */
     uint32_t nrules, capacity;
     struct str *kept; /* tensors that are the template's: functions of hyper-parameters */
     uint32_t nkept;
@@ -29,10 +30,10 @@ struct tensor_map {
 enum quern_status map_read(const char *path, struct tensor_map *m, struct quern_error *err);
 void map_free(struct tensor_map *m);
 
-/* Adds a rule; the texts are copied. EUSAGE when it is none: names of another number, {e} without a
- * stack, {i} only behind ... */
-enum quern_status map_add(struct tensor_map *m, const struct tensor_rule *rule, uint32_t line,
-                          struct quern_error *err);
+/* Adds a rule, of a list of so many when not 0; the texts are copied. EUSAGE when it is none: names
+ * of another number, {e} without a stack, {i} only behind ... */
+enum quern_status map_add(struct tensor_map *m, const struct tensor_rule *rule, uint8_t members,
+                          uint32_t line, struct quern_error *err);
 enum quern_status map_keep(struct tensor_map *m, struct str name, struct quern_error *err);
 
 /* The map as a file that map_read() takes; malloc'ed, NULL when memory ran out. */

@@ -240,13 +240,19 @@ struct stacks {
     uint32_t count, capacity;
 };
 
+static bool is_named(enum transform how)
+{
+    return how == STACK_NAMED || how == JOIN_NAMED;
+}
+
 static bool same_stack(const struct stack *s, const struct match *m)
 {
     if (s->layer != m->layer)
         return false;
-    return m->rule->transform == STACK_EXPERTS || m->rule->transform == STACK_NAMED
-               ? s->kinds[0]->transform == m->rule->transform
-               : s->kinds[0] == m->rule;
+    if (is_named(m->rule->transform))
+        return strcmp(s->kinds[0]->to, m->rule->to) == 0;
+    return m->rule->transform == STACK_EXPERTS ? s->kinds[0]->transform == STACK_EXPERTS
+                                               : s->kinds[0] == m->rule;
 }
 
 /* As many as the template's tensor has of them; it has dropped an outermost dimension of 1. */
@@ -263,11 +269,12 @@ static uint64_t size_in_template(const struct conversion *c, const struct match 
 static uint64_t size_of_stack(const struct conversion *c, const struct match *m)
 {
     const enum transform how = m->rule->transform;
-    return how == STACK_EXPERTS   ? c->nexperts
-           : how == STACK_NAMED   ? c->arch->named_members
-           : how == STACK_ALONE   ? size_in_template(c, m)
-           : how == STACK_Q_HEADS ? c->nheads
-                                  : c->nkv_heads;
+    return how == STACK_EXPERTS      ? c->nexperts
+           : is_named(how) && c->map ? c->map->members[m->rule - c->map->rules]
+           : how == STACK_NAMED      ? c->arch->named_members
+           : how == STACK_ALONE      ? size_in_template(c, m)
+           : how == STACK_Q_HEADS    ? c->nheads
+                                     : c->nkv_heads;
 }
 
 static enum quern_status new_stack(struct conversion *c, struct stacks *all, const struct match *m,
@@ -316,7 +323,8 @@ static enum quern_status finish_stack(struct conversion *c, struct stack *s,
         const char *to = with_layer(&c->plan->arena, s->kinds[k]->to, s->layer);
         if (!to)
             return fail_memory(err, strlen(s->kinds[k]->to));
-        TRY(convert_stack(c, str_from(to), s->members + k * s->size, s->size, err));
+        TRY((s->kinds[k]->transform == JOIN_NAMED ? convert_join : convert_stack)(
+            c, str_from(to), s->members + k * s->size, s->size, err));
     }
     s->done = true;
     return QUERN_OK;
@@ -332,7 +340,7 @@ static enum quern_status stack_member(struct conversion *c, struct stacks *all,
             s = &all->items[i - 1];
     if (!s)
         TRY(new_stack(c, all, m, &s, err));
-    const bool by_name = m->rule->transform == STACK_NAMED;
+    const bool by_name = is_named(m->rule->transform);
     const unsigned kind = by_name ? 0 : m->rule->rank;
     const uint64_t member = by_name ? m->rule->rank : m->member;
     if (kind >= s->nkinds || member >= s->size || s->members[kind * s->size + member])
@@ -353,6 +361,22 @@ static bool has_whole_kinds(const struct conversion *c, const struct stack *s)
     return count == s->count;
 }
 
+static enum quern_status check_stack(const struct stack *s, struct quern_error *err)
+{
+    const enum transform how = s->kinds[0]->transform;
+    if (s->done)
+        return QUERN_OK;
+    if (is_named(how) || how == STACK_ALONE)
+        return fail(err, QUERN_EFORMAT, "hparam",
+                    "layer %" PRIu64 " has %" PRIu64 " tensors for '%s'" WANT "expected %" PRIu64,
+                    s->layer, s->count, quoted(str_from(s->kinds[0]->to)).text, s->size);
+    return fail(err, QUERN_EFORMAT, "hparam",
+                "layer %" PRIu64 " has %" PRIu64 " tensors of %s" WANT "expected %" PRIu64
+                ", as config.json says",
+                s->layer, s->count, how == STACK_EXPERTS ? "experts" : "heads",
+                s->nkinds * s->size);
+}
+
 static enum quern_status check_stacks(struct conversion *c, struct stacks *all,
                                       struct quern_error *err)
 {
@@ -360,14 +384,7 @@ static enum quern_status check_stacks(struct conversion *c, struct stacks *all,
         struct stack *s = &all->items[i];
         if (!s->done && has_whole_kinds(c, s))
             TRY(finish_stack(c, s, err));
-        if (!s->done)
-            return fail(err, QUERN_EFORMAT, "hparam",
-                        "layer %" PRIu64 " has %" PRIu64 " tensors of %s" WANT "expected %" PRIu64
-                        ", as config.json says",
-                        s->layer, s->count,
-                        s->kinds[0] && s->kinds[0]->transform != STACK_EXPERTS ? "heads"
-                                                                               : "experts",
-                        s->nkinds * s->size);
+        TRY(check_stack(s, err));
     }
     return QUERN_OK;
 }
@@ -401,8 +418,8 @@ struct unknown {
 
 static bool is_stacked(enum transform how)
 {
-    return how == STACK_EXPERTS || how == STACK_NAMED || how == STACK_ALONE ||
-           how == STACK_Q_HEADS || how == STACK_K_HEADS;
+    return how == STACK_EXPERTS || is_named(how) || how == STACK_ALONE || how == STACK_Q_HEADS ||
+           how == STACK_K_HEADS;
 }
 
 /* Why a tensor that has a place is not written all the same; *why stays NULL when it is. */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "conversion.h"
+#include "core/checked.h"
 #include "core/smath.h"
 #include "gather.h"
 #include "like.h"
@@ -94,6 +95,15 @@ static enum quern_status emit(struct work *w, const struct source *s, const stru
     return convert_add_step(w->c, str_from(name), s, op, err);
 }
 
+static enum quern_status by_labels(struct work *w, struct quern_error *err)
+{
+    struct key_value labels = {0};
+    TRY(make_labels(w->c, &labels, err));
+    if (labels.kind == VALUE_NONE)
+        w->to += strcspn(w->to, " ") + 1;
+    return emit(w, w->from, &op_copy, err);
+}
+
 static uint64_t *new_dims(struct work *w, const uint64_t *dims, unsigned n)
 {
     uint64_t *copy = ARENA_NEW(arena_of(w), uint64_t, n ? n : 1);
@@ -139,6 +149,8 @@ static enum quern_status permuted(struct work *w, const struct source *from, uin
 static enum quern_status permute(struct work *w, uint64_t nheads, struct quern_error *err)
 {
     struct source *s;
+    if (nheads == 0 && w->c->head_dim)
+        nheads = form_of(w->t).nrows / w->c->head_dim;
     TRY(permuted(w, w->from, nheads, &s, err));
     return emit(w, s, &op_copy, err);
 }
@@ -444,6 +456,8 @@ static enum quern_status transform(struct work *w, enum transform how, struct qu
         return cut_front(w, err);
     case CUT_BACK:
         return cut_back(w, err);
+    case BY_LABELS:
+        return by_labels(w, err);
     case TWICE:
         TRY(emit(w, w->from, &op_copy, err));
         return emit(w, w->from, &op_copy, err);
@@ -462,6 +476,7 @@ static enum quern_status transform(struct work *w, enum transform how, struct qu
     case ONCE:
         return emit(w, w->from, &op_copy, err);
     case STACK_NAMED:
+    case JOIN_NAMED:
     case STACK_ALONE:
     case STACK_EXPERTS:
     case STACK_Q_HEADS:
@@ -516,4 +531,39 @@ enum quern_status convert_stack(struct conversion *c, struct str name,
     TRY(gather_source(arena, first->name, dims, (uint8_t)(first->ndims + 1), f.ncols, runs,
                       (uint32_t)n, &sources[n], err));
     return convert_add_step(c, name, &sources[n], &op_copy, err);
+}
+
+static bool joins(const struct tensor *a, const struct tensor *b)
+{
+    return a->ndims == b->ndims && a->ndims > 0 && a->ndims <= 2 && a->dtype == b->dtype &&
+           form_of(a).ncols == form_of(b).ncols;
+}
+
+enum quern_status convert_join(struct conversion *c, struct str name,
+                               const struct source *const *members, uint64_t n,
+                               struct quern_error *err)
+{
+    struct arena *arena = &c->plan->arena;
+    const struct tensor *first = members[0]->tensor;
+    struct source *joined = ARENA_NEW(arena, struct source, 1);
+    struct row_run *runs = ARENA_NEW(arena, struct row_run, n);
+    uint64_t *dims = ARENA_NEW(arena, uint64_t, 2);
+    if (!joined || !runs || !dims)
+        return fail_memory(err, n * sizeof *runs);
+    for (uint64_t i = 0; i < n; i++) {
+        const uint64_t nrows = form_of(members[i]->tensor).nrows;
+        if (!joins(members[i]->tensor, first) || !checked_add(dims[0], nrows, &dims[0]))
+            return in_source(err, members[i],
+                             fail(err, QUERN_EFORMAT, "shape",
+                                  "its shape or type does not go with that of '%s'",
+                                  quoted(first->name).text));
+        runs[i] = (struct row_run){
+            .source = members[i], .count = {1, 1, nrows},
+                 .step = {0, 0, 1    }
+        };
+    }
+    dims[1] = form_of(first).ncols;
+    TRY(gather_source(arena, first->name, dims, first->ndims, dims[1], runs, (uint32_t)n, joined,
+                      err));
+    return convert_add_step(c, name, joined, &op_copy, err);
 }

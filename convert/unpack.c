@@ -437,3 +437,14 @@ enum quern_status unpack_view(struct view *v, const struct folder *folder, struc
     json_free(modelopt);
     return s;
 }
+
+enum quern_status unpack_model(struct model *m, struct arena *arena, struct view *v,
+                               struct unpacked *out, struct quern_error *err)
+{
+    const struct folder folder = {.path = m->dir};
+    *out = (struct unpacked){.by = NULL};
+    *v = (struct view){.count = 0};
+    TRY(view_of_model(m, arena, v, err));
+    return m->format == MODEL_SAFETENSORS && m->dir ? unpack_view(v, &folder, arena, out, err)
+                                                    : QUERN_OK;
+}

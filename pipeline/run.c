@@ -14,7 +14,7 @@
 
 #define DEFAULT_MEM (UINT64_C(256) << 20)
 /* Enough for large reads and writes; more only pushes the data out of the caches. */
-#define WORKER_BYTES     (UINT64_C(2) << 20)
+#define WORKER_BYTES     (UINT64_C(1) << 20)
 #define MAX_WORKERS      1024u
 #define PROGRESS_SECONDS 0.1
 
