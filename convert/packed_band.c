@@ -8,7 +8,7 @@
 
 #define STAGE_BYTES (UINT64_C(64) << 10)
 #define WORD_BITS   32u
-#define STRIP       64u /* columns that are laid out at a time: a line of the cache */
+#define STRIP_COLS  64u /* columns that are laid out at a time: a line of the cache */
 #define SHORT_LINE  4096u
 
 static size_t padded(uint64_t n)
@@ -76,9 +76,9 @@ uint64_t packed_stage_bytes(const struct packed_ints *p)
 {
     uint64_t most = STAGE_BYTES, n = 0;
     if (p->layout == CODES_DOWN)
-        n = words_of(STRIP, p->bits) * p->band * sizeof(uint32_t);
+        n = words_of(STRIP_COLS, p->bits) * p->band * sizeof(uint32_t);
     else if (p->layout == CODES_ACROSS)
-        n = STRIP * (whole_lines(p) ? p->rows / 8 : p->band / 8) * sizeof(uint32_t);
+        n = STRIP_COLS * (whole_lines(p) ? p->rows / 8 : p->band / 8) * sizeof(uint32_t);
     else
         n = row_bytes(p);
     most = n > most ? n : most;
@@ -166,7 +166,7 @@ static void lay_down(const struct packed_ints *p, const uint8_t *stage, uint64_t
 {
     const size_t nwords = (size_t)words_of(ncodes, p->bits);
     for (uint64_t r = 0; r < n; r++) {
-        uint8_t words[STRIP];
+        uint8_t words[STRIP_COLS] = {0};
         for (size_t i = 0; i < nwords; i++)
             memcpy(words + i * 4, stage + (i * n + r) * 4, 4);
         unpack_codes(words, p->bits, codes + r * p->stride, ncodes);
@@ -177,8 +177,8 @@ static enum quern_status load_down(struct packed_desk *d, uint64_t row, uint64_t
                                    struct quern_error *err)
 {
     const struct packed_ints *p = d->p;
-    for (uint64_t column = 0; column < p->cols; column += STRIP) {
-        const uint64_t m = p->cols - column < STRIP ? p->cols - column : STRIP;
+    for (uint64_t column = 0; column < p->cols; column += STRIP_COLS) {
+        const uint64_t m = p->cols - column < STRIP_COLS ? p->cols - column : STRIP_COLS;
         const uint64_t first = column * p->bits / WORD_BITS;
         for (uint64_t i = 0; i < words_of(m, p->bits); i++)
             TRY(read_bytes(d, p->codes, ((first + i) * p->rows + row) * 4, n * 4,
@@ -236,8 +236,8 @@ static enum quern_status load_across(struct packed_desk *d, uint64_t row, uint64
                                      struct quern_error *err)
 {
     const struct packed_ints *p = d->p;
-    for (uint64_t column = 0; column < p->cols; column += STRIP) {
-        const uint64_t m = p->cols - column < STRIP ? p->cols - column : STRIP;
+    for (uint64_t column = 0; column < p->cols; column += STRIP_COLS) {
+        const uint64_t m = p->cols - column < STRIP_COLS ? p->cols - column : STRIP_COLS;
         const uint8_t *stored;
         uint64_t step;
         TRY(read_across(d, row, n, column, m, &stored, &step, err));

@@ -524,8 +524,13 @@ static enum quern_status write_tile(const struct tile *t, const uint8_t *bytes, 
 {
     const size_t n = dtype_stored(t->step->dtype, t->n);
     const uint64_t at = t->step->offset + dtype_stored(t->step->dtype, t->first);
+    int fd;
     *moved += n;
-    return pwrite_full(t->out->fd, bytes, n, at, t->out->final_path, err);
+    TRY(parts_take(t->parts, t->step->file, &fd, err));
+    const enum quern_status s =
+        pwrite_full(fd, bytes, n, at, t->parts->outs[t->step->file].final_path, err);
+    parts_give(t->parts, t->step->file);
+    return s;
 }
 
 /* What an earlier run has written of the tile. */
@@ -534,8 +539,13 @@ static enum quern_status read_back(const struct tile *t, uint8_t *bytes, uint64_
 {
     const size_t n = dtype_stored(t->step->dtype, t->n);
     const uint64_t at = t->step->offset + dtype_stored(t->step->dtype, t->first);
+    int fd;
     *moved += n;
-    return pread_full(t->out->fd, bytes, n, at, t->out->final_path, err);
+    TRY(parts_take(t->parts, t->step->file, &fd, err));
+    const enum quern_status s =
+        pread_full(fd, bytes, n, at, t->parts->outs[t->step->file].final_path, err);
+    parts_give(t->parts, t->step->file);
+    return s;
 }
 
 /* A tile that is copied as it is. *done is false when its bytes must go through our hands. */
@@ -544,13 +554,16 @@ static enum quern_status copy_tile(const struct tile *t, uint64_t *moved, bool *
 {
     const struct step *s = t->step;
     *done = false;
-    if (s->op != &op_copy || s->sources[0].kind || !step_is_raw(s) || t->errors || !t->out)
+    if (s->op != &op_copy || s->sources[0].kind || !step_is_raw(s) || t->errors || !t->parts)
         return QUERN_OK;
     const struct source *src = &s->sources[0];
     const uint64_t at = dtype_stored(s->dtype, t->first), n = dtype_stored(s->dtype, t->n);
-    TRY(in_source(err, src,
-                  model_copy(src->model, src->tensor->file, src->tensor->offset + at, n, t->out->fd,
-                             s->offset + at, done, err)));
+    int fd;
+    TRY(parts_take(t->parts, s->file, &fd, err));
+    const enum quern_status status = model_copy(
+        src->model, src->tensor->file, src->tensor->offset + at, n, fd, s->offset + at, done, err);
+    parts_give(t->parts, s->file);
+    TRY(in_source(err, src, status));
     *moved += *done ? 2 * n : 0;
     return QUERN_OK;
 }
