@@ -32,3 +32,5 @@ q convert base.gguf back
 q convert base.gguf one -t q8_0
 q convert base.gguf two.safetensors --shard-size 1M
 q convert m/align64.gguf none
+q convert base.gguf none --pre gpt-2
+q convert pocket/pocket-base out.gguf --shard-size 1M
