@@ -511,3 +511,43 @@ Test(unpack_floats, model_optimizer_says_it_elsewhere)
     scratch_end();
     CHECK_LEAKS();
 }
+
+/* ---- quantizing ---------------------------------------------------------------------------------
+ */
+
+static uint8_t *bytes_in(const char *path, const char *name, struct arena *arena, uint64_t *nbytes)
+{
+    struct model *m;
+    struct quern_error err;
+    cr_assert(model_open(path, &m, &err) == QUERN_OK, "%s", err.text);
+    const struct tensor *t = model_find(m, str_from(name));
+    cr_assert(t && t->dtype == DTYPE_MXFP4, "%s", name);
+    uint8_t *p = arena_alloc(arena, t->nbytes);
+    cr_assert(model_pread(m, t->file, p, t->nbytes, t->offset, &err) == QUERN_OK);
+    *nbytes = t->nbytes;
+    model_close(m);
+    return p;
+}
+
+/* Tensors that are given the type they are packed in are not quantized again. */
+Test(unpack_floats, quantizing_to_the_packed_type_moves_blocks)
+{
+    static const char name[] = "blk.1.ffn_up_exps.weight";
+    struct json *root = read_models("golden.json");
+    struct arena arena = {0};
+    struct quern_error err;
+    uint64_t na, nb;
+    scratch_begin();
+    const char *dir = write_checkpoint(model_named(root, "gpt-oss"));
+    const char *a = scratch("a.gguf"), *b = scratch("b.gguf");
+    const struct convert_request r = {
+        .output = b, .type = "MXFP4_MOE", .like_quantize = true, .force = true};
+    cr_assert(convert_to(dir, a, "auto", &err) == QUERN_OK, "%s", err.text);
+    cr_assert(convert_with(dir, &r, NULL, &err) == QUERN_OK, "%s", err.text);
+    const uint8_t *x = bytes_in(a, name, &arena, &na), *y = bytes_in(b, name, &arena, &nb);
+    cr_assert(na == nb && memcmp(x, y, na) == 0);
+    scratch_end();
+    arena_free(&arena);
+    json_free(root);
+    CHECK_LEAKS();
+}
