@@ -21,7 +21,7 @@ CFLAGS_ALL := -std=gnu11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -ffp-contract=
               -fno-math-errno -pthread -D_GNU_SOURCE -Iinclude -I. $(SAN) $(CFLAGS)
 PKGS := libcjson yaml-0.1 libpcre2-8
 PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null || echo -lcjson -lyaml -lpcre2-8)
-LIBS = $(PKG_LIBS) -lm -fopenmp -pthread $(SAN) $(LDFLAGS)
+LIBS = $(PKG_LIBS) -lm -pthread $(SAN) $(LDFLAGS)
 
 LIB_SRC := $(wildcard core/*.c formats/*.c quant/*.c pipeline/*.c merge/*.c convert/*.c)
 CLI_SRC := $(wildcard cli/*.c)
@@ -57,9 +57,6 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC   $@"
 	$(Q)$(CC) $(CFLAGS_ALL) $(OBJ_FLAGS) -MMD -MP -c $< -o $@
-
-# Only run.c knows OpenMP.
-$(B)/pipeline/run.o: OBJ_FLAGS := -fopenmp
 
 # Kernels: one source, one object and one symbol per instruction set.
 $(KERNEL_OBJ): $(B)/quant/kernels/kernels_%.o: quant/kernels/kernels.c
@@ -115,7 +112,7 @@ $(B)/quern.pc: Makefile include/quern.h
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
 	    'Name: quern' 'Description: Shrink and fuse model checkpoints' 'Version: $(VERSION)' \
 	    'Requires.private: $(PKGS)' 'Libs: -L$${libdir} -lquern' \
-	    'Libs.private: -lm -lgomp -lpthread' 'Cflags: -I$${includedir}' > $@
+	    'Libs.private: -lm -lpthread' 'Cflags: -I$${includedir}' > $@
 
 man: $(MAN_PAGES)
 
@@ -206,12 +203,18 @@ aarch64:
 	$(Q)$(CROSS)-gcc -static $(B)/$(CROSS)/*.o -o $(B)/$(CROSS)/golden-bytes -lm -lpthread
 	qemu-$(firstword $(subst -, ,$(CROSS))) $(B)/$(CROSS)/golden-bytes tests/data/quant
 
+# Every system call that a small job makes goes wrong once. Minutes.
+faults: all
+	@python3 tests/make_models.py $(B)/test-models
+	@QUERN=$(B)/quern MODELS=$(B)/test-models python3 tests/faults.py
+	@QUERN=$(B)/quern MODELS=$(B)/test-models python3 tests/hazards.py
+
 # Every command that writes, interrupted at random moments and resumed. Minutes.
 kills: all
 	@python3 tests/make_models.py $(B)/test-models
 	@QUERN=$(B)/quern scripts/kill_resume.py --kills 500 --stops 100 --like $(B)/test-models/hf
 
 check-all: export QUERN_TEST_ROUNDS = 16
-check-all: lint sanitize interop valgrind aarch64 test kills
+check-all: lint sanitize interop valgrind aarch64 test faults kills
 
-.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize aarch64 kills check-all
+.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize aarch64 faults kills check-all

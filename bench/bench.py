@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""bench.py [quantize] [merge] [memory] [kernels] - measure quern, next to its peers where they are there.
+"""bench.py [quantize] [merge] [convert] [onepass] [memory] [kernels] - measure quern, next to its peers where they are there.
 
 Peers are named by the environment:
   LLAMA_QUANTIZE=/path/to/llama-quantize   MERGEKIT_YAML=/path/to/mergekit-yaml
+  CONVERT_HF_TO_GGUF="/path/to/python /path/to/convert_hf_to_gguf.py"
 Without them only quern's own figures are printed. Also read:
   QUERN=build/quern   BENCH_DIR=build/bench-data (needs about 35 GB; 1 GB with SMALL=1)   ROUNDS=5   MERGEKIT_ROUNDS=3   SMALL=1 (quick and meaningless)
-  JOBS="f16:Q4_K_M ties ..." (of the quantize and merge sections, only these)
+  JOBS="f16:Q4_K_M ties hf:Q8_0 ..." (of the quantize, merge and convert sections, only these)
 
 Method: contenders take turns, in alternating order, after one unmeasured round that also brings the inputs into the page
 cache; output files are removed before each run; the table shows medians over the rounds. CPU time is user + system
 of the whole process tree, peak memory the largest resident set of a process. Prints Markdown. Standard library only.
 """
-import os, platform, shutil, statistics, subprocess, sys
+import os, platform, shlex, shutil, statistics, subprocess, sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -23,6 +24,8 @@ ROUNDS = int(os.environ.get("ROUNDS", "2" if SMALL else "5"))
 MERGEKIT_ROUNDS = int(os.environ.get("MERGEKIT_ROUNDS", min(ROUNDS, 3)))
 LLAMA_QUANTIZE = os.environ.get("LLAMA_QUANTIZE")
 MERGEKIT = os.environ.get("MERGEKIT_YAML")
+CONVERT = shlex.split(os.environ.get("CONVERT_HF_TO_GGUF", ""))
+POCKET = os.path.join(ROOT, "tests", "data", "pocket", "pocket-base") # has a tokenizer
 MEDIUM, LARGE, HUGE = ("small", "small", "medium") if SMALL else ("medium", "large", "huge")
 JOBS = os.environ.get("JOBS", "").split()
 LOG = os.path.join(DIR, "log.txt")
@@ -143,6 +146,14 @@ def hf(kind, size, variant):
     return make_model("hf", kind, size, path("%s-%s-%d" % (size, kind, variant)), str(variant))
 
 
+def hf_with_tokenizer(kind, size, variant):
+    """Its tokenizer has fewer tokens than the model: converters fill up."""
+    model = hf(kind, size, variant)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(os.path.join(POCKET, name), model)
+    return model
+
+
 def nweights(size):
     """Of a model of this size: its bf16 file has two bytes for each and a small header."""
     return os.path.getsize(os.path.join(hf("sparse", size, 0), "model.safetensors")) / 2
@@ -251,7 +262,73 @@ def bench_merge():
         table(["method", "program", "wall s", "CPU s", "peak RSS", "against quern -j 2"], rows)
 
 
-# ---- (c) memory
+# ---- (c) convert, and all in one pass
+
+def in_turn(*commands):
+    """One process that runs several."""
+    return ["sh", "-c", " && ".join(shlex.join(c) for c in commands)]
+
+
+def size_of(target):
+    if os.path.isdir(target):
+        return sum(os.path.getsize(os.path.join(target, f)) for f in os.listdir(target))
+    return os.path.getsize(target) if os.path.exists(target) else 0
+
+
+def comparison(results, unit, between):
+    """A row for each contender; unit: whose CPU time the others are measured in; between: {label: bytes of files between}."""
+    rows = []
+    for label, runs in results.items():
+        times = median(runs, "cpu") / median(results[unit], "cpu")
+        rows.append([label, spread(runs, "wall"), spread(runs, "cpu"), "%.2f" % times, mib(max(r.rss for r in runs)), mib(between.get(label, 0))])
+    table(["program", "wall s", "CPU s", "times the CPU of " + unit, "peak RSS", "files in between"], rows)
+
+
+def bench_convert():
+    print("## A Hugging Face directory of %.0f M bf16 weights to GGUF, input in the page cache\n" % (nweights(MEDIUM) / 1e6))
+    if not CONVERT:
+        say("CONVERT_HF_TO_GGUF is not set: no comparison with the script.")
+    model, out, copy = hf_with_tokenizer("bf16", MEDIUM, 0), path("out-quern.gguf"), path("out-copy")
+    theirs, between = path("out-script.gguf"), path("out-between.gguf")
+    for to in ("Q8_0", "Q4_K_M"):
+        if JOBS and "hf:" + to not in JOBS:
+            continue
+        contenders = {"cp + sync": (["sh", "-c", copy_script([os.path.join(model, "model.safetensors")], copy)], copy)}
+        for threads in ("1", "2"):
+            contenders["quern -j " + threads] = ([QUERN, "quantize", "-q", "-f", "-j", threads, model, out, to], out)
+        label = "script" if to == "Q8_0" else "script, llama-quantize"
+        if CONVERT and to == "Q8_0":
+            contenders[label] = (CONVERT + [model, "--outfile", theirs, "--outtype", "q8_0"], theirs)
+        elif CONVERT and LLAMA_QUANTIZE:
+            contenders[label] = (in_turn(CONVERT + [model, "--outfile", between, "--outtype", "bf16"], [LLAMA_QUANTIZE, between, theirs, to, "2"]), theirs)
+        results = take_turns(contenders, [model], slow={label: MERGEKIT_ROUNDS})
+        print("### %s\n" % to)
+        comparison(results, "cp + sync" if to == "Q8_0" else "quern -j 2", {label: size_of(between)})
+        for o in (out, copy, theirs, between):
+            remove(o)
+
+
+def bench_onepass():
+    print("## Two bf16 models of %.0f M weights merged (SLERP) to a Q4_K_M GGUF\n" % (nweights(MEDIUM) / 1e6))
+    models = [hf_with_tokenizer("bf16", MEDIUM, v) for v in range(2)]
+    yml = recipe("onepass", "slerp", [(m, "") for m in models], models[0], "parameters: {t: 0.4}\n")
+    out, theirs, merged, between = path("out-quern.gguf"), path("out-script.gguf"), path("out-mergekit"), path("out-between.gguf")
+    contenders, slow = {"quern -j 2": ([QUERN, "merge", "-q", "-f", "-j", "2", yml, out, "Q4_K_M"], out)}, {}
+    label = "mergekit, script, llama-quantize"
+    if MERGEKIT and CONVERT and LLAMA_QUANTIZE:
+        os.environ.update(OMP_NUM_THREADS="2", MKL_NUM_THREADS="2", HF_HUB_OFFLINE="1")
+        contenders[label] = (in_turn(["rm", "-rf", merged], [MERGEKIT, "-j", "2", yml, merged], CONVERT + [merged, "--outfile", between, "--outtype", "bf16"],
+                                     [LLAMA_QUANTIZE, between, theirs, "Q4_K_M", "2"]), theirs)
+        slow[label] = MERGEKIT_ROUNDS
+    else:
+        say("The chain needs MERGEKIT_YAML, CONVERT_HF_TO_GGUF and LLAMA_QUANTIZE: no comparison.")
+    results = take_turns(contenders, models, slow=slow)
+    comparison(results, "quern -j 2", {label: size_of(merged) + size_of(between)})
+    for o in (out, theirs, merged, between):
+        remove(o)
+
+
+# ---- (d) memory
 
 def bench_memory():
     print("## Peak memory, 2 threads, default --mem\n")
@@ -276,7 +353,7 @@ def bench_memory():
     table(["job", "size of each bf16 model", "peak RSS", "wall s"], rows)
 
 
-# ---- (d) kernels
+# ---- (e) kernels
 
 def bench_kernels():
     if not os.path.exists(KERNELS):
@@ -315,7 +392,7 @@ def machine():
 
 def main():
     global QUERN, KERNELS
-    sections = {"quantize": bench_quantize, "merge": bench_merge, "memory": bench_memory, "kernels": bench_kernels}
+    sections = {"quantize": bench_quantize, "merge": bench_merge, "convert": bench_convert, "onepass": bench_onepass, "memory": bench_memory, "kernels": bench_kernels}
     wanted = sys.argv[1:] or list(sections)
     if any(w not in sections for w in wanted):
         sys.exit(__doc__.split("\n\n")[0])

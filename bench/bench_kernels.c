@@ -123,11 +123,17 @@ static void run_pair_dots(const struct kernels *k, int unused)
     sink = dots[1];
 }
 
-static void run_dots(const struct kernels *k, int nb)
+static void run_gram(const struct kernels *k, int nx)
 {
-    double dots[4];
-    k->dots(x[0], (const float *const *)x, (size_t)nb, nweights, dots);
+    double dots[6];
+    k->gram((const float *const *)x, NULL, (size_t)nx, nweights, dots);
     sink = dots[0];
+}
+
+static void run_q8_0_from_bf16(const struct kernels *k, int unused)
+{
+    (void)unused;
+    k->q8_0_from_bf16(x[0], stored, nweights);
 }
 
 /* A piece of the pipeline at a time. */
@@ -356,7 +362,9 @@ int main(int argc, char **argv)
         {"weighted_sum 3",     run_weighted_sum,    3,   DTYPE_COUNT},
         {"product 16",         run_product,         16,  DTYPE_COUNT},
         {"pair_dots",          run_pair_dots,       0,   DTYPE_COUNT},
-        {"dots 3",             run_dots,            3,   DTYPE_COUNT},
+        {"gram 2",             run_gram,            2,   DTYPE_COUNT},
+        {"gram 3",             run_gram,            3,   DTYPE_COUNT},
+        {"Q8_0 from BF16",     run_q8_0_from_bf16,  0,   DTYPE_COUNT},
         {"block_errors 32",    run_block_errors,    32,  DTYPE_COUNT},
         {"block_errors 256",   run_block_errors,    256, DTYPE_COUNT},
         {"weighted_errors",    run_weighted_errors, 0,   DTYPE_COUNT},

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "cli.h"
+#include "convert/unpack.h"
 #include "pipeline/compare.h"
 
 #define WORST_SHOWN 10
@@ -176,18 +177,48 @@ static int print_comparison(const struct cli *c, const struct plan *p,
     return is_equal(&v) ? 0 : (int)QUERN_EDIFF;
 }
 
-static int compare_models(struct cli *c, struct model *a, struct model *b)
+/* Weights that another program packed are compared as what they stand for; where quern does not
+ * know how, as they are stored. */
+static enum quern_status show(const struct cli *c, struct model *m, struct arena *arena,
+                              struct view *v, struct quern_error *err)
+{
+    struct unpacked u;
+    const enum quern_status s = unpack_model(m, arena, v, &u, err);
+    if (s == QUERN_OK && u.by && !c->quiet)
+        say("note: %s: %u weights are unpacked (%s)", quoted(str_from(m->path)).text, u.nweights,
+            u.by);
+    if (s == QUERN_EUNSUPPORTED && !c->quiet)
+        say("note: %s; it is compared as it is stored", err->text);
+    return s == QUERN_EUNSUPPORTED ? QUERN_OK : s;
+}
+
+static int compare_views(struct cli *c, const struct view *a, const struct view *b)
 {
     struct quern_error err;
     struct plan *p;
     struct comparison *comparison;
-    if (plan_compare(a, b, c->imatrix, &p, &comparison, &err) != QUERN_OK)
+    if (plan_compare_views(a, b, c->imatrix, &p, &comparison, &err) != QUERN_OK)
         return report_error(c, &err);
     print_notes(c, p);
     int code = run_quietly(c, p);
     if (code == 0)
         code = print_comparison(c, p, comparison);
     plan_free(p);
+    return code;
+}
+
+static int compare_models(struct cli *c, struct model *a, struct model *b)
+{
+    struct quern_error err;
+    struct arena arena = {0};
+    struct view views[2] = {{.count = 0}, {.count = 0}};
+    enum quern_status s = show(c, a, &arena, &views[0], &err);
+    if (s == QUERN_OK)
+        s = show(c, b, &arena, &views[1], &err);
+    const int code = s == QUERN_OK ? compare_views(c, &views[0], &views[1]) : report_error(c, &err);
+    view_free(&views[0]);
+    view_free(&views[1]);
+    arena_free(&arena);
     return code;
 }
 

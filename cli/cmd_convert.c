@@ -107,14 +107,14 @@ static int write_map(const struct cli *c, const struct learning *l)
 /* ---- converting -------------------------------------------------------------------------------
  */
 
-/* The direction follows from the form of the OUTPUT. *m is to be closed after the plan is freed; it
- * stays NULL when the plan has it. */
+/* The direction follows from the form of the OUTPUT. *m is to be closed after the plan is freed;
+ * NULL when the plan has it. */
 static enum quern_status make_plan(const struct cli *c, const char *input,
                                    const struct convert_request *r, struct model **m,
                                    struct plan **out, struct quern_error *err)
 {
     const struct back_request back = {.output = r->output,
-                                      .type = r->type,
+                                      .type = r->type ? r->type : "auto",
                                       .keep_names = c->quantize.keep_names,
                                       .shard_bytes = c->shard_bytes,
                                       .force = c->force};
@@ -136,14 +136,12 @@ static enum quern_status make_plan(const struct cli *c, const char *input,
     return convert_back_plan(*m, &back, out, err);
 }
 
-static int convert(struct cli *c, const char *input, struct convert_request *r)
+static int convert(struct cli *c, const char *input, const struct convert_request *r)
 {
     struct quern_error err;
     struct model *m = NULL;
-    struct arena arena = {0};
     struct plan *p;
     int code;
-    r->hub_cache = c->hub_cache ? c->hub_cache : hub_cache_dir(&arena);
     if (make_plan(c, input, r, &m, &p, &err) != QUERN_OK) {
         code = report_error(c, &err);
     } else {
@@ -151,20 +149,7 @@ static int convert(struct cli *c, const char *input, struct convert_request *r)
         plan_free(p);
     }
     model_close(m);
-    arena_free(&arena);
     return code;
-}
-
-/* Learning takes its time: an output that may not be written is told before. */
-static int check_outputs(const struct cli *c, const struct convert_request *r)
-{
-    struct quern_error err;
-    const bool to_file = c->write_map && strcmp(c->write_map, "-") != 0;
-    const bool one = r->output && !r->split_max_bytes && !r->split_max_tensors && !c->dry_run;
-    if ((to_file && output_check(c->write_map, false, c->force, &err) != QUERN_OK) ||
-        (one && output_check(r->output, false, c->force, &err) != QUERN_OK))
-        return report_error(c, &err);
-    return 0;
 }
 
 /* Rules first, then the conversion by them. */
@@ -176,8 +161,6 @@ static int learn_and_convert(struct cli *c, struct convert_request *r)
     int code = only_map ? 0 : read_words(c, &input, r);
     if (code == 0 && c->map)
         code = usage_error(c, "--map and --learn exclude each other");
-    if (code == 0)
-        code = check_outputs(c, r);
     if (code == 0)
         code = learn_rules(c, &x);
     if (code == 0 && c->write_map)
@@ -193,9 +176,18 @@ static int learn_and_convert(struct cli *c, struct convert_request *r)
     return code;
 }
 
-int cmd_convert(struct cli *c)
+static int convert_words(struct cli *c, struct convert_request *r)
 {
     const char *input = NULL;
+    if (c->write_map)
+        return usage_error(c, "--write-map writes what --learn finds");
+    const int code = read_words(c, &input, r);
+    return code == 0 ? convert(c, input, r) : code;
+}
+
+int cmd_convert(struct cli *c)
+{
+    struct arena arena = {0};
     struct quern_quantize q = {.override_kvs = c->override_kvs.items,
                                .noverride_kvs = c->override_kvs.count,
                                .imatrix = c->quantize.imatrix,
@@ -218,10 +210,8 @@ int cmd_convert(struct cli *c)
                                 .force = c->force};
     if (c->print_supported)
         return print_supported(c);
-    if (c->learn[0])
-        return learn_and_convert(c, &r);
-    if (c->write_map)
-        return usage_error(c, "--write-map writes what --learn finds");
-    const int code = read_words(c, &input, &r);
-    return code == 0 ? convert(c, input, &r) : code;
+    r.hub_cache = c->hub_cache ? c->hub_cache : hub_cache_dir(&arena);
+    const int code = c->learn[0] ? learn_and_convert(c, &r) : convert_words(c, &r);
+    arena_free(&arena);
+    return code;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "convert/unpack.h"
 #include "formats/adapter.h"
 #include "merge/extract.h"
 #include "pipeline/compare.h"
@@ -235,6 +236,8 @@ static int info(struct cli *c, const struct values *a)
 
 struct extraction_of_models {
     struct model *base, *tuned;
+    struct arena arena; /* of the views */
+    struct view views[2];
     struct plan *survey, *plan;
     struct comparison *comparison;
     struct extract_report *report;
@@ -334,7 +337,11 @@ static int run_extraction(struct cli *c, const struct extraction_of_models *x)
 static int extract_from(struct cli *c, struct extraction_of_models *x, const char *output)
 {
     struct quern_error err;
-    if (plan_compare(x->base, x->tuned, NULL, &x->survey, &x->comparison, &err) != QUERN_OK)
+    struct unpacked u;
+    if (unpack_model(x->base, &x->arena, &x->views[0], &u, &err) != QUERN_OK ||
+        unpack_model(x->tuned, &x->arena, &x->views[1], &u, &err) != QUERN_OK ||
+        plan_compare_views(&x->views[0], &x->views[1], NULL, &x->survey, &x->comparison, &err) !=
+            QUERN_OK)
         return report_error(c, &err);
     const int code = run_quietly(c, x->survey);
     if (code != 0)
@@ -373,6 +380,9 @@ static int extract(struct cli *c, const struct values *a)
         plan_free(x.plan);
     if (x.survey)
         plan_free(x.survey);
+    view_free(&x.views[0]);
+    view_free(&x.views[1]);
+    arena_free(&x.arena);
     model_close(x.tuned);
     model_close(x.base);
     return code;

@@ -1,4 +1,5 @@
 /* quern.c - main: find the command, read its options, run it. */
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,8 +68,18 @@ static void keep_nothing(void)
 #endif
 }
 
+/* A file that we open must not become number 0, 1 or 2: messages would be written into it. What was
+ * closed can be written to no more than before. */
+static void keep_standard_files(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd)
+            _exit(5);
+}
+
 int main(int argc, char **argv)
 {
+    keep_standard_files();
     if (argc < 2) {
         help_overview(stderr);
         return 2;

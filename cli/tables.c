@@ -332,8 +332,8 @@ const struct command commands[] = {
      "RECIPE.yml is a recipe of mergekit, mergekit-multi or mergekit-moe (docs/merging.md). MODEL is "
      "a path or a hub id; an id is looked up in the local Hugging Face cache or given by "
      "--model ID=PATH. "
-     "Models may be safetensors or GGUF of any readable type; all of one merge are of the same "
-     "kind.\n"
+     "Models may be safetensors or GGUF of any readable type, mixed as well: a GGUF takes part in the "
+     "layout of Hugging Face when it meets such models or the OUTPUT is no .gguf.\n"
      "OUTPUT is a Hugging Face directory, one .safetensors file or a .gguf file. For that, Hugging "
      "Face models are converted in the same pass, and TYPE quantizes in the same pass: the bytes are "
      "those of merging, converting and quantizing one after the other.\n"
@@ -353,8 +353,9 @@ const struct command commands[] = {
     {"convert",
      "[options] HFDIR [OUTPUT.gguf] [-t TYPE]\n"
      "[options] INPUT.gguf OUTPUT.gguf [-t TYPE]\n"
+     "[options] INPUT OUTDIR|OUTPUT.safetensors [-t TYPE]\n"
      "[options] ADAPTER [OUTPUT.gguf] [-t TYPE]",
-     "make a GGUF of a Hugging Face model, split and join GGUF",
+     "make a GGUF of a Hugging Face model and back, split and join GGUF",
      "HFDIR has config.json, safetensors and a tokenizer. The output has the keys and tensors that "
      "llama.cpp's convert_hf_to_gguf.py writes. TYPE q4_k_m, iq4_xs ... are what converting with auto "
      "and then quantizing would give, in one pass and without a file between. Without OUTPUT it is "
@@ -362,6 +363,10 @@ const struct command commands[] = {
      "INPUT.gguf is any file of a set. GGUF becomes one file, or with --split-max-size or "
      "--split-max-tensors several, as llama.cpp's gguf-split would write them; -t TYPE before that "
      "gives what quern quantize would, and needs no --allow-requantize for F32, F16 and BF16.\n"
+     "An OUTPUT that ends otherwise is a directory, or a .safetensors file of the weights alone. A "
+     "GGUF goes back there: decoded, under the names of Hugging Face models, with config.json and "
+     "tokenizer (--keep-names: under its own names, without them). Safetensors change type and files. "
+     "TYPE is auto, f32, f16 or bf16.\n"
      "ADAPTER is a LoRA of PEFT; it becomes a GGUF adapter, in F32 unless -t says f16, bf16, q8_0 or "
      "auto. Of its base only config.json is needed.", convert_options,
      COMMON_RUN | COMMON_JSON,
@@ -375,6 +380,8 @@ const struct command commands[] = {
      "  of an architecture that quern does not know, by the example of its base\n"
      "quern convert HFDIR model -t q8_0 --split-max-size 4G\n"
      "  model-00001-of-0000N.gguf\n"
+     "quern convert model-q8_0.gguf OUTDIR\n"
+     "  a Hugging Face directory again\n"
      "quern convert model-00001-of-00007.gguf model.gguf\n"
      "  one file again\n", cmd_convert},
     {"lora",

@@ -88,6 +88,8 @@ static enum quern_status check_options(const struct convert_request *r, struct q
 {
     const struct quern_quantize *q = r->quantize;
     const char *bad = r->pre                     ? "--pre"
+                      : r->like                  ? "--like"
+                      : r->map || r->map_path    ? "--map"
                       : r->vocab_only            ? "--vocab-only"
                       : r->split_max_bytes       ? "--split-max-size"
                       : r->split_max_tensors     ? "--split-max-tensors"
@@ -95,9 +97,11 @@ static enum quern_status check_options(const struct convert_request *r, struct q
                       : q && q->imatrix          ? "--imatrix"
                       : q && q->keep_names       ? "--keep-names"
                       : q && q->arch             ? "--arch"
-                      : r->output && !*r->output ? "an empty OUTPUT"
-                      : r->output && !str_ends(str_from(r->output), ".gguf") ? "this OUTPUT"
-                                                                             : NULL;
+                                                 : NULL;
+    if (!bad && r->output && !str_ends(str_from(r->output), ".gguf"))
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "OUTPUT '%s'" WANT "expected a name that ends in .gguf: INPUT is an adapter",
+                    quoted(str_from(r->output)).text);
     if (!bad)
         return QUERN_OK;
     return fail(err, QUERN_EUSAGE, "usage",

@@ -34,6 +34,7 @@ enum transform {
     UNLESS_ZERO,      /* left out when all zero, refused when not: there is no place for it */
     ONCE,             /* left out when its new name is taken: the same in several places */
     TWICE,            /* under two names */
+    BY_LABELS,        /* the first name when the model has labels for classes, else the second */
     NEG_EXP,          /* -exp(x) */
     NEG_EXP_COLUMN,
     COLUMN,      /* with a dimension of 1 at the end */
@@ -70,11 +71,20 @@ struct tensor_rule {
 
 /* A value for a key, from wherever it comes. */
 struct key_value {
-    enum { VALUE_NONE, VALUE_NUMBER, VALUE_BOOL, VALUE_TEXT, VALUE_NUMBERS, VALUE_BOOLS } kind;
+    enum {
+        VALUE_NONE,
+        VALUE_NUMBER,
+        VALUE_BOOL,
+        VALUE_TEXT,
+        VALUE_NUMBERS,
+        VALUE_BOOLS,
+        VALUE_TEXTS
+    } kind;
     double number;
     bool truth;
     struct str text;
     const double *numbers; /* or truths as 0 and 1; count of them */
+    const struct str *texts;
     uint64_t count;
 };
 
@@ -119,12 +129,14 @@ const struct tensor_rule *architecture_rule(const struct architecture *a, struct
 
 /* ---- common rows ---------------------------------------------------------------------------- */
 
-extern const struct tensor_rule llama_tensors[];   /* embeddings, norms, head, all but q and k */
-extern const struct tensor_rule plain_qk[];        /* q and k as they are */
-extern const struct tensor_rule permuted_qk[];     /* q and k permuted */
-extern const struct tensor_rule qk_norms[];        /* q_norm and k_norm */
-extern const struct tensor_rule experts_by_name[]; /* mlp.experts.{e}.gate_proj and so on */
-extern const struct tensor_rule sandwich_norms[];  /* norms after attention and feed-forward too */
+extern const struct tensor_rule llama_tensors[];     /* embeddings, norms, head, all but q and k */
+extern const struct tensor_rule plain_qk[];          /* q and k as they are */
+extern const struct tensor_rule permuted_qk[];       /* q and k permuted */
+extern const struct tensor_rule qk_norms[];          /* q_norm and k_norm */
+extern const struct tensor_rule experts_by_name[];   /* mlp.experts.{e}.gate_proj and so on */
+extern const struct tensor_rule experts_by_number[]; /* block_sparse_moe.experts.{e}.w1 ... */
+extern const struct tensor_rule shared_experts[];    /* mlp.shared_experts.gate_proj and so on */
+extern const struct tensor_rule sandwich_norms[]; /* norms after attention and feed-forward too */
 
 extern const struct key_rule base_keys[]; /* what most architectures have */
 extern const struct key_rule vocab_size_key[], rope_dims_key[], file_type_key[], pooling_keys[];
@@ -141,5 +153,6 @@ KEY_MAKER(make_rope_freq_base);
 KEY_MAKER(make_ffn_4x); /* 4 * hidden_size */
 KEY_MAKER(make_file_type);
 KEY_MAKER(make_window_pattern); /* per layer: does it look back through a window? */
+KEY_MAKER(make_labels);         /* of classes that texts are sorted in */
 
 #endif

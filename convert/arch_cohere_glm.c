@@ -48,9 +48,6 @@ static const struct key_rule glm_rope_keys[] = {
 static const struct tensor_rule glm4moe_tensors[] = {
     KEEP("model.layers.{i}.post_attention_layernorm", "blk.{i}.post_attention_norm"),
     KEEP("model.layers.{i}.mlp.gate.e_score_correction", "blk.{i}.exp_probs_b"),
-    KEEP("model.layers.{i}.mlp.shared_experts.gate_proj", "blk.{i}.ffn_gate_shexp"),
-    KEEP("model.layers.{i}.mlp.shared_experts.up_proj", "blk.{i}.ffn_up_shexp"),
-    KEEP("model.layers.{i}.mlp.shared_experts.down_proj", "blk.{i}.ffn_down_shexp"),
     KEEP("model.layers.{i}.eh_proj", "blk.{i}.nextn.eh_proj"),
     KEEP("model.layers.{i}.embed_tokens", "blk.{i}.nextn.embed_tokens"),
     KEEP("model.layers.{i}.enorm", "blk.{i}.nextn.enorm"),
@@ -108,6 +105,7 @@ const struct architecture arch_glm4 = {
 const struct architecture arch_glm4moe = {
     .name = "glm4moe",
     .classes = "Glm4MoeForCausalLM",
-    .tensors = {glm4moe_tensors,  plain_qk,      qk_norms, experts_by_name, llama_tensors},
-    .keys = {base_keys, glm4moe_keys},
+    .tensors = {glm4moe_tensors, shared_experts, plain_qk, qk_norms, experts_by_name,
+                llama_tensors},
+    .keys = {base_keys,       glm4moe_keys     },
 };

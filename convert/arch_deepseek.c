@@ -12,6 +12,10 @@ static const struct tensor_rule deepseek2_tensors[] = {
     KEEP("model.layers.{i}.self_attn.kv_a_layernorm", "blk.{i}.attn_kv_a_norm"),
     MAKE("model.layers.{i}.self_attn.kv_b_proj", "blk.{i}.attn_k_b blk.{i}.attn_v_b", SPLIT_KV_B),
     KEEP("model.layers.{i}.mlp.gate.e_score_correction", "blk.{i}.exp_probs_b"),
+    {.from = NULL}
+};
+
+const struct tensor_rule shared_experts[] = {
     KEEP("model.layers.{i}.mlp.shared_experts.gate_proj", "blk.{i}.ffn_gate_shexp"),
     KEEP("model.layers.{i}.mlp.shared_experts.up_proj", "blk.{i}.ffn_up_shexp"),
     KEEP("model.layers.{i}.mlp.shared_experts.down_proj", "blk.{i}.ffn_down_shexp"),
@@ -93,12 +97,32 @@ static const struct key_rule deepseek2_keys[] = {
     {.key = "rope.scaling.yarn_log_multiplier", .type = META_F32, .make = make_yarn_log_multiplier},
     {.key = NULL}
 };
+
+/* The first one had ordinary attention. */
+static const struct key_rule deepseek_keys[] = {
+    {.key = "rope.dimension_count", .type = META_U32, .make = make_rope_dims},
+    {.key = "rope.scaling.type", .type = META_STRING, .other = "none"},
+    {.key = "leading_dense_block_count", .type = META_U32, .from = "first_k_dense_replace", .required = true},
+    {.key = "vocab_size", .type = META_U32, .from = "vocab_size", .required = true},
+    {.key = "expert_feed_forward_length", .type = META_U32, .from = "moe_intermediate_size", .required = true},
+    {.key = "expert_weights_scale", .type = META_F32, .other = "1.0"},
+    {.key = "expert_count", .type = META_U32, .from = "n_routed_experts", .required = true},
+    {.key = "expert_shared_count", .type = META_U32, .from = "n_shared_experts", .required = true},
+    {.key = NULL}
+};
 /* clang-format on */
+
+const struct architecture arch_deepseek = {
+    .name = "deepseek",
+    .classes = "DeepseekForCausalLM",
+    .tensors = {permuted_qk,    shared_experts, experts_by_name, llama_tensors},
+    .keys = {base_keys, deepseek_keys              },
+};
 
 const struct architecture arch_deepseek2 = {
     .name = "deepseek2",
     .classes = "DeepseekV2ForCausalLM DeepseekV3ForCausalLM",
-    .tensors = {deepseek2_tensors, draft_layers, experts_by_name, llama_tensors},
-    .keys = {base_keys,    deepseek2_keys               },
+    .tensors = {deepseek2_tensors, shared_experts, draft_layers, experts_by_name, llama_tensors},
+    .keys = {base_keys,  deepseek2_keys  },
     .drop_layers_beyond = true,
 };

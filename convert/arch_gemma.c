@@ -104,3 +104,10 @@ const struct architecture arch_gemma3 = {
     .tensors = {gemma3_vocabulary, gemma_common, gemma2_norms, plain_qk, llama_tensors},
     .keys = {base_keys,         gemma3_keys       },
 };
+
+const struct architecture arch_gemma_embedding = {
+    .name = "gemma-embedding",
+    .classes = "Gemma3TextModel",
+    .tensors = {gemma3_vocabulary, gemma_common, gemma2_norms, plain_qk, llama_tensors},
+    .keys = {base_keys,    gemma3_keys,                pooling_keys                   },
+};

@@ -79,6 +79,42 @@ const struct architecture arch_gptneox = {
     .strip = "gpt_neox.",
 };
 
+/* ---- StarCoder ----------------------------------------------------------------------------------- */
+
+static const struct tensor_rule starcoder_tensors[] = {
+    KEEP("wte", "token_embd"),
+    KEEP("wpe", "position_embd"),
+    KEEP("ln_f", "output_norm"),
+    KEEP("lm_head", "output"),
+    KEEP("h.{i}.ln_1", "blk.{i}.attn_norm"),
+    KEEP("h.{i}.ln_2", "blk.{i}.ffn_norm"),
+    KEEP("h.{i}.attn.c_attn", "blk.{i}.attn_qkv"),
+    KEEP("h.{i}.attn.c_proj", "blk.{i}.attn_output"),
+    KEEP("h.{i}.mlp.c_fc", "blk.{i}.ffn_up"),
+    KEEP("h.{i}.mlp.c_proj", "blk.{i}.ffn_down"),
+    {.from = NULL}
+};
+
+static const struct key_rule starcoder_keys[] = {
+    {.key = "context_length", .type = META_U32, .from = "n_positions", .required = true},
+    {.key = "embedding_length", .type = META_U32, .from = "n_embd", .required = true},
+    {.key = "feed_forward_length", .type = META_U32, .make = make_ffn_4x},
+    {.key = "block_count", .type = META_U32, .from = "n_layers|num_hidden_layers|n_layer|num_layers", .required = true},
+    {.key = "attention.head_count", .type = META_U32, .from = "n_head", .required = true},
+    {.key = "attention.head_count_kv", .type = META_U32, .other = "1"},
+    {.key = "attention.layer_norm_epsilon", .type = META_F32, .from = "layer_norm_epsilon", .required = true},
+    {.key = "general.file_type", .type = META_U32, .make = make_file_type},
+    {.key = NULL}
+};
+
+const struct architecture arch_starcoder = {
+    .name = "starcoder",
+    .classes = "GPTBigCodeForCausalLM",
+    .tensors = {starcoder_tensors},
+    .keys = {starcoder_keys},
+    .strip = "transformer.",
+};
+
 /* ---- Falcon -------------------------------------------------------------------------------------- */
 
 static const struct tensor_rule falcon_tensors[] = {
@@ -324,6 +360,26 @@ const struct architecture arch_phi3 = {
     .classes = "Phi3ForCausalLM",
     .tensors = {phi3_tensors, llama_tensors},
     .keys = {phi3_keys           },
+    .extra = phi3_factors,
+};
+
+static const struct key_rule phimoe_keys[] = {
+    {.key = "expert_used_count",
+     .type = META_U32,
+     .from = "num_experts_per_tok|num_experts_per_token",
+     .required = true},
+    {.key = "expert_count",
+     .type = META_U32,
+     .from = "num_local_experts|num_experts",
+     .required = true},
+    {.key = NULL                                                  }
+};
+
+const struct architecture arch_phimoe = {
+    .name = "phimoe",
+    .classes = "PhiMoEForCausalLM",
+    .tensors = {experts_by_number, plain_qk, llama_tensors},
+    .keys = {phi3_keys,                 phimoe_keys                },
     .extra = phi3_factors,
 };
 

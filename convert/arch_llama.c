@@ -52,7 +52,7 @@ const struct tensor_rule experts_by_name[] = {
     {.from = NULL}
 };
 
-static const struct tensor_rule mixtral_experts[] = {
+const struct tensor_rule experts_by_number[] = {
     KEEP("model.layers.{i}.block_sparse_moe.gate", "blk.{i}.ffn_gate_inp"),
     EXPERT("model.layers.{i}.block_sparse_moe.experts.{e}.w1.weight", "blk.{i}.ffn_gate_exps.weight", 0),
     EXPERT("model.layers.{i}.block_sparse_moe.experts.{e}.w2.weight", "blk.{i}.ffn_down_exps.weight", 1),
@@ -133,8 +133,31 @@ const struct architecture arch_llama = {
     .classes = "LlamaForCausalLM LLaMAForCausalLM MistralForCausalLM MixtralForCausalLM "
                "VLlama3ForCausalLM IQuestCoderForCausalLM LlamaModel LlavaForConditionalGeneration "
                "VoxtralForConditionalGeneration",
-    .tensors = {permuted_qk, mixtral_experts, llama_tensors},
-    .keys = {base_keys,   vocab_size_key,  rope_dims_key},
+    .tensors = {permuted_qk, experts_by_number, llama_tensors},
+    .keys = {base_keys,   vocab_size_key,    rope_dims_key},
+    .extra = llama3_rope_factors,
+};
+
+const struct architecture arch_internlm3 = {
+    .name = "llama",
+    .classes = "InternLM3ForCausalLM",
+    .tensors = {permuted_qk,     llama_tensors},
+    .keys = { base_keys, vocab_size_key, rope_dims_key},
+};
+
+const struct architecture arch_llama_embed = {
+    .name = "llama-embed",
+    .classes = "LlamaBidirectionalModel",
+    .tensors = {permuted_qk,     llama_tensors},
+    .keys = { base_keys, vocab_size_key, rope_dims_key},
+    .extra = llama3_rope_factors,
+};
+
+const struct architecture arch_arcee = {
+    .name = "arcee",
+    .classes = "ArceeForCausalLM",
+    .tensors = {permuted_qk,    llama_tensors},
+    .keys = { base_keys, vocab_size_key,  rope_dims_key, pooling_keys},
     .extra = llama3_rope_factors,
 };
 

@@ -343,6 +343,27 @@ static KEY_MAKER(make_lfm2_kv_heads)
     return QUERN_OK;
 }
 
+/* clang-format off */
+static const struct tensor_rule lfm2_experts[] = {
+    KEEP("model.layers.{i}.feed_forward.gate", "blk.{i}.ffn_gate_inp"),
+    KEEP("model.layers.{i}.feed_forward.expert_bias", "blk.{i}.exp_probs_b.bias"),
+    EXPERT("model.layers.{i}.feed_forward.experts.{e}.w1.weight", "blk.{i}.ffn_gate_exps.weight", 0),
+    EXPERT("model.layers.{i}.feed_forward.experts.{e}.w2.weight", "blk.{i}.ffn_down_exps.weight", 1),
+    EXPERT("model.layers.{i}.feed_forward.experts.{e}.w3.weight", "blk.{i}.ffn_up_exps.weight", 2),
+    {.from = NULL}
+};
+
+static const struct key_rule lfm2moe_keys[] = {
+    {.key = "attention.head_count_kv", .type = META_ARRAY, .make = make_lfm2_kv_heads},
+    {.key = "expert_feed_forward_length", .type = META_U32, .from = "moe_intermediate_size", .required = true},
+    {.key = "leading_dense_block_count", .type = META_U32, .from = "num_dense_layers", .required = true},
+    {.key = "expert_gating_func", .type = META_U32, .other = "2"},
+    {.key = "vocab_size", .type = META_U32, .from = "vocab_size", .required = true},
+    {.key = "shortconv.l_cache", .type = META_U32, .from = "conv_L_cache", .required = true},
+    {.key = NULL}
+};
+/* clang-format on */
+
 static const struct key_rule lfm2_keys[] = {
     {.key = "attention.head_count_kv", .type = META_ARRAY, .make = make_lfm2_kv_heads},
     {.key = "vocab_size",      .type = META_U32, .from = "vocab_size"},
@@ -357,4 +378,11 @@ const struct architecture arch_lfm2 = {
     .classes = "Lfm2ForCausalLM LFM2ForCausalLM",
     .tensors = {lfm2_tensors, plain_qk },
     .keys = {base_keys,    lfm2_keys},
+};
+
+const struct architecture arch_lfm2moe = {
+    .name = "lfm2moe",
+    .classes = "Lfm2MoeForCausalLM",
+    .tensors = {lfm2_experts, lfm2_tensors, plain_qk},
+    .keys = {base_keys,            lfm2moe_keys               },
 };

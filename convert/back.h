@@ -10,7 +10,7 @@
 
 struct back_request {
     const char *output; /* NAME.safetensors, else a directory */
-    const char *type;   /* "auto", "f32", "f16", "bf16" */
+    const char *type;   /* "auto", "f32", "f16", "bf16"; NULL: auto */
     bool keep_names; /* of the GGUF: tensors as they are called and shaped there, no config.json */
     uint64_t shard_bytes;
     bool force;

@@ -162,7 +162,7 @@ static enum quern_status build(struct model *m, const struct back_request *r, st
     if (to_file && r->shard_bytes)
         return fail(err, QUERN_EUSAGE, "usage",
                     "a shard size for an output of one file" WANT "expected a directory as output");
-    TRY(choose_type(r->type, &dtype, err));
+    TRY(choose_type(r->type ? r->type : "auto", &dtype, err));
     TRY(plan_add_model(p, m, err));
     TRY(find_form(m, r, dtype, p, &hf, err));
     TRY(add_steps(p, &hf, err));

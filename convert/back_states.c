@@ -170,6 +170,35 @@ static enum quern_status more_lfm2(struct back *b, struct json_writer *w, struct
     return back_put_rope(b, w, err);
 }
 
+/* ---- an encoder and a decoder ------------------------------------------------------------------
+ */
+
+/* clang-format off */
+static const struct back_key t5_keys[] = {
+    {"context_length", "n_positions"},
+    {"embedding_length", "d_model"},
+    {"feed_forward_length", "d_ff"},
+    {"block_count", "num_layers"},
+    {"decoder_block_count", "num_decoder_layers"},
+    {"attention.head_count", "num_heads"},
+    {"attention.key_length", "d_kv"},
+    {"attention.value_length", NULL},
+    {"attention.layer_norm_epsilon", "layer_norm_epsilon"},
+    {"attention.layer_norm_rms_epsilon", NULL},
+    {"attention.relative_buckets_count", "relative_attention_num_buckets"},
+    {"decoder_start_token_id", "decoder_start_token_id"},
+    {NULL, NULL}
+};
+/* clang-format on */
+
+static enum quern_status more_t5(struct back *b, struct json_writer *w, struct quern_error *err)
+{
+    (void)err;
+    back_member(w, "feed_forward_proj");
+    json_put_text(w, back_has(b, "enc.blk.0.ffn_gate.weight") ? "gated-gelu" : "relu");
+    return QUERN_OK;
+}
+
 /* ---- the list ----------------------------------------------------------------------------------
  */
 
@@ -189,6 +218,8 @@ const struct back_class back_state_classes[] = {
      .keys = {mamba_keys}, .more = more_mamba2},
     {.arch = "lfm2", .hf_class = "Lfm2ForCausalLM", .model_type = "lfm2",
      .keys = {lfm2_keys, back_common_keys}, .more = more_lfm2},
+    {.arch = "t5", .hf_class = "T5ForConditionalGeneration", .model_type = "t5",
+     .keys = {t5_keys}, .fixed = "\"is_encoder_decoder\": true", .more = more_t5},
     {.arch = NULL}
 };
 /* clang-format on */

@@ -243,6 +243,54 @@ static const struct config_class classes[] = {
      "num_attention_heads=16 num_hidden_layers=36 num_key_value_heads=4 "
      "rms_norm_eps=1e-06 rope_theta=2000000.0 vocab_size=128256",
      KV_FOLLOW_HEADS},
+    {"arcee",
+     "hidden_size=2560 "
+     "intermediate_size=18432 max_position_embeddings=4096 num_attention_heads=32 "
+     "num_hidden_layers=32 rms_norm_eps=1e-05 rope_theta=10000.0 vocab_size=32000",
+     KV_FOLLOW_HEADS | DIM_FOLLOWS_HEADS},
+    {"ernie4_5",
+     "head_dim=128 hidden_size=1024 "
+     "intermediate_size=3072 max_position_embeddings=131072 num_attention_heads=16 "
+     "num_hidden_layers=18 num_key_value_heads=2 rms_norm_eps=1e-05 rope_theta=500000.0 "
+     "vocab_size=103424",
+     KV_FOLLOW_HEADS | DIM_FOLLOWS_HEADS},
+    {"ernie4_5_moe",
+     "hidden_size=2560 "
+     "intermediate_size=12288 max_position_embeddings=131072 moe_intermediate_size=1536 "
+     "moe_k=6 moe_layer_interval=1 moe_layer_start_index=1 moe_num_experts=64 "
+     "moe_num_shared_experts=2 num_attention_heads=20 num_hidden_layers=28 "
+     "num_key_value_heads=4 rms_norm_eps=1e-05 rope_theta=500000.0 vocab_size=103424",
+     0},
+    {"dots1",
+     "first_k_dense_replace=0 hidden_size=4608 "
+     "intermediate_size=10944 "
+     "max_position_embeddings=2048 moe_intermediate_size=1408 n_group=1 "
+     "norm_topk_prob=false num_attention_heads=32 num_hidden_layers=62 rms_norm_eps=1e-06 "
+     "rope_theta=10000.0 routed_scaling_factor=1.0 sliding_window=4096 topk_group=1 "
+     "vocab_size=152064",
+     KV_FOLLOW_HEADS},
+    {"phimoe",
+     "hidden_size=4096 "
+     "intermediate_size=6400 max_position_embeddings=131072 num_attention_heads=32 "
+     "num_experts_per_tok=2 num_hidden_layers=32 num_key_value_heads=8 "
+     "num_local_experts=16 rms_norm_eps=1e-05 rope_theta=1000000.0 vocab_size=32064",
+     KV_FOLLOW_HEADS},
+    {"distilbert",
+     "dim=768 hidden_dim=3072 "
+     "max_position_embeddings=512 n_heads=12 n_layers=6 vocab_size=30522",
+     0},
+    {"gpt_bigcode",
+     "layer_norm_epsilon=1e-05 "
+     "multi_query=true n_embd=768 n_head=12 n_layer=12 n_positions=1024 "
+     "num_key_value_heads=1 vocab_size=50257",
+     0},
+    {"modernbert",
+     "global_attn_every_n_layers=3 global_rope_theta=160000.0 hidden_activation=\"gelu\" "
+     "hidden_size=768 "
+     "intermediate_size=1152 local_attention=128 local_rope_theta=10000.0 "
+     "max_position_embeddings=8192 norm_eps=1e-05 num_attention_heads=12 "
+     "num_hidden_layers=22 vocab_size=50368",
+     0},
 };
 
 /* Models of several parts: the type of the text part when it has none. */

@@ -88,7 +88,7 @@ static void read_numbers(struct conversion *c)
     hparam_u64(c, "n_heads|num_attention_heads|n_head", &c->nheads);
     c->nkv_heads = c->arch->lone_kv_head ? 1 : c->nheads;
     hparam_u64(c, "n_kv_heads|num_key_value_heads|num_kv_heads|n_head_kv", &c->nkv_heads);
-    hparam_u64(c, "num_local_experts|num_experts|n_routed_experts", &c->nexperts);
+    hparam_u64(c, "num_local_experts|num_experts|n_routed_experts|moe_num_experts", &c->nexperts);
     if (c->nlayers > MAX_TENSORS)
         c->nlayers = 0; /* there cannot be so many: block_count will be wrong, but small */
 }
@@ -167,7 +167,8 @@ static enum quern_status all_steps(struct conversion *c, struct quern_error *err
     p->steps = ARENA_NEW(&p->arena, struct step, c->nsteps + 1);
     if (!p->steps)
         return fail_memory(err, c->nsteps * sizeof *p->steps);
-    memcpy(p->steps, c->steps, c->nsteps * sizeof *p->steps);
+    if (c->nsteps)
+        memcpy(p->steps, c->steps, c->nsteps * sizeof *p->steps);
     p->nsteps = c->nsteps;
     return c->quantizes ? QUERN_OK : convert_keep_exact(c, err);
 }
@@ -406,9 +407,11 @@ static enum quern_status from_directory(struct model *m, const struct convert_re
     TRY(plan_add_model(p, m, err));
     TRY(view_of_model(m, &p->arena, view, err));
     *folder = (struct folder){.path = m->dir};
-    if (!r->vocab_only)
-        TRY(unpack(view, folder, p, err));
-    return convert_into(&(struct hf_model){view, folder}, r, p, err);
+    enum quern_status s = r->vocab_only ? QUERN_OK : unpack(view, folder, p, err);
+    if (s == QUERN_OK)
+        s = convert_into(&(struct hf_model){view, folder}, r, p, err);
+    view_free(view); /* of its index only: the sources are the arena's */
+    return s;
 }
 
 /* Tensors under the names they have. */

@@ -38,6 +38,7 @@ static const float code_values[16] = {0,     0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  
 /* The codes alone, as the numbers they stand for. */
 struct code_scratch {
     uint8_t raw[PIECE / 2 + 1];
+    float values[PIECE]; /* when double is asked for */
 };
 
 static size_t codes_scratch(const struct source *s, bool wide)
@@ -47,20 +48,30 @@ static size_t codes_scratch(const struct source *s, bool wide)
     return sizeof(struct code_scratch);
 }
 
+/* The first code is in the upper half of its byte when odd. */
+static void decode_codes(const uint8_t *raw, bool odd, size_t n, float *x)
+{
+    size_t i = 0;
+    if (odd && n > 0)
+        x[i++] = code_values[*raw++ >> 4];
+    for (; i + 1 < n; i += 2, raw++) {
+        x[i] = code_values[*raw & 15];
+        x[i + 1] = code_values[*raw >> 4];
+    }
+    if (i < n)
+        x[i] = code_values[*raw & 15];
+}
+
 static enum quern_status codes_read(const struct source *s, void *scratch, bool wide,
                                     uint64_t first, size_t n, void *x, uint64_t *moved,
                                     struct quern_error *err)
 {
-    uint8_t *raw = ((struct code_scratch *)scratch)->raw;
-    TRY(source_read_raw(s->params, first / 2, (first + n + 1) / 2 - first / 2, raw, moved, err));
-    for (size_t i = 0; i < n; i++) {
-        const uint64_t at = first % 2 + i;
-        const float value = code_values[raw[at / 2] >> (at % 2 * 4) & 15];
-        if (wide)
-            ((double *)x)[i] = (double)value;
-        else
-            ((float *)x)[i] = value;
-    }
+    struct code_scratch *room = scratch;
+    TRY(source_read_raw(s->params, first / 2, (first + n + 1) / 2 - first / 2, room->raw, moved,
+                        err));
+    decode_codes(room->raw, first % 2, n, wide ? room->values : x);
+    for (size_t i = 0; wide && i < n; i++)
+        ((double *)x)[i] = (double)room->values[i];
     return QUERN_OK;
 }
 

@@ -377,12 +377,12 @@ enum quern_status turned_source(struct arena *arena, const struct source *from, 
     return QUERN_OK;
 }
 
-const struct gather *gather_of(const struct source *s)
+const struct gather *gather_behind(const struct source *s)
 {
     return s->kind == &gathering || s->kind == &gathering_values ? s->params : NULL;
 }
 
-const struct source *turned_of(const struct source *s)
+const struct source *turned_behind(const struct source *s)
 {
     return s->kind == &turning ? ((const struct turned *)s->params)->from : NULL;
 }

@@ -34,8 +34,8 @@ enum quern_status turned_source(struct arena *arena, const struct source *from, 
                                 struct quern_error *err);
 
 /* What such a source does, for those who do it to something else: NULL when it is another one. */
-const struct gather *gather_of(const struct source *s);
-const struct source *turned_of(const struct source *s);
+const struct gather *gather_behind(const struct source *s);
+const struct source *turned_behind(const struct source *s);
 
 /* n floats that are known when planning. values is not copied. */
 enum quern_status fixed_source(struct arena *arena, struct str name, const float *values,

@@ -16,12 +16,12 @@ static enum quern_status check_options(const struct model *m, const struct conve
     const bool gguf = m->format == MODEL_GGUF;
     const char *arch = r->quantize ? r->quantize->arch : NULL;
     const bool splits = r->split_max_bytes || r->split_max_tensors;
-    const char *bad = r->pre          ? "--pre"
-                      : r->vocab_only ? "--vocab-only"
-                      : r->text_only  ? "--text-only"
-                      : r->like       ? "--like"
-                      : r->map_path   ? "--map"
-                                      : NULL;
+    const char *bad = r->pre                  ? "--pre"
+                      : r->like               ? "--like"
+                      : r->map || r->map_path ? "--map"
+                      : r->vocab_only         ? "--vocab-only"
+                      : r->text_only          ? "--text-only"
+                                              : NULL;
     if (gguf && r->quantize && (r->quantize->keep_names || arch))
         bad = r->quantize->keep_names ? "--keep-names" : "--arch";
     if (bad)

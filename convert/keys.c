@@ -112,6 +112,10 @@ static enum quern_status put_value(struct conversion *c, const struct key_rule *
     bool ok = true;
     if (v->kind == VALUE_NUMBERS || v->kind == VALUE_BOOLS)
         return put_list(c, r, key, v, err);
+    if (v->kind == VALUE_TEXTS)
+        return meta_list_set_strings(&c->keys, key, v->texts, v->count)
+                   ? QUERN_OK
+                   : fail_memory(err, v->count * sizeof *v->texts);
     switch (r->type) {
     case META_U32:
         if (v->kind != VALUE_NUMBER || !(v->number >= 0.0 && v->number < 0x1p32) ||

@@ -57,7 +57,7 @@ enum quern_status low_rank_source(struct arena *arena, struct str name,
 enum quern_status low_rank_turn(struct arena *arena, const struct source *from, struct source *out,
                                 struct quern_error *err)
 {
-    const struct source *before = turned_of(from);
+    const struct source *before = turned_behind(from);
     if (!before)
         return turned_source(arena, from, out, err);
     *out = *before;
@@ -172,8 +172,8 @@ static enum quern_status turned(struct arena *arena, const struct source *from, 
 enum quern_status low_rank_factors(struct arena *arena, const struct source *s, bool conv1d,
                                    struct low_rank *out, struct quern_error *err)
 {
-    const struct gather *g = gather_of(s);
-    const struct source *from = turned_of(s);
+    const struct gather *g = gather_behind(s);
+    const struct source *from = turned_behind(s);
     if (from)
         return turned(arena, from, conv1d, out, err);
     if (g && s->tensor->ndims == 3)

@@ -8,7 +8,8 @@
 
 #define STAGE_BYTES (UINT64_C(64) << 10)
 #define WORD_BITS   32u
-#define STRIP       64u /* columns that are laid out at a time: a line of the cache */
+#define STRIP_COLS  64u /* columns that are laid out at a time: a line of the cache */
+#define SHORT_LINE  4096u
 
 static size_t padded(uint64_t n)
 {
@@ -65,13 +66,19 @@ static uint64_t zero_words(const struct packed_ints *p)
     return words_of(p->band, p->bits) + 2;
 }
 
+/* Whole lines of words are read sooner than a few words of each. */
+static bool whole_lines(const struct packed_ints *p)
+{
+    return p->rows / 8 * sizeof(uint32_t) <= SHORT_LINE;
+}
+
 uint64_t packed_stage_bytes(const struct packed_ints *p)
 {
     uint64_t most = STAGE_BYTES, n = 0;
     if (p->layout == CODES_DOWN)
-        n = words_of(STRIP, p->bits) * p->band * sizeof(uint32_t);
+        n = words_of(STRIP_COLS, p->bits) * p->band * sizeof(uint32_t);
     else if (p->layout == CODES_ACROSS)
-        n = STRIP * (p->band / 8) * sizeof(uint32_t);
+        n = STRIP_COLS * (whole_lines(p) ? p->rows / 8 : p->band / 8) * sizeof(uint32_t);
     else
         n = row_bytes(p);
     most = n > most ? n : most;
@@ -129,13 +136,11 @@ static enum quern_status read_order(struct packed_desk *d, struct quern_error *e
 static void lay_row(const struct packed_ints *p, uint8_t *stored, uint8_t *codes)
 {
     if (p->layout == CODES_SIGNED) {
-        for (uint64_t i = 0; i < p->cols; i++)
-            codes[i] = stored[i] ^ 0x80u;
+        flip_signs(stored, codes, (size_t)p->cols);
         return;
     }
     if (p->layout == CODES_NIBBLES)
-        for (uint64_t i = 0; i < p->cols / 2; i++)
-            stored[i] = (uint8_t)(stored[i] << 4 | stored[i] >> 4);
+        swap_nibbles(stored, (size_t)p->cols / 2);
     unpack_codes(stored, p->bits, codes, (size_t)p->cols);
 }
 
@@ -161,7 +166,7 @@ static void lay_down(const struct packed_ints *p, const uint8_t *stage, uint64_t
 {
     const size_t nwords = (size_t)words_of(ncodes, p->bits);
     for (uint64_t r = 0; r < n; r++) {
-        uint8_t words[STRIP];
+        uint8_t words[STRIP_COLS];
         for (size_t i = 0; i < nwords; i++)
             memcpy(words + i * 4, stage + (i * n + r) * 4, 4);
         unpack_codes(words, p->bits, codes + r * p->stride, ncodes);
@@ -172,8 +177,8 @@ static enum quern_status load_down(struct packed_desk *d, uint64_t row, uint64_t
                                    struct quern_error *err)
 {
     const struct packed_ints *p = d->p;
-    for (uint64_t column = 0; column < p->cols; column += STRIP) {
-        const uint64_t m = p->cols - column < STRIP ? p->cols - column : STRIP;
+    for (uint64_t column = 0; column < p->cols; column += STRIP_COLS) {
+        const uint64_t m = p->cols - column < STRIP_COLS ? p->cols - column : STRIP_COLS;
         const uint64_t first = column * p->bits / WORD_BITS;
         for (uint64_t i = 0; i < words_of(m, p->bits); i++)
             TRY(read_bytes(d, p->codes, ((first + i) * p->rows + row) * 4, n * 4,
@@ -186,32 +191,61 @@ static enum quern_status load_down(struct packed_desk *d, uint64_t row, uint64_t
 /* Which of eight rows the n-th four bits of a word belong to. */
 static const uint8_t across[8] = {0, 2, 4, 6, 1, 3, 5, 7};
 
+/* Trades what is in the upper places of a for what is in the lower ones of b. */
+static void trade(uint64_t *a, uint64_t *b, unsigned shift, uint64_t lower)
+{
+    const uint64_t t = (*a >> shift ^ *b) & lower;
+    *b ^= t;
+    *a ^= t << shift;
+}
+
 /* Eight words, one for each of eight columns, become eight bytes of each of eight rows. */
 static void lay_across(const uint32_t words[8], uint8_t *codes, uint64_t stride)
 {
-    for (unsigned k = 0; k < 8; k++) {
-        uint64_t eight = 0;
-        for (unsigned j = 0; j < 8; j++)
-            eight |= (uint64_t)(words[j] >> (4 * k) & 15u) << (8 * j);
-        memcpy(codes + across[k] * stride, &eight, sizeof eight);
-    }
+    uint64_t x[8];
+    for (unsigned i = 0; i < 8; i++)
+        x[i] = spread_nibbles(words[i]);
+    for (unsigned i = 0; i < 4; i++)
+        trade(&x[i], &x[i + 4], 32, UINT64_C(0x00000000ffffffff));
+    for (unsigned i = 0; i < 8; i += i % 4 == 1 ? 3 : 1)
+        trade(&x[i], &x[i + 2], 16, UINT64_C(0x0000ffff0000ffff));
+    for (unsigned i = 0; i < 8; i += 2)
+        trade(&x[i], &x[i + 1], 8, UINT64_C(0x00ff00ff00ff00ff));
+    for (unsigned k = 0; k < 8; k++)
+        memcpy(codes + across[k] * stride, &x[k], sizeof x[k]);
+}
+
+/* The words of the rows that are held in m columns; *step is how far apart those of two are. */
+static enum quern_status read_across(struct packed_desk *d, uint64_t row, uint64_t n,
+                                     uint64_t column, uint64_t m, const uint8_t **words,
+                                     uint64_t *step, struct quern_error *err)
+{
+    const struct packed_ints *p = d->p;
+    const uint64_t line = p->rows / 8 * 4, some = n / 8 * 4, skip = row / 8 * 4;
+    const bool whole = whole_lines(p);
+    *words = d->stage + (whole ? skip : 0);
+    *step = whole ? line : some;
+    if (whole)
+        return read_bytes(d, p->codes, column * line, m * line, d->stage, err);
+    for (uint64_t i = 0; i < m; i++)
+        TRY(read_bytes(d, p->codes, (column + i) * line + skip, some, d->stage + i * some, err));
+    return QUERN_OK;
 }
 
 static enum quern_status load_across(struct packed_desk *d, uint64_t row, uint64_t n,
                                      struct quern_error *err)
 {
     const struct packed_ints *p = d->p;
-    const uint64_t nwords = n / 8, line = p->rows / 8;
-    for (uint64_t column = 0; column < p->cols; column += STRIP) {
-        const uint64_t m = p->cols - column < STRIP ? p->cols - column : STRIP;
-        for (uint64_t i = 0; i < m; i++)
-            TRY(read_bytes(d, p->codes, ((column + i) * line + row / 8) * 4, nwords * 4,
-                           d->stage + i * nwords * 4, err));
-        for (uint64_t w = 0; w < nwords; w++)
+    for (uint64_t column = 0; column < p->cols; column += STRIP_COLS) {
+        const uint64_t m = p->cols - column < STRIP_COLS ? p->cols - column : STRIP_COLS;
+        const uint8_t *stored;
+        uint64_t step;
+        TRY(read_across(d, row, n, column, m, &stored, &step, err));
+        for (uint64_t w = 0; w < n / 8; w++)
             for (uint64_t i = 0; i < m; i += 8) {
                 uint32_t words[8] = {0};
                 for (uint64_t j = 0; j < 8 && i + j < m; j++)
-                    memcpy(&words[j], d->stage + ((i + j) * nwords + w) * 4, 4);
+                    memcpy(&words[j], stored + (i + j) * step + w * 4, 4);
                 lay_across(words, d->codes + w * 8 * p->stride + column + i, p->stride);
             }
     }

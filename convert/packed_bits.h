@@ -44,4 +44,30 @@ static inline void unpack_codes(const uint8_t *words, unsigned bits, uint8_t *co
         codes[done] = code_at(words, (uint64_t)done * bits, bits);
 }
 
+/* Bytes with a sign as codes that are 128 more. */
+static inline void flip_signs(const uint8_t *from, uint8_t *codes, size_t n)
+{
+    size_t i = 0;
+    for (uint64_t x; n - i >= sizeof x; i += sizeof x) {
+        memcpy(&x, from + i, sizeof x);
+        x ^= UINT64_C(0x8080808080808080);
+        memcpy(codes + i, &x, sizeof x);
+    }
+    for (; i < n; i++)
+        codes[i] = from[i] ^ 0x80u;
+}
+
+/* The two halves of every byte. */
+static inline void swap_nibbles(uint8_t *bytes, size_t n)
+{
+    size_t i = 0;
+    for (uint64_t x; n - i >= sizeof x; i += sizeof x) {
+        memcpy(&x, bytes + i, sizeof x);
+        x = (x & UINT64_C(0x0f0f0f0f0f0f0f0f)) << 4 | (x >> 4 & UINT64_C(0x0f0f0f0f0f0f0f0f));
+        memcpy(bytes + i, &x, sizeof x);
+    }
+    for (; i < n; i++)
+        bytes[i] = (uint8_t)(bytes[i] << 4 | bytes[i] >> 4);
+}
+
 #endif

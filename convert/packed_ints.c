@@ -6,7 +6,7 @@
 #include "core/checked.h"
 #include "quant/codec.h"
 
-#define WIDE_BAND (UINT64_C(1) << 20) /* codes, where rows are read a few bytes at a time */
+#define WIDE_BAND (UINT64_C(1) << 21) /* codes, where rows are read a few bytes at a time */
 #define LONG_BAND (UINT64_C(1) << 16)
 #define MOST_ROWS UINT64_C(4096)
 #define MOST_COLS (UINT64_C(1) << 22)
@@ -14,8 +14,9 @@
 
 /* ---- values --------------------------------------------------------------------------------- */
 
-/* Loops of a fixed length are what compilers make vectors of. */
-static void scale_run(const uint8_t *q, float zero, float scale, float *x, size_t n)
+/* Loops of a fixed length over what does not overlap are what compilers make vectors of. */
+static void scale_run(const uint8_t *restrict q, float zero, float scale, float *restrict x,
+                      size_t n)
 {
     size_t i = 0;
     for (; n - i >= LANES; i += LANES)
@@ -25,7 +26,28 @@ static void scale_run(const uint8_t *q, float zero, float scale, float *x, size_
         x[i] = ((float)q[i] - zero) * scale;
 }
 
-static void look_up_run(const uint8_t *q, const float *map, float scale, float *x, size_t n)
+static void multiply_run(float *x, float factor, size_t n)
+{
+    size_t i = 0;
+    for (; n - i >= LANES; i += LANES)
+        for (size_t k = 0; k < LANES; k++)
+            x[i + k] *= factor;
+    for (; i < n; i++)
+        x[i] *= factor;
+}
+
+static void add_run(float *x, float bias, size_t n)
+{
+    size_t i = 0;
+    for (; n - i >= LANES; i += LANES)
+        for (size_t k = 0; k < LANES; k++)
+            x[i + k] += bias;
+    for (; i < n; i++)
+        x[i] += bias;
+}
+
+static void look_up_run(const uint8_t *restrict q, const float *restrict map, float scale,
+                        float *restrict x, size_t n)
 {
     float scaled[16];
     for (size_t i = 0; i < 16; i++)
@@ -35,17 +57,16 @@ static void look_up_run(const uint8_t *q, const float *map, float scale, float *
 }
 
 /* A run of columns of one group. */
-static void make_run(const struct packed_ints *p, const uint8_t *q, float scale, float zero,
+static void make_run(const struct packed_ints *p, const uint8_t *q, float scale, float second,
                      float *x, size_t n)
 {
     switch (p->rule) {
     case VALUE_SCALED:
-        scale_run(q, zero, scale, x, n);
+        scale_run(q, second, scale, x, n);
         break;
     case VALUE_TWICE:
-        scale_run(q, zero, scale, x, n);
-        for (size_t i = 0; i < n; i++)
-            x[i] *= p->factor;
+        scale_run(q, second, scale, x, n);
+        multiply_run(x, p->factor, n);
         break;
     case VALUE_BIASED: /* the bias comes later */
         scale_run(q, 0, scale, x, n);
@@ -56,6 +77,15 @@ static void make_run(const struct packed_ints *p, const uint8_t *q, float scale,
     }
 }
 
+/* Columns whose groups are anywhere: codes with zeros, that is. */
+static void make_mixed(const uint8_t *restrict q, const int32_t *restrict order,
+                       const float *restrict scales, const float *restrict zeros, float *restrict x,
+                       size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = ((float)q[i] - zeros[order[i]]) * scales[order[i]];
+}
+
 /* Columns [column, column + n) of a row that is held. */
 static void make_row(const struct packed_desk *d, uint64_t row, uint64_t column, size_t n, float *x)
 {
@@ -64,10 +94,7 @@ static void make_row(const struct packed_desk *d, uint64_t row, uint64_t column,
     const uint8_t *q = d->codes + r * p->stride + column;
     const float *scales = d->scales + r * p->ngroups, *seconds = d->seconds + r * p->ngroups;
     if (d->band->mixed) {
-        for (size_t i = 0; i < n; i++) {
-            const int32_t g = d->order[column + i];
-            make_run(p, q + i, scales[g], seconds[g], x + i, 1);
-        }
+        make_mixed(q, d->order + column, scales, seconds, x, n);
         return;
     }
     for (size_t i = 0, m; i < n; i += m) {
@@ -82,8 +109,11 @@ static void add_biases(const struct packed_desk *d, uint64_t row, uint64_t colum
 {
     const struct packed_ints *p = d->p;
     const float *biases = d->seconds + (row - d->band->first) * p->ngroups;
-    for (size_t i = 0; i < n; i++)
-        x[i] += biases[(column + i) / p->group];
+    for (size_t i = 0, m; i < n; i += m) {
+        const uint64_t g = (column + i) / p->group, left = (g + 1) * p->group - (column + i);
+        m = left < n - i ? (size_t)left : n - i;
+        add_run(x + i, biases[g], m);
+    }
 }
 
 /* As if they had been stored as p->round. */
@@ -109,20 +139,20 @@ static enum quern_status packed_read(const struct source *s, void *scratch, bool
     const struct packed_ints *p = s->params;
     struct packed_desk d;
     packed_lay_out(&d, p, scratch, moved);
+    float *values = wide ? d.values : x;
     for (size_t done = 0, m; done < n; done += m) {
         const uint64_t row = (first + done) / p->cols, column = (first + done) % p->cols;
         m = p->cols - column < n - done ? (size_t)(p->cols - column) : n - done;
         TRY(packed_hold(&d, row, err));
-        float *to = wide ? d.values : (float *)x + done;
-        make_row(&d, row, column, m, to);
-        round_values(&d, to, m);
+        make_row(&d, row, column, m, values + done);
         if (p->rule == VALUE_BIASED) {
-            add_biases(&d, row, column, m, to);
-            round_values(&d, to, m);
+            round_values(&d, values + done, m);
+            add_biases(&d, row, column, m, values + done);
         }
-        for (size_t i = 0; wide && i < m; i++)
-            ((double *)x)[done + i] = (double)to[i];
     }
+    round_values(&d, values, n);
+    for (size_t i = 0; wide && i < n; i++)
+        ((double *)x)[i] = (double)values[i];
     return QUERN_OK;
 }
 
@@ -258,7 +288,7 @@ static enum quern_status check_parts(const struct packed_ints *p, uint64_t nelem
     }
     if (p->biases)
         TRY(check_scales(p, p->biases, err));
-    if (p->order) {
+    if (p->order && p->rule == VALUE_SCALED) {
         TRY(expect_type(p->order, p->order->tensor->dtype == DTYPE_I32, "I32", err));
         TRY(expect_shape(p->order, 1, p->cols, err));
     }

@@ -79,11 +79,23 @@ static void change_eos(struct walk *w, struct str last)
     n->special[SPECIAL_EOS] = w->eos = named(n, last);
 }
 
+/* A text that begins with a token nobody names: it takes the free ones of two names. */
+static void take_first(struct walk *w, struct str first)
+{
+    struct special_names *n = w->n;
+    if (!w->bos.given)
+        n->special[SPECIAL_BOS] = w->bos = named(n, first);
+    if (!w->cls.given)
+        n->special[SPECIAL_CLS] = w->cls = named(n, first);
+}
+
 static void single_template(struct walk *w, struct str first, struct str last)
 {
     if (first.n) {
         if (!w->tc->present)
             w->bos = named(w->n, first);
+        else if (!is_token(&w->bos, first) && !is_token(&w->cls, first))
+            take_first(w, first);
         add(w->n, SPECIAL_BOS, is_token(&w->bos, first) || is_token(&w->cls, first));
     }
     if (last.n) {

@@ -100,7 +100,6 @@ static void normalizer_flags(struct special_ids *s, const struct json *n, unsign
     if (str_is(type, "StripAccents"))
         s->strip_accents = FLAG_TRUE;
     if (str_is(type, "BertNormalizer")) {
-        s->lowercase = FLAG_TRUE;
         flag_of(n, "lowercase", &s->lowercase);
         flag_of(n, "strip_accents", &s->strip_accents);
     }

@@ -65,7 +65,30 @@ static enum quern_status more_templates(struct special_ids *s, const struct fold
     return QUERN_OK;
 }
 
-/* {"chat_template": "..."} */
+/* [{"name": "default", "template": "..."}] */
+static enum quern_status named_templates(struct special_ids *s, const struct json *list,
+                                         struct quern_error *err)
+{
+    const size_t n = json_count(list);
+    s->templates = ARENA_NEW(&s->arena, struct chat_template, n + 1);
+    if (!s->templates)
+        return fail_memory(err, n * sizeof *s->templates);
+    for (const struct json *item = json_first(list); item; item = json_next(item)) {
+        struct str name, text;
+        if (s->ntemplates == MAX_CHAT_TEMPLATES || !json_text(json_get(item, "name"), &name) ||
+            !json_text(json_get(item, "template"), &text))
+            continue;
+        struct chat_template *t = &s->templates[s->ntemplates++];
+        t->name = arena_str(&s->arena, name);
+        t->text = arena_str(&s->arena, text);
+        if (!t->name.p || !t->text.p)
+            return fail_memory(err, name.n + text.n);
+    }
+    s->has_template = s->ntemplates > 0;
+    return QUERN_OK;
+}
+
+/* {"chat_template": "..."}, or a list of templates with names. */
 static enum quern_status template_json(struct special_ids *s, const struct folder_file *file,
                                        struct quern_error *err)
 {
@@ -79,6 +102,8 @@ static enum quern_status template_json(struct special_ids *s, const struct folde
         s->has_template = s->template.p != NULL;
         if (!s->has_template)
             status = fail_memory(err, template.n);
+    } else {
+        status = named_templates(s, json_get(root, "chat_template"), err);
     }
     json_free(root);
     return status;

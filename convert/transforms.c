@@ -95,6 +95,15 @@ static enum quern_status emit(struct work *w, const struct source *s, const stru
     return convert_add_step(w->c, str_from(name), s, op, err);
 }
 
+static enum quern_status by_labels(struct work *w, struct quern_error *err)
+{
+    struct key_value labels = {0};
+    TRY(make_labels(w->c, &labels, err));
+    if (labels.kind == VALUE_NONE)
+        w->to += strcspn(w->to, " ") + 1;
+    return emit(w, w->from, &op_copy, err);
+}
+
 static uint64_t *new_dims(struct work *w, const uint64_t *dims, unsigned n)
 {
     uint64_t *copy = ARENA_NEW(arena_of(w), uint64_t, n ? n : 1);
@@ -447,6 +456,8 @@ static enum quern_status transform(struct work *w, enum transform how, struct qu
         return cut_front(w, err);
     case CUT_BACK:
         return cut_back(w, err);
+    case BY_LABELS:
+        return by_labels(w, err);
     case TWICE:
         TRY(emit(w, w->from, &op_copy, err));
         return emit(w, w->from, &op_copy, err);

@@ -151,7 +151,7 @@ enum quern_status unpack_values(struct unpacking *u, const struct source *s, uin
     if (n == 0 || n > most || n > PIECE || !dtype_is_float(s->tensor->dtype))
         return source_misfit(err, s, most == 1 ? "one number" : "one number for each matrix");
     float *x = ARENA_NEW(u->arena, float, n);
-    void *scratch = calloc(1, source_scratch_bytes(s, false) + 1);
+    void *scratch = source_scratch_new(s, false);
     enum quern_status status = x && scratch
                                    ? source_read(s, scratch, false, 0, (size_t)n, x, &moved, err)
                                    : fail_memory(err, n * sizeof *x);
@@ -436,4 +436,15 @@ enum quern_status unpack_view(struct view *v, const struct folder *folder, struc
     json_free(root);
     json_free(modelopt);
     return s;
+}
+
+enum quern_status unpack_model(struct model *m, struct arena *arena, struct view *v,
+                               struct unpacked *out, struct quern_error *err)
+{
+    const struct folder folder = {.path = m->dir};
+    *out = (struct unpacked){.by = NULL};
+    *v = (struct view){.count = 0};
+    TRY(view_of_model(m, arena, v, err));
+    return m->format == MODEL_SAFETENSORS && m->dir ? unpack_view(v, &folder, arena, out, err)
+                                                    : QUERN_OK;
 }

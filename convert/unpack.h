@@ -21,5 +21,9 @@ struct unpacked {
  * v->config becomes out->config. */
 enum quern_status unpack_view(struct view *v, const struct folder *folder, struct arena *arena,
                               struct unpacked *out, struct quern_error *err);
+/* A view of the model, unpacked when it is a Hugging Face directory. When that fails the view shows
+ * what is stored. Free with view_free() whatever comes back. */
+enum quern_status unpack_model(struct model *m, struct arena *arena, struct view *v,
+                               struct unpacked *out, struct quern_error *err);
 
 #endif

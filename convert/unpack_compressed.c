@@ -104,7 +104,7 @@ static enum quern_status check_config(const struct unpacking *u, uint64_t block[
         return unpack_unknown("transform_config", transform, "expected none", err);
     const struct json *groups = json_get(u->config, "config_groups");
     for (const struct json *g = json_first(groups); g; g = json_next(g)) {
-        uint64_t own[2];
+        uint64_t own[2] = {1, 1};
         TRY(check_group(g, own, err));
         if (own[0] == 1 && own[1] == 1)
             continue;

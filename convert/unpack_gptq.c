@@ -68,6 +68,7 @@ static enum quern_status put_columns(struct unpacking *u, struct str stem, const
 struct gptq {
     uint64_t bits, group; /* group 0: all columns */
     bool zeros_as_meant;  /* format gptq_v2; the first one stored them less 1 */
+    bool symmetric;       /* zeros are in the middle, it says */
     bool overrides;       /* modules may have other numbers: tensors tell */
 };
 
@@ -93,6 +94,8 @@ static enum quern_status read_gptq(const struct unpacking *u, struct gptq *g,
     TRY(read_bits(u->config, &g->bits, err));
     TRY(packed_group_size(u->config, "group_size", &g->group, err));
     g->zeros_as_meant = is_text(format, "gptq_v2");
+    g->symmetric = false;
+    json_bool(json_get(u->config, "sym"), &g->symmetric);
     g->overrides = json_first(json_get(u->config, "dynamic")) != NULL;
     if (format && !json_is_null(format) && !g->zeros_as_meant && !is_text(format, "gptq"))
         return unpack_unknown("checkpoint_format", format, "expected gptq or gptq_v2", err);
@@ -117,6 +120,48 @@ static enum quern_status use_order(const struct gptq *g, const struct columns *c
     return QUERN_OK;
 }
 
+/* Are all words of a tensor this one, or each the one that its place asks for? */
+static enum quern_status all_words(const struct source *s, uint32_t word, uint64_t per_word,
+                                   bool *same, struct quern_error *err)
+{
+    uint32_t some[4096];
+    const uint64_t total = s->tensor->nelems;
+    *same = true;
+    for (uint64_t at = 0, n; at < total && *same; at += n) {
+        n = total - at < 4096 ? total - at : 4096;
+        TRY(in_source(err, s,
+                      model_pread(s->model, s->tensor->file, some, (size_t)n * sizeof *some,
+                                  s->tensor->offset + at * sizeof *some, err)));
+        for (uint64_t i = 0; i < n; i++)
+            *same &= some[i] == word + (per_word ? (uint32_t)((at + i) / per_word) : 0);
+    }
+    return QUERN_OK;
+}
+
+/* Weights that may be blocks of Q4_0 as they are: are their zeros what the config says, and their
+ * columns in order? Others are not looked through. */
+static enum quern_status look_for_blocks(const struct gptq *g, struct columns *c,
+                                         struct packed_ints *p, struct quern_error *err)
+{
+    const uint64_t ngroups = c->scales->tensor->dims[0];
+    bool same;
+    if (!g->symmetric || p->bits != 4 || p->group != 32 || p->rows % 8 != 0 ||
+        c->scales->tensor->dtype != DTYPE_F16 || c->zeros->tensor->dtype != DTYPE_I32 ||
+        c->zeros->kind || c->zeros->tensor->nelems != ngroups * (p->rows / 8) ||
+        (c->order && (c->order->kind || c->order->tensor->dtype != DTYPE_I32)))
+        return QUERN_OK;
+    TRY(all_words(c->zeros, (8 - p->zero) * 0x11111111u, 0, &same, err));
+    if (same) {
+        p->zero_layout = ZEROS_FIXED;
+        p->zero = 8;
+    }
+    if (c->order)
+        TRY(all_words(c->order, 0, p->group, &same, err));
+    if (same)
+        c->order = NULL;
+    return QUERN_OK;
+}
+
 static enum quern_status unpack_gptq_weight(struct unpacking *u, const struct gptq *g,
                                             struct str stem, struct quern_error *err)
 {
@@ -134,6 +179,7 @@ static enum quern_status unpack_gptq_weight(struct unpacking *u, const struct gp
     if (c.order)
         TRY(use_order(g, &c, &p, err));
     p.group = p.group ? p.group : p.cols;
+    TRY(look_for_blocks(g, &c, &p, err));
     return put_columns(u, stem, &c, &p, err);
 }
 

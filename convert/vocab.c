@@ -97,19 +97,45 @@ static void mark(struct vocab_job *j, struct str text)
         j->special[token - j->t->tokens] = true;
 }
 
+/* Without a class, the one that goes with the model. */
+static struct str class_of(const struct vocab_job *j)
+{
+    static const char *const models[][2] = {
+        {"llama",      "Llama"},
+        {"mistral",    "Llama"},
+        {"mixtral",    "Llama"},
+        {"gemma",      "Gemma"},
+        {"qwen2",      "Qwen2"},
+        {"qwen2_moe",  "Qwen2"},
+        {"qwen3",      "Qwen2"},
+        {"qwen3_moe",  "Qwen2"},
+        {"gpt2",       "GPT2" },
+        {"bert",       "Bert" },
+        {"starcoder2", "GPT2" },
+    };
+    if (j->tc.tokenizer_class.n)
+        return j->tc.tokenizer_class;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        if (str_is(j->ask->config->model_type, models[i][0]))
+            return str_from(models[i][1]);
+    return (struct str){0};
+}
+
+static struct str special_text(const struct vocab_job *j, unsigned which)
+{
+    const struct class_specials *usual = specials_of(class_of(j));
+    if (j->tc.special[which].named || !usual || !usual->texts[which])
+        return j->tc.special[which].text;
+    return str_from(usual->texts[which]);
+}
+
 static enum quern_status mark_special(struct vocab_job *j)
 {
-    const struct class_specials *usual = specials_of(j->tc.tokenizer_class);
     j->special = ARENA_NEW(&j->arena, bool, j->t->ntokens);
     if (!j->special)
         return fail_memory(j->err, j->t->ntokens);
-    for (unsigned i = 0; i < SPECIAL_EOT; i++) {
-        const struct special_text *s = &j->tc.special[i];
-        if (s->named)
-            mark(j, s->text);
-        else if (usual && usual->texts[i])
-            mark(j, str_from(usual->texts[i]));
-    }
+    for (unsigned i = 0; i < SPECIAL_EOT; i++)
+        mark(j, special_text(j, i));
     for (uint32_t i = 0; i < j->tc.nmore_special; i++)
         mark(j, j->tc.more_special[i]);
     return QUERN_OK;
@@ -286,6 +312,14 @@ static enum quern_status vocab_minicpm(struct vocab_job *j)
     return from_spm(j, SPM_LOOKS);
 }
 
+static enum quern_status vocab_ernie(struct vocab_job *j)
+{
+    TRY(from_spm(j, SPM_LOOKS));
+    return j->tc.add_prefix_space == FLAG_ABSENT ? QUERN_OK
+                                                 : put_bool(j, "tokenizer.ggml.add_space_prefix",
+                                                            j->tc.add_prefix_space == FLAG_TRUE);
+}
+
 static enum quern_status vocab_nemotron(struct vocab_job *j)
 {
     TRY(from_spm(j, SPM_LOOKS));
@@ -397,6 +431,11 @@ static const struct maker {
     {"granitemoe",      vocab_llama      },
     {"smollm3",         vocab_llama      },
     {"arcee",           vocab_llama      },
+    {"llama-embed",     vocab_llama      },
+    {"ernie4_5",        vocab_ernie      },
+    {"ernie4_5-moe",    vocab_ernie      },
+    {"qwen2vl",         spm_or_json      },
+    {"qwen3vl",         spm_or_json      },
     {"qwen2",           spm_or_json      },
     {"qwen3",           spm_or_json      },
     {"deepseek",        spm_or_json      },

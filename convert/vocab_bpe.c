@@ -15,8 +15,10 @@
 /* Special tokens of tokenizer_config.json count as added, wherever they are. */
 static uint8_t flags_of(const struct vocab_job *j, const struct token *t)
 {
-    if (t->flags & TOKEN_ADDED || !job_is_special(j, t))
+    if (!job_is_special(j, t))
         return t->flags;
+    if (t->flags & TOKEN_ADDED)
+        return t->flags | TOKEN_SPECIAL;
     return (t->flags | TOKEN_ADDED | TOKEN_SPECIAL) & (uint8_t)~TOKEN_NORMALIZED;
 }
 

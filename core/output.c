@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -53,11 +54,19 @@ char *output_beside(const char *path, const char *suffix)
     return n < 0 ? NULL : made;
 }
 
+/* Without memory from the heap: between two renames nothing may fail that need not. */
 enum quern_status output_sync_dir(const char *path, struct quern_error *err)
 {
-    char *dir = dir_of(path);
-    if (!dir)
-        return fail_memory(err, strlen(path));
+    char dir[PATH_MAX] = ".";
+    const size_t n = (size_t)(path_base(path) - path);
+    if (n >= sizeof dir) {
+        errno = ENAMETOOLONG;
+        return fail_errno(err, path, "sync the directory");
+    }
+    if (n > 0) {
+        memcpy(dir, path, n);
+        dir[n] = '\0';
+    }
     const int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     enum quern_status s = QUERN_OK;
     /* Some network file systems cannot sync a directory; the rename has happened all the same. */
@@ -65,7 +74,6 @@ enum quern_status output_sync_dir(const char *path, struct quern_error *err)
         s = fail_errno(err, dir, "sync the directory");
     if (fd >= 0)
         close(fd);
-    free(dir);
     return s;
 }
 
@@ -222,6 +230,7 @@ static enum quern_status reserve(struct output *o, uint64_t nbytes, bool keep,
     TRY(output_free_space(o->final_path, &space, err));
     if (fstat(o->fd, &st) != 0)
         return fail_errno(err, o->part_path, "stat");
+    o->ino = st.st_ino;
     const uint64_t there = (uint64_t)st.st_blocks * 512;
     if (nbytes > there && nbytes - there > space)
         return in_file(err, o->final_path,
@@ -269,6 +278,31 @@ enum quern_status output_begin(struct output *o, const char *path, uint64_t nbyt
     return s;
 }
 
+enum quern_status output_close(struct output *o, struct quern_error *err)
+{
+    const int fd = o->fd;
+    const bool synced = fdatasync(fd) == 0;
+    const enum quern_status s = synced ? QUERN_OK : fail_errno(err, o->part_path, "sync to disk");
+    o->fd = -1;
+    close(fd);
+    return s;
+}
+
+enum quern_status output_reopen(struct output *o, struct quern_error *err)
+{
+    struct stat st;
+    o->fd = open(o->part_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (o->fd < 0)
+        return fail_errno(err, o->part_path, "open");
+    if (fstat(o->fd, &st) == 0 && st.st_ino == o->ino &&
+        (o->inside || flock(o->fd, LOCK_EX | LOCK_NB) == 0))
+        return QUERN_OK;
+    close(o->fd);
+    o->fd = -1;
+    return in_file(err, o->part_path,
+                   fail(err, QUERN_EIO, "changed", "somebody else has taken this file"));
+}
+
 /* Rename without replacing, also where the file system has no RENAME_NOREPLACE. */
 static int rename_to_new(const char *from, const char *to)
 {
@@ -286,6 +320,8 @@ static int rename_to_new(const char *from, const char *to)
 
 enum quern_status output_commit(struct output *o, bool replace, struct quern_error *err)
 {
+    if (o->fd < 0)
+        TRY(output_reopen(o, err));
     if (fsync(o->fd) != 0)
         return fail_errno(err, o->part_path, "sync to disk");
     if (o->inside) {
@@ -315,7 +351,7 @@ void output_abort(struct output *o)
 
 void output_leave(struct output *o)
 {
-    if (o->open)
+    if (o->open && o->fd >= 0)
         close(o->fd);
     output_free(o);
 }

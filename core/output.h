@@ -30,9 +30,11 @@ enum quern_status output_sync_dir(const char *path, struct quern_error *err);
 struct output {
     char *final_path; /* malloc'ed, both */
     char *part_path;
-    int fd;
-    bool open;
+    int fd;    /* -1 while it is closed for a time */
+    bool open; /* the part file is there and ours */
     bool inside;
+    uint32_t nusers; /* of fd: for whoever closes it for a time */
+    uint64_t ino;
 };
 enum {
     OUTPUT_KEEP = 1,  /* what a part file holds is wanted: it is not made anew */
@@ -41,6 +43,9 @@ enum {
 /* EEXIST "locked" when another run is making the same file; EIO "disk-full" before any work. */
 enum quern_status output_begin(struct output *o, const char *path, uint64_t nbytes, unsigned flags,
                                struct quern_error *err);
+/* For a time: sync and close it, open it again. */
+enum quern_status output_close(struct output *o, struct quern_error *err);
+enum quern_status output_reopen(struct output *o, struct quern_error *err);
 /* Sync it, give it its name, sync the directory. replace: an existing file may go. */
 enum quern_status output_commit(struct output *o, bool replace, struct quern_error *err);
 /* Close and remove the part file; nothing happens once it is committed. */

@@ -578,6 +578,7 @@ static void settle_header(struct reader *r)
         r->buf = buf;
     r->m->files[r->file].header = r->buf;
     r->m->files[r->file].header_bytes = r->pos;
+    model_seal_header(r->m, r->file, 0);
 }
 
 /* Only the first file's keys count. */

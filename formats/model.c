@@ -1,14 +1,21 @@
 /* model.c - the list of tensors: growing it, looking things up, reading bytes of its files. */
 #include "formats/model.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/checked.h"
 
 /* A model of 200 shards must work under a limit of 256 descriptors with other models open too. */
 #define MAX_OPEN 16u
+
+/* Of all models. It only bounds how many files stay open for later. */
+static _Atomic uint32_t all_open;
+
+#define HASH_PIECE (64u << 10)
 
 /* Of one call to the system: it may be asked to stop in between. */
 #define MAX_COPY (1u << 30)
@@ -44,8 +51,10 @@ static void fd_cache_free(struct fd_cache *c, uint32_t nfiles)
     if (!c)
         return;
     for (uint32_t i = 0; i < nfiles; i++)
-        if (c->files[i].fd >= 0)
+        if (c->files[i].fd >= 0) {
             close(c->files[i].fd);
+            all_open--;
+        }
     pthread_mutex_destroy(&c->lock);
     free(c);
 }
@@ -160,6 +169,7 @@ enum quern_status model_add_file(struct model *m, const char *path, const char *
     m->nfiles++;
     c->last_use = ++m->fds->clock;
     m->fds->nopen++;
+    all_open++;
     return QUERN_OK;
 }
 
@@ -305,11 +315,19 @@ static void close_cached(struct fd_cache *c, struct cached_fd *f)
     close(f->fd);
     f->fd = -1;
     c->nopen--;
+    all_open--;
+}
+
+static bool too_many_open(const struct fd_cache *c, uint32_t more)
+{
+    struct rlimit limit;
+    const bool known = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    return c->nopen + more > MAX_OPEN || (known && all_open + more > limit.rlim_cur / 4);
 }
 
 /* Makes room for one more, unless every open file is being read: then the limit gives way until
  * one of its readers is done. */
-static void close_oldest(struct fd_cache *c, uint32_t nfiles)
+static bool close_oldest(struct fd_cache *c, uint32_t nfiles)
 {
     struct cached_fd *oldest = NULL;
     for (uint32_t i = 0; i < nfiles; i++) {
@@ -319,6 +337,27 @@ static void close_oldest(struct fd_cache *c, uint32_t nfiles)
     }
     if (oldest)
         close_cached(c, oldest);
+    return oldest != NULL;
+}
+
+/* What has taken the name of an input since is not read, whatever it is. */
+static enum quern_status reopen(struct model *m, uint32_t file, int *fd, struct quern_error *err)
+{
+    const char *path = m->files[file].path;
+    struct file_id now;
+    enum quern_status s;
+    do
+        s = input_open(path, fd, &now, err);
+    while (s == QUERN_EIO && (errno == EMFILE || errno == ENFILE) &&
+           close_oldest(m->fds, m->nfiles));
+    if (s == QUERN_EFORMAT)
+        return changed(path, err);
+    TRY(s);
+    if (same_file(&now, &m->files[file].id))
+        return QUERN_OK;
+    close(*fd);
+    *fd = -1;
+    return changed(path, err);
 }
 
 static enum quern_status take_fd(struct model *m, uint32_t file, int *fd, struct quern_error *err)
@@ -328,15 +367,11 @@ static enum quern_status take_fd(struct model *m, uint32_t file, int *fd, struct
     enum quern_status s = QUERN_OK;
     pthread_mutex_lock(&c->lock);
     if (f->fd < 0) {
-        if (c->nopen >= MAX_OPEN)
+        if (too_many_open(c, 1))
             close_oldest(c, m->nfiles);
-        struct file_id now;
-        s = input_open(m->files[file].path, &f->fd, &now, err);
+        s = reopen(m, file, &f->fd, err);
         c->nopen += s == QUERN_OK;
-        if (s == QUERN_OK && !same_file(&now, &m->files[file].id)) {
-            close_cached(c, f);
-            s = changed(m->files[file].path, err);
-        }
+        all_open += s == QUERN_OK;
     }
     if (s == QUERN_OK) {
         f->nusers++;
@@ -352,7 +387,7 @@ static void give_fd(struct model *m, uint32_t file)
     struct fd_cache *c = m->fds;
     struct cached_fd *f = &c->files[file];
     pthread_mutex_lock(&c->lock);
-    if (--f->nusers == 0 && c->nopen > MAX_OPEN)
+    if (--f->nusers == 0 && too_many_open(c, 0))
         close_cached(c, f);
     pthread_mutex_unlock(&c->lock);
 }
@@ -385,15 +420,48 @@ enum quern_status model_copy(struct model *m, uint32_t file, uint64_t offset, ui
     return QUERN_OK;
 }
 
-enum quern_status model_unchanged(const struct model *m, struct quern_error *err)
+static uint64_t hash_piece(uint64_t h, const void *p, size_t n)
+{
+    return (h ^ h >> 29) * UINT64_C(0xBF58476D1CE4E5B9) ^ hash_bytes(p, n);
+}
+
+void model_seal_header(struct model *m, uint32_t file, uint64_t offset)
+{
+    struct model_file *f = &m->files[file];
+    const uint8_t *p = f->header;
+    f->header_at = offset;
+    f->header_hash = 0;
+    for (uint64_t at = 0; at < f->header_bytes; at += HASH_PIECE) {
+        const uint64_t left = f->header_bytes - at;
+        f->header_hash = hash_piece(f->header_hash, p + at, left < HASH_PIECE ? left : HASH_PIECE);
+    }
+}
+
+/* An edit in place may leave size and time as they were. */
+static enum quern_status same_header(const struct model_file *f, int fd, struct quern_error *err)
+{
+    uint8_t *piece = malloc(HASH_PIECE);
+    enum quern_status s = piece ? QUERN_OK : fail_memory(err, HASH_PIECE);
+    uint64_t h = 0;
+    for (uint64_t at = 0; s == QUERN_OK && f->header && at < f->header_bytes; at += HASH_PIECE) {
+        const uint64_t left = f->header_bytes - at;
+        const size_t n = left < HASH_PIECE ? (size_t)left : HASH_PIECE;
+        s = pread_full(fd, piece, n, f->header_at + at, f->path, err);
+        if (s == QUERN_OK)
+            h = hash_piece(h, piece, n);
+    }
+    free(piece);
+    return s == QUERN_OK && f->header && h != f->header_hash ? changed(f->path, err) : s;
+}
+
+enum quern_status model_unchanged(struct model *m, struct quern_error *err)
 {
     for (uint32_t i = 0; i < m->nfiles; i++) {
-        int fd;
-        struct file_id now;
-        TRY(input_open(m->files[i].path, &fd, &now, err));
+        int fd = -1;
+        TRY(reopen(m, i, &fd, err));
+        const enum quern_status s = same_header(&m->files[i], fd, err);
         close(fd);
-        if (!same_file(&now, &m->files[i].id))
-            return changed(m->files[i].path, err);
+        TRY(s);
     }
     return QUERN_OK;
 }

@@ -37,8 +37,9 @@ struct model_file {
     uint32_t first_tensor, ntensors; /* its tensors are consecutive in model.tensors */
     void *header;                    /* its header as read, malloc'ed: names point into it */
     uint64_t header_bytes;
-    uint32_t split_no, split_count; /* of a GGUF file; split_count 0 when it is not split */
-    uint64_t split_ntensors;        /* in all files together; 0 when not told */
+    uint64_t header_at, header_hash; /* where it begins in the file, and of what it held there */
+    uint32_t split_no, split_count;  /* of a GGUF file; split_count 0 when it is not split */
+    uint64_t split_ntensors;         /* in all files together; 0 when not told */
 };
 
 /* GGUF value types; safetensors metadata are strings. */
@@ -98,8 +99,9 @@ void model_close(struct model *m);
 const struct tensor *model_find(const struct model *m, struct str name);
 const struct meta *model_meta(const struct model *m, const char *key);
 
-/* Bytes [offset, offset+n) of file i. Safe from many threads; keeps at most 16 descriptors open.
- * A file that is no longer the one whose header was read is EIO "changed". */
+/* Bytes [offset, offset+n) of file i. Safe from many threads; keeps at most 16 descriptors open,
+ * and with all other models no more than a quarter of what the process may have. A file that is no
+ * longer the one whose header was read is EIO "changed". */
 enum quern_status model_pread(struct model *m, uint32_t file, void *buf, size_t n, uint64_t offset,
                               struct quern_error *err);
 /* Has the system copy n bytes to another file, which may cost it nothing but a reference. *done is
@@ -107,7 +109,7 @@ enum quern_status model_pread(struct model *m, uint32_t file, void *buf, size_t 
 enum quern_status model_copy(struct model *m, uint32_t file, uint64_t offset, uint64_t n, int to,
                              uint64_t to_offset, bool *done, struct quern_error *err);
 /* Every input file is still what it was when its header was read; else EIO "changed". */
-enum quern_status model_unchanged(const struct model *m, struct quern_error *err);
+enum quern_status model_unchanged(struct model *m, struct quern_error *err);
 
 /* Typed access. Each returns false when the key is absent; a key of another type is an error only
  * through meta_expect_*. */
@@ -130,6 +132,9 @@ enum quern_status model_new(const char *path, uint32_t nfiles, struct model **ou
 /* Opens path as the next file. path and name are not copied. */
 enum quern_status model_add_file(struct model *m, const char *path, const char *name,
                                  struct quern_error *err);
+/* The header of file i, as it was read from this offset on: before anything changes it in memory.
+ */
+void model_seal_header(struct model *m, uint32_t file, uint64_t offset);
 /* The next free slot, cleared, in tensors or metas; NULL when memory ran out. */
 struct tensor *model_new_tensor(struct model *m);
 struct meta *model_new_meta(struct model *m);

@@ -407,6 +407,7 @@ static enum quern_status read_file(struct reader *r, struct quern_error *err)
     f->header_bytes = nbytes;
     f->data_start = LENGTH_BYTES + nbytes;
     TRY(model_pread(m, r->file, f->header, nbytes, LENGTH_BYTES, err));
+    model_seal_header(m, r->file, LENGTH_BYTES);
 
     pull_start(&r->json, f->header, nbytes);
     TRY(read_header_text(r, err));

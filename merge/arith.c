@@ -60,20 +60,6 @@ double dot_f64(const double *a, const double *b, size_t n)
     return lanes[0];
 }
 
-void add_pair_dots(bool wide, const void *a, const void *b, size_t n, double sums[3])
-{
-    double dots[3];
-    if (wide) {
-        dots[0] = dot_f64(a, a, n);
-        dots[1] = dot_f64(a, b, n);
-        dots[2] = dot_f64(b, b, n);
-    } else {
-        codec_kernels()->pair_dots(a, b, n, dots);
-    }
-    for (size_t k = 0; k < 3; k++)
-        sums[k] += dots[k];
-}
-
 void round_values(enum dtype d, float *x, size_t n)
 {
     uint16_t half[PIECE];

@@ -14,9 +14,6 @@ void sum_weighted(bool wide, void *y, const void *const x[], const double w[], s
 /* y[i] = y[i] / divisor. */
 void divide_all(bool wide, void *y, double divisor, size_t n);
 
-/* Adds a.a, a.b and b.b to sums[0..2], in f64. */
-void add_pair_dots(bool wide, const void *a, const void *b, size_t n, double sums[3]);
-
 /* To the nearest value of F16 or BF16; x itself for any other type. */
 static inline float round_value(enum dtype d, float x)
 {

@@ -8,21 +8,16 @@
 
 /* ---- dot products ---------------------------------------------------------------------------- */
 
-/* Differences that are made at a time; a multiple of DOT_LANES. */
-#define DELTAS 512u
-
-static void add_dots_f32(const float *const x[], unsigned count, size_t n, double *dots)
+static void add_dots_f32(const void *const x[], const float *base, unsigned count, size_t n,
+                         double *dots)
 {
-    double row[MAX_SOURCES];
-    if (count == 2) {
-        add_pair_dots(false, x[0], x[1], n, dots);
-        return;
-    }
-    for (unsigned i = 0; i < count; i++) {
-        codec_kernels()->dots(x[i], x, i + 1, n, row);
-        for (unsigned k = 0; k <= i; k++)
-            *dots++ += row[k];
-    }
+    const float *narrow[MAX_SOURCES];
+    double some[MAX_SOURCES * (MAX_SOURCES + 1) / 2];
+    for (unsigned i = 0; i < count; i++)
+        narrow[i] = x[i];
+    codec_kernels()->gram(narrow, base, count, n, some);
+    for (size_t i = 0; i < gram_count(count); i++)
+        dots[i] += some[i];
 }
 
 static void add_dots_f64(const double *const x[], unsigned count, size_t n, double *dots)
@@ -32,20 +27,8 @@ static void add_dots_f64(const double *const x[], unsigned count, size_t n, doub
             *dots++ += dot_f64(x[i], x[k], n);
 }
 
-static void add_deltas_f32(const void *const x[], const float *base, unsigned count, size_t n,
-                           double *dots)
-{
-    float deltas[MAX_SOURCES][DELTAS];
-    const float *rows[MAX_SOURCES];
-    for (unsigned i = 0; i < count; i++)
-        rows[i] = deltas[i];
-    for (size_t at = 0; at < n; at += DELTAS) {
-        const size_t some = n - at < DELTAS ? n - at : DELTAS;
-        for (unsigned i = 0; i < count; i++)
-            subtract_f32(deltas[i], (const float *)x[i] + at, base + at, some);
-        add_dots_f32(rows, count, some, dots);
-    }
-}
+/* Differences that are made at a time; a multiple of DOT_LANES. */
+#define DELTAS 512u
 
 static void add_deltas_f64(const void *const x[], const double *base, unsigned count, size_t n,
                            double *dots)
@@ -66,14 +49,12 @@ static void add_deltas_f64(const void *const x[], const double *base, unsigned c
 void gram_add(bool wide, const void *const x[], const void *base, unsigned count, size_t n,
               double *dots)
 {
-    if (base && wide)
-        add_deltas_f64(x, base, count, n, dots);
+    if (!wide)
+        add_dots_f32(x, base, count, n, dots);
     else if (base)
-        add_deltas_f32(x, base, count, n, dots);
-    else if (wide)
-        add_dots_f64((const double *const *)x, count, n, dots);
+        add_deltas_f64(x, base, count, n, dots);
     else
-        add_dots_f32((const float *const *)x, count, n, dots);
+        add_dots_f64((const double *const *)x, count, n, dots);
 }
 
 /* ---- steps ----------------------------------------------------------------------------------- */

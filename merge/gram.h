@@ -59,10 +59,11 @@ enum quern_status blend_rows_fetch(const struct piece *p, unsigned pass, uint64_
                                    struct quern_error *err);
 void blend_rows_apply(const struct piece *p, const void *const x[], void *y);
 
-#define BLEND_OP(title)                                                           \
-    {                                                                             \
-        .name = title, .state_bytes = blend_state_bytes, .need = blend_need,      \
-        .measure = blend_measure, .combine = blend_combine, .apply = blend_apply, \
+#define BLEND_OP(title)                                                             \
+    {                                                                               \
+        .name = title, .records_nonfinite = true, .state_bytes = blend_state_bytes, \
+        .need = blend_need, .measure = blend_measure, .combine = blend_combine,     \
+        .apply = blend_apply,                                                       \
     }
 
 #define BLEND_ROWS_OP(title)                                                             \

@@ -85,8 +85,8 @@ static enum quern_status open_model(struct planner *pl, unsigned i, struct quern
 }
 
 /* GGUF models that meet others, or whose result is no GGUF, are shown in the layout of Hugging
- * Face, all of them. */
-static enum quern_status choose_layout(struct stages *s, bool to_gguf, struct quern_error *err)
+ * Face, all of them. What cannot be opened is an error later, in its place. */
+static void choose_layout(struct stages *s, bool to_gguf)
 {
     bool any_gguf = false, all_gguf = true;
     for (uint32_t i = 0; i < s->norder; i++) {
@@ -94,17 +94,16 @@ static enum quern_status choose_layout(struct stages *s, bool to_gguf, struct qu
         for (unsigned k = 0; k < pl->recipe.nmodels; k++) {
             struct location at;
             struct model *m;
-            if (stage_of(pl, k))
+            struct quern_error err;
+            if (stage_of(pl, k) || find_model(pl, k, &at, &err) != QUERN_OK ||
+                open_located(&at, pl->plan, &m, &err) != QUERN_OK)
                 continue;
-            TRY(find_model(pl, k, &at, err));
-            TRY(open_located(&at, pl->plan, &m, err));
             any_gguf |= m->format == MODEL_GGUF;
             all_gguf &= m->format == MODEL_GGUF;
         }
     }
     for (uint32_t i = 0; i < s->norder; i++)
         s->items[s->order[i]].as_hf = any_gguf && (!all_gguf || !to_gguf);
-    return QUERN_OK;
 }
 
 static enum quern_status open_models(struct planner *pl, struct quern_error *err)
@@ -235,7 +234,7 @@ static enum quern_status build(struct stages *s, const struct merge_request *req
     TRY(stages_load(s, req, text, p, err));
     TRY(check_places(s, &req->places, err));
     struct planner *pl = NULL;
-    TRY(choose_layout(s, out.to_gguf, err));
+    choose_layout(s, out.to_gguf);
     for (uint32_t i = 0; i < s->norder; i++) {
         pl = &s->items[s->order[i]];
         pl->to_gguf = out.to_gguf;

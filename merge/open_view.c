@@ -50,20 +50,6 @@ static enum quern_status open_new(const char *path, struct plan *p, struct model
     return QUERN_OK;
 }
 
-/* Weights that another program packed are read as if it had not. */
-static enum quern_status unpack(struct view *v, struct plan *p, const char *path,
-                                struct quern_error *err)
-{
-    const struct folder folder = {.path = v->model->dir};
-    struct unpacked u;
-    if (v->model->format != MODEL_SAFETENSORS || !folder.path)
-        return QUERN_OK;
-    TRY(unpack_view(v, &folder, &p->arena, &u, err));
-    return u.by ? plan_note(p, err, "%s: %" PRIu32 " weights are unpacked (%s)",
-                            quoted(str_from(path)).text, u.nweights, u.by)
-                : QUERN_OK;
-}
-
 enum quern_status open_located(const struct location *at, struct plan *p, struct model **out,
                                struct quern_error *err)
 {
@@ -112,7 +98,10 @@ enum quern_status open_view(const struct location *at, bool as_hf, struct plan *
         TRY(view_as_hf(m, p, scratch, v, err));
         return adapt_view(v, p, at, err);
     }
-    TRY(view_of_model(m, scratch, v, err));
-    TRY(unpack(v, p, at->path, err));
+    struct unpacked u;
+    TRY(unpack_model(m, &p->arena, v, &u, err));
+    if (u.by)
+        TRY(plan_note(p, err, "%s: %" PRIu32 " weights are unpacked (%s)",
+                      quoted(str_from(at->path)).text, u.nweights, u.by));
     return adapt_view(v, p, at, err);
 }

@@ -69,9 +69,11 @@ static bool is_weights(const struct tensor *t)
     return (dtype_is_float(t->dtype) || dtype_is_quantized(t->dtype)) && codec_can_decode(t->dtype);
 }
 
-static bool comparable(const struct tensor *a, const struct tensor *b)
+static bool comparable(const struct source *a, const struct source *b)
 {
-    return a->dtype == b->dtype || (is_weights(a) && is_weights(b));
+    if (is_weights(a->tensor) && is_weights(b->tensor))
+        return true;
+    return a->tensor->dtype == b->tensor->dtype && !a->kind && !b->kind;
 }
 
 bool step_compares_bytes(const struct step *s)
@@ -82,7 +84,7 @@ bool step_compares_bytes(const struct step *s)
 struct builder {
     struct plan *plan;
     struct comparison *comparison;
-    struct model *a, *b;
+    const struct view *a, *b;
     uint32_t ncommon; /* names in both, whatever their shapes */
 };
 
@@ -98,15 +100,16 @@ static enum quern_status add_unmatched(struct builder *b, struct unmatched u,
 }
 
 /* The same bytes as a tensor of U8. */
-static const struct tensor *as_bytes(struct arena *arena, const struct tensor *t)
+static bool show_bytes(struct arena *arena, struct source *s)
 {
-    struct tensor *view = ARENA_NEW(arena, struct tensor, 1);
-    if (view) {
-        *view = *t;
-        view->dtype = DTYPE_U8;
-        view->nelems = t->nbytes;
-    }
-    return view;
+    struct tensor *t = ARENA_NEW(arena, struct tensor, 1);
+    if (!t)
+        return false;
+    *t = *s->tensor;
+    t->dtype = DTYPE_U8;
+    t->nelems = t->nbytes;
+    s->tensor = t;
+    return true;
 }
 
 /* What quantize takes, and what it ignores, is taken and ignored here. */
@@ -129,20 +132,19 @@ static enum quern_status give_importance(struct step *s, struct plan *p,
                        e->ncols, e->nmats, s->ndims ? s->dims[s->ndims - 1] : 1, nmats)));
 }
 
-static enum quern_status add_step(struct builder *b, const struct tensor *x, const struct tensor *y,
-                                  struct quern_error *err)
+static enum quern_status add_step(struct builder *b, const struct source *original,
+                                  const struct source *approximation, struct quern_error *err)
 {
     struct plan *p = b->plan;
     struct source *sources = ARENA_NEW(&p->arena, struct source, 2);
-    const bool bytes = !is_weights(y);
-    if (bytes) {
-        x = as_bytes(&p->arena, x);
-        y = as_bytes(&p->arena, y);
-    }
-    if (!sources || !x || !y)
-        return fail_memory(err, sizeof *x);
-    sources[0] = (struct source){.model = b->a, .tensor = x};
-    sources[1] = (struct source){.model = b->b, .tensor = y};
+    const bool bytes = !is_weights(approximation->tensor);
+    if (!sources)
+        return fail_memory(err, 2 * sizeof *sources);
+    sources[0] = *original;
+    sources[1] = *approximation;
+    if (bytes && (!show_bytes(&p->arena, &sources[0]) || !show_bytes(&p->arena, &sources[1])))
+        return fail_memory(err, sizeof(struct tensor));
+    const struct tensor *x = sources[0].tensor, *y = sources[1].tensor;
     struct step *s = &p->steps[p->nsteps];
     *s = (struct step){.name = y->name,
                        .dims = y->dims,
@@ -165,35 +167,37 @@ static enum quern_status add_step(struct builder *b, const struct tensor *x, con
 
 static enum quern_status pair_up(struct builder *b, struct quern_error *err)
 {
-    for (uint32_t i = 0; i < b->a->ntensors; i++)
-        if (!model_find(b->b, b->a->tensors[i].name))
-            TRY(add_unmatched(b, (struct unmatched){.a = &b->a->tensors[i]}, err));
-    for (uint32_t i = 0; i < b->b->ntensors; i++) {
-        const struct tensor *y = &b->b->tensors[i], *x = model_find(b->a, y->name);
+    for (uint32_t i = 0; i < b->a->count; i++)
+        if (!view_find(b->b, b->a->sources[i].tensor->name))
+            TRY(add_unmatched(b, (struct unmatched){.a = b->a->sources[i].tensor}, err));
+    for (uint32_t i = 0; i < b->b->count; i++) {
+        const struct source *y = &b->b->sources[i], *x = view_find(b->a, y->tensor->name);
+        const bool fits = x && same_shape(x->tensor, y->tensor);
         b->ncommon += x != NULL;
-        if (x && same_shape(x, y) && comparable(x, y))
+        if (fits && comparable(x, y))
             TRY(add_step(b, x, y, err));
         else
-            TRY(add_unmatched(b, (struct unmatched){x, y, x && !same_shape(x, y)}, err));
+            TRY(add_unmatched(b, (struct unmatched){x ? x->tensor : NULL, y->tensor, x && !fits},
+                              err));
     }
     return QUERN_OK;
 }
 
 static enum quern_status check_common(const struct builder *b, struct quern_error *err)
 {
-    if (b->ncommon || b->a->ntensors + b->b->ntensors == 0)
+    if (b->ncommon || b->a->count + b->b->count == 0)
         return QUERN_OK;
-    if (b->a->ntensors == 0 || b->b->ntensors == 0)
+    if (b->a->count == 0 || b->b->count == 0)
         return fail(err, QUERN_EUSAGE, "nothing-common",
                     "one model has no tensors" WANT "expected two forms of the same model");
-    return fail(err, QUERN_EUSAGE, "nothing-common",
-                "the models have no tensor name in common: one has '%.80s', the other '%.80s'" WANT
-                "%s",
-                quoted(b->a->tensors[0].name).text, quoted(b->b->tensors[0].name).text,
-                b->a->format == b->b->format
-                    ? "expected two forms of the same model"
-                    : "expected the same names (Hugging Face and GGUF name the same tensors "
-                      "differently: compare two models of one kind)");
+    return fail(
+        err, QUERN_EUSAGE, "nothing-common",
+        "the models have no tensor name in common: one has '%.80s', the other '%.80s'" WANT "%s",
+        quoted(b->a->sources[0].tensor->name).text, quoted(b->b->sources[0].tensor->name).text,
+        b->a->model->format == b->b->model->format
+            ? "expected two forms of the same model"
+            : "expected the same names (Hugging Face and GGUF name the same tensors "
+              "differently: compare two models of one kind)");
 }
 
 static enum quern_status check_imatrix(const struct plan *p, struct quern_error *err)
@@ -212,16 +216,17 @@ static enum quern_status check_imatrix(const struct plan *p, struct quern_error 
 static enum quern_status build(struct builder *b, const char *imatrix_path, struct quern_error *err)
 {
     struct plan *p = b->plan;
-    const size_t n = (size_t)b->a->ntensors + b->b->ntensors + 1;
+    const size_t n = (size_t)b->a->count + b->b->count + 1;
     b->comparison = ARENA_NEW(&p->arena, struct comparison, 1);
-    p->steps = ARENA_NEW(&p->arena, struct step, (size_t)b->b->ntensors + 1);
-    p->errors = ARENA_NEW(&p->arena, struct error_sums, (size_t)b->b->ntensors + 1);
+    p->steps = ARENA_NEW(&p->arena, struct step, (size_t)b->b->count + 1);
+    p->errors = ARENA_NEW(&p->arena, struct error_sums, (size_t)b->b->count + 1);
     struct unmatched *unmatched = ARENA_NEW(&p->arena, struct unmatched, n);
     if (!b->comparison || !p->steps || !p->errors || !unmatched)
         return fail_memory(err, n * sizeof *p->steps);
-    *b->comparison = (struct comparison){.a = b->a, .b = b->b, .unmatched = unmatched};
-    TRY(plan_add_model(p, b->a, err));
-    TRY(plan_add_model(p, b->b, err));
+    *b->comparison =
+        (struct comparison){.a = b->a->model, .b = b->b->model, .unmatched = unmatched};
+    TRY(plan_add_model(p, b->a->model, err));
+    TRY(plan_add_model(p, b->b->model, err));
     if (imatrix_path) {
         TRY(imatrix_open(imatrix_path, &p->imatrix, err));
         TRY(plan_add_model(p, p->imatrix->model, err));
@@ -231,20 +236,49 @@ static enum quern_status build(struct builder *b, const char *imatrix_path, stru
     return check_imatrix(p, err);
 }
 
-enum quern_status plan_compare(struct model *a, struct model *b, const char *imatrix_path,
-                               struct plan **out, struct comparison **comparison,
-                               struct quern_error *err)
+static enum quern_status plan_with(struct plan *p, const struct view *a, const struct view *b,
+                                   const char *imatrix_path, struct comparison **comparison,
+                                   struct quern_error *err)
+{
+    struct builder builder = {.plan = p, .a = a, .b = b};
+    TRY(build(&builder, imatrix_path, err));
+    *comparison = builder.comparison;
+    return QUERN_OK;
+}
+
+enum quern_status plan_compare_views(const struct view *a, const struct view *b,
+                                     const char *imatrix_path, struct plan **out,
+                                     struct comparison **comparison, struct quern_error *err)
 {
     struct plan *p = plan_new("compare", err);
     if (!p)
         return QUERN_EMEMORY;
-    struct builder builder = {.plan = p, .a = a, .b = b};
-    const enum quern_status s = build(&builder, imatrix_path, err);
-    if (s != QUERN_OK) {
+    const enum quern_status s = plan_with(p, a, b, imatrix_path, comparison, err);
+    if (s == QUERN_OK)
+        *out = p;
+    else
         plan_free(p);
-        return s;
-    }
-    *comparison = builder.comparison;
-    *out = p;
-    return QUERN_OK;
+    return s;
+}
+
+enum quern_status plan_compare(struct model *a, struct model *b, const char *imatrix_path,
+                               struct plan **out, struct comparison **comparison,
+                               struct quern_error *err)
+{
+    struct view views[2] = {{.count = 0}, {.count = 0}};
+    struct plan *p = plan_new("compare", err);
+    if (!p)
+        return QUERN_EMEMORY;
+    enum quern_status s = view_of_model(a, &p->arena, &views[0], err);
+    if (s == QUERN_OK)
+        s = view_of_model(b, &p->arena, &views[1], err);
+    if (s == QUERN_OK)
+        s = plan_with(p, &views[0], &views[1], imatrix_path, comparison, err);
+    view_free(&views[0]);
+    view_free(&views[1]);
+    if (s == QUERN_OK)
+        *out = p;
+    else
+        plan_free(p);
+    return s;
 }

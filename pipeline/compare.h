@@ -5,7 +5,7 @@
 #ifndef QUERN_COMPARE_H
 #define QUERN_COMPARE_H
 
-#include "plan.h"
+#include "pipeline/view.h"
 
 /* A tensor that has no partner (the other pointer is NULL), one of another shape, or one whose type
  * does not compare with its own. */
@@ -27,6 +27,10 @@ struct comparison {
 enum quern_status plan_compare(struct model *a, struct model *b, const char *imatrix_path,
                                struct plan **out, struct comparison **comparison,
                                struct quern_error *err);
+/* The same of models as views show them. What they point to must outlive the plan. */
+enum quern_status plan_compare_views(const struct view *a, const struct view *b,
+                                     const char *imatrix_path, struct plan **out,
+                                     struct comparison **comparison, struct quern_error *err);
 
 /* A step of plan_compare() that looks at bytes: the values are no numbers to compare. */
 bool step_compares_bytes(const struct step *s);

@@ -21,7 +21,7 @@ enum report_state { REPORT_NONE, REPORT_NEW, REPORT_RECORDED };
 struct journal {
     const struct plan *plan;
     struct journal_file file;
-    const struct output *outs;
+    struct parts *parts;
     uint64_t *base; /* per step its first chunk; then their number */
     uint64_t nwords;
     uint64_t *done;             /* a bit per chunk: written by an earlier run */
@@ -339,8 +339,8 @@ static bool take_batch(struct journal *j, uint64_t *low, uint64_t *high, bool *r
 static enum quern_status sync_outputs(const struct journal *j, struct quern_error *err)
 {
     for (uint32_t i = 0; i < j->plan->nfiles; i++)
-        if (j->syncing[i] && fdatasync(j->outs[i].fd) != 0)
-            return fail_errno(err, j->outs[i].final_path, "sync to disk");
+        if (j->syncing[i])
+            TRY(parts_sync(j->parts, i, err));
     return QUERN_OK;
 }
 
@@ -388,7 +388,7 @@ static enum quern_status record_batch(struct journal *j, uint64_t low, uint64_t 
                                       struct quern_error *err)
 {
     if (!j->file.has_head)
-        TRY(journal_file_begin(&j->file, j->plan, j->outs, err));
+        TRY(journal_file_begin(&j->file, j->plan, j->parts->outs, err));
     if (reports)
         TRY(record_reports(j, err));
     if (low < high)
@@ -451,10 +451,10 @@ enum quern_status journal_forget(struct journal *j, struct quern_error *err)
     return journal_file_sync(&j->file, err);
 }
 
-enum quern_status journal_start(struct journal *j, const struct output *outs, double seconds,
+enum quern_status journal_start(struct journal *j, struct parts *parts, double seconds,
                                 struct quern_error *err)
 {
-    j->outs = outs;
+    j->parts = parts;
     j->seconds = seconds;
     j->low = j->nwords;
     if (j->resumed)

@@ -10,7 +10,7 @@
 #ifndef QUERN_JOURNAL_H
 #define QUERN_JOURNAL_H
 
-#include "core/output.h"
+#include "parts.h"
 #include "plan.h"
 
 struct journal;
@@ -36,9 +36,9 @@ bool journal_holds_work(const struct journal *j);
 
 /* What is in it must not be believed any more, not even after a crash. */
 enum quern_status journal_forget(struct journal *j, struct quern_error *err);
-/* From here on it is about these files (one for each of the plan; not open: complete), or the
- * directory they lie in. seconds: the longest time between two syncs, nearly. */
-enum quern_status journal_start(struct journal *j, const struct output *outs, double seconds,
+/* From here on it is about these files, and the directory they lie in. seconds: the longest time
+ * between two syncs, nearly. */
+enum quern_status journal_start(struct journal *j, struct parts *parts, double seconds,
                                 struct quern_error *err);
 /* Elements [first, first + n) of a step have been written. Fails when a sync has failed. */
 enum quern_status journal_done(struct journal *j, uint32_t step, uint64_t first, uint64_t n,

@@ -188,7 +188,6 @@ static enum quern_status make_head(const struct plan *p, const struct output *ou
                                    size_t *n, struct quern_error *err)
 {
     struct head h;
-    struct stat st;
     fill_head(p, &h);
     h.ninputs = ninputs;
     TRY(ino_of_dir(p, &h.dir_ino, err));
@@ -198,12 +197,8 @@ static enum quern_status make_head(const struct plan *p, const struct output *ou
         return fail_memory(err, *n);
     memcpy(at, &h, sizeof h);
     at += sizeof h;
-    for (uint32_t i = 0; i < p->nfiles; i++, at += sizeof(uint64_t)) {
-        if (fstat(outs[i].fd, &st) != 0)
-            return fail_errno(err, outs[i].part_path, "stat");
-        const uint64_t ino = st.st_ino;
-        memcpy(at, &ino, sizeof ino);
-    }
+    for (uint32_t i = 0; i < p->nfiles; i++, at += sizeof(uint64_t))
+        memcpy(at, &outs[i].ino, sizeof outs[i].ino);
     for (uint32_t i = 0; i < ninputs; i++)
         memcpy(at + (size_t)32 * i, inputs[i].digest, 32);
     return QUERN_OK;

@@ -13,8 +13,10 @@
 #include "formats/model.h"
 #include "quant/error_stats.h"
 
-/* Elements are worked on in pieces, read and written in tiles, and measured in chunks. A tile is
- * any number of chunks, so its size never shows in the bits; PIECE and CHUNK do and are fixed. */
+/* Elements are worked on in strips, which fit the nearest cache, and sources make them in pieces.
+ * They are read and measured in chunks and written in tiles. A tile is any number of chunks, so its
+ * size never shows in the bits; the others do and are fixed. */
+#define STRIP 1024u
 #define PIECE 8192u
 #define CHUNK 65536u
 
@@ -70,6 +72,8 @@ struct block_form {
 
 /* The same for any source, stored ones included. */
 size_t source_scratch_bytes(const struct source *s, bool wide);
+/* Such memory outside of a run: all zero, aligned; free() it. NULL when there is no more. */
+void *source_scratch_new(const struct source *s, bool wide);
 enum quern_status source_read(const struct source *s, void *scratch, bool wide, uint64_t first,
                               size_t n, void *x, uint64_t *moved, struct quern_error *err);
 /* Whole blocks as bytes; the source is stored or its kind has read_raw. */
@@ -98,9 +102,9 @@ struct measure_need {
     bool sample;
 };
 
-/* Where a call to measure or apply stands. first is the flat index in the Hugging Face layout of
- * the tensor. A worker does all pieces of a chunk in order, so carry may hold what runs along a
- * chunk; it is cleared before the first piece of each. */
+/* Where a call to measure or apply stands: at a strip, or a whole piece when the op fetches. first
+ * is the flat index in the Hugging Face layout of the tensor. A worker does all pieces of a chunk
+ * in order, so carry may hold what runs along a chunk; it is cleared before the first of each. */
 struct piece {
     const struct step *step;
     void *state;             /* the step's, written by combine; by measure only what one piece alone
@@ -116,7 +120,8 @@ struct piece {
 /* x[k] has n elements of source k: float, or double when step->wide. */
 struct op {
     const char *name;
-    bool sees_nonfinite; /* measure looks for NaN and Inf itself; others never see any */
+    bool sees_nonfinite;    /* measure looks for NaN and Inf itself; others never see any but ... */
+    bool records_nonfinite; /* ... these: their records are doubles, which become NaN or Inf */
     /* How to make the output from raw bytes, for types that are not numbers to us or need no
      * arithmetic: all sources have the output's type. NULL for ops on numbers. */
     enum quern_status (*raw)(const struct step *s, const uint8_t *const src[], uint8_t *dst,

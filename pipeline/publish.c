@@ -138,12 +138,12 @@ static enum quern_status begin_file(const struct plan *p, struct publication *pu
 {
     const struct plan_file *f = &p->files[i];
     if (!p->dir)
-        return output_begin(&pub->outs[i], f->path, f->nbytes, flags, err);
+        return output_begin(&pub->parts.outs[i], f->path, f->nbytes, flags, err);
     char *path = inside(pub, f->path);
     if (!path)
         return fail_memory(err, strlen(f->path));
     const enum quern_status s =
-        output_begin(&pub->outs[i], path, f->nbytes, flags | OUTPUT_INSIDE, err);
+        output_begin(&pub->parts.outs[i], path, f->nbytes, flags | OUTPUT_INSIDE, err);
     free(path);
     return s;
 }
@@ -151,14 +151,15 @@ static enum quern_status begin_file(const struct plan *p, struct publication *pu
 static enum quern_status begin_files(const struct plan *p, struct publication *pub, bool resumes,
                                      struct quern_error *err)
 {
-    pub->outs = calloc(p->nfiles, sizeof *pub->outs);
-    if (!pub->outs)
-        return fail_memory(err, p->nfiles * sizeof *pub->outs);
+    TRY(parts_open(&pub->parts, p->nfiles, err));
     if (p->dir)
         TRY(output_dir_begin(&pub->dir, p->dir, resumes, err));
-    for (uint32_t i = 0; i < p->nfiles; i++)
-        if (!is_final(pub, i))
-            TRY(begin_file(p, pub, i, resumes ? OUTPUT_KEEP : 0, err));
+    for (uint32_t i = 0; i < p->nfiles; i++) {
+        if (is_final(pub, i))
+            continue;
+        TRY(begin_file(p, pub, i, resumes ? OUTPUT_KEEP : 0, err));
+        TRY(parts_add(&pub->parts, i, err));
+    }
     return QUERN_OK;
 }
 
@@ -221,7 +222,7 @@ enum quern_status publish_begin(const struct plan *p, const struct quern_run_opt
         TRY(journal_forget(pub->journal, err));
     pub->begun = true;
     TRY(begin_files(p, pub, resumes, err));
-    return journal_start(pub->journal, pub->outs,
+    return journal_start(pub->journal, &pub->parts,
                          options->sync_seconds > 0 ? options->sync_seconds : SYNC_SECONDS, err);
 }
 
@@ -250,8 +251,8 @@ static enum quern_status write_side(const struct publication *pub, const struct 
 }
 
 /* What of a file is no tensor. */
-static enum quern_status write_header(const struct plan_file *f, int fd, uint64_t *bytes_moved,
-                                      struct quern_error *err)
+static enum quern_status write_lead(const struct plan_file *f, int fd, uint64_t *bytes_moved,
+                                    struct quern_error *err)
 {
     TRY(pwrite_full(fd, f->header.p, f->header.n, 0, f->path, err));
     *bytes_moved += f->header.n;
@@ -261,6 +262,16 @@ static enum quern_status write_header(const struct plan_file *f, int fd, uint64_
         *bytes_moved += in->text.n;
     }
     return QUERN_OK;
+}
+
+static enum quern_status write_header(const struct plan *p, struct publication *pub, uint32_t file,
+                                      uint64_t *bytes_moved, struct quern_error *err)
+{
+    int fd;
+    TRY(parts_take(&pub->parts, file, &fd, err));
+    const enum quern_status s = write_lead(&p->files[file], fd, bytes_moved, err);
+    parts_give(&pub->parts, file);
+    return s;
 }
 
 /* While several files get their names, the journal must know that all of them are complete, or be
@@ -279,12 +290,12 @@ enum quern_status publish_commit(const struct plan *p, struct publication *pub,
     if (pub->complete)
         return QUERN_OK;
     for (uint32_t i = 0; i < p->nfiles; i++)
-        if (pub->outs[i].open)
-            TRY(write_header(&p->files[i], pub->outs[i].fd, bytes_moved, err));
+        if (pub->parts.outs[i].open)
+            TRY(write_header(p, pub, i, bytes_moved, err));
     TRY(settle_journal(p, pub, err));
     for (uint32_t i = 0; i < p->nfiles; i++)
-        if (pub->outs[i].open)
-            TRY(output_commit(&pub->outs[i], p->force && !p->dir, err));
+        if (pub->parts.outs[i].open)
+            TRY(output_commit(&pub->parts.outs[i], p->force && !p->dir, err));
     for (uint32_t i = 0; i < p->nsides; i++)
         TRY(write_side(pub, &p->sides[i], err));
     return p->dir ? output_dir_commit(&pub->dir, p->force, err) : QUERN_OK;
@@ -301,9 +312,9 @@ bool publish_end(const struct plan *p, const struct quern_run_options *options,
     }
     if (trouble)
         tell(options, "the journal could not be kept: %s", trouble);
-    for (uint32_t i = 0; pub->outs && i < p->nfiles; i++)
-        (stays ? output_leave : output_abort)(&pub->outs[i]);
-    free(pub->outs);
+    for (uint32_t i = 0; pub->parts.outs && i < p->nfiles; i++)
+        (stays ? output_leave : output_abort)(&pub->parts.outs[i]);
+    parts_close(&pub->parts);
     (stays ? output_dir_leave : output_dir_abort)(&pub->dir);
     journal_close(pub->journal, !stays && (pub->begun || !journal_holds_work(pub->journal)));
     *pub = (struct publication){0};

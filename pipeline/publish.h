@@ -5,7 +5,7 @@
 #include "journal.h"
 
 struct publication {
-    struct output *outs; /* one per plan file; not open: complete already */
+    struct parts parts;
     struct output_dir dir;
     struct journal *journal; /* NULL for plans that write nothing */
     bool begun;              /* from here on the part files are ours */

@@ -1,5 +1,6 @@
 /* quantize.c - the plan of `quern quantize`: one source per tensor, another stored type. */
 #include "carry.h"
+#include "config_edit.h"
 #include "prune.h"
 #include "retype.h"
 
@@ -133,6 +134,26 @@ static enum quern_status refuse_gguf_options(const struct quern_quantize *q,
     return fail(err, QUERN_EUSAGE, "usage", "%s has no meaning for a safetensors output", bad);
 }
 
+/* Codes of few bits are no weights without their scales: their type cannot change alone. */
+static enum quern_status refuse_packed(struct plan *p, const struct model *m, enum dtype to,
+                                       struct quern_error *err)
+{
+    struct str config, value;
+    bool found = false;
+    if (!m->dir || to == DTYPE_COUNT)
+        return QUERN_OK;
+    TRY(read_config(m->dir, &p->arena, &config, err));
+    if (config.p)
+        TRY(in_file(err, m->path,
+                    config_find(&p->arena, config, "quantization_config", &found, &value, err)));
+    if (!found || value.p[0] != '{')
+        return QUERN_OK;
+    return fail(err, QUERN_EUNSUPPORTED, "packed",
+                "another program packed its weights (quantization_config)" WANT
+                "quern convert HFDIR OUTDIR -t bf16 writes plain ones; COPY leaves them as they "
+                "are");
+}
+
 /* The files beside the weights, with the new type in config.json. */
 static enum quern_status carry_over(struct plan *p, const char *dir, enum dtype to,
                                     struct quern_error *err)
@@ -154,6 +175,7 @@ static enum quern_status to_safetensors(struct plan *p, const struct model *m, c
     enum dtype to;
     TRY(refuse_gguf_options(q, err));
     TRY(st_target(q->type, &to, err));
+    TRY(refuse_packed(p, m, to, err));
     for (uint32_t i = 0; i < p->nsteps; i++)
         if (takes_dtype(&p->steps[i], to))
             p->steps[i].dtype = (uint8_t)to;

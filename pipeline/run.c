@@ -1,7 +1,6 @@
-/* run.c - run any plan: hand out tiles to workers, in bounded memory. The only file with OpenMP. */
+/* run.c - run any plan: hand out tiles to workers, in bounded memory. */
 #include <fenv.h>
 #include <inttypes.h>
-#include <omp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -15,7 +14,7 @@
 
 #define DEFAULT_MEM (UINT64_C(256) << 20)
 /* Enough for large reads and writes; more only pushes the data out of the caches. */
-#define WORKER_BYTES     (UINT64_C(2) << 20)
+#define WORKER_BYTES     (UINT64_C(1) << 20)
 #define MAX_WORKERS      1024u
 #define PROGRESS_SECONDS 0.1
 
@@ -473,7 +472,7 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
                      .state = j->state,
                      .records = j->records,
                      .record_bytes = j->record_bytes,
-                     .out = r->pub.outs ? &r->pub.outs[s->file] : NULL,
+                     .parts = r->pub.parts.outs ? &r->pub.parts : NULL,
                      .errors = j->errors,
                      .imatrix = r->plan->imatrix};
     place_tile(j, s, tile, &t);
@@ -598,25 +597,50 @@ static void scratch_close(struct scratch *w)
     free(w->counts);
 }
 
-static void run_workers(struct run *r)
+struct worker {
+    struct run *run;
+    struct scratch *scratch;
+    pthread_t thread;
+    bool reports; /* progress; the thread that asked for the run */
+};
+
+static void *run_worker(void *worker)
 {
-#pragma omp parallel num_threads((int)r->nworkers)
-    {
-        /* A host program may have set flush-to-zero: compute with the IEEE default. */
-        fenv_t host;
-        feholdexcept(&host);
-        fesetenv(FE_DFL_ENV);
-        struct scratch *w = &r->workers[omp_get_thread_num()];
-        if (scratch_open(w, r->tile_budget, r->max_counts)) {
-            work(r, w, omp_get_thread_num() == 0);
-        } else {
-            struct quern_error err;
-            pthread_mutex_lock(&r->lock);
-            record_error(r, (struct place){0, 0, 0}, &err, fail_memory(&err, r->tile_budget));
-            pthread_mutex_unlock(&r->lock);
-        }
-        fesetenv(&host);
+    const struct worker *w = worker;
+    struct run *r = w->run;
+    /* A host program may have set flush-to-zero: compute with the IEEE default. */
+    fenv_t host;
+    feholdexcept(&host);
+    fesetenv(FE_DFL_ENV);
+    if (scratch_open(w->scratch, r->tile_budget, r->max_counts)) {
+        work(r, w->scratch, w->reports);
+    } else {
+        struct quern_error err;
+        pthread_mutex_lock(&r->lock);
+        record_error(r, (struct place){0, 0, 0}, &err, fail_memory(&err, r->tile_budget));
+        pthread_mutex_unlock(&r->lock);
     }
+    fesetenv(&host);
+    return NULL;
+}
+
+/* A system that will not give as many threads gets the work done with fewer. */
+static enum quern_status run_workers(struct run *r, struct quern_error *err)
+{
+    struct worker *workers = calloc(r->nworkers, sizeof *workers);
+    if (!workers)
+        return fail_memory(err, r->nworkers * sizeof *workers);
+    uint32_t n = 0;
+    for (; n < r->nworkers; n++) {
+        workers[n] = (struct worker){.run = r, .scratch = &r->workers[n], .reports = n == 0};
+        if (n > 0 && pthread_create(&workers[n].thread, NULL, run_worker, &workers[n]) != 0)
+            break;
+    }
+    run_worker(&workers[0]);
+    for (uint32_t i = 1; i < n; i++)
+        pthread_join(workers[i].thread, NULL);
+    free(workers);
+    return QUERN_OK;
 }
 
 /* ---- the run -----------------------------------------------------------------------------------
@@ -647,13 +671,14 @@ static enum quern_status run_steps(struct run *r, struct quern_error *err)
     }
     for (uint32_t i = 0; i < r->max_jobs; i++)
         r->jobs[i].item = UINT32_MAX;
-    run_workers(r);
+    const enum quern_status started = run_workers(r, err);
     for (uint32_t i = 0; i < r->max_jobs; i++)
         job_free(&r->jobs[i]);
     for (uint32_t i = 0; i < r->nworkers; i++)
         scratch_close(&r->workers[i]);
     free(r->workers);
     free(r->jobs);
+    TRY(started);
     if (r->cancelled)
         return fail(err, QUERN_ECANCELLED, "cancelled", "stopped on request");
     if (r->status == QUERN_OK && (r->next_item < r->agenda.count || r->njobs > 0))

@@ -20,9 +20,19 @@ static size_t padded(size_t n)
     return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
 }
 
+/* The elements of the source are of its tensor's type. */
+static bool has_stored_values(const struct source *s)
+{
+    return !s->kind || s->kind->read_raw;
+}
+
+/* What is copied may have that type already. */
 static bool rounds_first(const struct step *s)
 {
-    return s->round_dtype != DTYPE_COUNT && s->round_dtype != s->dtype;
+    if (s->round_dtype == DTYPE_COUNT || s->round_dtype == s->dtype)
+        return false;
+    return s->op != &op_copy || !has_stored_values(&s->sources[0]) ||
+           s->sources[0].tensor->dtype != s->round_dtype;
 }
 
 bool step_is_raw(const struct step *s)
@@ -30,8 +40,7 @@ bool step_is_raw(const struct step *s)
     if (!s->op->raw || rounds_first(s))
         return false;
     for (unsigned k = 0; k < s->nsources; k++)
-        if ((s->sources[k].kind && !s->sources[k].kind->read_raw) ||
-            s->sources[k].tensor->dtype != s->dtype)
+        if (!has_stored_values(&s->sources[k]) || s->sources[k].tensor->dtype != s->dtype)
             return false;
     return true;
 }
@@ -46,12 +55,13 @@ static size_t fetch_bytes(const struct step *s)
     return s->op->fetch_bytes ? s->op->fetch_bytes(s) : 0;
 }
 
-/* For a source of a tile: its bytes as they are stored, or the scratch of its kind. */
+/* For a source of a tile: the bytes of a chunk as they are stored, or the scratch of its kind. */
 static size_t source_bytes(const struct step *s, unsigned k, uint64_t n)
 {
     const struct source *src = &s->sources[k];
-    return src->kind && !step_is_raw(s) ? source_scratch_bytes(src, s->wide)
-                                        : dtype_stored(src->tensor->dtype, n);
+    if (src->kind && !step_is_raw(s))
+        return source_scratch_bytes(src, s->wide);
+    return dtype_stored(src->tensor->dtype, n < CHUNK ? n : CHUNK);
 }
 
 size_t tile_bytes(const struct step *s, uint64_t n)
@@ -73,15 +83,16 @@ size_t tile_bytes(const struct step *s, uint64_t n)
 /* Pointers into the scratch for one tile. */
 struct cut {
     bool is_raw;
-    const uint8_t *raw[MAX_SOURCES];
-    const void *x[MAX_SOURCES];
+    uint8_t *raw[MAX_SOURCES];  /* a chunk as it is stored, or scratch */
+    void *room[MAX_SOURCES];    /* for the values of a piece */
+    const void *x[MAX_SOURCES]; /* those of the strip */
     void *y;
     uint8_t *round; /* a piece as round_dtype */
     uint8_t *out;
     void *carry, *fetched;
     float *importance; /* of a piece */
     struct row_sums sums;
-    uint64_t moved; /* bytes read by kinds and fetches */
+    uint64_t moved; /* bytes read */
 };
 
 static uint8_t *take(uint8_t **at, size_t n)
@@ -102,7 +113,7 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
     for (unsigned k = 0; k < s->nsources; k++) {
         c->raw[k] = take(&at, source_bytes(s, k, t->n));
         if (s->sources[k].kind && !step_is_raw(s))
-            memset((void *)c->raw[k], 0, source_bytes(s, k, t->n));
+            memset(c->raw[k], 0, source_bytes(s, k, t->n));
     }
     if (s->importance)
         c->importance = (float *)take(&at, PIECE * sizeof(float));
@@ -118,7 +129,7 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
     if (c->is_raw && !s->stats)
         return;
     for (unsigned k = 0; k < s->nsources; k++)
-        c->x[k] = take(&at, PIECE * width(s));
+        c->room[k] = take(&at, PIECE * width(s));
     c->y = take(&at, PIECE * width(s));
     c->round = take(&at, PIECE * width(s));
 }
@@ -129,24 +140,26 @@ static bool has_sources(const struct step *s, unsigned pass)
     return !s->measured || pass < s->npasses;
 }
 
-static enum quern_status read_sources(const struct tile *t, struct cut *c, uint64_t *moved,
-                                      struct quern_error *err)
+/* Elements [first, first + n) as they are stored, of sources that are. A chunk at a time: it is
+ * still in the processor's cache when it is decoded. */
+static enum quern_status read_stored(const struct tile *t, struct cut *c, uint64_t first,
+                                     uint64_t n, struct quern_error *err)
 {
     for (unsigned k = 0; has_sources(t->step, t->pass) && k < t->step->nsources; k++) {
         const struct source *src = &t->step->sources[k];
         const enum dtype d = src->tensor->dtype;
         if (src->kind) {
             if (c->is_raw)
-                TRY(src->kind->read_raw(src, t->first, t->n, (void *)c->raw[k], moved, err));
+                TRY(src->kind->read_raw(src, first, n, c->raw[k], &c->moved, err));
             continue;
         }
-        const size_t n = dtype_stored(d, t->n);
-        const uint64_t at = src->tensor->offset + dtype_stored(d, t->first);
+        const size_t nbytes = dtype_stored(d, n);
+        const uint64_t at = src->tensor->offset + dtype_stored(d, first);
         const enum quern_status status =
-            model_pread(src->model, src->tensor->file, (void *)c->raw[k], n, at, err);
+            model_pread(src->model, src->tensor->file, c->raw[k], nbytes, at, err);
         if (status != QUERN_OK)
             return in_source(err, src, status);
-        *moved += n;
+        c->moved += nbytes;
     }
     return QUERN_OK;
 }
@@ -231,11 +244,15 @@ static void decode(const struct step *s, enum dtype d, const uint8_t *raw, void 
         codec_kernels()->decode[d](raw, x, n);
 }
 
-static enum quern_status check_encoded(const struct piece *p, enum dtype d, const void *y,
-                                       const uint8_t *out, struct quern_error *err)
+/* Of values y and what they were encoded to. */
+static enum quern_status check_encoded(const struct piece *p, const struct cut *c, enum dtype d,
+                                       const void *y, const uint8_t *out, struct quern_error *err)
 {
     const size_t bad = codec_first_nonfinite(d, out, p->n);
-    return bad < p->n ? fail_overflow(p, d, y, bad, err) : QUERN_OK;
+    if (bad == p->n)
+        return QUERN_OK;
+    const size_t i = first_nonfinite(p->step, y, p->n);
+    return i < p->n ? blame(p, c, y, i, err) : fail_overflow(p, d, y, bad, err);
 }
 
 static enum quern_status round_to(const struct piece *p, struct cut *c, void *y,
@@ -246,7 +263,7 @@ static enum quern_status round_to(const struct piece *p, struct cut *c, void *y,
         codec_encode_f64(d, y, c->round, p->n);
     else
         codec_kernels()->encode[d](y, c->round, p->n);
-    TRY(check_encoded(p, d, y, c->round, err));
+    TRY(check_encoded(p, c, d, y, c->round, err));
     decode(p->step, d, c->round, y, p->n);
     return QUERN_OK;
 }
@@ -276,7 +293,7 @@ static enum quern_status encode(const struct piece *p, struct cut *c, const void
     const float *x = y;
     if (s->wide && !dtype_is_quantized(s->dtype)) {
         codec_encode_f64(s->dtype, y, out, p->n);
-        return check_encoded(p, s->dtype, y, out, err);
+        return check_encoded(p, c, s->dtype, y, out, err);
     }
     if (s->wide) {
         codec_encode_f64(DTYPE_F32, y, c->round, p->n);
@@ -288,7 +305,7 @@ static enum quern_status encode(const struct piece *p, struct cut *c, const void
         codec_encode(s->dtype, x, p->importance, 0.0f, out, p->n);
     if (s->reference_bugs)
         codec_add_reference_bugs(s->dtype, x, out, p->n);
-    return check_encoded(p, s->dtype, y, out, err);
+    return check_encoded(p, c, s->dtype, y, out, err);
 }
 
 static void add_errors(const struct tile *t, const struct piece *p, const void *a, const void *b)
@@ -303,7 +320,13 @@ static void add_errors(const struct tile *t, const struct piece *p, const void *
     error_sums_add(&t->errors[p->chunk], &pairs);
 }
 
-static enum quern_status apply_piece(const struct tile *t, const struct piece *p, struct cut *c,
+/* NaN and Inf show in what they are encoded to. */
+static bool keeps_nonfinite(enum dtype d)
+{
+    return d == DTYPE_BF16 || d == DTYPE_F16 || d == DTYPE_F32 || d == DTYPE_F64;
+}
+
+static enum quern_status apply_strip(const struct tile *t, const struct piece *p, struct cut *c,
                                      uint8_t *out, struct quern_error *err)
 {
     const struct step *s = p->step;
@@ -311,9 +334,11 @@ static enum quern_status apply_piece(const struct tile *t, const struct piece *p
     if (!copies)
         s->op->apply(p, s->measured ? NULL : c->x, c->y);
     void *y = copies ? (void *)c->x[0] : c->y;
-    const size_t bad = first_nonfinite(s, y, p->n);
-    if (bad < p->n)
-        return blame(p, c, y, bad, err);
+    if (!keeps_nonfinite(rounds_first(s) ? s->round_dtype : s->dtype)) {
+        const size_t bad = first_nonfinite(s, y, p->n);
+        if (bad < p->n)
+            return blame(p, c, y, bad, err);
+    }
     if (rounds_first(s))
         TRY(round_to(p, c, y, err));
     if (!t->written) /* else they were read */
@@ -323,6 +348,24 @@ static enum quern_status apply_piece(const struct tile *t, const struct piece *p
         add_errors(t, p, y, c->round);
     }
     return QUERN_OK;
+}
+
+/* Copies a strip from one stored type to another in one go. False: it must go through numbers,
+ * since there is no such way, or they are looked at, or they are to blame for something. */
+static bool recode_strip(const struct tile *t, const struct piece *p, const struct cut *c,
+                         uint8_t *out)
+{
+    const struct step *s = p->step;
+    if (s->op != &op_copy || s->sources[0].kind || s->wide || t->errors || p->importance ||
+        rounds_first(s))
+        return false;
+    const enum dtype d = s->sources[0].tensor->dtype;
+    const uint8_t *raw = c->raw[0] + dtype_stored(d, p->first % CHUNK);
+    recode_fn *recode = codec_recode(d, s->dtype);
+    if (!recode || codec_first_nonfinite(d, raw, p->n) < p->n)
+        return false;
+    recode(raw, out, p->n);
+    return codec_first_nonfinite(s->dtype, out, p->n) == p->n;
 }
 
 /* The importance of every element of the piece: that of its column, row after row. */
@@ -346,72 +389,134 @@ static enum quern_status read_importance(const struct tile *t, struct piece *p, 
 }
 
 /* A step that moves bytes as they are loses nothing, but its weights count in the totals. */
-static void measure_raw(const struct tile *t, const struct piece *p, struct cut *c)
+static void measure_raw(const struct tile *t, const struct piece *p, const struct cut *c)
 {
     const enum dtype d = p->step->dtype;
     if (p->step->nsources == 0) /* made from nothing */
         return;
     if ((!dtype_is_float(d) && !dtype_is_quantized(d)) || !codec_can_decode(d))
         return;
-    decode(p->step, d, c->raw[0] + dtype_stored(d, p->first - t->first), (void *)c->x[0], p->n);
-    add_errors(t, p, c->x[0], c->x[0]);
+    decode(p->step, d, c->raw[0] + dtype_stored(d, p->first % CHUNK), c->room[0], p->n);
+    add_errors(t, p, c->room[0], c->room[0]);
 }
 
-/* The piece of every source, which begins at element `at` of the tile. */
-static enum quern_status get_values(const struct piece *p, struct cut *c, uint64_t at,
-                                    struct quern_error *err)
+/* The values of a piece, from sources that make them. */
+static enum quern_status make_values(const struct piece *p, struct cut *c, struct quern_error *err)
+{
+    const struct step *s = p->step;
+    for (unsigned k = 0; k < s->nsources; k++)
+        if (s->sources[k].kind)
+            TRY(source_read(&s->sources[k], c->raw[k], s->wide, p->first, p->n, c->room[k],
+                            &c->moved, err));
+    return QUERN_OK;
+}
+
+/* The values of a strip, `from` elements into its piece. */
+static void get_values(const struct piece *p, struct cut *c, size_t from)
 {
     const struct step *s = p->step;
     for (unsigned k = 0; k < s->nsources; k++) {
         const struct source *src = &s->sources[k];
         const enum dtype d = src->tensor->dtype;
-        if (src->kind)
-            TRY(source_read(src, (void *)c->raw[k], s->wide, p->first, p->n, (void *)c->x[k],
-                            &c->moved, err));
-        else
-            decode(s, d, c->raw[k] + dtype_stored(d, at), (void *)c->x[k], p->n);
+        c->x[k] = src->kind ? (uint8_t *)c->room[k] + from * width(s) : c->room[k];
+        if (!src->kind)
+            decode(s, d, c->raw[k] + dtype_stored(d, p->first % CHUNK), c->room[k], p->n);
     }
+}
+
+static bool all_finite(const double *record, size_t nbytes)
+{
+    for (size_t i = 0; i < nbytes / sizeof *record; i++)
+        if (!isfinite(record[i]))
+            return false;
+    return true;
+}
+
+static enum quern_status measure_strip(const struct tile *t, const struct piece *p,
+                                       const struct cut *c, uint64_t *counts,
+                                       struct quern_error *err)
+{
+    const struct step *s = t->step;
+    void *record = t->records ? t->records + p->chunk * t->record_bytes : NULL;
+    /* In the first pass that sees everything. */
+    const bool checks = t->pass == step_samples(s) && !s->op->sees_nonfinite;
+    if (checks && !s->op->records_nonfinite)
+        TRY(check_sources(p, c, err));
+    s->op->measure(p, t->pass, c->x, counts, record);
+    if (checks && s->op->records_nonfinite && !all_finite(record, t->record_bytes))
+        TRY(check_sources(p, c, err));
     return QUERN_OK;
+}
+
+static enum quern_status run_strip(const struct tile *t, const struct piece *p, struct cut *c,
+                                   size_t from, uint64_t *counts, struct quern_error *err)
+{
+    const struct step *s = t->step;
+    const bool applies = t->pass == s->npasses;
+    if (c->is_raw) {
+        measure_raw(t, p, c);
+        return QUERN_OK;
+    }
+    uint8_t *out = applies ? c->out + dtype_stored(s->dtype, p->first - t->first) : NULL;
+    if (applies && recode_strip(t, p, c, out))
+        return QUERN_OK;
+    if (has_sources(s, t->pass))
+        get_values(p, c, from);
+    return applies ? apply_strip(t, p, c, out, err) : measure_strip(t, p, c, counts, err);
 }
 
 static enum quern_status run_piece(const struct tile *t, struct piece *p, struct cut *c,
                                    uint64_t *counts, struct quern_error *err)
 {
     const struct step *s = t->step;
-    const uint64_t at = p->first - t->first;
-    /* For an op that measures, for stats, or for the type. */
-    if (s->importance && (t->pass < s->npasses || t->errors || codec_uses_importance(s->dtype)))
-        TRY(read_importance(t, p, c, err));
-    if (c->is_raw) {
-        measure_raw(t, p, c);
-        return QUERN_OK;
-    }
-    if (has_sources(s, t->pass))
-        TRY(get_values(p, c, at, err));
+    const struct piece all = *p;
+    const size_t most = s->op->fetch ? PIECE : STRIP;
+    if (!c->is_raw && has_sources(s, t->pass))
+        TRY(make_values(p, c, err));
     if (s->op->fetch)
         TRY(s->op->fetch(p, t->pass, &c->moved, err));
-    if (t->pass == s->npasses)
-        return apply_piece(t, p, c, c->out + dtype_stored(s->dtype, at), err);
-    if (t->pass == step_samples(s) && !s->op->sees_nonfinite) /* the first that sees everything */
-        TRY(check_sources(p, c, err));
-    s->op->measure(p, t->pass, c->x, counts,
-                   t->records ? t->records + p->chunk * t->record_bytes : NULL);
+    for (size_t from = 0; from < all.n; from += p->n) {
+        p->first = all.first + from;
+        p->n = all.n - from < most ? all.n - from : most;
+        p->importance = all.importance ? all.importance + from : NULL;
+        TRY(run_strip(t, p, c, from, counts, err));
+    }
     return QUERN_OK;
 }
 
-static enum quern_status run_pieces(const struct tile *t, struct cut *c, uint64_t *counts,
-                                    struct quern_error *err)
+/* Elements [first, first + n) of a chunk, whose stored bytes are there. */
+static enum quern_status run_chunk(const struct tile *t, struct cut *c, uint64_t first, uint64_t n,
+                                   uint64_t *counts, struct quern_error *err)
 {
-    struct piece p = {.step = t->step, .state = t->state, .carry = c->carry, .fetched = c->fetched};
-    for (uint64_t done = 0; done < t->n; done += p.n) {
-        p.first = t->first + done;
-        p.chunk = p.first / CHUNK;
-        p.n = t->n - done < PIECE ? (size_t)(t->n - done) : PIECE;
-        if (p.first % CHUNK == 0 && t->step->op->carry_bytes)
-            memset(c->carry, 0, t->step->op->carry_bytes);
+    const struct step *s = t->step;
+    /* For an op that measures, for stats, or for the type. */
+    const bool weighs =
+        s->importance && (t->pass < s->npasses || t->errors || codec_uses_importance(s->dtype));
+    if (s->op->carry_bytes)
+        memset(c->carry, 0, s->op->carry_bytes);
+    for (uint64_t done = 0; done < n; done += PIECE) {
+        struct piece p = {.step = s,
+                          .state = t->state,
+                          .carry = c->carry,
+                          .fetched = c->fetched,
+                          .chunk = first / CHUNK,
+                          .first = first + done,
+                          .n = n - done < PIECE ? (size_t)(n - done) : PIECE};
+        if (weighs)
+            TRY(read_importance(t, &p, c, err));
         TRY(run_piece(t, &p, c, counts, err));
     }
     return QUERN_OK;
+}
+
+/* The output of a step that takes bytes as they are. */
+static enum quern_status make_raw(const struct tile *t, const struct cut *c, uint64_t first,
+                                  uint64_t n, struct quern_error *err)
+{
+    const struct step *s = t->step;
+    return s->op->raw(s, (const uint8_t *const *)c->raw,
+                      c->out + dtype_stored(s->dtype, first - t->first), dtype_stored(s->dtype, n),
+                      dtype_stored(s->dtype, first), err);
 }
 
 static enum quern_status write_tile(const struct tile *t, const uint8_t *bytes, uint64_t *moved,
@@ -419,8 +524,13 @@ static enum quern_status write_tile(const struct tile *t, const uint8_t *bytes, 
 {
     const size_t n = dtype_stored(t->step->dtype, t->n);
     const uint64_t at = t->step->offset + dtype_stored(t->step->dtype, t->first);
+    int fd;
     *moved += n;
-    return pwrite_full(t->out->fd, bytes, n, at, t->out->final_path, err);
+    TRY(parts_take(t->parts, t->step->file, &fd, err));
+    const enum quern_status s =
+        pwrite_full(fd, bytes, n, at, t->parts->outs[t->step->file].final_path, err);
+    parts_give(t->parts, t->step->file);
+    return s;
 }
 
 /* What an earlier run has written of the tile. */
@@ -429,8 +539,13 @@ static enum quern_status read_back(const struct tile *t, uint8_t *bytes, uint64_
 {
     const size_t n = dtype_stored(t->step->dtype, t->n);
     const uint64_t at = t->step->offset + dtype_stored(t->step->dtype, t->first);
+    int fd;
     *moved += n;
-    return pread_full(t->out->fd, bytes, n, at, t->out->final_path, err);
+    TRY(parts_take(t->parts, t->step->file, &fd, err));
+    const enum quern_status s =
+        pread_full(fd, bytes, n, at, t->parts->outs[t->step->file].final_path, err);
+    parts_give(t->parts, t->step->file);
+    return s;
 }
 
 /* A tile that is copied as it is. *done is false when its bytes must go through our hands. */
@@ -439,13 +554,16 @@ static enum quern_status copy_tile(const struct tile *t, uint64_t *moved, bool *
 {
     const struct step *s = t->step;
     *done = false;
-    if (s->op != &op_copy || s->sources[0].kind || !step_is_raw(s) || t->errors || !t->out)
+    if (s->op != &op_copy || s->sources[0].kind || !step_is_raw(s) || t->errors || !t->parts)
         return QUERN_OK;
     const struct source *src = &s->sources[0];
     const uint64_t at = dtype_stored(s->dtype, t->first), n = dtype_stored(s->dtype, t->n);
-    TRY(in_source(err, src,
-                  model_copy(src->model, src->tensor->file, src->tensor->offset + at, n, t->out->fd,
-                             s->offset + at, done, err)));
+    int fd;
+    TRY(parts_take(t->parts, s->file, &fd, err));
+    const enum quern_status status = model_copy(
+        src->model, src->tensor->file, src->tensor->offset + at, n, fd, s->offset + at, done, err);
+    parts_give(t->parts, s->file);
+    TRY(in_source(err, src, status));
     *moved += *done ? 2 * n : 0;
     return QUERN_OK;
 }
@@ -459,22 +577,17 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
     if (copied)
         return QUERN_OK;
     cut_scratch(t, w, &c);
-    TRY(read_sources(t, &c, moved, err));
     if (t->written)
         TRY(read_back(t, c.out, moved, err));
-    if (c.is_raw) {
-        if (t->errors)
-            TRY(run_pieces(t, &c, w->counts, err));
-        if (t->written)
-            return QUERN_OK;
-        if (t->step->op == &op_copy)
-            return write_tile(t, c.raw[0], moved, err);
-        TRY(t->step->op->raw(t->step, c.raw, c.out, dtype_stored(t->step->dtype, t->n),
-                             dtype_stored(t->step->dtype, t->first), err));
-        return write_tile(t, c.out, moved, err);
+    assert(c.is_raw || t->step->nsources > 0); /* only bytes can be made from nothing */
+    for (uint64_t done = 0; done < t->n; done += CHUNK) {
+        const uint64_t first = t->first + done, n = t->n - done < CHUNK ? t->n - done : CHUNK;
+        TRY(read_stored(t, &c, first, n, err));
+        if (!c.is_raw || t->errors)
+            TRY(run_chunk(t, &c, first, n, w->counts, err));
+        if (c.is_raw && !t->written)
+            TRY(make_raw(t, &c, first, n, err));
     }
-    assert(t->step->nsources > 0); /* only bytes can be made from nothing */
-    TRY(run_pieces(t, &c, w->counts, err));
     *moved += c.moved;
     if (t->pass < t->step->npasses || t->written)
         return QUERN_OK;

@@ -2,7 +2,7 @@
 #ifndef QUERN_TILE_H
 #define QUERN_TILE_H
 
-#include "core/output.h"
+#include "parts.h"
 #include "plan.h"
 
 /* A worker's memory, cut anew for every tile; sized for the largest step. */
@@ -21,7 +21,7 @@ struct tile {
     void *state;
     uint8_t *records; /* of the whole step; record_bytes per chunk */
     size_t record_bytes;
-    const struct output *out;
+    struct parts *parts;           /* NULL: nothing is written */
     bool written;                  /* its bytes lie in the output already: only look at them */
     struct error_sums *errors;     /* of the whole step, per chunk; NULL: not asked for */
     const struct imatrix *imatrix; /* of the plan, or NULL */

@@ -73,11 +73,12 @@ static void complete(struct kernels *t, const struct kernels *worse)
         FALL_BACK(encode[d]);
         FALL_BACK(encode_im[d]);
     }
+    FALL_BACK(q8_0_from_bf16);
     FALL_BACK(first_nonfinite);
     FALL_BACK(weighted_sum);
     FALL_BACK(product);
     FALL_BACK(pair_dots);
-    FALL_BACK(dots);
+    FALL_BACK(gram);
     FALL_BACK(exp_sum);
     FALL_BACK(divergence);
     FALL_BACK(block_errors);
@@ -159,6 +160,11 @@ void codec_encode(enum dtype d, const float *x, const float *importance, float r
         k->encode_im[d](x, importance, row_sigma2, stored, nelems);
     else
         k->encode[d](x, stored, nelems);
+}
+
+recode_fn *codec_recode(enum dtype from, enum dtype to)
+{
+    return from == DTYPE_BF16 && to == DTYPE_Q8_0 ? codec_kernels()->q8_0_from_bf16 : NULL;
 }
 
 bool codec_uses_row_sigma2(enum dtype d)
@@ -300,9 +306,25 @@ static bool block_is_finite(enum dtype d, const char *block)
     return field_is_finite(block, scale_at[d]) && field_is_finite(block, minimum_at[d]);
 }
 
+/* Of n F16 numbers, each stride bytes after the other. */
+static size_t first_nonfinite_scale(const char *p, size_t stride, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, p + i * stride, sizeof h);
+        if (!f16_is_finite(h))
+            return i;
+    }
+    return n;
+}
+
 static size_t first_nonfinite_block(enum dtype d, const char *p, size_t nelems)
 {
     const struct dtype_traits *t = &dtype_traits[d];
+    if (scale_at[d] != 0 && minimum_at[d] == 0) { /* most types, and worth it */
+        const size_t n = nelems / t->block_elems;
+        return t->block_elems * first_nonfinite_scale(p + scale_at[d] - 1, t->block_bytes, n);
+    }
     for (size_t i = 0; i < nelems; i += t->block_elems, p += t->block_bytes)
         if (!block_is_finite(d, p))
             return i;
@@ -321,6 +343,28 @@ static size_t first_nonfinite_f64(const char *p, size_t nelems)
     return nelems;
 }
 
+#define GROUP 256u
+
+typedef uint16_t stored_u16 __attribute__((aligned(1), may_alias));
+
+/* Of 16-bit floats; exponent: the bits of theirs. A group at a time, so that -O2 makes vectors of
+ * it: an exponent of ones, and no other, carries over into the bit of the sign. */
+static size_t first_nonfinite_half(const stored_u16 *v, uint16_t exponent, size_t n)
+{
+    const uint16_t least = (uint16_t)(exponent & -exponent);
+    size_t i = 0;
+    for (; n - i >= GROUP; i += GROUP) {
+        uint16_t carried = 0;
+        for (size_t k = 0; k < GROUP; k++)
+            carried |= (uint16_t)((v[i + k] & exponent) + least);
+        if (carried & 0x8000)
+            break;
+    }
+    while (i < n && (v[i] & exponent) != exponent)
+        i++;
+    return i;
+}
+
 size_t codec_first_nonfinite(enum dtype d, const void *stored, size_t nelems)
 {
     if (dtype_is_quantized(d))
@@ -329,6 +373,8 @@ size_t codec_first_nonfinite(enum dtype d, const void *stored, size_t nelems)
         return nelems;
     if (d == DTYPE_F64)
         return first_nonfinite_f64(stored, nelems);
+    if (d == DTYPE_BF16 || d == DTYPE_F16)
+        return first_nonfinite_half(stored, d == DTYPE_BF16 ? 0x7f80 : 0x7c00, nelems);
 
     const struct kernels *k = codec_kernels();
     const char *p = stored;

@@ -23,6 +23,10 @@ bool codec_needs_importance(enum dtype d); /* without it codec_encode() must not
 void codec_encode(enum dtype d, const float *x, const float *importance, float row_sigma2,
                   void *stored, size_t nelems);
 
+/* One go from this type to that, of whole blocks, or NULL: then decode and encode. NaN and Inf must
+ * be looked for before. */
+recode_fn *codec_recode(enum dtype from, enum dtype to);
+
 /* This type's encoder with importance looks at row_sigma2. */
 bool codec_uses_row_sigma2(enum dtype d);
 

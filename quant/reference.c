@@ -114,14 +114,18 @@ static void pair_dots(const float *a, const float *b, size_t n, double out[3])
         out[k] = fold_lanes(lanes[k]);
 }
 
-static void dots(const float *a, const float *const b[], size_t nb, size_t n, double out[])
+static void gram(const float *const x[], const float *base, size_t nx, size_t n, double out[])
 {
-    for (size_t k = 0; k < nb; k++) {
-        double lanes[DOT_LANES] = {0};
-        for (size_t i = 0; i < n; i++)
-            lanes[i % DOT_LANES] += (double)a[i] * (double)b[k][i];
-        out[k] = fold_lanes(lanes);
-    }
+    for (size_t k = 0; k < nx; k++)
+        for (size_t m = 0; m <= k; m++) {
+            double lanes[DOT_LANES] = {0};
+            for (size_t i = 0; i < n; i++) {
+                const float a = base ? x[k][i] - base[i] : x[k][i];
+                const float b = base ? x[m][i] - base[i] : x[m][i];
+                lanes[i % DOT_LANES] += (double)a * (double)b;
+            }
+            *out++ = fold_lanes(lanes);
+        }
 }
 
 static double exp_sum(const float *x, size_t n, double most)
@@ -274,6 +278,17 @@ static void kept_sums(const float *x, const float *base, const uint32_t *score, 
         out[k] = fold_lanes(lanes[k]);
 }
 
+static void q8_0_from_bf16(const void *stored, void *out, size_t n)
+{
+    const uint8_t *from = stored;
+    uint8_t *to = out;
+    for (size_t i = 0; i < n; i += 32, from += 64, to += BYTES_Q8_0) {
+        float x[32];
+        decode_BF16(from, x, 32);
+        reference_encode_Q8_0(x, to, 32);
+    }
+}
+
 const struct kernels kernels_reference = {
     .name = "reference",
     .decode =
@@ -300,11 +315,12 @@ const struct kernels kernels_reference = {
             BLOCK_ENCODE_IM_LIST(X)
 #undef X
         },
+    .q8_0_from_bf16 = q8_0_from_bf16,
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
     .product = product,
     .pair_dots = pair_dots,
-    .dots = dots,
+    .gram = gram,
     .exp_sum = exp_sum,
     .divergence = divergence,
     .block_errors = block_errors,

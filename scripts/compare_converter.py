@@ -14,7 +14,7 @@ list of hashes: where the converter would stop for that, it is given the name th
 A variant is equal (same bytes), refused (by both), lenient (the converter stops, quern does not), documented (it differs as docs/compatibility.md says) or
 different. Exit status 1 when one is different.
 """
-import argparse, contextlib, copy, hashlib, io, json, logging, os, re, shutil, struct, subprocess, sys, tempfile, warnings
+import argparse, contextlib, functools, hashlib, io, json, logging, os, re, shutil, struct, subprocess, sys, tempfile, warnings
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 QUERN = os.path.abspath(os.environ.get("QUERN", os.path.join(ROOT, "build", "quern")))
@@ -59,7 +59,7 @@ def empty_model(config, dtype):
     known = transformers.AutoConfig.for_model(**{k: v for k, v in config.items() if k not in ("architectures", "torch_dtype", "dtype")})
     config.update((k, v) for k, v in json.loads(known.to_json_string(use_diff=True)).items() if k not in ("transformers_version", "dtype"))
     with torch.device("meta"):
-        model = getattr(transformers, kind)(known)
+        model = getattr(transformers, {"PhiMoEForCausalLM": "PhimoeForCausalLM"}.get(kind, kind))(known)
     seen, rows = {}, []
     for name, t in model.state_dict(keep_vars=True).items():
         if id(t) not in seen:
@@ -99,6 +99,66 @@ def make_loadable(where):
             json.dump(root, f, ensure_ascii=False)
 
 
+def fields(data):
+    """(number, start, body, end) of the fields of a protobuf message."""
+    def varint(at):
+        v = shift = 0
+        while True:
+            v |= (data[at] & 127) << shift
+            at, shift = at + 1, shift + 7
+            if data[at - 1] < 128:
+                return v, at
+    at = 0
+    while at < len(data):
+        start = at
+        tag, at = varint(at)
+        if tag & 7 == 2:
+            n, at = varint(at)
+            body, at = at, at + n
+        elif tag & 7 == 0:
+            body, (_, at) = at, varint(at)
+        else:
+            body, at = at, at + (8 if tag & 7 == 1 else 4)
+        yield tag >> 3, start, body, at
+
+
+def varint(n):
+    return bytes([n & 127 | 128]) + varint(n >> 7) if n > 127 else bytes([n])
+
+
+def replace_field(data, number, made):
+    """The message with another body for a field of bytes."""
+    for n, start, body, end in fields(data):
+        if n == number:
+            new = made(data[body:end])
+            return data[:start] + varint(number << 3 | 2) + varint(len(new)) + new + data[end:]
+    return data
+
+
+def make_normalizer_loadable(path):
+    """sentencepiece wants a character map in its own format; ours are any bytes."""
+    if not os.path.exists(path):
+        return
+    with open(path, "rb") as f:
+        data = f.read()
+    with open(path, "wb") as f:
+        f.write(replace_field(data, 3, lambda spec: replace_field(spec, 2, lambda _: character_map())))
+
+
+@functools.cache
+def character_map():
+    import sentencepiece
+    out = io.BytesIO()
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as rules:
+        rules.write("41\t61\n")
+        rules.flush()
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(["a b c d"] * 9), model_writer=out, vocab_size=8, hard_vocab_limit=False, normalization_rule_tsv=rules.name,
+                                                 minloglevel=2)
+    data = out.getvalue()
+    spec = next(data[body:end] for n, _, body, end in fields(data) if n == 3)
+    return next(spec[body:end] for n, _, body, end in fields(spec) if n == 2)
+
+
 def write_model(spec, parent):
     where = os.path.join(parent, spec["dir"])
     if os.path.isdir(where):
@@ -123,12 +183,16 @@ def write_model(spec, parent):
             f.write(data)
     for name, change in spec.get("edit", {}).items(): # a function of the parsed file, or a dictionary laid over it
         path = os.path.join(where, name)
+        if not os.path.exists(path):
+            continue
         with open(path) as f:
             old = json.load(f)
         new = change(old) if callable(change) else {k: v for k, v in {**old, **change}.items() if v is not ABSENT}
         with open(path, "w") as f:
             json.dump(old if new is None else new, f, ensure_ascii=False)
     make_loadable(where)
+    for name in ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"):
+        make_normalizer_loadable(os.path.join(where, name))
     rows = [[r[0], r[1], r[3:], values(spec["seed"], r[0], r[1], r[2], r[3:])] for r in spec["tensors"]]
     shards = spec.get("shards", 1)
     if shards == 1:

@@ -78,7 +78,7 @@ step_cppcheck() {
 tidy_one() {
     local knows=(-include scripts/analyzer.h)
     [ "$1" != core/error.c ] || knows=() # it defines what analyzer.h is about
-    clang-tidy --quiet "$1" -- -std=gnu11 -D_GNU_SOURCE -DKERNELS_ISA=portable -fopenmp -I. -Iinclude \
+    clang-tidy --quiet "$1" -- -std=gnu11 -D_GNU_SOURCE -DKERNELS_ISA=portable -I. -Iinclude \
         "${knows[@]}" 2>/dev/null
 }
 export -f tidy_one

@@ -5,20 +5,22 @@
     scripts/run_in_llamacpp.py ~/llama.cpp/build/bin 'gemma.*'  those whose name matches
 
 BIN has llama-completion and llama-embedding. A model loads and generates eight tokens, or, when it is an encoder, makes an embedding; types auto, Q8_0 and Q4_K_M.
-Prints a table; exit status 1 when a model does not run that is not named below. QUERN names the program under test. Python 3 only.
+Prints a table; exit status 1 when a model does not run. QUERN names the program under test. Python 3 only; with transformers (and the other packages of
+compare_converter.py) it also runs a model of each of its classes.
 """
-import os, re, shutil, subprocess, sys, tempfile
+import importlib.util, os, re, shutil, subprocess, sys, tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import compare_converter as models
+import converter_variants as variants
 
-ENCODERS = ("bert", "roberta", "xlmr", "nomic-bert", "modern-bert")
+ENCODERS = ("bert", "roberta", "xlmr", "nomic-bert", "modern-bert", "distilbert", "camembert", "gemma-embedding", "llama-embed", "t5-encoder")
 TYPES = ("auto", "Q8_0", "Q4_K_M")
 
 
 def run(binaries, name, path):
     """None, or why the model does not run."""
-    encoder = name.startswith(ENCODERS)
+    encoder = name.removeprefix("empty/").removeprefix("class/").startswith(ENCODERS)
     program = os.path.join(binaries, "llama-embedding" if encoder else "llama-completion")
     command = [program, "-m", path, "-p", "the miller grinds the grain", "-t", "1", "-c", "64", "--no-warmup"]
     command += [] if encoder else ["-n", "8", "--temp", "0", "-no-cnv", "--ignore-eos", "--perf"]
@@ -37,15 +39,27 @@ def run(binaries, name, path):
     return "nothing was generated"
 
 
+def every_model():
+    """Those of tests/data, and, where transformers is there, one of each of its classes."""
+    bases = models.read_bases()
+    for name, spec in bases.items():
+        yield dict(spec, name=name)
+    if importlib.util.find_spec("transformers"):
+        yield from (v for v in variants.all_variants(bases) if v["name"].startswith(("empty/", "class/")) and v["name"] not in variants.NOT_LOADED)
+
+
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     bad = 0
     with tempfile.TemporaryDirectory() as work:
-        for name, spec in models.read_bases().items():
+        for spec in every_model():
+            name = spec["name"]
             if not re.fullmatch(sys.argv[2] if len(sys.argv) > 2 else ".*", name):
                 continue
-            spec = dict(spec, dir="model") # llama.cpp goes by names too
+            if spec.pop("empty", False):
+                spec["tensors"] = models.empty_model(spec["config"], "BF16")
+            spec["dir"] = "model" # llama.cpp goes by names too
             where = models.write_model(spec, work)
             results = []
             for kind in TYPES:

@@ -18,6 +18,7 @@ DIR/.stamp with the hash of this file, so a second call does nothing until this 
   hf hf-b hf-c                Hugging Face directory of three shards with index, and two fine-tunes (one file each)
   hub/                        hf-b as it lies in a hub cache: snapshots/REV/ with links into blobs/
   hf-shape                    hf-b with one tensor of another shape
+  packed-fp8 packed-nvfp4     the same shapes with matrices of random codes and scales, in blocks and in NVFP4
   lora lora-dora              adapters of hf: attention and a whole norm; DoRA of one matrix
   lora.gguf                   the first of them for dense-*.gguf, without the norm
   mixed.safetensors           every plain type, scalars, empty tensors
@@ -361,6 +362,34 @@ def hf_models(out):
     safetensors(out("hf-shape", "model.safetensors"), sorted(shaped))
 
 
+def packed_models(out):
+    def codes(tag, n, keep=255):
+        return bytes(b & keep for b in hashlib.shake_128(("quern-test|" + tag).encode()).digest(n))
+
+    def fp8(name, rows, cols):
+        scales = (-(-rows // 96), -(-cols // 96))
+        return [(name, (rows, cols), "F8_E4M3", codes(name, rows * cols, 0xbf)),
+                (name + "_scale_inv", scales, "F32", pack(weights(name + "|s", scales[0] * scales[1], 0.001, 0.02), "F32"))]
+
+    def nvfp4(name, rows, cols):
+        return [(name, (rows, cols // 2), "U8", codes(name, rows * cols // 2)),
+                (name + "_scale", (rows, cols // 16), "F8_E4M3", codes(name + "|s", rows * cols // 16, 0x3f)),
+                (name + "_scale_2", (), "F32", pack([0.03125], "F32"))]
+
+    for kind, make, said in (("fp8", fp8, {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [96, 96]}),
+                             ("nvfp4", nvfp4, {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]})):
+        where, tensors = out("packed-" + kind), []
+        for n, s, v in llama("b", hf=True):
+            tensors += make(n, *s) if n.endswith("proj.weight") else [(n, s, "BF16", pack(v, "BF16"))]
+        os.mkdir(where)
+        hf_side_files(where)
+        with open(os.path.join(where, "config.json")) as f:
+            config = json.load(f)
+        with open(os.path.join(where, "config.json"), "w") as f:
+            json.dump(dict(config, quantization_config=said), f, indent=2)
+        safetensors(os.path.join(where, "model.safetensors"), sorted(tensors), {"format": "pt"})
+
+
 def odd_models(out):
     mixed = []
     for dtype in sorted(ST_BYTES, key=lambda d: (-ST_BYTES[d], d)):
@@ -434,6 +463,7 @@ def main():
     imatrices(out)
     weighed_models(out)
     hf_models(out)
+    packed_models(out)
     odd_models(out)
     wide_models(out)
     bad_files(out)

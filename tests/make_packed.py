@@ -133,6 +133,7 @@ def main():
     import mlx.core as mx
     for bits, group, dtype in ((2, 32, mx.float16), (3, 64, mx.bfloat16), (4, 64, mx.bfloat16), (5, 32, mx.float16), (6, 128, mx.float16), (8, 64, mx.bfloat16)):
         mlx("mlx-%d" % bits, bits, group, dtype)
+    gptq("gptq-sym", 4, 32, sym=True, v2=True)
 
 
 main()

@@ -101,8 +101,8 @@ static const char *main_type(const char *dir)
 
 static bool has_no_way(const char *name)
 {
-    static const char *const none[] = {"xlmr-spm",   "gpt-oss", "arch-nomic-bert",
-                                       "arch-rwkv7", "arch-t5", "arch-mistral3"};
+    static const char *const none[] = {"xlmr-spm", "gpt-oss", "arch-nomic-bert", "arch-rwkv7",
+                                       "arch-mistral3"};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
         if (strcmp(name, none[i]) == 0)
             return true;

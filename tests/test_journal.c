@@ -82,17 +82,26 @@ static bool there(const char *name)
 
 /* ---- the file ------------------------------------------------------------------------------- */
 
+static void begin_part(const struct plan *p, struct parts *parts, unsigned flags)
+{
+    struct quern_error e;
+    cr_assert_eq(parts_open(parts, 1, &e), QUERN_OK);
+    cr_assert_eq(output_begin(&parts->outs[0], p->files[0].path, p->files[0].nbytes, flags, &e),
+                 QUERN_OK, "%s", e.text);
+    cr_assert_eq(parts_add(parts, 0, &e), QUERN_OK);
+}
+
 /* A journal of a run that was killed after it had recorded chunks 0 to 3 of step 0, and 1 of step
  * 2. Its part file is there, too. */
 static void leave_journal(const struct plan *p)
 {
     struct quern_error e;
     struct journal *j;
-    struct output out;
+    struct parts parts;
     const char *trouble;
     cr_assert_eq(journal_open(p, &j, &e), QUERN_OK, "%s", e.text);
-    cr_assert_eq(output_begin(&out, p->files[0].path, p->files[0].nbytes, 0, &e), QUERN_OK);
-    cr_assert_eq(journal_start(j, &out, 60.0, &e), QUERN_OK, "%s", e.text);
+    begin_part(p, &parts, 0);
+    cr_assert_eq(journal_start(j, &parts, 60.0, &e), QUERN_OK, "%s", e.text);
     cr_assert(!journal_can_resume(j));
     cr_assert_eq(journal_done(j, 0, 0, 3 * CHUNK, &e), QUERN_OK);
     cr_assert_eq(journal_done(j, 0, 3 * CHUNK, CHUNK, &e), QUERN_OK);
@@ -101,7 +110,8 @@ static void leave_journal(const struct plan *p)
     cr_assert_null(trouble);
     cr_assert(journal_can_resume(j));
     journal_close(j, false);
-    output_leave(&out);
+    output_leave(&parts.outs[0]);
+    parts_close(&parts);
 }
 
 /* Chunks that it says are done; -1 when it is not to be gone on with. */
@@ -142,19 +152,18 @@ Test(journal, goes_on_after_the_last_record)
 {
     struct quern_error e;
     struct journal *j;
-    struct output out;
+    struct parts parts;
     const char *trouble;
     struct job b = begin(make_input("in.safetensors"), scratch("out.safetensors"), "F16");
     leave_journal(b.plan);
     cr_assert_eq(load(b.plan, &j, NULL, &e), 5);
-    cr_assert_eq(
-        output_begin(&out, b.plan->files[0].path, b.plan->files[0].nbytes, OUTPUT_KEEP, &e),
-        QUERN_OK);
-    cr_assert_eq(journal_start(j, &out, 60.0, &e), QUERN_OK);
+    begin_part(b.plan, &parts, OUTPUT_KEEP);
+    cr_assert_eq(journal_start(j, &parts, 60.0, &e), QUERN_OK);
     cr_assert_eq(journal_done(j, 1, 0, NELEMS, &e), QUERN_OK);
     cr_assert_eq(journal_stop(j, true, &trouble, &e), QUERN_OK);
     journal_close(j, false);
-    output_leave(&out);
+    output_leave(&parts.outs[0]);
+    parts_close(&parts);
     cr_assert_eq(load(b.plan, &j, NULL, &e), 5 + (int)NCHUNKS);
     cr_assert(journal_skips_step(j, 1));
     journal_close(j, true);

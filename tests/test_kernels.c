@@ -867,8 +867,8 @@ Test(kernels, dots_are_folded_in_the_promised_order)
         double dots[3];
         codec_table(t)->pair_dots(a, b, LEN, dots);
         cr_assert_eq(dots[1], want, "%s", codec_table(t)->name);
-        codec_table(t)->dots(b, (const float *const[]){a}, 1, LEN, dots);
-        cr_assert_eq(dots[0], want, "%s", codec_table(t)->name);
+        codec_table(t)->gram((const float *const[]){a, b}, NULL, 2, LEN, dots);
+        cr_assert_eq(dots[1], want, "%s", codec_table(t)->name);
     }
 }
 
@@ -1005,6 +1005,8 @@ Test(kernels, products_equal_the_reference)
     }
 }
 
+#define NPAIRS (MERGE_NX * (MERGE_NX + 1) / 2)
+
 Test(kernels, other_merge_loops_equal_the_reference)
 {
     static float want[MERGE_N], got[MERGE_N];
@@ -1016,13 +1018,15 @@ Test(kernels, other_merge_loops_equal_the_reference)
         fill_models(i);
         for (size_t l = 0; l <= 70; l++) {
             const size_t n = merge_length(l), nx = l % (MERGE_NX + 1);
+            const size_t npairs = nx * (nx + 1) / 2;
             float w[MERGE_NX];
-            double want_dots[3], got_dots[3], want_many[MERGE_NX], got_many[MERGE_NX];
+            double want_dots[3], got_dots[3], want_gram[2][NPAIRS], got_gram[2][NPAIRS];
             for (size_t m = 0; m < MERGE_NX; m++)
                 w[m] = gauss();
             kernels_reference.weighted_sum(want, merge_p, w, nx, n);
             kernels_reference.pair_dots(merge_p[0], merge_p[1], n, want_dots);
-            kernels_reference.dots(merge_p[0], merge_p, nx, n, want_many);
+            kernels_reference.gram(merge_p, NULL, nx, n, want_gram[0]);
+            kernels_reference.gram(merge_p, merge_base, nx, n, want_gram[1]);
             kernels_reference.delta_magnitude(want_mag, merge_p[0], merge_base, n);
             const uint32_t cut = want_mag[below(n ? (unsigned)n : 1)];
             const size_t count = kernels_reference.count_equal(want_mag, n, cut);
@@ -1032,9 +1036,11 @@ Test(kernels, other_merge_loops_equal_the_reference)
                 cr_assert(memcmp(got, want, n * sizeof *got) == 0, "%s weighted_sum", k->name);
                 k->pair_dots(merge_p[0], merge_p[1], n, got_dots);
                 cr_assert(memcmp(got_dots, want_dots, sizeof got_dots) == 0, "%s dots", k->name);
-                k->dots(merge_p[0], merge_p, nx, n, got_many);
-                cr_assert(memcmp(got_many, want_many, nx * sizeof *got_many) == 0, "%s dots of %zu",
-                          k->name, nx);
+                k->gram(merge_p, NULL, nx, n, got_gram[0]);
+                k->gram(merge_p, merge_base, nx, n, got_gram[1]);
+                for (size_t b = 0; b < 2; b++)
+                    cr_assert(memcmp(got_gram[b], want_gram[b], npairs * sizeof(double)) == 0,
+                              "%s gram of %zu, base %zu", k->name, nx, b);
                 k->delta_magnitude(got_mag, merge_p[0], merge_base, n);
                 cr_assert(memcmp(got_mag, want_mag, n * sizeof *got_mag) == 0, "%s magnitude",
                           k->name);

@@ -8,7 +8,7 @@ TestSuite(unpack_ints, .init = begin, .fini = end);
 
 /* ---- matrices of many bands ------------------------------------------------------------------ */
 
-#define ROWS   264u
+#define ROWS   520u
 #define COLS   4160u
 #define GROUP  96u /* the last one is shorter */
 #define GROUPS 44u
@@ -95,7 +95,7 @@ static uint16_t *pack_scales(bool by_group)
 static void check_all(const struct source *s, unsigned add)
 {
     static const uint64_t firsts[] = {0,     1,      4159,   4160,           4161,
-                                      65535, 524287, 999999, 247 * COLS + 9, ROWS * COLS - 8192};
+                                      65535, 524287, 999999, 503 * COLS + 9, ROWS * COLS - 8192};
     for (unsigned wide = 0; wide < 2; wide++)
         for (size_t k = 0; k < sizeof firsts / sizeof *firsts; k++) {
             void *scratch = ARENA_NEW(&arena, uint8_t, source_scratch_bytes(s, wide));
@@ -208,7 +208,7 @@ Test(unpack_ints, across_columns)
 
 Test(unpack_ints, along_rows)
 {
-    for (unsigned bits = 1; bits <= 8; bits++) {
+    for (unsigned bits = 1; bits <= 8; bits += 2 + bits / 5) {
         make_values(bits, false);
         const uint8_t *by_group = turn(*zeros, ROWS, GROUPS);
         const struct blob blobs[] = {
@@ -234,6 +234,9 @@ Test(unpack_ints, along_rows)
 #define GPTQ(bits, group, rest)                                           \
     "{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":" #bits \
     ",\"group_size\":" #group ",\"desc_act\":true,\"sym\":false,\"damp_percent\":0.1" rest "}}"
+#define SYMMETRIC(rest)                                                                 \
+    "{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":32," \
+    "\"sym\":true" rest "}}"
 #define AWQ                                                                            \
     "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4,\"group_size\":32," \
     "\"version\":\"gemm\",\"zero_point\":true,\"modules_to_not_convert\":null}}"
@@ -413,6 +416,13 @@ Test(unpack_ints, blocks_are_moved_where_they_are_the_same)
     check_blocks("ct-int-half",
                  COMPRESSED("int-quantized", 8, ",\"strategy\":\"group\",\"group_size\":32"),
                  DTYPE_Q8_0);
+    check_blocks("gptq-plain", SYMMETRIC(""), DTYPE_Q4_0);
+    check_blocks("gptq-sym", SYMMETRIC(",\"checkpoint_format\":\"gptq_v2\""), DTYPE_Q4_0);
+    /* It says so, but has zeros that are not in the middle. */
+    const char *mixed = "tests/data/packed/gptq-4.safetensors";
+    cr_assert(open_packed(&o, mixed, SYMMETRIC(""), &err) == QUERN_OK, "%s", err.text);
+    cr_assert(!source_block_form(view_find(&o.view, STR("m.weight")), 0));
+    close_packed(&o);
     /* Scales in BF16 are no scales of Q4_0, nor are groups with zeros of their own. */
     for (size_t i = 0; i < sizeof known / sizeof *known; i += 2) {
         const char *path = text("tests/data/packed/%s.safetensors", known[i]);
@@ -421,6 +431,45 @@ Test(unpack_ints, blocks_are_moved_where_they_are_the_same)
         cr_assert(has == (str_ends(str_from(known[i]), "-half")), "%s", known[i]);
         close_packed(&o);
     }
+    CHECK_LEAKS();
+}
+
+/* ---- order ------------------------------------------------------------------------------------
+ */
+
+static void check_order(const char *config, const struct blob *blobs, size_t n, bool last)
+{
+    struct opened o;
+    struct quern_error err;
+    write_model("m.safetensors", blobs, n);
+    cr_assert(open_packed(&o, in_dir("m.safetensors"), config, &err) == QUERN_OK, "%s", err.text);
+    cr_assert(o.view.count == 2);
+    cr_assert(str_is(o.view.sources[last].tensor->name, "m.weight"));
+    cr_assert(str_is(o.view.sources[!last].tensor->name, "n.weight"));
+    close_packed(&o);
+}
+
+/* As convert_hf_to_gguf.py puts them. */
+Test(unpack_ints, what_was_unpacked_comes_last_where_it_does_in_llama_cpp)
+{
+    static const uint8_t zero[256];
+    const struct blob plain = {
+        .name = "n.weight", .dtype = DTYPE_F16, .dims = {8, 8},
+                .bytes = zero
+    };
+    const struct blob gptq[] = {
+        {.name = "m.qweight", .dtype = DTYPE_I32, .dims = {4, 8}, .bytes = zero},
+        {.name = "m.qzeros",  .dtype = DTYPE_I32, .dims = {1, 1}, .bytes = zero},
+        {.name = "m.scales",  .dtype = DTYPE_F16, .dims = {1, 8}, .bytes = zero},
+        plain
+    };
+    const struct blob bytes[] = {
+        {.name = "m.weight",       .dtype = DTYPE_I8,  .dims = {8, 8}, .bytes = zero},
+        {.name = "m.weight_scale", .dtype = DTYPE_F16, .dims = {8, 1}, .bytes = zero},
+        plain
+    };
+    check_order(GPTQ(4, -1, ""), gptq, 4, true);
+    check_order(COMPRESSED("int-quantized", 8, ",\"strategy\":\"channel\""), bytes, 3, false);
     CHECK_LEAKS();
 }
 

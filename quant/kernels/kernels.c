@@ -331,16 +331,23 @@ INLINE vi round_away(vf x)
     return vi_trunc(x + (vf)half);
 }
 
-static void encode_q8_0(const float *x, void *stored, size_t n)
+/* 32 elements of a BF16 or F32 array. */
+INLINE void load32_stored(vf v[N32], bool bf16, const uint8_t *x, size_t first)
 {
-    uint8_t *p = stored;
-    while (n >= 32) {
-        const size_t nblocks = batch_blocks(n);
+    for (int i = 0; i < N32; i++)
+        v[i] = bf16 ? load_bf16(x + 2 * (first + (size_t)i * LANES))
+                    : vf_load((const void *)(x + 4 * (first + (size_t)i * LANES)));
+}
+
+INLINE void make_q8_0(bool bf16, const uint8_t *x, uint8_t *p, size_t n)
+{
+    for (size_t first = 0, nblocks; n - first >= 32; first += 32 * nblocks) {
         float max[LANES] = {0}, inverse[LANES];
         uint8_t scale[2 * LANES];
+        nblocks = batch_blocks(n - first);
         for (size_t k = 0; k < nblocks; k++) {
             vf v[N32];
-            load32(v, x + 32 * k);
+            load32_stored(v, bf16, x, first + 32 * k);
             for (int i = 0; i < N32; i++)
                 v[i] = vf_abs(v[i]);
             max[k] = max_of_32(v)[0];
@@ -350,18 +357,27 @@ static void encode_q8_0(const float *x, void *stored, size_t n)
         vf_store(inverse, reciprocal(d));
         store_f16(scale, d);
 
-        for (size_t k = 0; k < nblocks; k++, x += 32, p += BYTES_Q8_0) {
+        for (size_t k = 0; k < nblocks; k++, p += BYTES_Q8_0) {
             vf v[N32];
             vi codes[N32];
-            load32(v, x);
+            load32_stored(v, bf16, x, first + 32 * k);
             for (int i = 0; i < N32; i++)
                 codes[i] = round_away(v[i] * inverse[k]);
             memcpy(p, scale + 2 * k, 2);
             store16_i8(p + 2, codes);
             store16_i8(p + 18, codes + N16);
         }
-        n -= 32 * nblocks;
     }
+}
+
+static void encode_q8_0(const float *x, void *stored, size_t n)
+{
+    make_q8_0(false, (const void *)x, stored, n);
+}
+
+static void q8_0_from_bf16(const void *stored, void *out, size_t n)
+{
+    make_q8_0(true, stored, out, n);
 }
 
 /* ---- decoding blocks of 32 ------------------------------------------------------------------ */
@@ -581,8 +597,9 @@ const struct kernels TABLE(KERNELS_ISA) = {
     .first_nonfinite = first_nonfinite,
     .weighted_sum = weighted_sum,
     .product = product,
+    .q8_0_from_bf16 = q8_0_from_bf16,
     .pair_dots = pair_dots,
-    .dots = many_dots,
+    .gram = gram,
     .exp_sum = exp_sum,
     .divergence = divergence,
     .block_errors = block_errors,

@@ -22,6 +22,9 @@ typedef void encode_im_fn(const float *x, const float *importance, float row_sig
  * a tree: lanes i and i+8, then i+4, i+2, i+1. That order is part of the contract. */
 #define DOT_LANES 16
 
+/* From one stored type to another. */
+typedef void recode_fn(const void *stored, void *out, size_t nelems);
+
 /* A product of matrices: y(i, j) = sum over k of l(i, k) * r(k, j), where y(i, j) is at
  * y[i * y_row + j], l(i, k) at l[i * l_row + k * l_col] and r(k, j) at r[k * r_row + j]. */
 struct product {
@@ -36,6 +39,7 @@ struct kernels {
     decode_fn *decode[DTYPE_COUNT];
     encode_fn *encode[DTYPE_COUNT];
     encode_im_fn *encode_im[DTYPE_COUNT]; /* NULL too where the type ignores importance */
+    recode_fn *q8_0_from_bf16;            /* what decoding and encoding gives, in one go */
 
     /* Index of the first NaN or Inf in x, or n. */
     size_t (*first_nonfinite)(const float *x, size_t n);
@@ -50,8 +54,9 @@ struct kernels {
     /* out[0] = a.a, out[1] = a.b, out[2] = b.b in f64 (see DOT_LANES), products exact in f64. */
     void (*pair_dots)(const float *a, const float *b, size_t n, double out[3]);
 
-    /* out[k] = a.b[k] for nb vectors, in f64 likewise. */
-    void (*dots)(const float *a, const float *const b[], size_t nb, size_t n, double out[]);
+    /* The dot products of nx vectors, in f64 likewise: x[0].x[0], x[1].x[0], x[1].x[1], x[2].x[0]
+     * ... With a base those of x[k] - base, each difference rounded to f32. */
+    void (*gram)(const float *const x[], const float *base, size_t nx, size_t n, double out[]);
 
     /* The sum of strict_exp(x - most), in f64 likewise; no x is above most. */
     double (*exp_sum)(const float *x, size_t n, double most);

@@ -2,7 +2,7 @@
  *
  * kernels.c is written over these types with plain operators (+ - * / & | ^ << >> work lane by
  * lane). What needs an instruction of its own is a one-liner per instruction set here, and nowhere
- * else. No fused multiply-add, ever: its missing rounding changes the bytes.
+ * else. No fused multiply-add, but for exact products: its missing rounding changes the bytes.
  *
  *     vf  float        vi  int32_t    vu  uint32_t      LANES of each
  *     vd  double       vl  uint64_t   LANES / 2
@@ -179,7 +179,8 @@ INLINE void vf_transpose(vf rows[LANES])
 /* ---- one instruction each ------------------------------------------------------------------- */
 /* A table, one operation a line. min and max are a < b ? a : b and a > b ? a : b: when either is
  * NaN, the answer is b. A rough reciprocal has eleven good bits or more, not the same everywhere.
- * vl_mul32 multiplies the lower halves of 64-bit lanes. */
+ * vl_mul32 multiplies the lower halves of 64-bit lanes. vd_load_delta is a - b, rounded to float;
+ * vd_add_exact is sum + a * b for factors that have been floats: rounded once either way. */
 /* clang-format off */
 
 #if defined(SIMD_AVX512)
@@ -212,6 +213,8 @@ INLINE vf vf_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 INLINE vi vi_select(vm m, vi a, vi b) { return (vi)_mm512_mask_blend_epi32(m, (__m512i)b, (__m512i)a); }
 
 INLINE vd vd_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+INLINE vd vd_load_delta(const float *a, const float *b) { return _mm512_cvtps_pd(_mm256_sub_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b))); }
+INLINE vd vd_add_exact(vd sum, vd a, vd b) { return _mm512_fmadd_pd(a, b, sum); }
 INLINE vd vd_max(vd a, vd b) { return _mm512_max_pd(a, b); }
 INLINE vl vl_mul32(vl a, vl b) { return (vl)_mm512_mul_epu32((__m512i)a, (__m512i)b); }
 INLINE vu vu_load_u16(const uint8_t *p) { return (vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p)); }
@@ -254,6 +257,8 @@ INLINE vf vf_select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, (__m256)m)
 INLINE vi vi_select(vm m, vi a, vi b) { return (vi)vf_select(m, (vf)a, (vf)b); }
 
 INLINE vd vd_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+INLINE vd vd_load_delta(const float *a, const float *b) { return _mm256_cvtps_pd(_mm_sub_ps(_mm_loadu_ps(a), _mm_loadu_ps(b))); }
+INLINE vd vd_add_exact(vd sum, vd a, vd b) { return sum + a * b; }
 INLINE vd vd_max(vd a, vd b) { return _mm256_max_pd(a, b); }
 INLINE vl vl_mul32(vl a, vl b) { return (vl)_mm256_mul_epu32((__m256i)a, (__m256i)b); }
 INLINE vu vu_load_u16(const uint8_t *p) { return (vu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p)); }
@@ -288,7 +293,10 @@ INLINE vf vf_sqrt(vf a) { return _mm_sqrt_ps(a); }
 INLINE vf vf_rough_reciprocal(vf a) { return _mm_rcp_ps(a); }
 INLINE unsigned m_bits(vm m) { return (unsigned)_mm_movemask_ps((__m128)m); }
 
-INLINE vd vd_load_f32(const float *p) { return _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const void *)p))); }
+INLINE __m128 load_two(const float *p) { return _mm_castsi128_ps(_mm_loadl_epi64((const void *)p)); }
+INLINE vd vd_load_f32(const float *p) { return _mm_cvtps_pd(load_two(p)); }
+INLINE vd vd_load_delta(const float *a, const float *b) { return _mm_cvtps_pd(_mm_sub_ps(load_two(a), load_two(b))); }
+INLINE vd vd_add_exact(vd sum, vd a, vd b) { return sum + a * b; }
 INLINE vd vd_max(vd a, vd b) { return _mm_max_pd(a, b); }
 INLINE vl vl_mul32(vl a, vl b) { return (vl)_mm_mul_epu32((__m128i)a, (__m128i)b); }
 INLINE vu vu_load_u16(const uint8_t *p) { return (vu)_mm_unpacklo_epi16(_mm_loadl_epi64((const void *)p), _mm_setzero_si128()); }
@@ -314,6 +322,8 @@ INLINE vf vf_sqrt(vf a) { for (int i = 0; i < LANES; i++) a[i] = __builtin_sqrtf
 INLINE unsigned m_bits(vm m) { unsigned b = 0; for (int i = 0; i < LANES; i++) b |= (unsigned)(m[i] & 1) << i; return b; }
 
 INLINE vd vd_load_f32(const float *p) { half_vf v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vd); }
+INLINE vd vd_load_delta(const float *a, const float *b) { half_vf v, w; memcpy(&v, a, sizeof v); memcpy(&w, b, sizeof w); return __builtin_convertvector(v - w, vd); }
+INLINE vd vd_add_exact(vd sum, vd a, vd b) { return sum + a * b; }
 INLINE vd vd_max(vd a, vd b) { const vl m = (vl)(a > b); return (vd)((m & (vl)a) | (~m & (vl)b)); }
 INLINE vl vl_mul32(vl a, vl b) { return (a & UINT32_MAX) * (b & UINT32_MAX); }
 INLINE vu vu_load_u16(const uint8_t *p) { v_u16 v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vu); }

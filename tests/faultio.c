@@ -1,0 +1,181 @@
+/* faultio.c - LD_PRELOAD: the n-th call of one function fails, is short, or kills the process.
+ *
+ * FAULT="pwrite 7 EIO": the seventh pwrite. Instead of EIO: ENOSPC, EINTR, ENOMEM, short (half of
+ * what was asked, or 1 byte), kill; with a + at the end all later ones, too. FAULT_COUNT=FILE:
+ * write there how often each function was called. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum call { PREAD, PWRITE, FSYNC, RENAME, FTRUNCATE, FALLOCATE, OPEN, COPY, MALLOC, NCALLS };
+static const char *const names[NCALLS] = {"pread",     "pwrite", "fsync", "rename", "ftruncate",
+                                          "fallocate", "open",   "copy",  "malloc"};
+
+static _Atomic unsigned counts[NCALLS];
+static unsigned wrong_call = NCALLS, wrong_at;
+static int code; /* errno; 0: short; -1: kill */
+static int later, armed;
+
+__attribute__((constructor)) static void begin(void)
+{
+    char call[16] = "", kind[16] = "";
+    const char *fault = getenv("FAULT");
+    if (fault && sscanf(fault, "%15s %u %15s", call, &wrong_at, kind) == 3) {
+        for (unsigned i = 0; i < NCALLS; i++)
+            if (strcmp(call, names[i]) == 0)
+                wrong_call = i;
+        later = kind[strlen(kind) - 1] == '+';
+        code = strncmp(kind, "EIO", 3) == 0      ? EIO
+               : strncmp(kind, "ENOSPC", 6) == 0 ? ENOSPC
+               : strncmp(kind, "EINTR", 5) == 0  ? EINTR
+               : strncmp(kind, "ENOMEM", 6) == 0 ? ENOMEM
+               : strncmp(kind, "kill", 4) == 0   ? -1
+                                                 : 0;
+    }
+    armed = 1;
+}
+
+__attribute__((destructor)) static void end(void)
+{
+    const char *path = getenv("FAULT_COUNT");
+    FILE *f = path ? fopen(path, "w") : NULL;
+    armed = 0;
+    for (unsigned i = 0; f && i < NCALLS; i++)
+        fprintf(f, "%s %u\n", names[i], counts[i]);
+    if (f)
+        fclose(f);
+}
+
+/* Is it the turn of this call to go wrong? */
+static int fails(enum call c)
+{
+    if (!armed)
+        return 0;
+    const unsigned n = ++counts[c];
+    if (c != wrong_call || n < wrong_at || (n > wrong_at && !later))
+        return 0;
+    if (code == -1)
+        kill(getpid(), SIGKILL);
+    errno = code;
+    return 1;
+}
+
+#define REAL(type, name) ((type)(uintptr_t)dlsym(RTLD_NEXT, name))
+
+static size_t less(size_t n)
+{
+    return n > 1 ? n / 2 : n;
+}
+
+ssize_t pread(int fd, void *p, size_t n, off_t at)
+{
+    static ssize_t (*real)(int, void *, size_t, off_t);
+    if (!real)
+        real = REAL(ssize_t(*)(int, void *, size_t, off_t), "pread");
+    if (fails(PREAD)) {
+        if (code)
+            return -1;
+        n = less(n);
+    }
+    return real(fd, p, n, at);
+}
+
+ssize_t pwrite(int fd, const void *p, size_t n, off_t at)
+{
+    static ssize_t (*real)(int, const void *, size_t, off_t);
+    if (!real)
+        real = REAL(ssize_t(*)(int, const void *, size_t, off_t), "pwrite");
+    if (fails(PWRITE)) {
+        if (code)
+            return -1;
+        n = less(n);
+    }
+    return real(fd, p, n, at);
+}
+
+ssize_t copy_file_range(int in, off_t *from, int out, off_t *to, size_t n, unsigned flags)
+{
+    static ssize_t (*real)(int, off_t *, int, off_t *, size_t, unsigned);
+    if (!real)
+        real = REAL(ssize_t(*)(int, off_t *, int, off_t *, size_t, unsigned), "copy_file_range");
+    if (fails(COPY)) {
+        if (code)
+            return -1;
+        n = less(n);
+    }
+    return real(in, from, out, to, n, flags);
+}
+
+int fsync(int fd)
+{
+    return fails(FSYNC) && code ? -1 : REAL(int (*)(int), "fsync")(fd);
+}
+
+int fdatasync(int fd)
+{
+    return fails(FSYNC) && code ? -1 : REAL(int (*)(int), "fdatasync")(fd);
+}
+
+int rename(const char *from, const char *to)
+{
+    return fails(RENAME) && code ? -1
+                                 : REAL(int (*)(const char *, const char *), "rename")(from, to);
+}
+
+int renameat2(int a, const char *from, int b, const char *to, unsigned flags)
+{
+    if (fails(RENAME) && code)
+        return -1;
+    return REAL(int (*)(int, const char *, int, const char *, unsigned), "renameat2")(a, from, b,
+                                                                                      to, flags);
+}
+
+int ftruncate(int fd, off_t n)
+{
+    return fails(FTRUNCATE) && code ? -1 : REAL(int (*)(int, off_t), "ftruncate")(fd, n);
+}
+
+int fallocate(int fd, int mode, off_t at, off_t n)
+{
+    if (fails(FALLOCATE) && code)
+        return -1;
+    return REAL(int (*)(int, int, off_t, off_t), "fallocate")(fd, mode, at, n);
+}
+
+int open(const char *path, int flags, ...)
+{
+    va_list args;
+    va_start(args, flags);
+    const int mode = va_arg(args, int);
+    va_end(args);
+    return fails(OPEN) && code ? -1
+                               : REAL(int (*)(const char *, int, ...), "open")(path, flags, mode);
+}
+
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t n, size_t each);
+void *__libc_realloc(void *p, size_t n);
+
+void *malloc(size_t n)
+{
+    return fails(MALLOC) && code ? NULL : __libc_malloc(n);
+}
+
+void *calloc(size_t n, size_t each)
+{
+    return fails(MALLOC) && code ? NULL : __libc_calloc(n, each);
+}
+
+void *realloc(void *p, size_t n)
+{
+    return fails(MALLOC) && code ? NULL : __libc_realloc(p, n);
+}
