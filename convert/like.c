@@ -18,19 +18,33 @@ static bool lists_class(const struct architecture *a, struct str hf_class)
     return at && (at == a->classes || at[-1] == ' ') && strchr(" ", at[hf_class.n]) != NULL;
 }
 
-/* Of several tables with this name the one that knows config.json's class, else the last: that cuts
- * what is too long for the template, and does nothing when it is not. */
-static const struct architecture *table_named(struct str name, struct str hf_class)
+static uint32_t count_known(const struct architecture *a, const struct view *v)
 {
-    const struct architecture *last = NULL;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < v->count; i++)
+        n += convert_knows(a, v->sources[i].tensor->name);
+    return n;
+}
+
+/* Of several tables with this name the one that knows config.json's class, else the one that knows
+ * most of the tensors; of those the last: that cuts what is too long for the template, and does
+ * nothing when it is not. */
+static const struct architecture *table_named(const struct conversion *c, struct str name)
+{
+    const struct architecture *best = NULL;
+    uint32_t most = 0;
     for (const struct architecture *const *a = architectures; *a; a++) {
         if (!str_is(name, (*a)->name))
             continue;
-        if (lists_class(*a, hf_class))
+        if (lists_class(*a, c->hf_class))
             return *a;
-        last = *a;
+        const uint32_t n = count_known(*a, c->view);
+        if (!best || n >= most) {
+            best = *a;
+            most = n;
+        }
     }
-    return last;
+    return best;
 }
 
 /* What has been written by other rules cannot be gone on with. */
@@ -93,7 +107,7 @@ static enum quern_status find_table(struct conversion *c, struct quern_error *er
     if (!copy)
         return fail_memory(err, name.n);
     c->hf_class = c->config.architecture;
-    c->arch = table_named(name, c->hf_class);
+    c->arch = table_named(c, name);
     if (c->map)
         return with_map(c, copy, err);
     if (c->arch)
