@@ -68,8 +68,6 @@ enum quern_status convert_add_step(struct conversion *c, struct str name,
 enum quern_status convert_add_values(struct conversion *c, const char *name, const float *values,
                                      uint64_t n, struct quern_error *err);
 
-/* The table of the architecture has a rule for a tensor of this name, or it is never written. */
-bool convert_knows(const struct architecture *a, struct str name);
 /* The token embedding, which has its step already, has the same bytes. */
 enum quern_status convert_is_embedding(struct conversion *c, const struct source *head, bool *same,
                                        struct quern_error *err);

@@ -18,16 +18,16 @@ static bool lists_class(const struct architecture *a, struct str hf_class)
     return at && (at == a->classes || at[-1] == ' ') && strchr(" ", at[hf_class.n]) != NULL;
 }
 
-static uint32_t count_known(const struct architecture *a, const struct view *v)
+static uint32_t tensors_known(const struct conversion *c, const struct architecture *a)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < v->count; i++)
-        n += convert_knows(a, v->sources[i].tensor->name);
+    for (uint32_t i = 0; i < c->view->count; i++)
+        n += architecture_rule(a, c->view->sources[i].tensor->name) != NULL;
     return n;
 }
 
 /* Of several tables with this name the one that knows config.json's class, else the one that knows
- * most of the tensors; of those the last: that cuts what is too long for the template, and does
+ * most tensors; of those alike the last: it cuts what is too long for the template, and does
  * nothing when it is not. */
 static const struct architecture *table_named(const struct conversion *c, struct str name)
 {
@@ -38,7 +38,7 @@ static const struct architecture *table_named(const struct conversion *c, struct
             continue;
         if (lists_class(*a, c->hf_class))
             return *a;
-        const uint32_t n = count_known(*a, c->view);
+        const uint32_t n = tensors_known(c, *a);
         if (!best || n >= most) {
             best = *a;
             most = n;

@@ -471,16 +471,6 @@ static enum quern_status use_tensor(struct conversion *c, struct stacks *all, co
     return convert_transform(c, m->rule, from, to, m->suffix, err);
 }
 
-bool convert_knows(const struct architecture *a, struct str name)
-{
-    char buf[LONGEST_NAME + 8];
-    struct match m = {0};
-    if (name.n > LONGEST_NAME)
-        return false;
-    name = plain_name(a, name, buf);
-    return match_name(a, name, &m) || is_buffer(name);
-}
-
 static enum quern_status one_tensor(struct conversion *c, struct stacks *all,
                                     const struct source *from, struct unknown *u,
                                     struct quern_error *err)
