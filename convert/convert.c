@@ -395,6 +395,15 @@ static enum quern_status unpack(struct view *view, struct folder *folder, struct
     return plan_note(p, err, "%" PRIu32 " weights are unpacked (%s)", u.nweights, u.by);
 }
 
+static enum quern_status from_view(struct view *view, struct folder *folder,
+                                   const struct convert_request *r, struct plan *p,
+                                   struct quern_error *err)
+{
+    if (!r->vocab_only)
+        TRY(unpack(view, folder, p, err));
+    return convert_into(&(struct hf_model){view, folder}, r, p, err);
+}
+
 static enum quern_status from_directory(struct model *m, const struct convert_request *r,
                                         struct plan *p, struct quern_error *err)
 {
@@ -406,9 +415,9 @@ static enum quern_status from_directory(struct model *m, const struct convert_re
     TRY(plan_add_model(p, m, err));
     TRY(view_of_model(m, &p->arena, view, err));
     *folder = (struct folder){.path = m->dir};
-    if (!r->vocab_only)
-        TRY(unpack(view, folder, p, err));
-    return convert_into(&(struct hf_model){view, folder}, r, p, err);
+    const enum quern_status s = from_view(view, folder, r, p, err);
+    view_free(view); /* its sources stay, they are the arena's */
+    return s;
 }
 
 /* Tensors under the names they have. */

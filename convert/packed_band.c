@@ -166,7 +166,7 @@ static void lay_down(const struct packed_ints *p, const uint8_t *stage, uint64_t
 {
     const size_t nwords = (size_t)words_of(ncodes, p->bits);
     for (uint64_t r = 0; r < n; r++) {
-        uint8_t words[STRIP_COLS];
+        uint8_t words[STRIP_COLS] = {0};
         for (size_t i = 0; i < nwords; i++)
             memcpy(words + i * 4, stage + (i * n + r) * 4, 4);
         unpack_codes(words, p->bits, codes + r * p->stride, ncodes);
