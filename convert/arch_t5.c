@@ -56,12 +56,22 @@ static const struct key_rule t5_encoder_keys[] = {
     {.key = NULL}
 };
 
+/* A class fills in as many as the encoder has. */
+static KEY_MAKER(make_decoder_layers)
+{
+    uint64_t n = c->nlayers;
+    (void)err;
+    if (hf_u64(&c->config, "num_decoder_layers", &n) || c->config.defaults)
+        *v = (struct key_value){.kind = VALUE_NUMBER, .number = (double)n};
+    return QUERN_OK;
+}
+
 static const struct key_rule t5_keys[] = {
     {.key = "context_length", .type = META_U32, .from = "n_positions", .other = "512"},
     {.key = "embedding_length", .type = META_U32, .from = "d_model", .required = true},
     {.key = "feed_forward_length", .type = META_U32, .from = "d_ff", .required = true},
     {.key = "block_count", .type = META_U32, .from = "n_layers|num_hidden_layers|n_layer|num_layers", .required = true},
-    {.key = "decoder_block_count", .type = META_U32, .from = "num_decoder_layers"},
+    {.key = "decoder_block_count", .type = META_U32, .make = make_decoder_layers},
     {.key = "attention.head_count", .type = META_U32, .from = "num_heads", .required = true},
     {.key = "attention.key_length", .type = META_U32, .from = "d_kv", .required = true},
     {.key = "attention.value_length", .type = META_U32, .from = "d_kv", .required = true},

@@ -224,18 +224,18 @@ static const struct config_class classes[] = {
      "num_hidden_layers=32 num_key_value_heads=8 rope_theta=1000000.0 vocab_size=65536",
      0},
     {"t5",
-     "d_ff=2048 d_kv=64 d_model=512 layer_norm_epsilon=1e-06 num_decoder_layers=6 "
+     "d_ff=2048 d_kv=64 d_model=512 layer_norm_epsilon=1e-06 "
      "num_heads=8 num_layers=6 pad_token_id=0 relative_attention_num_buckets=32 "
      "vocab_size=32128",
      0},
     {"mt5",
      "d_ff=1024 d_kv=64 d_model=512 decoder_start_token_id=0 layer_norm_epsilon=1e-06 "
-     "num_decoder_layers=8 num_heads=6 num_layers=8 pad_token_id=0 "
+     "num_heads=6 num_layers=8 pad_token_id=0 "
      "relative_attention_num_buckets=32 vocab_size=250112",
      0},
     {"umt5",
      "d_ff=1024 d_kv=64 d_model=512 decoder_start_token_id=0 layer_norm_epsilon=1e-06 "
-     "num_decoder_layers=8 num_heads=6 num_layers=8 pad_token_id=0 "
+     "num_heads=6 num_layers=8 pad_token_id=0 "
      "relative_attention_num_buckets=32 vocab_size=250112",
      0},
     {"smollm3",
