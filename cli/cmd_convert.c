@@ -181,6 +181,18 @@ static int convert(struct cli *c, const char *input, const struct convert_reques
     return code;
 }
 
+/* Learning takes its time: an output that may not be written is told before. */
+static int check_outputs(const struct cli *c, const struct convert_request *r)
+{
+    struct quern_error err;
+    const bool to_file = c->write_map && strcmp(c->write_map, "-") != 0;
+    const bool one = r->output && !r->split_max_bytes && !r->split_max_tensors && !c->dry_run;
+    if ((to_file && output_check(c->write_map, false, c->force, &err) != QUERN_OK) ||
+        (one && output_check(r->output, false, c->force, &err) != QUERN_OK))
+        return report_error(c, &err);
+    return 0;
+}
+
 /* Rules first, then the conversion by them. */
 static int learn_and_convert(struct cli *c, struct convert_request *r)
 {
@@ -190,6 +202,8 @@ static int learn_and_convert(struct cli *c, struct convert_request *r)
     int code = only_map ? 0 : read_words(c, &input, r);
     if (code == 0 && c->map)
         code = usage_error(c, "--map and --learn exclude each other");
+    if (code == 0)
+        code = check_outputs(c, r);
     if (code == 0)
         code = learn_rules(c, &x);
     if (code == 0 && c->write_map)

@@ -294,7 +294,7 @@ Test(like, heads_counted_for_every_layer)
     cr_assert(convert_transform(&c, &rule, &from, "y", (struct str){"", 0}, &err) == QUERN_OK, "%s",
               err.text);
     const struct source *to = &c.steps[0].sources[0];
-    void *scratch = calloc(1, source_scratch_bytes(to, false) + 1);
+    void *scratch = source_scratch_new(to, false);
     cr_assert(source_read(to, scratch, false, 0, 16, got, &moved, &err) == QUERN_OK);
     free(scratch);
     for (unsigned i = 0; i < 16; i++)
