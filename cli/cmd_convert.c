@@ -107,31 +107,62 @@ static int write_map(const struct cli *c, const struct learning *l)
 /* ---- converting -------------------------------------------------------------------------------
  */
 
+/* An option that is given and says nothing about an output of safetensors; NULL for none. */
+static const char *only_for_gguf(const struct cli *c, const struct convert_request *r)
+{
+    const struct {
+        bool given;
+        const char *name;
+    } options[] = {
+        {r->like,                  "--like"                 },
+        {r->map_path,              "--map"                  },
+        {r->pre,                   "--pre"                  },
+        {r->model_name,            "--model-name"           },
+        {r->metadata,              "--metadata"             },
+        {r->vocab_only,            "--vocab-only"           },
+        {r->text_only,             "--text-only"            },
+        {c->override_kvs.count,    "--override-kv"          },
+        {c->quantize.imatrix,      "--imatrix"              },
+        {c->quantize.arch,         "--arch"                 },
+        {r->no_tensor_first_split, "--no-tensor-first-split"},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (options[i].given)
+            return options[i].name;
+    return NULL;
+}
+
 /* The direction follows from the form of the OUTPUT. *m is to be closed after the plan is freed;
  * NULL when the plan has it. */
 static enum quern_status make_plan(const struct cli *c, const char *input,
                                    const struct convert_request *r, struct model **m,
                                    struct plan **out, struct quern_error *err)
 {
-    if (is_adapter(input))
-        return adapter_plan(input, r, out, err);
-    if (r->base)
-        return fail(err, QUERN_EUSAGE, "usage",
-                    "--base has no meaning here" WANT "expected a PEFT adapter as INPUT");
-    TRY(model_open(input, m, err));
     const struct back_request back = {.output = r->output,
                                       .type = r->type ? r->type : "auto",
                                       .keep_names = c->quantize.keep_names,
                                       .shard_bytes = c->shard_bytes,
                                       .force = c->force};
     const bool splits = r->split_max_bytes || r->split_max_tensors;
-    if (!r->output || splits || str_ends(str_from(r->output), ".gguf"))
-        return convert_plan(*m, r, out, err);
-    if (r->like || r->map_path)
+    const bool to_gguf = !r->output || splits || str_ends(str_from(r->output), ".gguf");
+    const char *idle = to_gguf ? NULL : only_for_gguf(c, r);
+    if (is_adapter(input) && (r->like || r->map_path))
+        idle = r->like ? "--like" : "--map";
+    if (idle)
         return fail(err, QUERN_EUSAGE, "usage",
-                    "%s is for making a GGUF" WANT "expected an OUTPUT that ends in .gguf",
-                    r->like ? "--like" : "--map");
-    return convert_back_plan(*m, &back, out, err);
+                    "%s is for a GGUF of a Hugging Face model" WANT
+                    "expected an OUTPUT that ends in .gguf, and no adapter",
+                    idle);
+    if (to_gguf && c->shard_bytes)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--shard-size is for a directory" WANT "expected --split-max-size for GGUF");
+    if (is_adapter(input))
+        return adapter_plan(input, r, out, err);
+    if (r->base)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "--base has no meaning here" WANT "expected a PEFT adapter as INPUT");
+    TRY(model_open(input, m, err));
+    return to_gguf ? convert_plan(*m, r, out, err) : convert_back_plan(*m, &back, out, err);
 }
 
 static int convert(struct cli *c, const char *input, const struct convert_request *r)
@@ -150,6 +181,18 @@ static int convert(struct cli *c, const char *input, const struct convert_reques
     return code;
 }
 
+/* Learning takes its time: an output that may not be written is told before. */
+static int check_outputs(const struct cli *c, const struct convert_request *r)
+{
+    struct quern_error err;
+    const bool to_file = c->write_map && strcmp(c->write_map, "-") != 0;
+    const bool one = r->output && !r->split_max_bytes && !r->split_max_tensors && !c->dry_run;
+    if ((to_file && output_check(c->write_map, false, c->force, &err) != QUERN_OK) ||
+        (one && output_check(r->output, false, c->force, &err) != QUERN_OK))
+        return report_error(c, &err);
+    return 0;
+}
+
 /* Rules first, then the conversion by them. */
 static int learn_and_convert(struct cli *c, struct convert_request *r)
 {
@@ -159,6 +202,8 @@ static int learn_and_convert(struct cli *c, struct convert_request *r)
     int code = only_map ? 0 : read_words(c, &input, r);
     if (code == 0 && c->map)
         code = usage_error(c, "--map and --learn exclude each other");
+    if (code == 0)
+        code = check_outputs(c, r);
     if (code == 0)
         code = learn_rules(c, &x);
     if (code == 0 && c->write_map)

@@ -16,7 +16,10 @@ static const char *form_of(const struct adapter *a)
 {
     if (a->model->format == MODEL_GGUF)
         return "GGUF LoRA";
-    return a->config.dora ? "PEFT DoRA" : a->config.rslora ? "PEFT rsLoRA" : "PEFT LoRA";
+    return a->config.ninvocation ? "PEFT activated LoRA"
+           : a->config.dora      ? "PEFT DoRA"
+           : a->config.rslora    ? "PEFT rsLoRA"
+                                 : "PEFT LoRA";
 }
 
 /* Rows and columns of the matrix that a product is for; of one, where they are stacked. */

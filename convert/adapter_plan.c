@@ -351,7 +351,7 @@ static enum quern_status check_dropped(const struct adapting *a, struct quern_er
         if (strstr(p->dropped[i], "lm_head"))
             return fail(err, QUERN_EUNSUPPORTED, "adapter-target",
                         "it changes the output head, which is the embeddings in %s" WANT
-                        "merge the adapter into its base and convert that",
+                        "expected an adapter that leaves it alone",
                         a->c.arch->name);
     if (p->ndropped == 0)
         return QUERN_OK;
@@ -402,13 +402,26 @@ static void guess_type(struct adapting *a)
         a->c.weights = DTYPE_F32;
 }
 
+/* Little-endian, as GGUF has them. */
+static bool put_invocation(struct adapting *a)
+{
+    const struct adapter_config *x = &a->adapter.config;
+    uint8_t *bytes = ARENA_NEW(&a->c.plan->arena, uint8_t, 4 * (size_t)x->ninvocation + 1);
+    for (uint32_t i = 0; bytes && i < 4 * x->ninvocation; i++)
+        bytes[i] = (uint8_t)(x->invocation[i / 4] >> (8 * (i % 4)));
+    return bytes &&
+           meta_list_put_array(&a->c.keys, "adapter.alora.invocation_tokens", META_U32,
+                               (struct str){(const char *)bytes, 4 * (size_t)x->ninvocation},
+                               x->ninvocation);
+}
+
 static enum quern_status all_keys(struct adapting *a, struct quern_error *err)
 {
     struct meta_list *l = &a->c.keys;
     if (!meta_list_put_string(l, "general.architecture", str_from(a->c.arch->name)))
         return fail_memory(err, sizeof(struct meta));
     TRY(convert_metadata(&a->c, err));
-    if (!meta_list_put_f32(l, "adapter.lora.alpha", (float)a->alpha) ||
+    if (!meta_list_put_f32(l, "adapter.lora.alpha", (float)a->alpha) || !put_invocation(a) ||
         !meta_list_put_u32(l, "general.quantization_version", 2))
         return fail_memory(err, sizeof(struct meta));
     return a->request->quantize ? gguf_override_keys(a->c.plan, a->request->quantize, l, err)

@@ -344,7 +344,7 @@ static enum quern_status inverse(struct back_work *w, const struct source *s, st
 
 enum quern_status back_form(struct back_work *w, struct quern_error *err)
 {
-    struct source *s, *out;
+    struct source *s = NULL, *out = NULL;
     switch (w->rule->transform) {
     case STACK_EXPERTS:
         return unstacked(w, w->b->nexperts, err);

@@ -132,11 +132,10 @@ static enum quern_status look_at(const struct source *s, enum dtype dtype, struc
 enum quern_status fits_type(const struct source *s, enum dtype dtype, bool *fits,
                             struct quern_error *err)
 {
-    const size_t nscratch = source_scratch_bytes(s, false);
     struct look *l = malloc(sizeof *l);
-    void *scratch = calloc(1, nscratch + 1);
-    const enum quern_status status = l && scratch ? look_at(s, dtype, l, scratch, fits, err)
-                                                  : fail_memory(err, sizeof *l + nscratch);
+    void *scratch = source_scratch_new(s, false);
+    const enum quern_status status =
+        l && scratch ? look_at(s, dtype, l, scratch, fits, err) : fail_memory(err, sizeof *l);
     free(scratch);
     free(l);
     return status;

@@ -379,7 +379,7 @@ static void put_ends(const struct back_vocab *v, struct json_writer *w)
 {
     static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                        "tokenizer.ggml.eom_token_id"};
-    uint32_t ids[3], n = 0, id;
+    uint32_t ids[3] = {0}, n = 0, id;
     for (size_t i = 0; i < 3; i++)
         if (back_token(v, keys[i], &id) && !(n > 0 && ids[0] == id) && !(n > 1 && ids[1] == id))
             ids[n++] = id;

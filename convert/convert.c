@@ -52,12 +52,19 @@ static enum quern_status choose_weights(struct conversion *c, struct quern_error
     return QUERN_OK;
 }
 
+/* As many names as an error has room for. */
+#define MOST_KNOWN 330u
+
 static char *known_classes(struct arena *arena)
 {
     char *text = arena_printf(arena, "%s", "");
-    for (const struct architecture *const *a = architectures; *a && text; a++)
-        if (a == architectures || strcmp((*a)->name, a[-1]->name) != 0)
-            text = arena_printf(arena, "%s%s%s", text, *text ? " " : "", (*a)->name);
+    for (const struct architecture *const *a = architectures; *a && text; a++) {
+        if (a != architectures && strcmp((*a)->name, a[-1]->name) == 0)
+            continue;
+        if (strlen(text) > MOST_KNOWN)
+            return arena_printf(arena, "%s ...", text);
+        text = arena_printf(arena, "%s%s%s", text, *text ? " " : "", (*a)->name);
+    }
     return text;
 }
 
@@ -77,8 +84,8 @@ static enum quern_status find_architecture(struct conversion *c, struct quern_er
     return in_file(err, c->config.path,
                    fail(err, QUERN_EUNSUPPORTED, "architecture",
                         "its architecture is '%s'" WANT
-                        "expected --like TEMPLATE.gguf of the same family, or a class of %s "
-                        "(--print-supported-models lists them)",
+                        "expected --like TEMPLATE.gguf of the same family, or a class that "
+                        "--print-supported-models lists, of %s",
                         quoted(c->hf_class).text, known));
 }
 
@@ -167,7 +174,8 @@ static enum quern_status all_steps(struct conversion *c, struct quern_error *err
     p->steps = ARENA_NEW(&p->arena, struct step, c->nsteps + 1);
     if (!p->steps)
         return fail_memory(err, c->nsteps * sizeof *p->steps);
-    memcpy(p->steps, c->steps, c->nsteps * sizeof *p->steps);
+    if (c->nsteps)
+        memcpy(p->steps, c->steps, c->nsteps * sizeof *p->steps);
     p->nsteps = c->nsteps;
     return c->quantizes ? QUERN_OK : convert_keep_exact(c, err);
 }
@@ -395,6 +403,15 @@ static enum quern_status unpack(struct view *view, struct folder *folder, struct
     return plan_note(p, err, "%" PRIu32 " weights are unpacked (%s)", u.nweights, u.by);
 }
 
+static enum quern_status from_view(struct view *view, struct folder *folder,
+                                   const struct convert_request *r, struct plan *p,
+                                   struct quern_error *err)
+{
+    if (!r->vocab_only)
+        TRY(unpack(view, folder, p, err));
+    return convert_into(&(struct hf_model){view, folder}, r, p, err);
+}
+
 static enum quern_status from_directory(struct model *m, const struct convert_request *r,
                                         struct plan *p, struct quern_error *err)
 {
@@ -406,9 +423,9 @@ static enum quern_status from_directory(struct model *m, const struct convert_re
     TRY(plan_add_model(p, m, err));
     TRY(view_of_model(m, &p->arena, view, err));
     *folder = (struct folder){.path = m->dir};
-    if (!r->vocab_only)
-        TRY(unpack(view, folder, p, err));
-    return convert_into(&(struct hf_model){view, folder}, r, p, err);
+    const enum quern_status s = from_view(view, folder, r, p, err);
+    view_free(view); /* its sources stay, they are the arena's */
+    return s;
 }
 
 /* Tensors under the names they have. */

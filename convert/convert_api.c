@@ -1,6 +1,21 @@
 /* convert_api.c - the public face of converting. */
 #include "convert/adapter_plan.h"
 #include "convert/convert.h"
+#include "core/io.h"
+
+#define MAX_MAP (1u << 20)
+
+/* The rules are parameters of the sources, which nothing else in the plan shows. */
+static enum quern_status tell_map(const struct quern_convert *options, struct plan *p,
+                                  struct quern_error *err)
+{
+    struct str rules;
+    if (!options->map)
+        return QUERN_OK;
+    TRY(read_small_file(options->map, MAX_MAP, &p->arena, &rules, err));
+    plan_asked(p, rules.p, rules.n);
+    return QUERN_OK;
+}
 
 static struct convert_request request_of(const char *output, const struct quern_convert *options,
                                          struct quern_quantize *q)
@@ -38,6 +53,11 @@ enum quern_status quern_plan_convert(struct quern_model *model, const char *outp
     const struct convert_request request = request_of(output, options, &q);
     struct plan *p;
     TRY(convert_plan((struct model *)model, &request, &p, err));
+    const enum quern_status s = tell_map(options, p, err);
+    if (s != QUERN_OK) {
+        plan_free(p);
+        return s;
+    }
     *out = (struct quern_plan *)p;
     return QUERN_OK;
 }

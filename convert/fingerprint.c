@@ -22,10 +22,12 @@ struct look {
 #define FACTOR UINT64_C(0xbf58476d1ce4e5b9)
 #define OTHER  UINT64_C(0x94d049bb133111eb)
 
-/* All bits of a value move all bits of the result. */
+/* All bits of a value move all bits of the result; zeros have no sign, for some blocks have none
+ * either. */
 static inline uint64_t mix_value(float v)
 {
     uint32_t bits;
+    v += 0.0f;
     memcpy(&bits, &v, sizeof bits);
     uint64_t z = ((uint64_t)bits + 1) * GOLDEN;
     z = (z ^ (z >> 32)) * FACTOR;

@@ -42,7 +42,7 @@ static enum quern_status open_reader(struct reader *r, const struct source *s,
                          fail(err, QUERN_EUNSUPPORTED, "one-pass",
                               "what becomes of it depends on its values, which are not made "
                               "yet" WANT "merge into a directory, then convert that"));
-    r->scratch = calloc(1, source_scratch_bytes(s, true) + 1);
+    r->scratch = source_scratch_new(s, true);
     r->values = calloc(PIECE, sizeof *r->values);
     return r->scratch && r->values ? QUERN_OK : fail_memory(err, PIECE * sizeof *r->values);
 }

@@ -53,7 +53,7 @@ static void agree_measure(const struct piece *p, unsigned pass, const void *cons
     if (memcmp(w->y, theirs, p->n * sizeof *theirs) == 0)
         return;
     for (size_t i = 0; i < p->n; i++) {
-        const bool same = memcmp(&w->y[i], &theirs[i], sizeof *theirs) == 0;
+        const bool same = w->y[i] == theirs[i] || memcmp(&w->y[i], &theirs[i], sizeof *theirs) == 0;
         counts[DIFFER] += !same;
         counts[FAR] += !same && !is_near(w->y[i], theirs[i]);
     }

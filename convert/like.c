@@ -18,19 +18,44 @@ static bool lists_class(const struct architecture *a, struct str hf_class)
     return at && (at == a->classes || at[-1] == ' ') && strchr(" ", at[hf_class.n]) != NULL;
 }
 
-/* Of several tables with this name the one that knows config.json's class, else the last: that cuts
- * what is too long for the template, and does nothing when it is not. */
-static const struct architecture *table_named(struct str name, struct str hf_class)
+static uint32_t tensors_known(const struct conversion *c, const struct architecture *a)
 {
-    const struct architecture *last = NULL;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->view->count; i++)
+        n += architecture_rule(a, c->view->sources[i].tensor->name) != NULL;
+    return n;
+}
+
+/* Of several tables with this name the one that knows config.json's class, else the one that knows
+ * most tensors; of those alike the last: it cuts what is too long for the template, and does
+ * nothing when it is not. */
+static const struct architecture *table_named(const struct conversion *c, struct str name)
+{
+    const struct architecture *best = NULL;
+    uint32_t most = 0;
     for (const struct architecture *const *a = architectures; *a; a++) {
         if (!str_is(name, (*a)->name))
             continue;
-        if (lists_class(*a, hf_class))
+        if (lists_class(*a, c->hf_class))
             return *a;
-        last = *a;
+        const uint32_t n = tensors_known(c, *a);
+        if (!best || n >= most) {
+            best = *a;
+            most = n;
+        }
     }
-    return last;
+    return best;
+}
+
+/* What has been written by other rules cannot be gone on with. */
+static void ask_rules(const struct conversion *c)
+{
+    for (uint32_t i = 0; i < c->map->nrules; i++) {
+        const struct tensor_rule *r = &c->map->rules[i];
+        plan_asked(c->plan, r->from, strlen(r->from) + 1);
+        plan_asked(c->plan, r->to, strlen(r->to) + 1);
+        plan_asked(c->plan, map_word(r->transform), strlen(map_word(r->transform)) + 1);
+    }
 }
 
 /* The table, its tensors replaced by those of the map. */
@@ -40,6 +65,7 @@ static enum quern_status with_map(struct conversion *c, const char *name, struct
     c->rule_hits = ARENA_NEW(&c->plan->arena, uint32_t, c->map->nrules + 1u);
     if (!own || !c->rule_hits)
         return fail_memory(err, sizeof *own);
+    ask_rules(c);
     *own = (struct architecture){0};
     own->name = name;
     own->classes = "";
@@ -81,7 +107,7 @@ static enum quern_status find_table(struct conversion *c, struct quern_error *er
     if (!copy)
         return fail_memory(err, name.n);
     c->hf_class = c->config.architecture;
-    c->arch = table_named(name, c->hf_class);
+    c->arch = table_named(c, name);
     if (c->map)
         return with_map(c, copy, err);
     if (c->arch)

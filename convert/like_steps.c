@@ -70,6 +70,7 @@ static enum quern_status add_constant(struct conversion *c, const struct tensor 
         return fail_memory(err, t->name.n);
     memcpy(dims, t->dims, t->ndims * sizeof *dims);
     TRY(read_floats(c, t, &values, err));
+    plan_asked(c->plan, values, t->nelems * sizeof *values);
     TRY(fixed_source(&c->plan->arena, name, values, t->nelems, s, err));
     TRY(reshaped_source(&c->plan->arena, s, dims, t->ndims, s, err));
     return convert_add_step(c, name, s, &op_copy, err);

@@ -1,6 +1,7 @@
 /* low_rank.c - apply to the factors of a product what a source does to the product. */
 #include "low_rank.h"
 
+#include <assert.h>
 #include <inttypes.h>
 
 static size_t no_scratch(const struct source *s, bool wide)
@@ -112,8 +113,9 @@ static enum quern_status stacked(struct arena *arena, const struct source *s,
         return no_product(s, err);
     for (uint32_t i = 0; i < g->nruns; i++) {
         const struct row_run *r = &g->runs[i];
-        struct low_rank one;
+        struct low_rank one = {0};
         TRY(low_rank_factors(arena, r->source, conv1d, &one, err));
+        assert(one.a.tensor && one.b.tensor);
         a[i] = one.a;
         b[i] = one.b;
         if (i == 0)
@@ -144,6 +146,7 @@ static enum quern_status rows_of(struct arena *arena, const struct source *s,
         if (g->runs[i].source != from)
             return no_product(s, err);
     TRY(low_rank_factors(arena, from, conv1d, out, err));
+    assert(out->a.tensor && out->b.tensor);
     struct source *parts = ARENA_NEW(arena, struct source, g->nruns);
     if (!parts)
         return fail_memory(err, g->nruns * sizeof *parts);
@@ -158,8 +161,9 @@ static enum quern_status rows_of(struct arena *arena, const struct source *s,
 static enum quern_status turned(struct arena *arena, const struct source *from, bool conv1d,
                                 struct low_rank *out, struct quern_error *err)
 {
-    struct low_rank inner;
+    struct low_rank inner = {0};
     TRY(low_rank_factors(arena, from, conv1d, &inner, err));
+    assert(inner.a.tensor);
     *out = inner;
     if (conv1d)
         return QUERN_OK;

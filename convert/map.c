@@ -7,6 +7,7 @@
 
 #include "core/io.h"
 #include "core/json.h"
+#include "core/text_file.h"
 #include "core/yaml.h"
 
 /* ---- words ------------------------------------------------------------------------------------
@@ -430,10 +431,10 @@ static void write_names(FILE *f, const char *names)
 
 char *map_text(const struct tensor_map *m, size_t *n)
 {
-    char *text = NULL;
-    FILE *f = open_memstream(&text, n);
-    if (!f)
+    struct text_file file;
+    if (!text_file_begin(&file))
         return NULL;
+    FILE *f = file.f;
     fprintf(f, "# Rules for quern convert --map: what becomes of every tensor.\n");
     if (m->architecture.n) {
         fprintf(f, "architecture: ");
@@ -459,10 +460,5 @@ char *map_text(const struct tensor_map *m, size_t *n)
         write_name(f, m->kept[i]);
         fprintf(f, "\n    how: %s\n", keep_word);
     }
-    const bool bad = ferror(f) != 0;
-    if (fclose(f) != 0 || bad) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    return text_file_end(&file, n);
 }

@@ -151,7 +151,7 @@ enum quern_status unpack_values(struct unpacking *u, const struct source *s, uin
     if (n == 0 || n > most || n > PIECE || !dtype_is_float(s->tensor->dtype))
         return source_misfit(err, s, most == 1 ? "one number" : "one number for each matrix");
     float *x = ARENA_NEW(u->arena, float, n);
-    void *scratch = calloc(1, source_scratch_bytes(s, false) + 1);
+    void *scratch = source_scratch_new(s, false);
     enum quern_status status = x && scratch
                                    ? source_read(s, scratch, false, 0, (size_t)n, x, &moved, err)
                                    : fail_memory(err, n * sizeof *x);

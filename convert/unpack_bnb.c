@@ -173,7 +173,7 @@ static enum quern_status unpack_pairs(struct unpacking *u, struct str stem, stru
     struct packed_ints *p = ARENA_NEW(u->arena, struct packed_ints, 1);
     uint64_t *dims = ARENA_NEW(u->arena, uint64_t, MOST_NDIMS), nelems;
     const struct source *map, *outer;
-    struct state s;
+    struct state s = {.ndims = 0};
     float *values = NULL;
     if (!p || !dims)
         return fail_memory(err, sizeof *p);
@@ -189,7 +189,7 @@ static enum quern_status unpack_pairs(struct unpacking *u, struct str stem, stru
     p->map = values;
     if (outer)
         TRY(load_outer(u, stem, outer, &s, p, err));
-    if (!dims_product(s.dims, s.ndims, &nelems) || nelems == 0)
+    if (s.block == 0 || !dims_product(s.dims, s.ndims, &nelems) || nelems == 0)
         return source_misfit(err, p->codes, "the shape its state tells");
     memcpy(dims, s.dims, sizeof s.dims);
     p->cols = p->group = s.block; /* a row is what shares a scale */

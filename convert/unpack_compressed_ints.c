@@ -90,7 +90,7 @@ static bool same_scheme(const struct scheme *a, const struct scheme *b)
 static enum quern_status add_scheme(const struct json *weights, struct schemes *all,
                                     struct quern_error *err)
 {
-    struct scheme s;
+    struct scheme s = {.bits = 0};
     TRY(read_scheme(weights, &s, err));
     for (unsigned i = 0; i < all->count; i++)
         if (same_scheme(&s, &all->of[i]))

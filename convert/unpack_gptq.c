@@ -185,7 +185,7 @@ static enum quern_status unpack_gptq_weight(struct unpacking *u, const struct gp
 
 static enum quern_status unpack_gptq(struct unpacking *u, struct quern_error *err)
 {
-    struct gptq g;
+    struct gptq g = {.bits = 4};
     struct str stem;
     TRY(read_gptq(u, &g, err));
     for (uint32_t i = 0; unpack_next(u, ".qweight", &i, &stem);)
@@ -242,7 +242,7 @@ static enum quern_status unpack_awq_weight(struct unpacking *u, uint64_t group, 
 
 static enum quern_status unpack_awq(struct unpacking *u, struct quern_error *err)
 {
-    uint64_t group;
+    uint64_t group = 0;
     struct str stem;
     TRY(read_awq(u, &group, err));
     for (uint32_t i = 0; unpack_next(u, ".qweight", &i, &stem);)

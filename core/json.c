@@ -13,6 +13,8 @@
 
 #include "pull.h"
 
+#define MAX_NUMBER 63u /* characters that cJSON reads of a number */
+
 /* ---- checking ------------------------------------------------------------------------------- */
 
 struct checker {
@@ -22,6 +24,7 @@ struct checker {
     size_t copied;                       /* of it, into out */
     char *out;
     size_t nout;
+    bool long_number; /* longer than cJSON reads */
 };
 
 static void copy_until(struct checker *c, size_t at)
@@ -37,6 +40,7 @@ static void copy_number(struct checker *c)
 {
     const struct str s = c->json.str;
     const bool nan = str_is(s, "NaN");
+    c->long_number |= s.n > MAX_NUMBER;
     if (!nan && !str_ends(s, "Infinity"))
         return;
     const char *words = nan ? "null" : s.p[0] == '-' ? "-1e999" : "1e999";
@@ -90,7 +94,9 @@ static enum quern_status parse_checked(struct checker *c, cJSON **root, struct q
     *root = cJSON_ParseWithLength(c->out, c->nout);
     if (*root)
         return QUERN_OK;
-    /* What is left: memory, or a number of more than 63 characters. */
+    /* What is left: memory, or a number. */
+    if (!c->long_number)
+        return fail_memory(err, c->nout);
     return fail(err, QUERN_EFORMAT, "json",
                 "the JSON text could not be read" WANT "expected numbers of ordinary length");
 }

@@ -195,7 +195,8 @@ enum quern_status output_lock(const char *lock_path, const char *path, int *fd,
         if (f < 0)
             return fail_errno(err, lock_path, "create");
         struct stat mine, named;
-        if (flock(f, LOCK_EX | LOCK_NB) != 0) {
+        /* Some network file systems have no locks: better unguarded than not at all. */
+        if (flock(f, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
             close(f);
             return locked(path, err);
         }
@@ -295,7 +296,7 @@ enum quern_status output_reopen(struct output *o, struct quern_error *err)
     if (o->fd < 0)
         return fail_errno(err, o->part_path, "open");
     if (fstat(o->fd, &st) == 0 && st.st_ino == o->ino &&
-        (o->inside || flock(o->fd, LOCK_EX | LOCK_NB) == 0))
+        (o->inside || flock(o->fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK))
         return QUERN_OK;
     close(o->fd);
     o->fd = -1;
@@ -387,7 +388,7 @@ enum quern_status output_dir_begin(struct output_dir *d, const char *path, bool 
         s = fail_errno(err, d->part_path, "create the directory");
     else if ((d->fd = open(d->part_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)) < 0)
         s = fail_errno(err, d->part_path, "open the directory");
-    else if (flock(d->fd, LOCK_EX | LOCK_NB) != 0)
+    else if (flock(d->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         s = locked(d->final_path, err);
     else {
         d->open = true;

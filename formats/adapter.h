@@ -38,6 +38,8 @@ struct adapter_config {
     bool rslora, dora, bias, fan_in_fan_out;
     const struct str *targets, *saved; /* target_modules, modules_to_save */
     uint32_t ntargets, nsaved;
+    const uint32_t *invocation; /* activated LoRA: tokens from whose place on it works */
+    uint32_t ninvocation;
     struct adapter_pattern *ranks, *alphas; /* rank_pattern, alpha_pattern; malloc'ed */
     uint32_t nranks, nalphas;
 };

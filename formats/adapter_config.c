@@ -34,7 +34,6 @@ static const struct {
     {"layer_replication",       "it repeats layers of its base"                                    },
     {"target_parameters",       "it adapts parameters that are no modules"                         },
     {"trainable_token_indices", "it retrains single rows of the embeddings"                        },
-    {"alora_invocation_tokens", "an activated LoRA works on some tokens only and cannot be merged" },
     {"use_qalora",              "QALoRA groups the columns of its base"                            },
     {"use_bdlora",              "its matrices are block-diagonal"                                  },
     {"arrow_config",            "Arrow chooses among adapters for every token and cannot be merged"},
@@ -175,6 +174,35 @@ static enum quern_status read_patterns(const struct json *root, const char *key,
     return QUERN_OK;
 }
 
+/* The token ids of an activated LoRA. Older ones have a text instead. */
+static enum quern_status read_invocation(const struct json *root, struct arena *arena,
+                                         struct adapter_config *c, struct quern_error *err)
+{
+    const struct json *v = json_get(root, "alora_invocation_tokens");
+    if (!is_set(v) && is_set(json_get(root, "invocation_string")))
+        return fail(err, QUERN_EUNSUPPORTED, "adapter-kind",
+                    "it is an activated LoRA with an invocation_string only" WANT
+                    "expected alora_invocation_tokens, the tokens of that text");
+    if (!is_set(v))
+        return QUERN_OK;
+    const size_t n = json_is_array(v) ? json_count(v) : 0;
+    uint32_t *ids = ARENA_NEW(arena, uint32_t, n + 1);
+    if (!ids)
+        return fail_memory(err, n * sizeof *ids);
+    size_t count = 0;
+    for (const struct json *item = n ? json_first(v) : NULL; item; item = json_next(item)) {
+        uint64_t id;
+        if (!json_u64(item, &id) || id > INT32_MAX)
+            return wrong_value(err, "alora_invocation_tokens", "token ids");
+        ids[count++] = (uint32_t)id;
+    }
+    if (count == 0)
+        return wrong_value(err, "alora_invocation_tokens", "token ids");
+    c->invocation = ids;
+    c->ninvocation = (uint32_t)count;
+    return QUERN_OK;
+}
+
 static enum quern_status read_values(const struct json *root, struct arena *arena,
                                      struct adapter_config *c, struct quern_error *err)
 {
@@ -198,6 +226,7 @@ static enum quern_status read_values(const struct json *root, struct arena *aren
     TRY(read_patterns(root, "alpha_pattern", &c->alphas, &c->nalphas, err));
     TRY(read_names(root, "target_modules", arena, &c->targets, &c->ntargets, err));
     TRY(read_names(root, "modules_to_save", arena, &c->saved, &c->nsaved, err));
+    TRY(read_invocation(root, arena, c, err));
     if (!json_text(json_get(root, "base_model_name_or_path"), &base))
         return QUERN_OK;
     c->base_model = arena_str(arena, base);

@@ -315,6 +315,11 @@ enum quern_status view_add_adapter(struct view *v, struct arena *arena, const st
     struct fitting f = {.view = v, .arena = arena, .adapter = a, .weight = weight, .count = out};
     const char *path = a->model->files[0].path;
     *out = (struct adapted){0};
+    if (a->config.ninvocation)
+        return in_file(err, path,
+                       fail(err, QUERN_EUNSUPPORTED, "adapter-kind",
+                            "it is an activated LoRA" WANT
+                            "that works on some tokens only and cannot be merged"));
     TRY(in_file(err, path, check_pair(v->model, a, err)));
     static const enum pass passes[] = {REPLACE, LOOK, ADD};
     for (size_t k = 0; k < sizeof passes / sizeof *passes; k++)

@@ -1,8 +1,9 @@
 /* card.c - write README.md of a merged model: what it is made of, and the recipe to repeat it. */
 #include "merge/card.h"
 
-#include <stdio.h>
 #include <stdlib.h>
+
+#include "core/text_file.h"
 
 /* Only ids of the hub mean something to a reader elsewhere. */
 static void write_base_models(FILE *f, const struct recipe *r, const bool hub[])
@@ -52,14 +53,13 @@ static void write_card(FILE *f, const struct recipe *r, const bool hub[], const 
 enum quern_status model_card(const struct recipe *r, const bool hub[], const char *title,
                              struct arena *arena, struct str *out, struct quern_error *err)
 {
-    char *text = NULL;
+    struct text_file t;
     size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
-    if (!f)
+    if (!text_file_begin(&t))
         return fail_memory(err, 4096);
-    write_card(f, r, hub, title);
-    const bool whole = fclose(f) == 0;
-    *out = whole ? arena_str(arena, (struct str){text, n}) : (struct str){NULL, 0};
+    write_card(t.f, r, hub, title);
+    char *text = text_file_end(&t, &n);
+    *out = text ? arena_str(arena, (struct str){text, n}) : (struct str){NULL, 0};
     free(text);
     return out->p ? QUERN_OK : fail_memory(err, n);
 }

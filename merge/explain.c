@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/text_file.h"
 #include "merge/planner.h"
 
 static void put_value(FILE *f, const struct method_param *p, double v, const char *before)
@@ -51,14 +52,13 @@ static void put_target(FILE *f, const struct recipe *r, const struct target *t,
 const char *explain_target(struct planner *pl, const struct target *t,
                            const struct merge_values *values)
 {
-    char *text = NULL;
+    struct text_file file;
     size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
-    if (!f)
+    if (!text_file_begin(&file))
         return NULL;
-    put_target(f, &pl->recipe, t, values);
-    const bool whole = fclose(f) == 0;
-    const char *copy = whole ? arena_str(&pl->plan->arena, (struct str){text, n}).p : NULL;
+    put_target(file.f, &pl->recipe, t, values);
+    char *text = text_file_end(&file, &n);
+    const char *copy = text ? arena_str(&pl->plan->arena, (struct str){text, n}).p : NULL;
     free(text);
     return copy;
 }

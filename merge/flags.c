@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/text_file.h"
 #include "core/yaml.h"
 #include "merge/method.h"
 
@@ -225,15 +226,15 @@ enum quern_status flags_recipe(const struct merge_flags *f, struct arena *arena,
         TRY(method_find(str_from(f->method), &w.method, err));
     if (f->method && f->nmodels == 0)
         return fail(err, QUERN_EUSAGE, "usage", "no models to merge");
-    char *text = NULL;
+    struct text_file file;
     size_t n = 0;
-    w.out = open_memstream(&text, &n);
-    if (!w.out)
+    if (!text_file_begin(&file))
         return fail_memory(err, 4096);
+    w.out = file.f;
     enum quern_status status = w.method ? write_recipe(&w) : write_adapted(&w);
-    const bool whole = fclose(w.out) == 0;
+    char *text = text_file_end(&file, &n);
     if (status == QUERN_OK) {
-        *yaml = whole ? arena_str(arena, (struct str){text, n}) : (struct str){NULL, 0};
+        *yaml = text ? arena_str(arena, (struct str){text, n}) : (struct str){NULL, 0};
         if (!yaml->p)
             status = fail_memory(err, n);
     }

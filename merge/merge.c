@@ -220,6 +220,14 @@ static enum quern_status check_places(const struct stages *s, const struct place
     return check_mappings(places, recipes, s->count, err);
 }
 
+/* What the parameters of ops follow from, beside the models. */
+static void tell_request(const struct merge_request *req, struct str text, struct plan *p)
+{
+    const uint64_t numbers[] = {req->seed, req->mergekit_exact, req->allow_crimes};
+    plan_asked(p, text.p, text.n);
+    plan_asked(p, numbers, sizeof numbers);
+}
+
 static enum quern_status build(struct stages *s, const struct merge_request *req, struct plan *p,
                                struct quern_error *err)
 {
@@ -228,6 +236,7 @@ static enum quern_status build(struct stages *s, const struct merge_request *req
     p->owns_models = true;
     p->force = req->force;
     TRY(request_text(req, &p->arena, &text, err));
+    tell_request(req, text, p);
     if (is_moe_recipe(text))
         return moe_plan(req, text, p, err);
     TRY(check_output(&out, err));

@@ -72,6 +72,8 @@ struct block_form {
 
 /* The same for any source, stored ones included. */
 size_t source_scratch_bytes(const struct source *s, bool wide);
+/* Such memory outside of a run: all zero, aligned; free() it. NULL when there is no more. */
+void *source_scratch_new(const struct source *s, bool wide);
 enum quern_status source_read(const struct source *s, void *scratch, bool wide, uint64_t first,
                               size_t n, void *x, uint64_t *moved, struct quern_error *err);
 /* Whole blocks as bytes; the source is stored or its kind has read_raw. */

@@ -1,11 +1,15 @@
 /* source.c - read the elements of a source, whatever kind it is. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "plan.h"
 #include "quant/codec.h"
 
 #define MOST_BLOCK 256u
+
+/* As a run cuts it from a worker's memory. */
+#define SCRATCH_ALIGN ((size_t)64)
 
 enum quern_status in_source(struct quern_error *err, const struct source *s,
                             enum quern_status status)
@@ -38,6 +42,15 @@ struct stored_scratch {
 size_t source_scratch_bytes(const struct source *s, bool wide)
 {
     return s->kind ? s->kind->scratch_bytes(s, wide) : sizeof(struct stored_scratch);
+}
+
+void *source_scratch_new(const struct source *s, bool wide)
+{
+    const size_t nbytes = (source_scratch_bytes(s, wide) + SCRATCH_ALIGN) & ~(SCRATCH_ALIGN - 1);
+    void *scratch = aligned_alloc(SCRATCH_ALIGN, nbytes);
+    if (scratch)
+        memset(scratch, 0, nbytes);
+    return scratch;
 }
 
 static enum quern_status read_stored(const struct source *s, struct stored_scratch *scratch,

@@ -5,7 +5,8 @@
     scripts/compare_converter.py ~/llama.cpp --only 'gemma.*'    those whose name matches
       --types auto,f16,f32,bf16,q8_0    types to convert to
       --keep DIR                        keep the models and quern's files there
-      --verbose                         also say what is equal, and why models are refused
+      --record FILE                     write the models that are equal as tests/data/convert/variants.json has them
+  --verbose                         also say what is equal, and why models are refused
 
 CHECKOUT is llama.cpp's source. Needs the Python packages its converter needs; transformers 4.57 is what quern's defaults follow. QUERN names the program under test.
 Models come from tests/data/convert and, of classes that transformers has, from their empty models; converter_variants.py changes them. Random vocabularies are in no
@@ -159,7 +160,7 @@ def character_map():
     return next(spec[body:end] for n, _, body, end in fields(spec) if n == 2)
 
 
-def write_model(spec, parent):
+def write_model(spec, parent, loadable=True):
     where = os.path.join(parent, spec["dir"])
     if os.path.isdir(where):
         shutil.rmtree(where)
@@ -190,9 +191,10 @@ def write_model(spec, parent):
         new = change(old) if callable(change) else {k: v for k, v in {**old, **change}.items() if v is not ABSENT}
         with open(path, "w") as f:
             json.dump(old if new is None else new, f, ensure_ascii=False)
-    make_loadable(where)
-    for name in ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"):
-        make_normalizer_loadable(os.path.join(where, name))
+    if loadable:
+        make_loadable(where)
+        for name in ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"):
+            make_normalizer_loadable(os.path.join(where, name))
     rows = [[r[0], r[1], r[3:], values(spec["seed"], r[0], r[1], r[2], r[3:])] for r in spec["tensors"]]
     shards = spec.get("shards", 1)
     if shards == 1:
@@ -346,6 +348,17 @@ def compare(converter, model, work, kind, options):
     return ("different" if any(not re.search(KNOWN, n) for n in notes) else "documented"), notes
 
 
+def recorded(spec, work, kind):
+    """The model as tests/data/convert has them, with the digest of what quern writes."""
+    model, out = write_model(spec, work, loadable=False), os.path.join(work, "ours.gguf")
+    if run_quern(model, out, kind, []):
+        return None
+    with open(out, "rb") as f:
+        digest = hashlib.sha256(f.read()).hexdigest()
+    return {"name": spec["name"], "dir": spec["dir"], "seed": spec["seed"], "tok": spec["tok"], "shards": 1, "config": spec["config"], "files": spec.get("files", {}),
+            "tensors": spec["tensors"], "sha256": {kind: digest}}
+
+
 def read_bases():
     bases = {}
     for file in ("golden.json", "architectures.json"):
@@ -362,10 +375,11 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--types", default="auto")
     parser.add_argument("--keep")
+    parser.add_argument("--record")
     parser.add_argument("--verbose", action="store_true")
     args = parser.parse_args()
     converter = Converter(os.path.abspath(args.checkout))
-    bases, counts = read_bases(), {}
+    bases, counts, records = read_bases(), {}, []
     # transformers takes the name of a model type anywhere in the path for the model's own.
     work = os.path.join(tempfile.gettempdir(), "quern-%d" % os.getpid())
     os.makedirs(work)
@@ -379,6 +393,8 @@ def main():
             for kind in args.types.split(","):
                 verdict, notes = compare(converter, model, work, kind, variant.get("options", []))
                 counts[verdict] = counts.get(verdict, 0) + 1
+                if args.record and verdict == "equal":
+                    records.append(recorded(variant, work, kind))
                 if args.keep and os.path.exists(os.path.join(work, "ours.gguf")):
                     shutil.copy(os.path.join(work, "ours.gguf"), os.path.join(os.path.dirname(model), kind + ".gguf"))
                 if verdict == "different" or args.verbose:
@@ -389,6 +405,9 @@ def main():
                 shutil.rmtree(model)
     finally:
         shutil.rmtree(work)
+    if args.record:
+        with open(args.record, "w") as f:
+            f.write('{"models":[\n' + ",\n".join(json.dumps(r, separators=(",", ":")) for r in records if r) + "\n]}\n")
     print(", ".join("%d %s" % (n, v) for v, n in sorted(counts.items())))
     return 1 if counts.get("different") else 0
 

@@ -17,7 +17,7 @@ KNOWN = "|".join((
 
 # Converted as llama.cpp's own converter does, to the byte, but not loaded: no such model was ever published, or llama.cpp takes only those of published sizes.
 NOT_LOADED = ("empty/qwen2moe-some-dense", "empty/qwen3moe-some-dense", "empty/qwen3-bias", "empty/gpt2-inner", "empty/gptneox-serial", "empty/deepseek2-lite", "empty/command-r-plus",
-              "empty/bert-classes", "empty/t5-encoder")
+              "empty/bert-classes")
 
 # Settings tried with every model that has positions.
 ROPES = {
@@ -62,7 +62,7 @@ def of_every_model(name, base):
         yield known
     for key in base["config"]:
         if key not in ("architectures", "hidden_size", "n_embd", "d_model"):
-            yield change(base, name + "/without-" + key, drop=[key])
+            yield change(base, name + "/without-" + key, drop=[key], **({"dir": "Stone-Test-2M"} if key == "model_type" else {}))
             if known and known is not base:
                 yield change(known, name + "/typed/without-" + key, drop=[key])
     if "rope_theta" in base["config"] or "rope_scaling" in base["config"]:
@@ -81,6 +81,7 @@ EVEN = {k: v for k, v in SMALL.items() if k != "num_key_value_heads"} # as many 
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 MLA = {"q_lora_rank": 24, "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 2,
        "topk_group": 1, "moe_intermediate_size": 32, "first_k_dense_replace": 1}
+SEPARATED = {"edit": {"tokenizer_config.json": {"sep_token": "<|endoftext|>", "cls_token": "<|endoftext|>"}}}
 EMPTY = {
     "llama": ("LlamaForCausalLM", "llama-spm", SMALL),
     "llama-bias": ("LlamaForCausalLM", "llama-spm", {**SMALL, "attention_bias": True, "mlp_bias": True}),
@@ -149,14 +150,14 @@ EMPTY = {
     "ernie4_5": ("Ernie4_5ForCausalLM", "llama-spm", {**SMALL, "head_dim": 16}),
     "ernie4_5-moe": ("Ernie4_5_MoeForCausalLM", "llama-spm", {**SMALL, "moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 32, "moe_num_shared_experts": 2, "num_key_value_heads": 2,
                                                             "moe_layer_start_index": 1, "moe_layer_end_index": 2, "moe_layer_interval": 1, "intermediate_size": 128}),
-    "dots1": ("Dots1ForCausalLM", "gpt2", {**SMALL, "num_key_value_heads": 4, "head_dim": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 32, "first_k_dense_replace": 1}),
+    "dots1": ("Dots1ForCausalLM", "gpt2", {**SMALL, "num_key_value_heads": 4, "head_dim": 16, "scoring_func": "sigmoid", "n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 32, "first_k_dense_replace": 1}),
     "phimoe": ("PhiMoEForCausalLM", "phi3", {**SMALL, "num_local_experts": 4, "attention_bias": True, "lm_head_bias": True, "sliding_window": 100, "original_max_position_embeddings": 128,
                                            "rope_scaling": {"type": "longrope", "long_factor": [1.25] * 8, "short_factor": [1.0] * 8, "short_mscale": 1.25, "long_mscale": 1.5,
                                                             "original_max_position_embeddings": 128}}),
-    "gemma-embedding": ("Gemma3TextModel", "gemma3", {**SMALL, "head_dim": 32, "sliding_window": 65, "use_bidirectional_attention": True}),
+    "gemma-embedding": ("Gemma3TextModel", "gemma3", {**SMALL, "num_hidden_layers": 6, "head_dim": 32, "sliding_window": 65, "use_bidirectional_attention": True}),
     "starcoder": ("GPTBigCodeForCausalLM", "starcoder2", {"n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 512, "n_positions": 128}),
-    "modern-bert": ("ModernBertModel", "gpt2", {**EVEN, "layer_norm_eps": 1e-5, "local_attention": 32, "global_attn_every_n_layers": 2}),
-    "modern-bert-classes": ("ModernBertForSequenceClassification", "gpt2", {**EVEN, "layer_norm_eps": 1e-5, "id2label": {"0": "x", "1": "y", "2": "z"}, "classifier_bias": True}),
+    "modern-bert": ("ModernBertModel", "gpt2", {**EVEN, "layer_norm_eps": 1e-5, "local_attention": 32, "global_attn_every_n_layers": 2}, SEPARATED),
+    "modern-bert-classes": ("ModernBertForSequenceClassification", "gpt2", {**EVEN, "layer_norm_eps": 1e-5, "id2label": {"0": "x", "1": "y", "2": "z"}}, SEPARATED),
     "distilbert": ("DistilBertModel", "bert-wordpiece", {"dim": 64, "hidden_dim": 96, "n_layers": 2, "n_heads": 4, "vocab_size": 512}),
     "distilbert-classes": ("DistilBertForSequenceClassification", "bert-wordpiece", {"dim": 64, "hidden_dim": 96, "n_layers": 2, "n_heads": 4, "vocab_size": 512,
                                                                                  "id2label": {"0": "no", "1": "yes"}}),
@@ -196,9 +197,9 @@ MODEL_TYPE_OF = {
 
 
 def empty_models():
-    for name, (kind, tok, settings) in EMPTY.items():
+    for name, (kind, tok, settings, *more) in EMPTY.items():
         config = {"architectures": [kind], "model_type": MODEL_TYPE_OF[kind], **settings}
-        yield {"name": "empty/" + name, "dir": "Stone-Test-2M", "seed": name, "tok": tok, "config": config, "empty": True}
+        yield {"name": "empty/" + name, "dir": "Stone-Test-2M", "seed": name, "tok": tok, "config": config, "empty": True, **(more[0] if more else {})}
 
 
 # ---- names, cards and settings of generation: general.*
@@ -376,7 +377,7 @@ def other_classes(bases):
     llama, mixtral, lfm2 = bases["llama"], bases["mixtral"], bases["lfm2"]
     yield renamed(llama, "class/internlm3", "InternLM3ForCausalLM", [], {})
     yield renamed(llama, "class/llama-embed", "LlamaBidirectionalModel", [("^model.", ""), ("lm_head", None)], {})
-    yield renamed(llama, "class/orion", "OrionForCausalLM", [], {}, more=every_layer("input_layernorm.bias", 64) + every_layer("post_attention_layernorm.bias", 64))
+    yield renamed(llama, "class/orion", "OrionForCausalLM", [], {}, more=[["model.norm.bias", "BF16", "normal", 64]] + every_layer("input_layernorm.bias", 64) + every_layer("post_attention_layernorm.bias", 64))
     yield renamed(llama, "class/maincoder", "MaincoderForCausalLM", [], {}, "gpt2", every_layer("self_attn.q_norm.weight", 16) + every_layer("self_attn.k_norm.weight", 16))
     yield renamed(mixtral, "class/minimax-m2", "MiniMaxM2ForCausalLM", [], {"rotary_dim": 8, "scoring_func": "sigmoid"}, "gpt2",
                   every_layer("self_attn.q_norm.weight", 64) + every_layer("self_attn.k_norm.weight", 32) + every_layer("block_sparse_moe.e_score_correction_bias", 4))
@@ -395,7 +396,7 @@ def other_classes(bases):
     v = change(bases["qwen3"], "class/qwen3vl", dir="Stone-Test-2M")
     text = {k: x for k, x in v["config"].items() if k not in ("architectures",)}
     v["config"] = {"architectures": ["Qwen3VLForConditionalGeneration"], "model_type": "qwen3_vl_own", "text_config": {**text, "rope_scaling": {"rope_type": "default", "mrope_section": [4, 6, 6]}},
-                   "vision_config": {"deepstack_visual_indexes": [1, 2, 3]}}
+                   "vision_config": {"deepstack_visual_indexes": [1]}}
     v["tensors"] = [[r[0].replace("model.", "model.language_model.", 1)] + r[1:] for r in v["tensors"]]
     yield v
 

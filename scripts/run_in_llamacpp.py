@@ -20,9 +20,11 @@ TYPES = ("auto", "Q8_0", "Q4_K_M")
 
 def run(binaries, name, path):
     """None, or why the model does not run."""
-    encoder = name.removeprefix("empty/").removeprefix("class/").startswith(ENCODERS)
+    plain = name.removeprefix("empty/").removeprefix("class/")
+    encoder = plain.startswith(ENCODERS)
     program = os.path.join(binaries, "llama-embedding" if encoder else "llama-completion")
     command = [program, "-m", path, "-p", "the miller grinds the grain", "-t", "1", "-c", "64", "--no-warmup"]
+    command += ["--pooling", "mean"] if plain in ("llama-embed", "t5-encoder") else []
     command += [] if encoder else ["-n", "8", "--temp", "0", "-no-cnv", "--ignore-eos", "--perf"]
     for _ in range(20): # its log may be cut off at the end
         try:

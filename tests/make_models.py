@@ -19,6 +19,7 @@ DIR/.stamp with the hash of this file, so a second call does nothing until this 
   hub/                        hf-b as it lies in a hub cache: snapshots/REV/ with links into blobs/
   hf-shape                    hf-b with one tensor of another shape
   packed-fp8 packed-nvfp4     the same shapes with matrices of random codes and scales, in blocks and in NVFP4
+  packed-awq packed-int4      likewise in AWQ, and in 4 bits as compressed-tensors packs them
   lora lora-dora              adapters of hf: attention and a whole norm; DoRA of one matrix
   lora.gguf                   the first of them for dense-*.gguf, without the norm
   mixed.safetensors           every plain type, scalars, empty tensors
@@ -376,8 +377,22 @@ def packed_models(out):
                 (name + "_scale", (rows, cols // 16), "F8_E4M3", codes(name + "|s", rows * cols // 16, 0x3f)),
                 (name + "_scale_2", (), "F32", pack([0.03125], "F32"))]
 
+    def awq(name, rows, cols):
+        stem = name[:-len("weight")]
+        return [(stem + "qweight", (cols, rows // 8), "I32", codes(name, rows * cols // 2)),
+                (stem + "qzeros", (cols // 64, rows // 8), "I32", codes(name + "|z", rows * cols // 128)),
+                (stem + "scales", (cols // 64, rows), "F16", pack(weights(name + "|s", rows * cols // 64, 0.001, 0.01), "F16"))]
+
+    def int4(name, rows, cols):
+        return [(name + "_packed", (rows, cols // 8), "I32", codes(name, rows * cols // 2)),
+                (name + "_scale", (rows, cols // 32), "F16", pack(weights(name + "|s", rows * cols // 32, 0.001, 0.01), "F16")),
+                (name + "_shape", (2,), "I64", struct.pack("<2q", rows, cols))]
+
+    group = {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": 32}}
     for kind, make, said in (("fp8", fp8, {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [96, 96]}),
-                             ("nvfp4", nvfp4, {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]})):
+                             ("nvfp4", nvfp4, {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]}),
+                             ("awq", awq, {"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemm", "zero_point": True}),
+                             ("int4", int4, {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"group_0": group}})):
         where, tensors = out("packed-" + kind), []
         for n, s, v in llama("b", hf=True):
             tensors += make(n, *s) if n.endswith("proj.weight") else [(n, s, "BF16", pack(v, "BF16"))]

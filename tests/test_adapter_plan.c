@@ -125,6 +125,10 @@ static bool is_adapted(const char *name, uint32_t ndims)
     return ndims == 2 && strstr(name, ".weight") && !has_any(name, never);
 }
 
+/* How the token embedding is adapted: not, as a matrix like others, or by rows for tokens. */
+enum embedding { NO_EMBEDDING, LINEAR_EMBEDDING, TOKEN_EMBEDDING };
+static enum embedding embedding;
+
 /* Two factors for every such matrix of the model. conv1d: it is stored the other way round. */
 static void adapt_all(const struct json *model, const char *config, uint64_t rank, bool conv1d)
 {
@@ -140,12 +144,17 @@ static void adapt_all(const struct json *model, const char *config, uint64_t ran
         uint64_t shape[8];
         struct blob whole = make_blob(row, "shape", shape);
         free(whole.data);
-        if (!is_adapted(whole.t.name.p, whole.t.ndims))
+        const bool tokens = embedding != NO_EMBEDDING && strstr(whole.t.name.p, "embed_tokens");
+        const bool by_tokens = tokens && embedding == TOKEN_EMBEDDING;
+        if (!is_adapted(whole.t.name.p, whole.t.ndims) && !tokens)
             continue;
         for (unsigned k = 0; k < 2; k++, n++) {
-            dims[n][0] = k ? rank : shape[conv1d];
-            dims[n][1] = k ? shape[!conv1d] : rank;
-            snprintf(names[n], sizeof names[n], "base_model.model.%.*s.lora_%c.weight",
+            const bool other = conv1d || by_tokens;
+            dims[n][0] = k ? rank : shape[other];
+            dims[n][1] = k ? shape[!other] : rank;
+            snprintf(names[n], sizeof names[n],
+                     by_tokens ? "base_model.model.%.*s.lora_embedding_%c"
+                               : "base_model.model.%.*s.lora_%c.weight",
                      (int)whole.t.name.n - 7, whole.t.name.p, k ? 'A' : 'B');
             blobs[n].t = (struct st_tensor){.name = str_from(names[n]),
                                             .dims = dims[n],
@@ -283,6 +292,17 @@ Test(adapter_plan, factors_of_modules)
     CHECK_LEAKS();
 }
 
+Test(adapter_plan, embeddings)
+{
+    struct json *root = read_models("golden.json");
+    for (embedding = LINEAR_EMBEDDING; embedding <= TOKEN_EMBEDDING; embedding++) {
+        check_there_and_back(model_named(root, "llama-spm"), PLAIN, false);
+        check_there_and_back(model_named(root, "gemma2"), PLAIN, false);
+    }
+    json_free(root);
+    CHECK_LEAKS();
+}
+
 /* ---- what cannot be ----------------------------------------------------------------------------
  */
 
@@ -377,6 +397,34 @@ Test(adapter_plan, tied_heads)
     write_wrong(&head);
     cr_assert(convert_adapter(scratch("out.gguf"), NULL, &err) == head.status);
     cr_assert(strstr(err.text, head.says) != NULL, "%s", err.text);
+    scratch_end();
+    json_free(bases);
+    CHECK_LEAKS();
+}
+
+/* It is told in a key from which tokens on it works. */
+Test(adapter_plan, activated)
+{
+    static const struct wrong w = {
+        "{\"peft_type\": \"LORA\", \"r\": 2, \"alora_invocation_tokens\": [7, 300]}",
+        {Q_A, Q_B},
+        2,
+        QUERN_OK,
+        ""
+    };
+    static const uint8_t tokens[8] = {7, 0, 0, 0, 44, 1, 0, 0};
+    struct json *bases = read_models("golden.json");
+    struct model *m;
+    struct quern_error err;
+    scratch_begin();
+    write_base(model_named(bases, "llama-spm"));
+    write_wrong(&w);
+    cr_assert(convert_adapter(scratch("out.gguf"), NULL, &err) == QUERN_OK, "%s", err.text);
+    cr_assert(model_open(scratch("out.gguf"), &m, &err) == QUERN_OK, "%s", err.text);
+    const struct meta *k = model_meta(m, "adapter.alora.invocation_tokens");
+    cr_assert(k && k->type == META_ARRAY && k->item_type == META_U32 && k->count == 2);
+    cr_assert(memcmp(k->value.p, tokens, sizeof tokens) == 0);
+    model_close(m);
     scratch_end();
     json_free(bases);
     CHECK_LEAKS();

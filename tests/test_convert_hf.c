@@ -46,6 +46,13 @@ Test(convert_hf, other_architectures)
     CHECK_LEAKS();
 }
 
+/* Settings, classes and heads that models of these architectures may have. */
+Test(convert_hf, variants)
+{
+    check_models("variants.json");
+    CHECK_LEAKS();
+}
+
 /* ---- one pass
  * ------------------------------------------------------------------------------------ */
 

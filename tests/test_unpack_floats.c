@@ -438,7 +438,9 @@ Test(unpack_floats, scales_that_are_no_numbers)
         const struct tensor *t = model_find(o.model, str_from("w.weight_scale"));
         const off_t at = (off_t)t->offset + 5;
         close_packed(&o);
-        FILE *f = fopen(arena_printf(&o.arena, "%s/model.safetensors", dir), "r+");
+        char path[600];
+        snprintf(path, sizeof path, "%s/model.safetensors", dir);
+        FILE *f = fopen(path, "r+");
         cr_assert(f && fseek(f, at, SEEK_SET) == 0 && fputc(bad[i].scale, f) != EOF &&
                   fclose(f) == 0);
         cr_assert(open_packed(dir, &o, &err) == QUERN_OK, "%s", err.text);
@@ -507,5 +509,45 @@ Test(unpack_floats, model_optimizer_says_it_elsewhere)
     cr_assert_eq(o.result.nweights, 1);
     close_packed(&o);
     scratch_end();
+    CHECK_LEAKS();
+}
+
+/* ---- quantizing ---------------------------------------------------------------------------------
+ */
+
+static uint8_t *bytes_in(const char *path, const char *name, struct arena *arena, uint64_t *nbytes)
+{
+    struct model *m;
+    struct quern_error err;
+    cr_assert(model_open(path, &m, &err) == QUERN_OK, "%s", err.text);
+    const struct tensor *t = model_find(m, str_from(name));
+    cr_assert(t && t->dtype == DTYPE_MXFP4, "%s", name);
+    uint8_t *p = arena_alloc(arena, t->nbytes);
+    cr_assert(model_pread(m, t->file, p, t->nbytes, t->offset, &err) == QUERN_OK);
+    *nbytes = t->nbytes;
+    model_close(m);
+    return p;
+}
+
+/* Tensors that are given the type they are packed in are not quantized again. */
+Test(unpack_floats, quantizing_to_the_packed_type_moves_blocks)
+{
+    static const char name[] = "blk.1.ffn_up_exps.weight";
+    struct json *root = read_models("golden.json");
+    struct arena arena = {0};
+    struct quern_error err;
+    uint64_t na, nb;
+    scratch_begin();
+    const char *dir = write_checkpoint(model_named(root, "gpt-oss"));
+    const char *a = scratch("a.gguf"), *b = scratch("b.gguf");
+    const struct convert_request r = {
+        .output = b, .type = "MXFP4_MOE", .like_quantize = true, .force = true};
+    cr_assert(convert_to(dir, a, "auto", &err) == QUERN_OK, "%s", err.text);
+    cr_assert(convert_with(dir, &r, NULL, &err) == QUERN_OK, "%s", err.text);
+    const uint8_t *x = bytes_in(a, name, &arena, &na), *y = bytes_in(b, name, &arena, &nb);
+    cr_assert(na == nb && memcmp(x, y, na) == 0);
+    scratch_end();
+    arena_free(&arena);
+    json_free(root);
     CHECK_LEAKS();
 }

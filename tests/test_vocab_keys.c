@@ -402,6 +402,74 @@ Test(vocab, files_cut_short, .init = scratch_begin, .fini = scratch_end)
     CHECK_LEAKS();
 }
 
+/* ---- what tokenizer_config.json leaves open ---------------------------------------------------
+ */
+
+static bool flag_is(const struct made *m, const char *key, bool value)
+{
+    const struct meta *k = find(m, key);
+    return k && k->type == META_BOOL && k->value.p[0] == value;
+}
+
+static int32_t type_of(const struct made *m, uint32_t id)
+{
+    const struct meta *k = find(m, "tokenizer.ggml.token_type");
+    cr_assert(k && id < k->count);
+    return (uint8_t)k->value.p[4 * id];
+}
+
+#define ADDED(id, text, special) \
+    "{\"id\": " id ", \"content\": \"" text "\", \"special\": " special ", \"normalized\": false}"
+#define BEGINS(text)                                                                          \
+    "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": " \
+    "{\"id\": \"" text "\"}}, {\"Sequence\": {\"id\": \"A\"}}], \"pair\": []}, "
+
+/* A token that texts begin with is the first one when no other has that name, and is added. */
+Test(vocab, texts_begin_with_a_token_that_is_not_named, .init = begin, .fini = scratch_end)
+{
+    struct made m;
+    file("tokenizer.json", BPE(ADDED("3", "<s>", "true"), BYTE_LEVEL BEGINS("<s>")));
+    file("tokenizer_config.json", "{\"legacy\": false}");
+    cr_assert(make(&m, scratch_dir, "x", "gpt-2") == QUERN_OK, "%s", m.err.text);
+    cr_expect(flag_is(&m, "tokenizer.ggml.add_bos_token", true));
+    cr_expect(find(&m, "tokenizer.ggml.bos_token_id") != NULL);
+    clean(&m);
+    file("tokenizer_config.json", "{\"bos_token\": \"a\", \"cls_token\": \"b\"}");
+    cr_assert(make(&m, scratch_dir, "x", "gpt-2") == QUERN_OK, "%s", m.err.text);
+    cr_expect(flag_is(&m, "tokenizer.ggml.add_bos_token", false));
+    clean(&m);
+    CHECK_LEAKS();
+}
+
+Test(vocab, tokenizer_config_makes_tokens_special, .init = begin, .fini = scratch_end)
+{
+    struct made m;
+    file("tokenizer.json", BPE(ADDED("3", "<x>", "false"), BYTE_LEVEL));
+    file("tokenizer_config.json", "{\"legacy\": false}");
+    cr_assert(make(&m, scratch_dir, "x", "gpt-2") == QUERN_OK, "%s", m.err.text);
+    cr_expect(type_of(&m, 3) == 4);
+    clean(&m);
+    file("tokenizer_config.json", "{\"additional_special_tokens\": [\"<x>\"]}");
+    cr_assert(make(&m, scratch_dir, "x", "gpt-2") == QUERN_OK, "%s", m.err.text);
+    cr_expect(type_of(&m, 3) == 3);
+    clean(&m);
+    CHECK_LEAKS();
+}
+
+Test(vocab, chat_template_json_may_be_a_list, .init = begin, .fini = scratch_end)
+{
+    struct made m;
+    file("tokenizer.json", BPE("", BYTE_LEVEL));
+    file("tokenizer_config.json", "{\"legacy\": false}");
+    file("chat_template.json", "{\"chat_template\": [{\"name\": \"default\", \"template\": \"d\"}, "
+                               "{\"name\": \"rag\", \"template\": \"r\"}, 3]}");
+    cr_assert(make(&m, scratch_dir, "x", "gpt-2") == QUERN_OK, "%s", m.err.text);
+    cr_expect(key_is(&m, "tokenizer.chat_template", "d"));
+    cr_expect(key_is(&m, "tokenizer.chat_template.rag", "r"));
+    clean(&m);
+    CHECK_LEAKS();
+}
+
 /* ---- letters -------------------------------------------------------------------------------- */
 
 Test(vocab, letters_and_bytes)
