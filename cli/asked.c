@@ -14,6 +14,7 @@ static const size_t free_fields[] = {
     offsetof(struct cli, dry_run), offsetof(struct cli, force),    offsetof(struct cli, resume),
     offsetof(struct cli, quiet),   offsetof(struct cli, verbose),  offsetof(struct cli, json),
     offsetof(struct cli, help),    offsetof(struct cli, progress), offsetof(struct cli, stats),
+    offsetof(struct cli, sha256),
 };
 
 static bool is_free(const struct option *o)

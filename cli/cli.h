@@ -49,8 +49,7 @@ struct cli {
     struct values includes, excludes;
     unsigned rank;
     bool no_save_modules;
-    /* check */
-    bool sha256;
+    bool sha256; /* check, and whatever writes */
     /* imatrix */
     unsigned chunk_size;
     const char *model, *output_format;
@@ -147,7 +146,13 @@ void print_bar(FILE *f, double share, unsigned cells);
 void print_notes(const struct cli *c, const struct plan *p);
 void print_steps(FILE *f, const struct plan *p);
 void print_plan(const struct cli *c, const struct plan *p);
-void print_summary(const struct cli *c, const struct plan *p, const struct quern_result *r);
+/* hashes: of the files that were written; or NULL. */
+struct file_hash {
+    const char *path;
+    char hex[65];
+};
+void print_summary(const struct cli *c, const struct plan *p, const struct quern_result *r,
+                   const struct file_hash *hashes, size_t nhashes);
 
 /* Bytes and weights by element type, largest first. */
 struct type_share {

@@ -342,7 +342,17 @@ void print_steps(FILE *f, const struct plan *p)
         print_step(f, &p->steps[i]);
 }
 
-static void plan_json(const struct plan *p, const struct quern_result *r)
+static void hashes_json(struct json_writer *j, const struct file_hash *hashes, size_t n)
+{
+    json_key(j, "sha256");
+    json_open(j, '{');
+    for (size_t i = 0; i < n; i++)
+        field_text(j, hashes[i].path, hashes[i].hex);
+    json_close(j, '}');
+}
+
+static void plan_json(const struct plan *p, const struct quern_result *r,
+                      const struct file_hash *hashes, size_t nhashes)
 {
     struct quern_plan_summary s;
     struct type_share shares[DTYPE_COUNT];
@@ -382,6 +392,8 @@ static void plan_json(const struct plan *p, const struct quern_result *r)
         json_key(&j, "errors");
         errors_json(&j, p);
     }
+    if (hashes)
+        hashes_json(&j, hashes, nhashes);
     if (p->refusal)
         field_text(&j, "refusal", p->refusal->text);
     json_key(&j, "notes");
@@ -409,7 +421,7 @@ void print_plan(const struct cli *c, const struct plan *p)
     struct type_share shares[DTYPE_COUNT];
     char in[16], out[16], mem[16];
     if (c->json) {
-        plan_json(p, NULL);
+        plan_json(p, NULL, NULL, 0);
         return;
     }
     summarize(p, &s);
@@ -433,13 +445,16 @@ static void print_output_line(const struct plan *p)
         !p->dir && p->nfiles > 1 ? " ..." : "");
 }
 
-void print_summary(const struct cli *c, const struct plan *p, const struct quern_result *r)
+void print_summary(const struct cli *c, const struct plan *p, const struct quern_result *r,
+                   const struct file_hash *hashes, size_t nhashes)
 {
     struct quern_plan_summary s;
     struct type_share shares[DTYPE_COUNT];
     char in[16], out[16], rss[16], rate[16];
     if (c->json)
-        plan_json(p, r);
+        plan_json(p, r, hashes, nhashes);
+    for (size_t i = 0; !c->json && i < nhashes; i++)
+        printf("%s  %s\n", hashes[i].hex, quoted(str_from(hashes[i].path)).text);
     if (c->quiet || c->json)
         return;
     summarize(p, &s);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "core/io.h"
 #include "pipeline/publish.h"
 
 volatile int stop_signal;
@@ -94,15 +95,41 @@ static int run(struct cli *c, struct plan *p, struct quern_result *result)
     return s == QUERN_OK ? 0 : say_stopped(c, p, result->resumable, s, &err);
 }
 
+/* Every file of the output, read once more from the disk. */
+static enum quern_status hash_outputs(struct plan *p, struct file_hash **hashes, size_t *n,
+                                      struct quern_error *err)
+{
+    const uint32_t nsides = p->dir ? p->nsides : 0;
+    *n = 0;
+    *hashes = ARENA_NEW(&p->arena, struct file_hash, p->nfiles + nsides);
+    if (!*hashes)
+        return fail_memory(err, (p->nfiles + nsides) * sizeof **hashes);
+    for (uint32_t i = 0; i < p->nfiles + nsides; i++) {
+        const char *name = i < p->nfiles ? p->files[i].path : p->sides[i - p->nfiles].name;
+        struct file_hash *h = &(*hashes)[i];
+        h->path = path_join(&p->arena, p->dir, name);
+        if (!h->path)
+            return fail_memory(err, strlen(name));
+        TRY(sha256_file(h->path, h->hex, err));
+        ++*n;
+    }
+    return QUERN_OK;
+}
+
 static int run_now(struct cli *c, struct plan *p)
 {
     struct quern_result result;
+    struct quern_error err;
+    struct file_hash *hashes = NULL;
+    size_t nhashes = 0;
     const int code = run(c, p, &result);
     if (code != 0)
         return code;
+    if (c->sha256 && p->nfiles && hash_outputs(p, &hashes, &nhashes, &err) != QUERN_OK)
+        return report_error(c, &err);
     if (c->verbose && !c->json)
         print_steps(stderr, p);
-    print_summary(c, p, &result);
+    print_summary(c, p, &result, hashes, nhashes);
     return 0;
 }
 

@@ -36,6 +36,8 @@ const struct option run_options[] = {
     {"resume", 0, OPTION_FLAG, FIELD(resume), NULL,
      "go on with what an interrupted run of the same command has left; --threads and --mem may differ",
      NULL},
+    {"sha256", 0, OPTION_FLAG, FIELD(sha256), NULL,
+     "print the SHA-256 of every file that was written, as sha256sum does", NULL},
     {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
      "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
     {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},

@@ -351,7 +351,7 @@ static enum quern_status check_dropped(const struct adapting *a, struct quern_er
         if (strstr(p->dropped[i], "lm_head"))
             return fail(err, QUERN_EUNSUPPORTED, "adapter-target",
                         "it changes the output head, which is the embeddings in %s" WANT
-                        "merge the adapter into its base and convert that",
+                        "expected an adapter that leaves it alone",
                         a->c.arch->name);
     if (p->ndropped == 0)
         return QUERN_OK;

@@ -398,13 +398,26 @@ static enum quern_status load_seconds(struct packed_desk *d, uint64_t row, uint6
     return QUERN_OK;
 }
 
+/* Rows are not always asked for one after the other: those of two halves may take turns. Then the
+ * band begins behind the last one, to have both. */
+static uint64_t first_to_hold(const struct packed_ints *p, const struct band_state *b, uint64_t row)
+{
+    const bool columns = p->layout == CODES_DOWN || p->layout == CODES_ACROSS;
+    uint64_t first = row;
+    if (columns && b->nrows > 0 && row > b->last && row - b->last < p->band / 2)
+        first = b->last + 1;
+    return p->layout == CODES_ACROSS ? first / 8 * 8 : first; /* a word has eight rows */
+}
+
 enum quern_status packed_hold(struct packed_desk *d, uint64_t row, struct quern_error *err)
 {
     const struct packed_ints *p = d->p;
     struct band_state *b = d->band;
-    if (b->nrows > 0 && row >= b->first && row - b->first < b->nrows)
+    const bool holds = b->nrows > 0 && row >= b->first && row - b->first < b->nrows;
+    const uint64_t first = first_to_hold(p, b, row);
+    b->last = row;
+    if (holds)
         return QUERN_OK;
-    const uint64_t first = row / 8 * 8; /* what words hold may be eight rows */
     const uint64_t n = p->rows - first < p->band ? p->rows - first : p->band;
     b->nrows = 0;
     if (p->order && !b->has_order)

@@ -7,7 +7,7 @@
 #include "quant/codec.h"
 
 #define WIDE_BAND (UINT64_C(1) << 21) /* codes, where rows are read a few bytes at a time */
-#define LONG_BAND (UINT64_C(1) << 16)
+#define LONG_BAND UINT64_C(8192)      /* where they are read as they lie */
 #define MOST_ROWS UINT64_C(4096)
 #define MOST_COLS (UINT64_C(1) << 22)
 #define LANES     16u
@@ -327,9 +327,9 @@ static enum quern_status check_size(const struct packed_ints *p, uint64_t nelems
 static void choose_band(struct packed_ints *p)
 {
     const bool wide = p->layout == CODES_DOWN || p->layout == CODES_ACROSS;
-    const uint64_t all = (p->rows + 7) / 8 * 8;
-    p->band = (wide ? WIDE_BAND : LONG_BAND) / p->cols / 8 * 8;
-    p->band = p->band < 8 ? 8 : p->band;
+    const uint64_t all = (p->rows + 7) / 8 * 8, least = wide ? 8 : 1;
+    p->band = wide ? WIDE_BAND / p->cols / 8 * 8 : LONG_BAND / p->cols;
+    p->band = p->band < least ? least : p->band;
     p->band = p->band > MOST_ROWS ? MOST_ROWS : p->band;
     p->band = p->band > all ? all : p->band;
     p->stride = (p->cols + 63) / 64 * 64;

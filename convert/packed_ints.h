@@ -107,6 +107,7 @@ enum quern_status packed_read_blocks(const struct source *s, uint64_t first, uin
 
 struct band_state {
     uint64_t first, nrows; /* rows held */
+    uint64_t last;         /* row that was asked for last */
     bool has_order;        /* it has been read */
     bool mixed;            /* groups are not runs of columns */
 };

@@ -221,7 +221,7 @@ static enum quern_status qkv_split(struct work *w, struct quern_error *err)
 static enum quern_status split_kv_b(struct work *w, struct quern_error *err)
 {
     const struct form f = form_of(w->t);
-    const uint64_t nheads = w->c->nheads;
+    const uint64_t nheads = w->c->nkv_heads;
     uint64_t nope = 0, nv = 0;
     if (!like_hparam_u64(w->c, "qk_nope_head_dim", &nope) ||
         !like_hparam_u64(w->c, "v_head_dim", &nv) || nope > f.nrows || nv > f.nrows ||

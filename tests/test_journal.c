@@ -299,9 +299,9 @@ Test(journal, without_its_part_file_is_of_no_use)
 
 /* ---- runs ----------------------------------------------------------------------------------- */
 
-/* An op that stops its own run after so many pieces. */
+/* An op that stops its own run after so many pieces (0: never). */
 static struct {
-    _Atomic unsigned pieces;
+    _Atomic uint64_t elems;
     unsigned stop_at;
     volatile int stop;
     char notes[512];
@@ -309,7 +309,7 @@ static struct {
 
 static void counting_copy(const struct piece *p, const void *const x[], void *y)
 {
-    if (++counter.pieces == counter.stop_at)
+    if ((counter.elems += p->n) >= (uint64_t)counter.stop_at * PIECE && counter.stop_at)
         counter.stop = 1;
     memcpy(y, x[0], p->n * sizeof(float));
 }
@@ -328,7 +328,7 @@ static enum quern_status run_until(const char *in, const char *out, const char *
 {
     struct quern_error e;
     struct job b = begin(in, out, type);
-    counter.pieces = 0;
+    counter.elems = 0;
     counter.stop_at = stop_at;
     counter.stop = 0;
     counter.notes[0] = '\0';
