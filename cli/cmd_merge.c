@@ -150,6 +150,8 @@ static int check_gguf_options(const struct cli *c, const struct merge_request *r
     const char *of_gguf = c->model_name           ? "--model-name"
                           : c->metadata           ? "--metadata"
                           : c->pre                ? "--pre"
+                          : c->like               ? "--like"
+                          : c->map                ? "--map"
                           : c->text_only          ? "--text-only"
                           : c->override_kvs.count ? "--override-kv"
                                                   : NULL;
@@ -176,6 +178,8 @@ int cmd_merge(struct cli *c)
                     .model_name = c->model_name,
                     .metadata = c->metadata,
                     .pre = c->pre,
+                    .like = c->like,
+                    .map_path = c->map,
                     .text_only = c->text_only}
     };
     int code = read_words(c, &r);

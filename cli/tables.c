@@ -139,6 +139,11 @@ static const struct option merge_options[] = {
      "for a GGUF: a JSON object with general.* keys: author, description, tags ...", NULL},
     {"pre", 0, OPTION_TEXT, FIELD(pre), "NAME",
      "for a GGUF of Hugging Face models: tokenizer.ggml.pre, when it is not recognised", NULL},
+    {"like", 0, OPTION_TEXT, FIELD(like), "TEMPLATE.gguf",
+     "for a GGUF of Hugging Face models: hyper-parameters, tokenizer and keys as in a GGUF of the same "
+     "family, see quern convert", NULL},
+    {"map", 0, OPTION_TEXT, FIELD(map), "FILE",
+     "with --like: rules in YAML for what becomes of tensors, see quern convert", NULL},
     {"text-only", 0, OPTION_FLAG, FIELD(text_only), NULL,
      "for a GGUF of Hugging Face models: leave out what is for pictures and sound", NULL},
     {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",

@@ -221,11 +221,14 @@ static enum quern_status qkv_split(struct work *w, struct quern_error *err)
 static enum quern_status split_kv_b(struct work *w, struct quern_error *err)
 {
     const struct form f = form_of(w->t);
-    const uint64_t nheads = w->c->nkv_heads;
-    uint64_t nope = 0, nv = 0;
-    if (!like_hparam_u64(w->c, "qk_nope_head_dim", &nope) ||
-        !like_hparam_u64(w->c, "v_head_dim", &nv) || nope > f.nrows || nv > f.nrows ||
-        nheads == 0 || nheads > f.nrows || f.nmats != 1 || f.nrows != nheads * (nope + nv))
+    uint64_t nheads = w->c->nkv_heads, nope = 0, nv = 0;
+    const bool known = like_hparam_u64(w->c, "qk_nope_head_dim", &nope) &&
+                       like_hparam_u64(w->c, "v_head_dim", &nv) && nope <= f.nrows && nv <= f.nrows;
+    /* A template counts one head for all, the latent one; its shapes are checked afterwards. */
+    if (known && w->c->like && nope + nv > 0)
+        nheads = f.nrows / (nope + nv);
+    if (!known || nheads == 0 || nheads > f.nrows || f.nmats != 1 ||
+        f.nrows != nheads * (nope + nv))
         return wrong_shape(w->t, nheads * (nope + nv), "heads, qk_nope_head_dim and v_head_dim",
                            err);
     const struct row_run k = {

@@ -104,7 +104,7 @@ static void gather(const struct tree *t, const struct node *n, const struct piec
 static size_t first_bad(bool wide, const void *y, size_t n)
 {
     if (!wide)
-        return codec_kernels()->first_nonfinite(y, n);
+        return codec_first_nonfinite_f32(y, n);
     for (size_t i = 0; i < n; i++)
         if (!isfinite(((const double *)y)[i]))
             return i;

@@ -137,7 +137,7 @@ static uint8_t *right_of(const struct desk *d, uint32_t i)
 static size_t first_nonfinite(bool wide, const void *x, size_t n)
 {
     if (!wide)
-        return codec_kernels()->first_nonfinite(x, n);
+        return codec_first_nonfinite_f32(x, n);
     for (size_t i = 0; i < n; i++)
         if (!isfinite(((const double *)x)[i]))
             return i;

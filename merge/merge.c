@@ -177,6 +177,12 @@ static enum quern_status check_conversion(struct planner *pl, struct quern_error
                        fail(err, QUERN_EUNSUPPORTED, "conversion",
                             "it is a file without config.json and tokenizer, and the output is "
                             "GGUF" WANT "expected Hugging Face directories"));
+    const struct convert_request *r = &pl->req->convert;
+    if (gguf && (r->like || r->map_path))
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "%s has no meaning for models in GGUF" WANT
+                    "expected models of Hugging Face, which become GGUF",
+                    r->like ? "--like" : "--map");
     pl->converts = !gguf && pl->to_gguf;
     pl->to_gguf = gguf;
     return QUERN_OK;

@@ -576,7 +576,7 @@ static void apply_segments(const struct piece *p, const void *const x[], size_t 
  * The first measuring pass looks for them, but there may be none. */
 static void keep_nan(const struct step *s, const void *x, void *y, size_t n)
 {
-    const size_t i = s->wide ? n : codec_kernels()->first_nonfinite(x, n);
+    const size_t i = s->wide ? n : codec_first_nonfinite_f32(x, n);
     if (i < n)
         ((float *)y)[i] = NAN;
     for (size_t k = 0; s->wide && k < n; k++)

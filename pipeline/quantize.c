@@ -47,8 +47,8 @@ static enum quern_status from_gguf(struct plan *p, struct model *m, const char *
     if (str_ends(str_from(output), ".safetensors") || output[strlen(output) - 1] == '/')
         return fail(err, QUERN_EUNSUPPORTED, "format",
                     "quantize makes GGUF from GGUF" WANT
-                    "turning GGUF back into safetensors is not "
-                    "supported yet");
+                    "expected an OUTPUT that ends in .gguf; quern convert turns GGUF back into "
+                    "safetensors");
     if (q->keep_names || q->arch)
         return fail(err, QUERN_EUSAGE, "usage",
                     "--keep-names and --arch are for safetensors inputs; this one is GGUF");

@@ -23,7 +23,7 @@ static void scan_measure(const struct piece *p, unsigned pass, const void *const
 {
     (void)pass;
     uint64_t *first = record;
-    size_t i = p->step->wide ? 0 : codec_kernels()->first_nonfinite(x[0], p->n);
+    size_t i = p->step->wide ? 0 : codec_first_nonfinite_f32(x[0], p->n);
     for (; i < p->n; i++) {
         if (finite_at(p, x[0], i))
             continue;

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "quant/codec.h"
+#include "quant/small_floats.h"
 #include "row_sums.h"
 
 #define ALIGN 64u
@@ -20,10 +21,11 @@ static size_t padded(size_t n)
     return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
 }
 
-/* The elements of the source are of its tensor's type. */
-static bool has_stored_values(const struct source *s)
+/* Where element i is. Without the division most of the time. */
+static size_t stored_at(enum dtype d, uint64_t i)
 {
-    return !s->kind || s->kind->read_raw;
+    const struct dtype_traits *t = &dtype_traits[d];
+    return t->block_elems == 1 ? (size_t)i * t->block_bytes : dtype_stored(d, i);
 }
 
 /* What is copied may have that type already. */
@@ -31,7 +33,7 @@ static bool rounds_first(const struct step *s)
 {
     if (s->round_dtype == DTYPE_COUNT || s->round_dtype == s->dtype)
         return false;
-    return s->op != &op_copy || !has_stored_values(&s->sources[0]) ||
+    return s->op != &op_copy || !source_has_raw(&s->sources[0]) ||
            s->sources[0].tensor->dtype != s->round_dtype;
 }
 
@@ -40,7 +42,7 @@ bool step_is_raw(const struct step *s)
     if (!s->op->raw || rounds_first(s))
         return false;
     for (unsigned k = 0; k < s->nsources; k++)
-        if (!has_stored_values(&s->sources[k]) || s->sources[k].tensor->dtype != s->dtype)
+        if (!source_has_raw(&s->sources[k]) || s->sources[k].tensor->dtype != s->dtype)
             return false;
     return true;
 }
@@ -166,15 +168,21 @@ static enum quern_status read_stored(const struct tile *t, struct cut *c, uint64
 
 /* ---- values --------------------------------------------------------------------------------- */
 
-static size_t first_nonfinite(const struct step *s, const void *x, size_t n)
+/* The first of a magnitude of at least that of these bits of an f32; in f64, NaN or Inf. */
+static size_t first_beyond(const struct step *s, const void *x, uint32_t bits, size_t n)
 {
     if (!s->wide)
-        return codec_kernels()->first_nonfinite(x, n);
+        return codec_kernels()->first_beyond(x, bits, n);
     const double *v = x;
     for (size_t i = 0; i < n; i++)
         if (!isfinite(v[i]))
             return i;
     return n;
+}
+
+static size_t first_nonfinite(const struct step *s, const void *x, size_t n)
+{
+    return first_beyond(s, x, F32_INF, n);
 }
 
 static double value_at(const struct step *s, const void *x, size_t i)
@@ -244,15 +252,37 @@ static void decode(const struct step *s, enum dtype d, const uint8_t *raw, void 
         codec_kernels()->decode[d](raw, x, n);
 }
 
-/* Of values y and what they were encoded to. */
-static enum quern_status check_encoded(const struct piece *p, const struct cut *c, enum dtype d,
-                                       const void *y, const uint8_t *out, struct quern_error *err)
+/* Bits of the least magnitude that rounds to Inf. Types that share scales, or saturate, have none.
+ */
+static uint32_t limit_of(enum dtype d)
 {
-    const size_t bad = codec_first_nonfinite(d, out, p->n);
+    return d == DTYPE_F16 ? 0x477ff000 : d == DTYPE_BF16 ? 0x7f7f8000 : F32_INF;
+}
+
+/* A look at the values tells whether a type can store them. */
+static bool tells_before(const struct step *s, enum dtype d)
+{
+    return !s->wide && (d == DTYPE_F32 || limit_of(d) != F32_INF);
+}
+
+/* Values y that are not finite, or will not be when they are encoded. */
+static enum quern_status check_values(const struct piece *p, const struct cut *c, enum dtype d,
+                                      const void *y, struct quern_error *err)
+{
+    const size_t bad = first_beyond(p->step, y, limit_of(d), p->n);
     if (bad == p->n)
         return QUERN_OK;
-    const size_t i = first_nonfinite(p->step, y, p->n);
-    return i < p->n ? blame(p, c, y, i, err) : fail_overflow(p, d, y, bad, err);
+    return isfinite(value_at(p->step, y, bad)) ? fail_overflow(p, d, y, bad, err)
+                                               : blame(p, c, y, bad, err);
+}
+
+static enum quern_status check_encoded(const struct piece *p, enum dtype d, const void *y,
+                                       const uint8_t *out, struct quern_error *err)
+{
+    if (tells_before(p->step, d))
+        return QUERN_OK;
+    const size_t bad = codec_first_nonfinite(d, out, p->n);
+    return bad < p->n ? fail_overflow(p, d, y, bad, err) : QUERN_OK;
 }
 
 static enum quern_status round_to(const struct piece *p, struct cut *c, void *y,
@@ -263,7 +293,7 @@ static enum quern_status round_to(const struct piece *p, struct cut *c, void *y,
         codec_encode_f64(d, y, c->round, p->n);
     else
         codec_kernels()->encode[d](y, c->round, p->n);
-    TRY(check_encoded(p, c, d, y, c->round, err));
+    TRY(check_encoded(p, d, y, c->round, err));
     decode(p->step, d, c->round, y, p->n);
     return QUERN_OK;
 }
@@ -293,7 +323,7 @@ static enum quern_status encode(const struct piece *p, struct cut *c, const void
     const float *x = y;
     if (s->wide && !dtype_is_quantized(s->dtype)) {
         codec_encode_f64(s->dtype, y, out, p->n);
-        return check_encoded(p, c, s->dtype, y, out, err);
+        return check_encoded(p, s->dtype, y, out, err);
     }
     if (s->wide) {
         codec_encode_f64(DTYPE_F32, y, c->round, p->n);
@@ -305,7 +335,7 @@ static enum quern_status encode(const struct piece *p, struct cut *c, const void
         codec_encode(s->dtype, x, p->importance, 0.0f, out, p->n);
     if (s->reference_bugs)
         codec_add_reference_bugs(s->dtype, x, out, p->n);
-    return check_encoded(p, c, s->dtype, y, out, err);
+    return check_encoded(p, s->dtype, y, out, err);
 }
 
 static void add_errors(const struct tile *t, const struct piece *p, const void *a, const void *b)
@@ -320,12 +350,6 @@ static void add_errors(const struct tile *t, const struct piece *p, const void *
     error_sums_add(&t->errors[p->chunk], &pairs);
 }
 
-/* NaN and Inf show in what they are encoded to. */
-static bool keeps_nonfinite(enum dtype d)
-{
-    return d == DTYPE_BF16 || d == DTYPE_F16 || d == DTYPE_F32 || d == DTYPE_F64;
-}
-
 static enum quern_status apply_strip(const struct tile *t, const struct piece *p, struct cut *c,
                                      uint8_t *out, struct quern_error *err)
 {
@@ -334,13 +358,12 @@ static enum quern_status apply_strip(const struct tile *t, const struct piece *p
     if (!copies)
         s->op->apply(p, s->measured ? NULL : c->x, c->y);
     void *y = copies ? (void *)c->x[0] : c->y;
-    if (!keeps_nonfinite(rounds_first(s) ? s->round_dtype : s->dtype)) {
-        const size_t bad = first_nonfinite(s, y, p->n);
-        if (bad < p->n)
-            return blame(p, c, y, bad, err);
-    }
-    if (rounds_first(s))
+    if (rounds_first(s)) {
+        TRY(check_values(p, c, s->round_dtype, y, err));
         TRY(round_to(p, c, y, err));
+    }
+    if (!rounds_first(s) || tells_before(s, s->dtype))
+        TRY(check_values(p, c, s->dtype, y, err));
     if (!t->written) /* else they were read */
         TRY(encode(p, c, y, out, err));
     if (t->errors) {
@@ -360,12 +383,8 @@ static bool recode_strip(const struct tile *t, const struct piece *p, const stru
         rounds_first(s))
         return false;
     const enum dtype d = s->sources[0].tensor->dtype;
-    const uint8_t *raw = c->raw[0] + dtype_stored(d, p->first % CHUNK);
     recode_fn *recode = codec_recode(d, s->dtype);
-    if (!recode || codec_first_nonfinite(d, raw, p->n) < p->n)
-        return false;
-    recode(raw, out, p->n);
-    return codec_first_nonfinite(s->dtype, out, p->n) == p->n;
+    return recode && recode(c->raw[0] + stored_at(d, p->first % CHUNK), out, p->n);
 }
 
 /* The importance of every element of the piece: that of its column, row after row. */
@@ -420,7 +439,7 @@ static void get_values(const struct piece *p, struct cut *c, size_t from)
         const enum dtype d = src->tensor->dtype;
         c->x[k] = src->kind ? (uint8_t *)c->room[k] + from * width(s) : c->room[k];
         if (!src->kind)
-            decode(s, d, c->raw[k] + dtype_stored(d, p->first % CHUNK), c->room[k], p->n);
+            decode(s, d, c->raw[k] + stored_at(d, p->first % CHUNK), c->room[k], p->n);
     }
 }
 
@@ -457,7 +476,7 @@ static enum quern_status run_strip(const struct tile *t, const struct piece *p, 
         measure_raw(t, p, c);
         return QUERN_OK;
     }
-    uint8_t *out = applies ? c->out + dtype_stored(s->dtype, p->first - t->first) : NULL;
+    uint8_t *out = applies ? c->out + stored_at(s->dtype, p->first - t->first) : NULL;
     if (applies && recode_strip(t, p, c, out))
         return QUERN_OK;
     if (has_sources(s, t->pass))
@@ -577,9 +596,9 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
     if (copied)
         return QUERN_OK;
     cut_scratch(t, w, &c);
+    assert(c.is_raw || t->step->nsources > 0); /* only bytes can be made from nothing */
     if (t->written)
         TRY(read_back(t, c.out, moved, err));
-    assert(c.is_raw || t->step->nsources > 0); /* only bytes can be made from nothing */
     for (uint64_t done = 0; done < t->n; done += CHUNK) {
         const uint64_t first = t->first + done, n = t->n - done < CHUNK ? t->n - done : CHUNK;
         TRY(read_stored(t, &c, first, n, err));

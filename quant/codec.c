@@ -74,7 +74,7 @@ static void complete(struct kernels *t, const struct kernels *worse)
         FALL_BACK(encode_im[d]);
     }
     FALL_BACK(q8_0_from_bf16);
-    FALL_BACK(first_nonfinite);
+    FALL_BACK(first_beyond);
     FALL_BACK(weighted_sum);
     FALL_BACK(product);
     FALL_BACK(pair_dots);
@@ -343,28 +343,6 @@ static size_t first_nonfinite_f64(const char *p, size_t nelems)
     return nelems;
 }
 
-#define GROUP 256u
-
-typedef uint16_t stored_u16 __attribute__((aligned(1), may_alias));
-
-/* Of 16-bit floats; exponent: the bits of theirs. A group at a time, so that -O2 makes vectors of
- * it: an exponent of ones, and no other, carries over into the bit of the sign. */
-static size_t first_nonfinite_half(const stored_u16 *v, uint16_t exponent, size_t n)
-{
-    const uint16_t least = (uint16_t)(exponent & -exponent);
-    size_t i = 0;
-    for (; n - i >= GROUP; i += GROUP) {
-        uint16_t carried = 0;
-        for (size_t k = 0; k < GROUP; k++)
-            carried |= (uint16_t)((v[i + k] & exponent) + least);
-        if (carried & 0x8000)
-            break;
-    }
-    while (i < n && (v[i] & exponent) != exponent)
-        i++;
-    return i;
-}
-
 size_t codec_first_nonfinite(enum dtype d, const void *stored, size_t nelems)
 {
     if (dtype_is_quantized(d))
@@ -373,8 +351,6 @@ size_t codec_first_nonfinite(enum dtype d, const void *stored, size_t nelems)
         return nelems;
     if (d == DTYPE_F64)
         return first_nonfinite_f64(stored, nelems);
-    if (d == DTYPE_BF16 || d == DTYPE_F16)
-        return first_nonfinite_half(stored, d == DTYPE_BF16 ? 0x7f80 : 0x7c00, nelems);
 
     const struct kernels *k = codec_kernels();
     const char *p = stored;
@@ -382,7 +358,7 @@ size_t codec_first_nonfinite(enum dtype d, const void *stored, size_t nelems)
         float x[SOME];
         n = at_most_some(nelems - done);
         k->decode[d](p, x, n);
-        const size_t at = k->first_nonfinite(x, n);
+        const size_t at = codec_first_nonfinite_f32(x, n);
         if (at < n)
             return done + at;
     }

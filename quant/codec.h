@@ -23,8 +23,7 @@ bool codec_needs_importance(enum dtype d); /* without it codec_encode() must not
 void codec_encode(enum dtype d, const float *x, const float *importance, float row_sigma2,
                   void *stored, size_t nelems);
 
-/* One go from this type to that, of whole blocks, or NULL: then decode and encode. NaN and Inf must
- * be looked for before. */
+/* One go from this type to that, or NULL: then decode and encode. */
 recode_fn *codec_recode(enum dtype from, enum dtype to);
 
 /* This type's encoder with importance looks at row_sigma2. */
@@ -41,5 +40,10 @@ void codec_encode_f64(enum dtype d, const double *x, void *stored, size_t nelems
 /* First element (for blocks: first element of the block) whose stored value or scale is NaN or Inf,
  * or nelems. Types that have no such value always give nelems. */
 size_t codec_first_nonfinite(enum dtype d, const void *stored, size_t nelems);
+
+static inline size_t codec_first_nonfinite_f32(const float *x, size_t nelems)
+{
+    return codec_kernels()->first_beyond(x, 0x7f800000, nelems);
+}
 
 #endif

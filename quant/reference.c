@@ -64,10 +64,10 @@ PLAIN_ENCODE_LIST(X)
 
 /* ---- merging ------------------------------------------------------------------------------ */
 
-static size_t first_nonfinite(const float *x, size_t n)
+static size_t first_beyond(const float *x, uint32_t bits, size_t n)
 {
     size_t i = 0;
-    while (i < n && (f32_bits(x[i]) & F32_INF) != F32_INF)
+    while (i < n && (f32_bits(x[i]) & ~F32_SIGN) < bits)
         i++;
     return i;
 }
@@ -278,15 +278,19 @@ static void kept_sums(const float *x, const float *base, const uint32_t *score, 
         out[k] = fold_lanes(lanes[k]);
 }
 
-static void q8_0_from_bf16(const void *stored, void *out, size_t n)
+static bool q8_0_from_bf16(const void *stored, void *out, size_t n)
 {
     const uint8_t *from = stored;
     uint8_t *to = out;
+    bool finite = true;
     for (size_t i = 0; i < n; i += 32, from += 64, to += BYTES_Q8_0) {
-        float x[32];
+        float x[32], back[32];
         decode_BF16(from, x, 32);
         reference_encode_Q8_0(x, to, 32);
+        reference_decode_Q8_0(to, back, 32);
+        finite &= first_beyond(x, F32_INF, 32) == 32 && first_beyond(back, F32_INF, 32) == 32;
     }
+    return finite;
 }
 
 const struct kernels kernels_reference = {
@@ -316,7 +320,7 @@ const struct kernels kernels_reference = {
 #undef X
         },
     .q8_0_from_bf16 = q8_0_from_bf16,
-    .first_nonfinite = first_nonfinite,
+    .first_beyond = first_beyond,
     .weighted_sum = weighted_sum,
     .product = product,
     .pair_dots = pair_dots,

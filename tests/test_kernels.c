@@ -888,24 +888,72 @@ Test(kernels, radix_count_by_hand)
     }
 }
 
-Test(kernels, first_nonfinite_at_every_place)
+Test(kernels, first_beyond_at_every_place)
 {
     static float x[200];
     static const float bad[] = {NAN, INFINITY, -INFINITY};
+    const uint32_t inf = 0x7f800000, two = 0x40000000;
     for (size_t t = 0; table_under_test(t); t++) {
         const struct kernels *k = table_under_test(t);
         for (size_t n = 0; n <= 200; n++) {
             for (size_t i = 0; i < 200; i++)
                 x[i] = i < n ? FLT_MAX : NAN; /* what comes after must not matter */
-            cr_assert_eq(k->first_nonfinite(x, n), n, "%s", k->name);
+            cr_assert_eq(k->first_beyond(x, inf, n), n, "%s", k->name);
             if (n == 0)
                 continue;
             x[n - 1] = bad[n % 3];
-            cr_assert_eq(k->first_nonfinite(x, n), n - 1, "%s", k->name);
+            cr_assert_eq(k->first_beyond(x, inf, n), n - 1, "%s", k->name);
             x[n / 2] = bad[n % 3];
-            cr_assert_eq(k->first_nonfinite(x, n), n / 2, "%s", k->name);
+            cr_assert_eq(k->first_beyond(x, inf, n), n / 2, "%s", k->name);
+            for (size_t i = 0; i < 200; i++)
+                x[i] = i < n ? nextafterf(2, 1) : NAN;
+            cr_assert_eq(k->first_beyond(x, two, n), n, "%s", k->name);
+            x[n / 2] = n % 2 ? 2 : -2;
+            cr_assert_eq(k->first_beyond(x, two, n), n / 2, "%s", k->name);
         }
     }
+}
+
+/* What decoding and encoding makes, or false when something is not finite. */
+Test(kernels, q8_0_from_bf16_is_decoding_and_encoding)
+{
+    enum { LENGTH = 32 * 40 };
+    static float x[LENGTH];
+    static uint16_t half[LENGTH];
+    static uint8_t want[LENGTH / 32 * 34], got[LENGTH / 32 * 34];
+    for (size_t i = 0; i < NDISTRIBUTIONS; i++) {
+        seed = 900 + i;
+        fill(x, LENGTH, i);
+        kernels_reference.encode[DTYPE_BF16](x, half, LENGTH);
+        kernels_reference.decode[DTYPE_BF16](half, x, LENGTH);
+        kernels_reference.encode[DTYPE_Q8_0](x, want, LENGTH);
+        const bool finite = codec_first_nonfinite(DTYPE_BF16, half, LENGTH) == LENGTH &&
+                            codec_first_nonfinite(DTYPE_Q8_0, want, LENGTH) == LENGTH;
+        for (size_t t = 0; codec_table(t); t++) {
+            const struct kernels *k = codec_table(t);
+            for (size_t n = 32; n <= LENGTH; n += n < 320 ? 32 : LENGTH - 320)
+                cr_assert(k->q8_0_from_bf16(half, got, n) == finite || n < LENGTH, "%s", k->name);
+            cr_assert(!finite || memcmp(got, want, sizeof got) == 0, "%s %zu", k->name, i);
+        }
+    }
+}
+
+Test(kernels, q8_0_from_bf16_finds_what_is_not_finite)
+{
+    enum { LENGTH = 32 * 20 };
+    static const uint16_t bad[] = {0x7f80, 0xff80, 0x7fc0, 0xff81, 0x7f00}; /* the last: 2^127 */
+    static uint16_t half[LENGTH];
+    static uint8_t got[LENGTH / 32 * 34];
+    for (size_t t = 0; codec_table(t); t++)
+        for (size_t b = 0; b < 5; b++)
+            for (size_t at = 0; at < LENGTH; at++) {
+                for (size_t i = 0; i < LENGTH; i++)
+                    half[i] = 0x3f80;
+                cr_assert(codec_table(t)->q8_0_from_bf16(half, got, LENGTH));
+                half[at] = bad[b];
+                cr_assert(!codec_table(t)->q8_0_from_bf16(half, got, LENGTH), "%s %zu %zu",
+                          codec_table(t)->name, b, at);
+            }
 }
 
 /* ---- merging against the reference

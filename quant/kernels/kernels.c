@@ -331,53 +331,82 @@ INLINE vi round_away(vf x)
     return vi_trunc(x + (vf)half);
 }
 
-/* 32 elements of a BF16 or F32 array. */
-INLINE void load32_stored(vf v[N32], bool bf16, const uint8_t *x, size_t first)
+/* Scales of a batch of blocks, from the largest magnitude in each. */
+INLINE vf q8_0_scales(const float max[LANES], float inverse[LANES], uint8_t scale[2 * LANES])
 {
-    for (int i = 0; i < N32; i++)
-        v[i] = bf16 ? load_bf16(x + 2 * (first + (size_t)i * LANES))
-                    : vf_load((const void *)(x + 4 * (first + (size_t)i * LANES)));
+    const vf d = vf_load(max) / 127.0f;
+    vf_store(inverse, reciprocal(d));
+    store_f16(scale, d);
+    return d;
 }
 
-INLINE void make_q8_0(bool bf16, const uint8_t *x, uint8_t *p, size_t n)
+static void encode_q8_0(const float *x, void *stored, size_t n)
 {
-    for (size_t first = 0, nblocks; n - first >= 32; first += 32 * nblocks) {
+    uint8_t *p = stored;
+    while (n >= 32) {
+        const size_t nblocks = batch_blocks(n);
         float max[LANES] = {0}, inverse[LANES];
         uint8_t scale[2 * LANES];
-        nblocks = batch_blocks(n - first);
         for (size_t k = 0; k < nblocks; k++) {
             vf v[N32];
-            load32_stored(v, bf16, x, first + 32 * k);
+            load32(v, x + 32 * k);
             for (int i = 0; i < N32; i++)
                 v[i] = vf_abs(v[i]);
             max[k] = max_of_32(v)[0];
         }
-
-        const vf d = vf_load(max) / 127.0f;
-        vf_store(inverse, reciprocal(d));
-        store_f16(scale, d);
-
-        for (size_t k = 0; k < nblocks; k++, p += BYTES_Q8_0) {
+        q8_0_scales(max, inverse, scale);
+        for (size_t k = 0; k < nblocks; k++, x += 32, p += BYTES_Q8_0) {
             vf v[N32];
             vi codes[N32];
-            load32_stored(v, bf16, x, first + 32 * k);
+            load32(v, x);
             for (int i = 0; i < N32; i++)
                 codes[i] = round_away(v[i] * inverse[k]);
             memcpy(p, scale + 2 * k, 2);
             store16_i8(p + 2, codes);
             store16_i8(p + 18, codes + N16);
         }
+        n -= 32 * nblocks;
     }
 }
 
-static void encode_q8_0(const float *x, void *stored, size_t n)
-{
-    make_q8_0(false, (const void *)x, stored, n);
-}
+#define BF16_BITS 0xffff0000u /* of a number that has been made an f32 */
+#define BF16_ABS  0x7fff0000u
 
-static void q8_0_from_bf16(const void *stored, void *out, size_t n)
+/* Two BF16 numbers to a lane: to make them f32, one is cut out of it and the other moved up. Their
+ * codes go back as pairs of bytes. */
+static bool q8_0_from_bf16(const void *stored, void *out, size_t n)
 {
-    make_q8_0(true, stored, out, n);
+    const uint8_t *x = stored;
+    uint8_t *p = out;
+    vi top = vi_set(0);
+    vf top_scale = vf_set(0.0f);
+    while (n >= 32) {
+        const size_t nblocks = batch_blocks(n);
+        float max[LANES] = {0}, inverse[LANES];
+        uint8_t scale[2 * LANES];
+        for (size_t k = 0; k < nblocks; k++) {
+            vi most = vi_set(0);
+            for (int i = 0; i < N16; i++) {
+                const vu pairs = vu_load_bytes(x + 64 * k + i * 4 * LANES);
+                most = vi_max(most, vi_max((vi)(pairs & BF16_ABS), (vi)(pairs << 16 & BF16_ABS)));
+            }
+            top = vi_max(top, most);
+            max[k] = vf_max_across((vf)most)[0];
+        }
+        top_scale = vf_max(top_scale, q8_0_scales(max, inverse, scale));
+        for (size_t k = 0; k < nblocks; k++, x += 64, p += BYTES_Q8_0) {
+            memcpy(p, scale + 2 * k, 2);
+            for (int i = 0; i < N16; i++) {
+                const vu pairs = vu_load_bytes(x + i * 4 * LANES);
+                const vi low = round_away((vf)(pairs << 16) * inverse[k]);
+                const vi high = round_away((vf)(pairs & BF16_BITS) * inverse[k]);
+                store_u16(p + 2 + i * 2 * LANES, (vu)((low & 0xff) | (high << 8 & 0xff00)));
+            }
+        }
+        n -= 32 * nblocks;
+    }
+    const vm too_large = vf_gt(top_scale, vf_set(65519.996f)); /* becomes Inf in F16 */
+    return m_bits(vi_gt(top, vi_set(F32_INF - 1))) == 0 && m_bits(too_large) == 0;
 }
 
 /* ---- decoding blocks of 32 ------------------------------------------------------------------ */
@@ -594,7 +623,7 @@ const struct kernels TABLE(KERNELS_ISA) = {
         [DTYPE_IQ4_NL] = encode_im_iq4_nl,
         [DTYPE_IQ4_XS] = encode_im_iq4_xs,
     },
-    .first_nonfinite = first_nonfinite,
+    .first_beyond = first_beyond,
     .weighted_sum = weighted_sum,
     .product = product,
     .q8_0_from_bf16 = q8_0_from_bf16,

@@ -22,8 +22,9 @@ typedef void encode_im_fn(const float *x, const float *importance, float row_sig
  * a tree: lanes i and i+8, then i+4, i+2, i+1. That order is part of the contract. */
 #define DOT_LANES 16
 
-/* From one stored type to another. */
-typedef void recode_fn(const void *stored, void *out, size_t nelems);
+/* From one stored type to another, whole blocks, as decoding and encoding would. False when a
+ * weight or a scale is NaN or Inf: then what is in out means nothing. */
+typedef bool recode_fn(const void *stored, void *out, size_t nelems);
 
 /* A product of matrices: y(i, j) = sum over k of l(i, k) * r(k, j), where y(i, j) is at
  * y[i * y_row + j], l(i, k) at l[i * l_row + k * l_col] and r(k, j) at r[k * r_row + j]. */
@@ -39,10 +40,11 @@ struct kernels {
     decode_fn *decode[DTYPE_COUNT];
     encode_fn *encode[DTYPE_COUNT];
     encode_im_fn *encode_im[DTYPE_COUNT]; /* NULL too where the type ignores importance */
-    recode_fn *q8_0_from_bf16;            /* what decoding and encoding gives, in one go */
+    recode_fn *q8_0_from_bf16;
 
-    /* Index of the first NaN or Inf in x, or n. */
-    size_t (*first_nonfinite)(const float *x, size_t n);
+    /* Index of the first x whose magnitude has these bits, as an integer, or more; or n. From the
+     * bits of Inf on: of the first NaN or Inf. */
+    size_t (*first_beyond)(const float *x, uint32_t bits, size_t n);
 
     /* y = w[0]*x[0] + w[1]*x[1] + ... element by element: products and sums in f32, in this order,
      * each rounded once. */

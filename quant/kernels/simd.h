@@ -97,6 +97,13 @@ INLINE vu vu_load(const uint32_t *p)
     return v;
 }
 
+INLINE vu vu_load_bytes(const uint8_t *p)
+{
+    vu v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
 /* x - 0 rather than x + 0, which would lose the sign of -0. */
 INLINE vf vf_set(float x)
 {

@@ -21,6 +21,14 @@ same chain.gguf types.gguf
 must convert code types.gguf --like base.gguf -t like -q -f
 same code.gguf types.gguf
 q convert code bad.gguf -t like
+# A merge, in one pass
+flags=(--method linear --base base --model code --param weight=0.5)
+must merge "${flags[@]}" merged -q
+must convert merged chain.gguf --like base.gguf -q -f
+must merge "${flags[@]}" pass.gguf --like base.gguf -q
+q compare chain.gguf pass.gguf
+q merge "${flags[@]}" bad --like base.gguf
+q merge --method linear --base base.gguf --model code.gguf --param weight=0.5 bad.gguf --like base.gguf
 # What differs
 sed -i 's/"rope_theta": *[0-9.]*/"rope_theta": 500000.0/' odd/config.json
 q convert odd out.gguf --like base.gguf -f
