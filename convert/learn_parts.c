@@ -26,6 +26,8 @@ static bool adds_up_to(const struct learning *l, const struct name_family *f,
     const struct tensor *t = &l->gguf->tensors[target->tensor];
     const unsigned k = learn_type(l, target->tensor);
     uint64_t sum = 0;
+    if (f->count == 0 || t->nelems % f->count != 0)
+        return false;
     for (uint32_t e = 0; e < f->count; e++) {
         const struct group_member *s =
             group_at(&l->sources, &l->sources.groups[f->groups[e]], target->layer);
@@ -34,7 +36,7 @@ static bool adds_up_to(const struct learning *l, const struct name_family *f,
             return false;
         sum += from->of[k * NCHANGES].any_order;
     }
-    return t->nelems % f->count == 0 && sum == target_sum(l, target->tensor);
+    return sum == target_sum(l, target->tensor);
 }
 
 static bool family_fits(const struct learning *l, const struct name_family *f, uint32_t group)

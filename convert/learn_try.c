@@ -50,10 +50,8 @@ static void agree_measure(const struct piece *p, unsigned pass, const void *cons
         codec_encode(d, w->y, NULL, 0.0f, w->raw, p->n);
         codec_kernels()->decode[d](w->raw, w->y, p->n);
     }
-    if (memcmp(w->y, theirs, p->n * sizeof *theirs) == 0)
-        return;
     for (size_t i = 0; i < p->n; i++) {
-        const bool same = w->y[i] == theirs[i] || memcmp(&w->y[i], &theirs[i], sizeof *theirs) == 0;
+        const bool same = w->y[i] == theirs[i] || (isnan(w->y[i]) && isnan(theirs[i]));
         counts[DIFFER] += !same;
         counts[FAR] += !same && !is_near(w->y[i], theirs[i]);
     }
