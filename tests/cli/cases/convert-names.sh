@@ -5,7 +5,7 @@ q convert Mill-Llama-3M-chat-v1.2
 q convert -q Mill-Llama-3M-chat-v1.2/ -t q4_k_m
 q convert -q Mill-Llama-3M-chat-v1.2 --vocab-only
 q convert -q Mill-Llama-3M-chat-v1.2 --split-max-tensors 16
-cd Mill-Llama-3M-chat-v1.2
+cd Mill-Llama-3M-chat-v1.2 || exit
 q convert -q . --model-name "A/B name" -t f32
 cd ..
 q convert -q Mill-Llama-3M-chat-v1.2
