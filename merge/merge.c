@@ -178,11 +178,18 @@ static enum quern_status check_conversion(struct planner *pl, struct quern_error
                             "it is a file without config.json and tokenizer, and the output is "
                             "GGUF" WANT "expected Hugging Face directories"));
     const struct convert_request *r = &pl->req->convert;
-    if (gguf && (r->like || r->map_path))
+    const char *idle = r->like         ? "--like"
+                       : r->map_path   ? "--map"
+                       : r->pre        ? "--pre"
+                       : r->model_name ? "--model-name"
+                       : r->metadata   ? "--metadata"
+                       : r->text_only  ? "--text-only"
+                                       : NULL;
+    if (gguf && idle)
         return fail(err, QUERN_EUSAGE, "usage",
-                    "%s has no meaning for models in GGUF" WANT
-                    "expected models of Hugging Face, which become GGUF",
-                    r->like ? "--like" : "--map");
+                    "%s has no meaning for GGUF models" WANT
+                    "expected --override-kv, which sets any key",
+                    idle);
     pl->converts = !gguf && pl->to_gguf;
     pl->to_gguf = gguf;
     return QUERN_OK;

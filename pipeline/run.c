@@ -9,12 +9,12 @@
 #include <time.h>
 
 #include "agenda.h"
+#include "memory.h"
+#include "passes.h"
 #include "publish.h"
 #include "tile.h"
 
-#define DEFAULT_MEM (UINT64_C(256) << 20)
-/* Enough for large reads and writes; more only pushes the data out of the caches. */
-#define WORKER_BYTES     (UINT64_C(1) << 20)
+#define DEFAULT_MEM      (UINT64_C(256) << 20)
 #define MAX_WORKERS      1024u
 #define PROGRESS_SECONDS 0.1
 
@@ -46,9 +46,7 @@ struct run {
     const struct quern_run_options *options;
     struct publication pub;
     struct agenda agenda;
-    uint32_t nworkers, max_jobs;
-    uint64_t tile_budget; /* scratch bytes per worker */
-    size_t max_counts;
+    struct shares shares;
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
@@ -68,172 +66,6 @@ static double now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-/* ---- memory: decide before the start ----------------------------------------------------------
- */
-
-static struct measure_need need_of(const struct step *s, unsigned pass)
-{
-    return s->op->need ? s->op->need(s, pass) : (struct measure_need){0};
-}
-
-/* Elements that a pass goes over. */
-static uint64_t pass_elems(const struct step *s, unsigned pass)
-{
-    return pass < s->npasses && s->measured ? s->measured : s->nelems;
-}
-
-static uint64_t most_elems(const struct step *s)
-{
-    return s->measured > s->nelems ? s->measured : s->nelems;
-}
-
-static uint64_t chunks_of(const struct step *s, unsigned pass)
-{
-    return (pass_elems(s, pass) + CHUNK - 1) / CHUNK;
-}
-
-static bool is_sample(const struct step *s, unsigned pass)
-{
-    return pass == 0 && step_samples(s);
-}
-
-static uint64_t sample_tiles(const struct step *s)
-{
-    const uint64_t n = chunks_of(s, 0);
-    return n < SAMPLE_PIECES ? n : SAMPLE_PIECES;
-}
-
-/* What one pass over everything reads. */
-static uint64_t source_bytes(const struct step *s)
-{
-    uint64_t total = 0;
-    for (unsigned k = 0; k < s->nsources; k++)
-        total += source_read_bytes(&s->sources[k]);
-    return total;
-}
-
-/* What a sample leaves out of that, nearly: ends of tensors are not looked at. */
-static uint64_t left_out_bytes(const struct step *s)
-{
-    const uint64_t seen = sample_tiles(s) * PIECE, all = pass_elems(s, 0);
-    return seen < all ? (uint64_t)((double)(all - seen) / (double)all * (double)source_bytes(s))
-                      : 0;
-}
-
-/* Beside the tiles: what one job of this step keeps. */
-static uint64_t job_bytes(const struct step *s, size_t *max_counts)
-{
-    uint64_t most = s->stats ? sizeof(struct error_sums) * chunks_of(s, s->npasses) : 0;
-    for (unsigned pass = 0; pass < s->npasses; pass++) {
-        const struct measure_need n = need_of(s, pass);
-        const uint64_t bytes = n.ncounts * sizeof(uint64_t) + n.record_bytes * chunks_of(s, pass);
-        if (bytes > most)
-            most = bytes;
-        if (n.ncounts > *max_counts)
-            *max_counts = n.ncounts;
-    }
-    return most + (s->op->state_bytes ? s->op->state_bytes(s) : 0);
-}
-
-/* Elements per tile that fit a budget; at least one chunk. */
-static uint64_t tile_elems(const struct step *s, uint64_t budget)
-{
-    const uint64_t all = most_elems(s) ? most_elems(s) : 1;
-    if (all <= CHUNK || tile_bytes(s, all) <= budget)
-        return (all + CHUNK - 1) / CHUNK * CHUNK;
-    const uint64_t base = tile_bytes(s, CHUNK);
-    const uint64_t per_chunk = tile_bytes(s, 2 * (uint64_t)CHUNK) - base;
-    const uint64_t extra = budget > base ? (budget - base) / per_chunk : 0;
-    return (1 + extra) * CHUNK;
-}
-
-/* The tile that speed can use. What sources keep that are made while they are read comes on top:
- * they fill it anew for every tile, so tiles must not get smaller for it. */
-static uint64_t best_tile_elems(const struct step *s)
-{
-    uint64_t kept = 0;
-    for (unsigned k = 0; k < s->nsources; k++)
-        if (s->sources[k].kind)
-            kept += source_scratch_bytes(&s->sources[k], s->wide);
-    const uint64_t elems = tile_elems(s, WORKER_BYTES + kept);
-    return most_elems(s) < elems ? most_elems(s) : elems;
-}
-
-struct memory {
-    uint64_t metadata;   /* models and plan */
-    uint64_t least_tile; /* scratch of a worker at one chunk per tile */
-    uint64_t most_tile;  /* ... that speed can use */
-    uint64_t job;        /* the largest job */
-    size_t max_counts;
-};
-
-static void survey_step(const struct step *s, struct memory *m)
-{
-    const uint64_t all = most_elems(s) < CHUNK ? most_elems(s) : CHUNK;
-    const uint64_t least = tile_bytes(s, all);
-    const uint64_t most = tile_bytes(s, best_tile_elems(s));
-    const uint64_t job = job_bytes(s, &m->max_counts);
-    m->least_tile = least > m->least_tile ? least : m->least_tile;
-    m->most_tile = most > m->most_tile ? most : m->most_tile;
-    m->job = job > m->job ? job : m->job;
-}
-
-static void survey(const struct plan *p, struct memory *m)
-{
-    *m = (struct memory){.metadata = p->arena.nbytes + p->held_bytes + agenda_state_bytes(p) +
-                                     journal_bytes(p)};
-    for (uint32_t i = 0; i < p->nmodels; i++)
-        m->metadata += model_bytes(p->models[i]);
-    if (p->imatrix) /* its model is one of those */
-        m->metadata += p->imatrix->arena.nbytes;
-    for (uint32_t i = 0; i < p->nsteps; i++)
-        survey_step(&p->steps[i], m);
-    for (uint32_t i = 0; i < p->nhidden; i++)
-        survey_step(&p->hidden[i]->step, m);
-    if (m->most_tile < m->least_tile)
-        m->most_tile = m->least_tile;
-}
-
-static uint64_t worker_fixed(const struct memory *m)
-{
-    return m->max_counts * sizeof(uint64_t) + sizeof(struct job);
-}
-
-uint64_t plan_min_mem(const struct plan *p)
-{
-    struct memory m;
-    survey(p, &m);
-    return m.metadata + m.job + worker_fixed(&m) + m.least_tile;
-}
-
-/* Short memory takes first the spare jobs, then the tile size, then workers. */
-static enum quern_status fit_memory(struct run *r, uint32_t wanted, uint64_t limit,
-                                    struct quern_error *err)
-{
-    struct memory m;
-    survey(r->plan, &m);
-    r->max_counts = m.max_counts;
-    const uint64_t least = m.metadata + m.job + worker_fixed(&m) + m.least_tile;
-    if (least > limit)
-        return fail(err, QUERN_EMEMORY, "mem-limit",
-                    "a limit of %" PRIu64 " bytes" WANT "this run needs at least %" PRIu64
-                    " (%" PRIu64 " of them for metadata); raise --mem",
-                    limit, least, m.metadata);
-    const uint64_t room = limit - m.metadata;
-    /* While a step waits for its statistics, workers go on with the next ones. */
-    r->max_jobs = wanted + 1;
-    while (r->max_jobs > 1 &&
-           r->max_jobs * m.job + wanted * (worker_fixed(&m) + m.most_tile) > room)
-        r->max_jobs--;
-    const uint64_t after_jobs = room - r->max_jobs * m.job;
-    r->nworkers = wanted;
-    while (r->nworkers > 1 && r->nworkers * (worker_fixed(&m) + m.least_tile) > after_jobs)
-        r->nworkers--;
-    const uint64_t share = after_jobs / r->nworkers - worker_fixed(&m);
-    r->tile_budget = share < m.most_tile ? share : m.most_tile;
-    return QUERN_OK;
 }
 
 static uint32_t usable_cores(void)
@@ -319,7 +151,7 @@ static enum quern_status job_start(struct run *r, struct job *j, uint32_t item,
     const struct step *s = r->agenda.items[item].step;
     const size_t state_bytes = s->op->state_bytes ? s->op->state_bytes(s) : 0;
     *j = (struct job){.item = item};
-    j->tile_elems = tile_elems(s, r->tile_budget);
+    j->tile_elems = tile_elems(s, r->shares.tile_budget);
     j->state = state_bytes ? calloc(1, state_bytes) : NULL;
     if (state_bytes && !j->state)
         return fail_memory(err, state_bytes);
@@ -343,7 +175,7 @@ static bool sound_so_far(const struct run *r, const struct job *j)
 static struct job *take_tile(struct run *r, uint64_t *tile)
 {
     struct job *best = NULL;
-    for (uint32_t i = 0; i < r->max_jobs; i++) {
+    for (uint32_t i = 0; i < r->shares.max_jobs; i++) {
         struct job *j = &r->jobs[i];
         if (j->item == UINT32_MAX || j->combining || j->next_tile >= j->ntiles ||
             !worth_doing(r, (struct place){j->item, j->pass, j->next_tile}))
@@ -373,7 +205,7 @@ static struct job *open_job(struct run *r)
 {
     if (!agenda_ready(&r->agenda, r->next_item))
         return NULL;
-    for (uint32_t i = 0; i < r->max_jobs; i++) {
+    for (uint32_t i = 0; i < r->shares.max_jobs; i++) {
         struct job *j = &r->jobs[i];
         if (j->item != UINT32_MAX)
             continue;
@@ -407,7 +239,7 @@ static void hand_in_counts(struct scratch *w)
 /* ... or when the pass is over. No worker is in one of its tiles then. */
 static void collect_counts(struct run *r, const struct job *j)
 {
-    for (uint32_t i = 0; i < r->nworkers; i++)
+    for (uint32_t i = 0; i < r->shares.nworkers; i++)
         if (r->workers[i].counting == j)
             hand_in_counts(&r->workers[i]);
 }
@@ -541,7 +373,7 @@ static void wait_for_change(struct run *r)
 
 static bool jobs_under_way(const struct run *r)
 {
-    for (uint32_t i = 0; i < r->max_jobs; i++) {
+    for (uint32_t i = 0; i < r->shares.max_jobs; i++) {
         const struct job *j = &r->jobs[i];
         if (j->item != UINT32_MAX && (j->combining || j->done_tiles < j->next_tile))
             return true;
@@ -612,12 +444,12 @@ static void *run_worker(void *worker)
     fenv_t host;
     feholdexcept(&host);
     fesetenv(FE_DFL_ENV);
-    if (scratch_open(w->scratch, r->tile_budget, r->max_counts)) {
+    if (scratch_open(w->scratch, r->shares.tile_budget, r->shares.max_counts)) {
         work(r, w->scratch, w->reports);
     } else {
         struct quern_error err;
         pthread_mutex_lock(&r->lock);
-        record_error(r, (struct place){0, 0, 0}, &err, fail_memory(&err, r->tile_budget));
+        record_error(r, (struct place){0, 0, 0}, &err, fail_memory(&err, r->shares.tile_budget));
         pthread_mutex_unlock(&r->lock);
     }
     fesetenv(&host);
@@ -627,11 +459,11 @@ static void *run_worker(void *worker)
 /* A system that will not give as many threads gets the work done with fewer. */
 static enum quern_status run_workers(struct run *r, struct quern_error *err)
 {
-    struct worker *workers = calloc(r->nworkers, sizeof *workers);
+    struct worker *workers = calloc(r->shares.nworkers, sizeof *workers);
     if (!workers)
-        return fail_memory(err, r->nworkers * sizeof *workers);
+        return fail_memory(err, r->shares.nworkers * sizeof *workers);
     uint32_t n = 0;
-    for (; n < r->nworkers; n++) {
+    for (; n < r->shares.nworkers; n++) {
         workers[n] = (struct worker){.run = r, .scratch = &r->workers[n], .reports = n == 0};
         if (n > 0 && pthread_create(&workers[n].thread, NULL, run_worker, &workers[n]) != 0)
             break;
@@ -662,19 +494,19 @@ static void count_work(struct run *r)
 
 static enum quern_status run_steps(struct run *r, struct quern_error *err)
 {
-    r->jobs = calloc(r->max_jobs, sizeof *r->jobs);
-    r->workers = calloc(r->nworkers, sizeof *r->workers);
+    r->jobs = calloc(r->shares.max_jobs, sizeof *r->jobs);
+    r->workers = calloc(r->shares.nworkers, sizeof *r->workers);
     if (!r->jobs || !r->workers) {
         free(r->jobs);
         free(r->workers);
-        return fail_memory(err, r->max_jobs * sizeof *r->jobs);
+        return fail_memory(err, r->shares.max_jobs * sizeof *r->jobs);
     }
-    for (uint32_t i = 0; i < r->max_jobs; i++)
+    for (uint32_t i = 0; i < r->shares.max_jobs; i++)
         r->jobs[i].item = UINT32_MAX;
     const enum quern_status started = run_workers(r, err);
-    for (uint32_t i = 0; i < r->max_jobs; i++)
+    for (uint32_t i = 0; i < r->shares.max_jobs; i++)
         job_free(&r->jobs[i]);
-    for (uint32_t i = 0; i < r->nworkers; i++)
+    for (uint32_t i = 0; i < r->shares.nworkers; i++)
         scratch_close(&r->workers[i]);
     free(r->workers);
     free(r->jobs);
@@ -735,7 +567,7 @@ static void fill_result(const struct run *r, double start, struct quern_result *
     getrusage(RUSAGE_SELF, &u);
     *result = (struct quern_result){.seconds = now() - start,
                                     .peak_rss_bytes = (uint64_t)u.ru_maxrss * 1024,
-                                    .threads = r->nworkers,
+                                    .threads = r->shares.nworkers,
                                     .relative_error = relative_error(r->plan)};
     for (uint32_t i = 0; i < r->plan->nfiles; i++)
         result->written_bytes += r->plan->files[i].nbytes;
@@ -782,7 +614,8 @@ enum quern_status plan_run(struct plan *p, const struct quern_run_options *optio
         return p->refusal->status;
     }
     TRY(prepare_stats(p, r.options->stats, err));
-    TRY(fit_memory(&r, wanted, r.options->mem_bytes ? r.options->mem_bytes : DEFAULT_MEM, err));
+    const uint64_t limit = r.options->mem_bytes ? r.options->mem_bytes : DEFAULT_MEM;
+    TRY(fit_memory(p, wanted, limit, &r.shares, err));
     pthread_mutex_init(&r.lock, NULL);
     pthread_cond_init(&r.changed, NULL);
     const enum quern_status s = run_and_publish(&r, result, err);
