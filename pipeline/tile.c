@@ -9,7 +9,8 @@
 #include "quant/small_floats.h"
 #include "row_sums.h"
 
-#define ALIGN 64u
+#define ALIGN      64u
+#define MOST_LANES 16u /* of any kernel */
 
 static size_t width(const struct step *s)
 {
@@ -484,12 +485,20 @@ static enum quern_status run_strip(const struct tile *t, const struct piece *p, 
     return applies ? apply_strip(t, p, c, out, err) : measure_strip(t, p, c, counts, err);
 }
 
+/* Encoders of large blocks put every block in a lane of its own: a strip would leave most of them
+ * empty. */
+static bool wants_many(enum dtype d)
+{
+    return dtype_traits[d].block_elems * MOST_LANES > STRIP;
+}
+
 static enum quern_status run_piece(const struct tile *t, struct piece *p, struct cut *c,
                                    uint64_t *counts, struct quern_error *err)
 {
     const struct step *s = t->step;
     const struct piece all = *p;
-    const size_t most = s->op->fetch ? PIECE : STRIP;
+    const bool applies = t->pass == s->npasses;
+    const size_t most = s->op->fetch || (applies && wants_many(s->dtype)) ? PIECE : STRIP;
     if (!c->is_raw && has_sources(s, t->pass))
         TRY(make_values(p, c, err));
     if (s->op->fetch)
