@@ -25,7 +25,6 @@ MERGEKIT_ROUNDS = int(os.environ.get("MERGEKIT_ROUNDS", min(ROUNDS, 3)))
 LLAMA_QUANTIZE = os.environ.get("LLAMA_QUANTIZE")
 MERGEKIT = os.environ.get("MERGEKIT_YAML")
 CONVERT = shlex.split(os.environ.get("CONVERT_HF_TO_GGUF", ""))
-POCKET = os.path.join(ROOT, "tests", "data", "pocket", "pocket-base") # has a tokenizer
 MEDIUM, LARGE, HUGE = ("small", "small", "medium") if SMALL else ("medium", "large", "huge")
 JOBS = os.environ.get("JOBS", "").split()
 LOG = os.path.join(DIR, "log.txt")
@@ -146,11 +145,26 @@ def hf(kind, size, variant):
     return make_model("hf", kind, size, path("%s-%s-%d" % (size, kind, variant)), str(variant))
 
 
+def message(*fields):
+    """A protobuf message of (number, value): integers and short bytes."""
+    out = b""
+    for number, value in fields:
+        key = number << 3 | (2 if isinstance(value, bytes) else 0)
+        for part in (key, len(value) if isinstance(value, bytes) else value):
+            out += bytes([part]) if part < 128 else bytes([part & 127 | 128, part >> 7])
+        out += value if isinstance(value, bytes) else b""
+    return out
+
+
 def hf_with_tokenizer(kind, size, variant):
-    """Its tokenizer has fewer tokens than the model: converters fill up."""
+    """A SentencePiece model with bytes and letters: fewer tokens than the model has, converters fill up."""
     model = hf(kind, size, variant)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(os.path.join(POCKET, name), model)
+    normal, unknown, control, byte = 1, 2, 3, 6
+    pieces = [("<unk>", unknown), ("<s>", control), ("</s>", control)] + [("<0x%02X>" % b, byte) for b in range(256)]
+    pieces += [(c, normal) for c in "\u2581abcdefghijklmnopqrstuvwxyz"]
+    text = b"".join(message((1, message((1, p.encode()), (3, t)))) for p, t in pieces)
+    with open(os.path.join(model, "tokenizer.model"), "wb") as f:
+        f.write(text + message((2, message((3, 2), (35, 1))), (3, message((1, b"identity"))))) # BPE with bytes to fall back on
     return model
 
 
@@ -317,7 +331,8 @@ def bench_onepass():
     label = "mergekit, script, llama-quantize"
     if MERGEKIT and CONVERT and LLAMA_QUANTIZE:
         os.environ.update(OMP_NUM_THREADS="2", MKL_NUM_THREADS="2", HF_HUB_OFFLINE="1")
-        contenders[label] = (in_turn(["rm", "-rf", merged], [MERGEKIT, "-j", "2", yml, merged], CONVERT + [merged, "--outfile", between, "--outtype", "bf16"],
+        contenders[label] = (in_turn(["rm", "-rf", merged], [MERGEKIT, "-j", "2", "--no-copy-tokenizer", yml, merged],
+                                     ["cp", os.path.join(models[0], "tokenizer.model"), merged], CONVERT + [merged, "--outfile", between, "--outtype", "bf16"],
                                      [LLAMA_QUANTIZE, between, theirs, "Q4_K_M", "2"]), theirs)
         slow[label] = MERGEKIT_ROUNDS
     else:

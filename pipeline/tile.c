@@ -9,8 +9,7 @@
 #include "quant/small_floats.h"
 #include "row_sums.h"
 
-#define ALIGN      64u
-#define MOST_LANES 16u /* of any kernel */
+#define ALIGN 64u
 
 static size_t width(const struct step *s)
 {
@@ -339,16 +338,20 @@ static enum quern_status encode(const struct piece *p, struct cut *c, const void
     return check_encoded(p, s->dtype, y, out, err);
 }
 
+/* Strip by strip, whatever the work went by: the sums of a run and of a comparison are the same. */
 static void add_errors(const struct tile *t, const struct piece *p, const void *a, const void *b)
 {
-    const struct error_pairs pairs = {.a = a,
-                                      .b = b,
-                                      .wide = p->step->wide,
-                                      .importance = p->importance,
-                                      .block = error_block(p->step->dtype),
-                                      .first = p->first,
-                                      .n = p->n};
-    error_sums_add(&t->errors[p->chunk], &pairs);
+    const size_t w = width(p->step);
+    for (size_t i = 0; i < p->n; i += STRIP) {
+        const struct error_pairs pairs = {.a = (const uint8_t *)a + i * w,
+                                          .b = (const uint8_t *)b + i * w,
+                                          .wide = p->step->wide,
+                                          .importance = p->importance ? p->importance + i : NULL,
+                                          .block = error_block(p->step->dtype),
+                                          .first = p->first + i,
+                                          .n = p->n - i < STRIP ? p->n - i : STRIP};
+        error_sums_add(&t->errors[p->chunk], &pairs);
+    }
 }
 
 static enum quern_status apply_strip(const struct tile *t, const struct piece *p, struct cut *c,
@@ -485,11 +488,11 @@ static enum quern_status run_strip(const struct tile *t, const struct piece *p, 
     return applies ? apply_strip(t, p, c, out, err) : measure_strip(t, p, c, counts, err);
 }
 
-/* Encoders of large blocks put every block in a lane of its own: a strip would leave most of them
- * empty. */
-static bool wants_many(enum dtype d)
+/* What is worked on at a time. Encoders of blocks want many of them: one to a lane. */
+static size_t strip_elems(const struct step *s, unsigned pass)
 {
-    return dtype_traits[d].block_elems * MOST_LANES > STRIP;
+    const bool encodes_blocks = pass == s->npasses && dtype_is_quantized(s->dtype);
+    return s->op->fetch || encodes_blocks ? PIECE : STRIP;
 }
 
 static enum quern_status run_piece(const struct tile *t, struct piece *p, struct cut *c,
@@ -497,8 +500,7 @@ static enum quern_status run_piece(const struct tile *t, struct piece *p, struct
 {
     const struct step *s = t->step;
     const struct piece all = *p;
-    const bool applies = t->pass == s->npasses;
-    const size_t most = s->op->fetch || (applies && wants_many(s->dtype)) ? PIECE : STRIP;
+    const size_t most = strip_elems(s, t->pass);
     if (!c->is_raw && has_sources(s, t->pass))
         TRY(make_values(p, c, err));
     if (s->op->fetch)
