@@ -461,10 +461,12 @@ void print_summary(const struct cli *c, const struct plan *p, const struct quern
     print_output_line(p);
     print_types(stderr, shares, types_of_plan(p, shares));
     print_fallbacks(stderr, &s);
-    say("  %s -> %s (%.1f %%), %.4g bits per weight", human_bytes(s.input_bytes, in),
-        human_bytes(s.output_bytes, out),
-        s.input_bytes ? 100.0 * (double)s.output_bytes / (double)s.input_bytes : 100.0,
-        s.bits_per_weight);
+    if (s.input_bytes)
+        say("  %s -> %s (%.1f %%), %.4g bits per weight", human_bytes(s.input_bytes, in),
+            human_bytes(s.output_bytes, out),
+            100.0 * (double)s.output_bytes / (double)s.input_bytes, s.bits_per_weight);
+    else
+        say("  %s, no tensors", human_bytes(s.output_bytes, out));
     if (r->relative_error >= 0)
         say("  quantization error: %.3g %% of the weights' root mean square",
             r->relative_error * 100);

@@ -23,7 +23,8 @@ static enum quern_status choose_type(const char *type, enum dtype *out, struct q
             return QUERN_OK;
         }
     return fail(err, QUERN_EUSAGE, "usage",
-                "'%s' is no type for safetensors" WANT "expected auto, f32, f16 or bf16",
+                "'%s' is no type for safetensors" WANT
+                "expected auto, f32, f16 or bf16 (others need an OUTPUT that ends in .gguf)",
                 quoted(str_from(type)).text);
 }
 

@@ -48,7 +48,10 @@ static enum quern_status choose_weights(struct conversion *c, struct quern_error
         return fail(err, QUERN_EUSAGE, "usage",
                     "'%s' is no type to convert to" WANT
                     "expected auto, f32, f16, bf16, q8_0 or a file type of quern quantize%s",
-                    quoted(type).text, c->request->like ? ", or like" : "");
+                    quoted(type).text,
+                    c->request->like                        ? ", or like"
+                    : str_eq_nocase(type, str_from("like")) ? " (like needs --like TEMPLATE.gguf)"
+                                                            : "");
     return QUERN_OK;
 }
 

@@ -34,8 +34,8 @@ static enum quern_status check_options(const struct model *m, const struct conve
                     "expected --arch NAME with it, for general.architecture");
     if (!r->output || !*r->output)
         return fail(err, QUERN_EUSAGE, "usage",
-                    "the OUTPUT is missing" WANT "expected one: only Hugging Face directories have "
-                    "a default");
+                    "the OUTPUT is missing" WANT
+                    "expected one: only Hugging Face directories and adapters have a default");
     if (r->no_tensor_first_split && !splits)
         return fail(err, QUERN_EUSAGE, "usage",
                     "--no-tensor-first-split is about several files" WANT

@@ -34,7 +34,7 @@ void quern_plan_summarize(const struct quern_plan *plan, struct quern_plan_summa
     for (uint32_t i = 0; i < p->nsteps; i++) {
         const struct step *s = &p->steps[i];
         for (unsigned k = 0; k < s->nsources; k++)
-            out->input_bytes += s->sources[k].tensor->nbytes;
+            out->input_bytes += source_read_bytes(&s->sources[k]);
         out->nelems += s->nelems;
         stored += s->nbytes;
         out->nfallbacks += s->fallback;

@@ -45,7 +45,7 @@ same() {
 # files [DIR]: everything there, hidden files too, with sizes.
 files() {
     (cd "${1:-.}" && find . -mindepth 1 ! -path ./m ! -name .out ! -name .err -printf '%y %8s %P\n' | sort -k3 |
-        sed -E 's/^d +[0-9]+/d         /')
+        sed -E 's/^([dl]) +[0-9]+/\1         /')
 }
 
 digest() {
