@@ -406,7 +406,10 @@ static uint64_t first_to_hold(const struct packed_ints *p, const struct band_sta
     uint64_t first = row;
     if (columns && b->nrows > 0 && row > b->last && row - b->last < p->band / 2)
         first = b->last + 1;
-    return p->layout == CODES_ACROSS ? first / 8 * 8 : first; /* a word has eight rows */
+    if (p->layout != CODES_ACROSS)
+        return first;
+    first = first / 8 * 8; /* a word has eight rows */
+    return row - first < p->band ? first : row / 8 * 8;
 }
 
 enum quern_status packed_hold(struct packed_desk *d, uint64_t row, struct quern_error *err)

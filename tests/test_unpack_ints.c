@@ -227,6 +227,58 @@ Test(unpack_ints, across_columns)
     CHECK_LEAKS();
 }
 
+/* So long that only eight rows are held: those of one word. */
+Test(unpack_ints, across_columns_of_long_rows)
+{
+    enum { NROWS = 16, LONG = 131136 };
+    static const uint64_t dims[] = {NROWS, LONG};
+    static const uint8_t rows[] = {6, 9, 7, 10, 8, 5, 15, 0};
+    uint8_t *from = ARENA_NEW(&arena, uint8_t, NROWS * LONG);
+    uint32_t *none = ARENA_NEW(&arena, uint32_t, NROWS / 8);
+    uint16_t *ones = ARENA_NEW(&arena, uint16_t, NROWS);
+    struct quern_error err;
+    struct source out;
+    for (size_t r = 0; r < NROWS; r++) {
+        memset(from + r * LONG, (int)r, LONG);
+        ones[r] = 0x3c00;
+    }
+    const struct blob blobs[] = {
+        {.name = "q",
+         .dtype = DTYPE_I32,
+         .dims = {LONG, NROWS / 8},
+         .bytes = pack_across(from,                                NROWS, LONG)},
+        {.name = "z",         .dtype = DTYPE_I32,           .dims = {1, NROWS / 8},         .bytes = none        },
+        {.name = "s", .dtype = DTYPE_F16,   .dims = {1, NROWS},.bytes = ones}
+    };
+    struct model *m = open_parts(blobs, 3);
+    const struct source q = part(m, "q"), z = part(m, "z"), s = part(m, "s");
+    struct packed_ints p = {.rows = NROWS,
+                            .cols = LONG,
+                            .group = LONG,
+                            .bits = 4,
+                            .layout = CODES_ACROSS,
+                            .zero_layout = ZEROS_ACROSS,
+                            .scale_layout = SCALES_BY_GROUP,
+                            .round = DTYPE_F32,
+                            .codes = &q,
+                            .zeros = &z,
+                            .scales = &s};
+    cr_assert(packed_ints_source(&arena, &p, STR("w"), DTYPE_F32, dims, 2, &out, &err) == QUERN_OK,
+              "%s", err.text);
+    cr_assert(p.band == 8);
+    void *scratch = source_scratch_new(&out, false);
+    for (size_t i = 0; i < sizeof rows; i++) {
+        float x[3];
+        uint64_t moved = 0;
+        cr_assert(source_read(&out, scratch, false, rows[i] * (uint64_t)LONG + LONG - 3, 3, x,
+                              &moved, &err) == QUERN_OK);
+        cr_assert(x[0] == rows[i] && x[2] == rows[i], "row %u: %g", rows[i], (double)x[0]);
+    }
+    free(scratch);
+    model_close(m);
+    CHECK_LEAKS();
+}
+
 Test(unpack_ints, along_rows)
 {
     for (unsigned bits = 1; bits <= 8; bits += 2 + bits / 5) {
