@@ -37,11 +37,13 @@ static enum quern_status open_reader(struct reader *r, const struct source *s,
                                      struct quern_error *err)
 {
     *r = (struct reader){.source = s};
-    if (!source_ready(s))
-        return in_source(err, s,
-                         fail(err, QUERN_EUNSUPPORTED, "one-pass",
-                              "what becomes of it depends on its values, which are not made "
-                              "yet" WANT "merge into a directory, then convert that"));
+    if (!source_ready(s)) {
+        in_source(err, s,
+                  fail(err, QUERN_EUNSUPPORTED, "one-pass",
+                       "what becomes of it depends on its values, which are not made yet" WANT
+                       "merge into a directory, then convert that"));
+        return QUERN_EUNSUPPORTED;
+    }
     r->scratch = source_scratch_new(s, true);
     r->values = calloc(PIECE, sizeof *r->values);
     return r->scratch && r->values ? QUERN_OK : fail_memory(err, PIECE * sizeof *r->values);
