@@ -54,11 +54,9 @@ struct gather_scratch {
 static size_t inner_scratch(const struct gather *g, bool wide)
 {
     size_t most = 0;
-    for (uint32_t i = 0; i < g->nruns; i++) {
+    for (uint32_t i = 0; i < g->nruns; i++) { /* some may be stored, others be made */
         const size_t n = source_scratch_bytes(g->runs[i].source, wide);
         most = n > most ? n : most;
-        if (!g->runs[i].source->kind)
-            break; /* all alike then */
     }
     return most;
 }

@@ -454,6 +454,39 @@ Test(gather, reads_begin_anywhere)
     CHECK_LEAKS();
 }
 
+/* The first row as it is stored, then the first of what is made of it. */
+static uint64_t mixed_place(uint64_t i)
+{
+    return i < 70 ? i : turned_place(i - 70);
+}
+
+/* A stack whose first expert is stored and whose second is packed, or has an adapter. */
+Test(gather, sources_that_are_made_beside_stored_ones)
+{
+    static uint64_t dims[2] = {2, 70};
+    struct arena arena = {0};
+    struct source turned, gathered, whole;
+    struct quern_error err;
+    enum quern_status s;
+    scratch_begin();
+    struct model *m = numbered(&s);
+    cr_assert(s == QUERN_OK);
+    whole = (struct source){.model = m, .tensor = &m->tensors[0]};
+    cr_assert(turned_source(&arena, &whole, &turned, &err) == QUERN_OK);
+    const struct row_run runs[] = {
+        {.source = &whole,  .first = 0, .count = {1, 1, 1}, .step = {0, 0, 1}},
+        {.source = &turned, .first = 0, .count = {1, 1, 1}, .step = {0, 0, 1}}
+    };
+    cr_assert(gather_source(&arena, STR("g"), dims, 2, 70, runs, 2, &gathered, &err) == QUERN_OK);
+    for (unsigned wide = 0; wide < 2; wide++)
+        cr_assert(source_scratch_bytes(&gathered, wide) > source_scratch_bytes(&turned, wide));
+    check_reads(&gathered, 140, mixed_place);
+    model_close(m);
+    arena_free(&arena);
+    scratch_end();
+    CHECK_LEAKS();
+}
+
 /* ---- metadata
  * ------------------------------------------------------------------------------------ */
 
