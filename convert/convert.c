@@ -84,12 +84,13 @@ static enum quern_status find_architecture(struct conversion *c, struct quern_er
     const char *known = known_classes(&c->plan->arena);
     if (!known)
         return fail_memory(err, 4096);
-    return in_file(err, c->config.path,
-                   fail(err, QUERN_EUNSUPPORTED, "architecture",
-                        "its architecture is '%s'" WANT
-                        "expected --like TEMPLATE.gguf of the same family, or a class that "
-                        "--print-supported-models lists, of %s",
-                        quoted(c->hf_class).text, known));
+    return in_file(
+        err, c->config.path,
+        fail(err, QUERN_EUNSUPPORTED, "architecture",
+             "its architecture is '%s'" WANT
+             "expected --like TEMPLATE.gguf of the same family (quern convert, quern merge), or "
+             "a class that quern convert --print-supported-models lists, of %s",
+             quoted(c->hf_class).text, known));
 }
 
 static void read_numbers(struct conversion *c)

@@ -212,7 +212,8 @@ static enum quern_status no_tokenizer(struct vocab_job *j, const char *wanted)
 {
     return in_file(j->err, j->ask->config->folder->path,
                    fail(j->err, QUERN_EUNSUPPORTED, "no-tokenizer",
-                        "the directory has no tokenizer for this architecture" WANT "expected %s",
+                        "it has no tokenizer for this architecture" WANT
+                        "expected %s (or --like TEMPLATE.gguf, to take it from there)",
                         wanted));
 }
 

@@ -295,11 +295,12 @@ static enum quern_status check_pair(const struct model *base, const struct adapt
     struct str arch = {NULL, 0};
     if (gguf != (a->model->format == MODEL_GGUF))
         return fail(err, QUERN_EUNSUPPORTED, "mixed-formats",
-                    "the adapter is %s and its base '%s' %s" WANT
-                    "expected both PEFT and safetensors, or both GGUF: their tensors have other "
-                    "names",
+                    "the adapter is %s and its base '%s' %s" WANT "expected %s",
                     gguf ? "PEFT" : "GGUF", quoted(str_from(base->path)).text,
-                    gguf ? "GGUF" : "safetensors");
+                    gguf ? "GGUF" : "in the layout of Hugging Face",
+                    gguf ? "a GGUF adapter, which quern convert makes of it, or an OUTPUT that is "
+                           "no .gguf"
+                         : "a PEFT adapter: their tensors have other names");
     const struct meta *k = gguf ? model_meta(base, "general.architecture") : NULL;
     if (!k || !meta_string(k, &arch) || a->architecture.n == 0 || str_eq(arch, a->architecture))
         return QUERN_OK;

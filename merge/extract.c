@@ -85,7 +85,8 @@ static enum quern_status check_kind(const struct model *base, struct arena *aren
     if (base->format == MODEL_GGUF)
         return fail(err, QUERN_EUNSUPPORTED, "format",
                     "the models are GGUF" WANT
-                    "quern extracts adapters from safetensors models only");
+                    "quern extracts adapters from safetensors models only; quern convert makes "
+                    "them of GGUF");
     const char *path = base->dir ? path_join(arena, base->dir, "config.json") : NULL;
     if (!path || access(path, F_OK) != 0)
         return QUERN_OK;

@@ -193,6 +193,18 @@ static void take_over(struct step *s)
     s->round_dtype = round;
 }
 
+/* A mistake in the directory that was never written is told of the output. */
+static enum quern_status in_output(struct quern_error *err, const char *dir, const char *output,
+                                   enum quern_status status)
+{
+    const size_t n = strlen(dir);
+    if (!err || status == QUERN_OK || strncmp(err->file, dir, n) ||
+        (err->file[n] && !str_ends(str_from(err->file + n), ".json")))
+        return status;
+    err->file[0] = '\0';
+    return in_file(err, output, status);
+}
+
 enum quern_status follow_with_gguf(struct plan *p, const struct merge_request *req,
                                    struct quern_error *err)
 {
@@ -212,7 +224,8 @@ enum quern_status follow_with_gguf(struct plan *p, const struct merge_request *r
     p->sides = NULL;
     p->nsteps = p->nfiles = p->nsides = 0;
     if (s == QUERN_OK)
-        s = convert_into(&(struct hf_model){&view, &folder}, &r, p, err);
+        s = in_output(err, folder.path, req->output,
+                      convert_into(&(struct hf_model){&view, &folder}, &r, p, err));
     view_free(&view);
     for (uint32_t i = 0; s == QUERN_OK && i < p->nsteps; i++)
         take_over(&p->steps[i]);

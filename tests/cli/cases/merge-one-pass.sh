@@ -20,3 +20,8 @@ q merge --imatrix base.imatrix.gguf -q ties.yml ties-iq2.gguf IQ2_XS
 must quantize -q --imatrix base.imatrix.gguf 16.gguf chain-iq2.gguf IQ2_XS
 tensors ties-iq2.gguf | head -3
 files
+
+# A result that cannot be converted: there is no directory to name.
+mkdir plain
+ln -s ../base/config.json ../base/model.safetensors plain/
+q merge --method slerp --base plain --model code --param t=0.5 out.gguf Q4_0
