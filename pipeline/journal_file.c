@@ -70,8 +70,10 @@ static enum quern_status compare_heads(const struct head *got, const struct head
 {
     char text[128];
     if (memcmp(got->version, want->version, sizeof got->version) != 0) {
-        snprintf(text, sizeof text, "the unfinished run was one of quern %.31s, this is %s",
-                 quoted(str_from(got->version)).text, want->version);
+        snprintf(
+            text, sizeof text, "the unfinished run was one of quern %.31s, this is %s",
+            quoted((struct str){got->version, strnlen(got->version, sizeof got->version)}).text,
+            want->version);
         return fail_resume(err, text);
     }
     if (got->nfiles != want->nfiles || memcmp(got->plan, want->plan, sizeof got->plan) != 0)
