@@ -75,8 +75,15 @@ static enum quern_status codes_read(const struct source *s, void *scratch, bool 
     return QUERN_OK;
 }
 
-static const struct source_kind codes_kind = {
-    .name = "4-bit floats", .scratch_bytes = codes_scratch, .read = codes_read};
+static const struct source *codes_inner(const struct source *s, uint32_t i)
+{
+    return i == 0 ? s->params : NULL;
+}
+
+static const struct source_kind codes_kind = {.name = "4-bit floats",
+                                              .scratch_bytes = codes_scratch,
+                                              .read = codes_read,
+                                              .inner = codes_inner};
 
 /* ---- MXFP4 ---------------------------------------------------------------------------------- */
 
@@ -136,9 +143,16 @@ static enum quern_status mxfp4_read(const struct source *s, void *scratch, bool 
     return source_read(&m->values, scratch, wide, first, n, x, moved, err);
 }
 
+static const struct source *mxfp4_inner(const struct source *s, uint32_t i)
+{
+    const struct mxfp4 *m = s->params;
+    return i == 0 ? &m->packed : i == 1 ? &m->scales : NULL;
+}
+
 static const struct source_kind mxfp4_kind = {.name = "MXFP4",
                                               .scratch_bytes = mxfp4_scratch,
                                               .read = mxfp4_read,
+                                              .inner = mxfp4_inner,
                                               .block_form = mxfp4_form,
                                               .read_blocks = mxfp4_read_blocks};
 
@@ -220,8 +234,15 @@ static enum quern_status global_read(const struct source *s, void *scratch, bool
     return QUERN_OK;
 }
 
-static const struct source_kind global_kind = {
-    .name = "scales of scales", .scratch_bytes = global_scratch, .read = global_read};
+static const struct source *global_inner(const struct source *s, uint32_t i)
+{
+    return i == 0 ? &((const struct global_scales *)s->params)->scales : NULL;
+}
+
+static const struct source_kind global_kind = {.name = "scales of scales",
+                                               .scratch_bytes = global_scratch,
+                                               .read = global_read,
+                                               .inner = global_inner};
 
 /* ---- NVFP4: blocks -------------------------------------------------------------------------- */
 
@@ -288,9 +309,16 @@ static enum quern_status nvfp4_read_blocks(const struct source *s, uint64_t firs
     return QUERN_OK;
 }
 
+static const struct source *nvfp4_inner(const struct source *s, uint32_t i)
+{
+    const struct nvfp4 *m = s->params;
+    return i == 0 ? &m->packed : i == 1 ? &m->scales : NULL;
+}
+
 static const struct source_kind nvfp4_kind = {.name = "NVFP4",
                                               .scratch_bytes = nvfp4_scratch,
                                               .read = nvfp4_read,
+                                              .inner = nvfp4_inner,
                                               .block_form = nvfp4_form,
                                               .read_blocks = nvfp4_read_blocks};
 

@@ -156,11 +156,24 @@ static enum quern_status packed_read(const struct source *s, void *scratch, bool
     return QUERN_OK;
 }
 
-static const struct source_kind packed = {
-    .name = "packed integers", .scratch_bytes = packed_scratch, .read = packed_read};
+static const struct source *packed_inner(const struct source *s, uint32_t i)
+{
+    const struct packed_ints *p = s->params;
+    const struct source *parts[] = {p->codes, p->scales, p->zeros, p->biases, p->order};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        if (parts[k] && i-- == 0)
+            return parts[k];
+    return NULL;
+}
+
+static const struct source_kind packed = {.name = "packed integers",
+                                          .scratch_bytes = packed_scratch,
+                                          .read = packed_read,
+                                          .inner = packed_inner};
 static const struct source_kind packed_as_blocks = {.name = "packed integers",
                                                     .scratch_bytes = packed_scratch,
                                                     .read = packed_read,
+                                                    .inner = packed_inner,
                                                     .block_form = packed_block_form,
                                                     .read_blocks = packed_read_blocks};
 

@@ -120,8 +120,16 @@ static enum quern_status scaled_read(const struct source *s, void *scratch, bool
     return QUERN_OK;
 }
 
-static const struct source_kind scaling = {
-    .name = "scaled values", .scratch_bytes = scaled_scratch, .read = scaled_read};
+static const struct source *scaled_inner(const struct source *s, uint32_t i)
+{
+    const struct scaled *k = s->params;
+    return i == 0 ? &k->weight : i == 1 ? &k->scale : NULL;
+}
+
+static const struct source_kind scaling = {.name = "scaled values",
+                                           .scratch_bytes = scaled_scratch,
+                                           .read = scaled_read,
+                                           .inner = scaled_inner};
 
 /* ---- making them ---------------------------------------------------------------------------- */
 

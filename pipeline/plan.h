@@ -83,6 +83,9 @@ bool source_has_raw(const struct source *s);
 bool source_ready(const struct source *s);
 /* Bytes of files that reading it once takes, nearly. */
 uint64_t source_read_bytes(const struct source *s);
+/* Those that it reads from in the end, itself when it is stored; the same one may be seen again. */
+void source_leaves(const struct source *s, void (*see)(const struct source *leaf, void *more),
+                   void *more);
 /* Names tensor and file of the source in the error. */
 enum quern_status in_source(struct quern_error *err, const struct source *s,
                             enum quern_status status);

@@ -1,6 +1,8 @@
 /* plan_api.c - the public face of plans: summarize, run, free. */
 #include "retype.h"
 
+#include <stdlib.h>
+
 static struct plan *inner(struct quern_plan *p)
 {
     return (struct plan *)p;
@@ -26,6 +28,63 @@ void quern_plan_free(struct quern_plan *plan)
     plan_free(inner(plan));
 }
 
+struct leaves {
+    struct tensor_place {
+        const struct model *model;
+        uint64_t file, offset, nbytes;
+    } * places; /* NULL: they are only counted */
+    size_t n;
+    uint64_t nbytes;
+};
+
+static void see_leaf(const struct source *s, void *more)
+{
+    struct leaves *l = more;
+    const struct tensor *t = s->tensor;
+    if (l->places) /* values that are made have no offset that tells them apart */
+        l->places[l->n] = (struct tensor_place){
+            s->model, t->file, s->kind ? (uint64_t)(uintptr_t)t : t->offset, t->nbytes};
+    l->n++;
+    l->nbytes += t->nbytes;
+}
+
+static void see_leaves(const struct plan *p, struct leaves *l)
+{
+    l->n = 0;
+    l->nbytes = 0;
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        for (unsigned k = 0; k < p->steps[i].nsources; k++)
+            source_leaves(&p->steps[i].sources[k], see_leaf, l);
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct tensor_place *x = a, *y = b;
+    if (x->model != y->model)
+        return x->model < y->model ? -1 : 1;
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* Every stored tensor once; without memory to tell them apart, as often as it is read. */
+static uint64_t input_bytes(const struct plan *p)
+{
+    struct leaves l = {NULL, 0, 0};
+    see_leaves(p, &l);
+    l.places = l.n ? malloc(l.n * sizeof *l.places) : NULL;
+    if (!l.places)
+        return l.nbytes;
+    see_leaves(p, &l);
+    qsort(l.places, l.n, sizeof *l.places, by_place);
+    uint64_t total = 0;
+    for (size_t i = 0; i < l.n; i++)
+        if (i == 0 || by_place(&l.places[i - 1], &l.places[i]) != 0)
+            total += l.places[i].nbytes;
+    free(l.places);
+    return total;
+}
+
 void quern_plan_summarize(const struct quern_plan *plan, struct quern_plan_summary *out)
 {
     const struct plan *p = inner_const(plan);
@@ -33,13 +92,12 @@ void quern_plan_summarize(const struct quern_plan *plan, struct quern_plan_summa
     uint64_t stored = 0;
     for (uint32_t i = 0; i < p->nsteps; i++) {
         const struct step *s = &p->steps[i];
-        for (unsigned k = 0; k < s->nsources; k++)
-            out->input_bytes += source_read_bytes(&s->sources[k]);
         out->nelems += s->nelems;
         stored += s->nbytes;
         out->nfallbacks += s->fallback;
         out->fallback_elems += s->fallback ? s->nelems : 0;
     }
+    out->input_bytes = input_bytes(p);
     for (uint32_t i = 0; i < p->nfiles; i++)
         out->output_bytes += p->files[i].nbytes;
     out->bits_per_weight = out->nelems ? (double)stored * 8.0 / (double)out->nelems : 0.0;

@@ -119,6 +119,16 @@ uint64_t source_read_bytes(const struct source *s)
     return total;
 }
 
+void source_leaves(const struct source *s, void (*see)(const struct source *leaf, void *more),
+                   void *more)
+{
+    const struct source *inner = inner_source(s, 0);
+    if (!inner)
+        see(s, more);
+    for (uint32_t i = 0; inner; inner = inner_source(s, ++i))
+        source_leaves(inner, see, more);
+}
+
 enum quern_status source_read_raw(const struct source *s, uint64_t first, uint64_t n, uint8_t *to,
                                   uint64_t *moved, struct quern_error *err)
 {
