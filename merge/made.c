@@ -88,7 +88,7 @@ static enum quern_status make(const struct made *m, const struct layout *l, uint
                               struct quern_error *err)
 {
     const struct step *s = m->step;
-    const void *x[MAX_SOURCES];
+    const void *x[MAX_SOURCES] = {NULL};
     uint8_t *inner = scratch + l->inner;
     for (unsigned k = 0; k < s->nsources; k++) {
         uint8_t *to = scratch + l->inputs + k * l->piece;

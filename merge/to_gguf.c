@@ -198,7 +198,7 @@ static enum quern_status in_output(struct quern_error *err, const char *dir, con
                                    enum quern_status status)
 {
     const size_t n = strlen(dir);
-    if (!err || status == QUERN_OK || strncmp(err->file, dir, n) ||
+    if (!err || status == QUERN_OK || strncmp(err->file, dir, n) != 0 ||
         (err->file[n] && !str_ends(str_from(err->file + n), ".json")))
         return status;
     err->file[0] = '\0';

@@ -1,6 +1,7 @@
 /* memory.c - decide before a run starts how much memory it takes. */
 #include "memory.h"
 
+#include <assert.h>
 #include <inttypes.h>
 
 #include "agenda.h"
@@ -118,6 +119,7 @@ enum quern_status fit_memory(const struct plan *p, uint32_t wanted, uint64_t lim
     r->nworkers = wanted;
     while (r->nworkers > 1 && r->nworkers * (worker_fixed(&m) + m.least_tile) > after_jobs)
         r->nworkers--;
+    assert(r->nworkers > 0);
     const uint64_t share = after_jobs / r->nworkers - worker_fixed(&m);
     r->tile_budget = share < m.most_tile ? share : m.most_tile;
     return QUERN_OK;

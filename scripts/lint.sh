@@ -4,7 +4,8 @@
 #   scripts/lint.sh [STEP...]    steps: tree format symbols cppcheck tidy shell (default: all)
 #
 # Runs every step, reports all, fails when one failed. A missing tool is a failure: a check that did
-# not run did not pass. CHANGED=1 lets clang-tidy look only at files that differ from git's HEAD.
+# not run did not pass. CHANGED=1 lets clang-tidy look only at files that differ from git's HEAD,
+# ROOMS="core formats" only at those directories.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -85,8 +86,9 @@ export -f tidy_one
 
 step_tidy() {
     need clang-tidy clang-tidy || return 1
-    local files
-    files=$(sources 'core/*.c' 'formats/*.c' 'quant/*.c' 'pipeline/*.c' 'merge/*.c' 'convert/*.c' 'cli/*.c')
+    local files rooms=()
+    read -ra rooms <<<"${ROOMS:-core formats quant pipeline merge convert cli}"
+    files=$(sources "${rooms[@]/%//*.c}")
     if [ "${CHANGED:-}" = 1 ]; then
         files=$(comm -12 <(sort <<<"$files") <({ git diff --name-only HEAD; git ls-files -o --exclude-standard; } | sort))
     fi
