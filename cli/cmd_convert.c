@@ -1,5 +1,4 @@
 /* cmd_convert.c - quern convert: models in another format or in other files. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -7,9 +6,9 @@
 #include "convert/arch.h"
 #include "convert/back.h"
 #include "convert/convert.h"
-#include "convert/learn.h"
 #include "core/output.h"
 #include "formats/adapter.h"
+#include "lesson.h"
 
 /* Classes of config.json by architecture, one line each. */
 static int print_supported(const struct cli *c)
@@ -44,68 +43,6 @@ static int read_words(const struct cli *c, const char **input, struct convert_re
                            quoted(str_from(a->items[i])).text);
     return 0;
 }
-
-/* ---- learning ---------------------------------------------------------------------------------
- */
-
-struct lesson {
-    struct model *base, *made;
-    struct learning *l;
-};
-
-static int learn_rules(struct cli *c, struct lesson *x)
-{
-    struct quern_error err;
-    struct plan *p;
-    if (model_open(c->learn[0], &x->base, &err) != QUERN_OK ||
-        model_open(c->learn[1], &x->made, &err) != QUERN_OK ||
-        learn_new(x->base, x->made, &x->l, &err) != QUERN_OK ||
-        learn_next(x->l, &p, &err) != QUERN_OK)
-        return report_error(c, &err);
-    while (p) {
-        const int code = run_quietly(c, p);
-        plan_free(p);
-        if (code != 0)
-            return code;
-        if (learn_next(x->l, &p, &err) != QUERN_OK)
-            return report_error(c, &err);
-    }
-    for (uint32_t i = 0; !c->quiet && learn_note(x->l, i); i++)
-        say("note: %s", learn_note(x->l, i));
-    return 0;
-}
-
-static enum quern_status put_text(const char *path, const char *text, size_t n, bool replace,
-                                  struct quern_error *err)
-{
-    struct output o = {0};
-    enum quern_status s = output_check(path, false, replace, err);
-    if (s == QUERN_OK)
-        s = output_begin(&o, path, n, 0, err);
-    if (s == QUERN_OK)
-        s = pwrite_full(o.fd, text, n, 0, path, err);
-    if (s == QUERN_OK)
-        s = output_commit(&o, replace, err);
-    output_abort(&o);
-    return s;
-}
-
-static int write_map(const struct cli *c, const struct learning *l)
-{
-    struct quern_error err;
-    size_t n = 0;
-    char *text = map_text(learn_map(l), &n);
-    enum quern_status s = text ? QUERN_OK : fail_memory(&err, n);
-    if (s == QUERN_OK && strcmp(c->write_map, "-") == 0)
-        fwrite(text, 1, n, stdout);
-    else if (s == QUERN_OK)
-        s = put_text(c->write_map, text, n, c->force, &err);
-    free(text);
-    return s == QUERN_OK ? 0 : report_error(c, &err);
-}
-
-/* ---- converting -------------------------------------------------------------------------------
- */
 
 /* An option that is given and says nothing about an output of safetensors; NULL for none. */
 static const char *only_for_gguf(const struct cli *c, const struct convert_request *r)
@@ -205,17 +142,15 @@ static int learn_and_convert(struct cli *c, struct convert_request *r)
     if (code == 0)
         code = check_outputs(c, r);
     if (code == 0)
-        code = learn_rules(c, &x);
+        code = lesson_take(c, &x);
     if (code == 0 && c->write_map)
-        code = write_map(c, x.l);
+        code = lesson_write(c, &x);
     if (code == 0 && !only_map) {
         r->map = learn_map(x.l);
         r->like = r->like ? r->like : c->learn[1];
         code = convert(c, input, r);
     }
-    learn_free(x.l);
-    model_close(x.base);
-    model_close(x.made);
+    lesson_end(&x);
     return code;
 }
 

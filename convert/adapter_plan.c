@@ -495,9 +495,7 @@ enum quern_status adapter_plan(const char *path, const struct convert_request *r
     };
     a.c.keys.arena = &p->arena;
     p->force = r->force;
-    const enum quern_status s = build(&a, path, err);
-    if (err && s != QUERN_OK && (s != QUERN_EUSAGE || err->tensor[0]))
-        in_file(err, path, s);
+    const enum quern_status s = plan_in_file(p, path, build(&a, path, err), err);
     free(a.c.steps);
     hf_config_close(&a.c.config);
     json_free(a.card.file);

@@ -305,10 +305,6 @@ static enum quern_status lay_out(struct conversion *c, struct quern_error *err)
     TRY(plan_size_steps(p, err));
     const uint32_t nshards = assign_shards(c, shard_of);
     const struct str out = str_from(c->output);
-    if (nshards > MAX_SHARDS)
-        return fail(err, QUERN_EUSAGE, "usage",
-                    "that would be %" PRIu32 " files" WANT "expected at most %u", nshards,
-                    MAX_SHARDS);
     const size_t n = str_ends(out, ".gguf") ? out.n - 5 : out.n;
     const char *prefix = arena_printf(&p->arena, "%.*s", (int)n, c->output);
     const char *name = arena_printf(&p->arena, "%s.gguf", prefix);
@@ -379,11 +375,7 @@ enum quern_status convert_into(const struct hf_model *m, const struct convert_re
         request.type = "auto";
     c.keys.arena = &p->arena;
     c.vocab_keys.arena = &p->arena;
-    const enum quern_status s = build(&c, m->folder, err);
-    if (err && s != QUERN_OK && (s != QUERN_EUSAGE || err->tensor[0]))
-        in_file(err, path, s);
-    if (s == QUERN_OK && p->refusal)
-        in_file(p->refusal, path, p->refusal->status);
+    const enum quern_status s = plan_in_file(p, path, build(&c, m->folder, err), err);
     free(c.steps);
     like_close(&c);
     hf_config_close(&c.config);
@@ -436,12 +428,7 @@ static enum quern_status from_directory(struct model *m, const struct convert_re
 static enum quern_status from_names(struct model *m, const struct convert_request *r,
                                     struct plan *p, struct quern_error *err)
 {
-    const enum quern_status s = gguf_plan(p, m, r, err);
-    if (err && s != QUERN_OK && (s != QUERN_EUSAGE || err->tensor[0]))
-        in_file(err, m->path, s);
-    if (s == QUERN_OK && p->refusal)
-        in_file(p->refusal, m->path, p->refusal->status);
-    return s;
+    return plan_in_file(p, m->path, gguf_plan(p, m, r, err), err);
 }
 
 enum quern_status convert_plan(struct model *m, const struct convert_request *r, struct plan **out,

@@ -109,10 +109,6 @@ static enum quern_status several_files(struct plan *p, const struct convert_requ
         return fail_memory(err, p->nsteps * sizeof *file_of);
     TRY(plan_size_steps(p, err));
     const uint32_t nfiles = assign_files(p, r, file_of);
-    if (nfiles > MAX_SHARDS)
-        return fail(err, QUERN_EUSAGE, "usage",
-                    "that would be %" PRIu32 " files" WANT "expected at most %u", nfiles,
-                    MAX_SHARDS);
     return layout_gguf_split(p, prefix, metas, alignment, file_of, nfiles, SPLIT_AS_GGUF_SPLIT,
                              err);
 }

@@ -3,15 +3,6 @@
 
 #include "conversion.h"
 
-static int by_file_and_name(const void *a, const void *b)
-{
-    const struct tensor *x = (*(const struct source *const *)a)->tensor;
-    const struct tensor *y = (*(const struct source *const *)b)->tensor;
-    if (x->file != y->file)
-        return x->file < y->file ? -1 : 1;
-    return str_cmp(x->name, y->name);
-}
-
 enum quern_status convert_order_inputs(struct conversion *c, struct quern_error *err)
 {
     const struct view *v = c->view;
@@ -22,7 +13,7 @@ enum quern_status convert_order_inputs(struct conversion *c, struct quern_error 
     for (uint32_t i = 0; i < v->count; i++)
         c->inputs[i] = &v->sources[i];
     if (!v->made)
-        qsort(c->inputs, c->ninputs, sizeof *c->inputs, by_file_and_name);
+        qsort(c->inputs, c->ninputs, sizeof *c->inputs, view_by_file_and_name);
     return QUERN_OK;
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "learn_parts.h"
+#include "like.h"
 #include "quant/codec.h"
 
 /* ---- the op: does what a transform gives agree with what is there? ------------------------------
@@ -156,19 +157,9 @@ static void list_tries(const struct learning *l, struct making *m)
 /* ---- shapes -----------------------------------------------------------------------------------
  */
 
-static bool same_dims(const struct step *s, const struct tensor *t, bool exactly)
+static bool same_dims(const struct step *s, const struct tensor *t)
 {
-    unsigned i = 0, j = 0;
-    while (!exactly && i < s->ndims && s->dims[i] == 1)
-        i++;
-    while (!exactly && j < t->ndims && t->dims[j] == 1)
-        j++;
-    if (s->ndims - i != t->ndims - j)
-        return false;
-    for (; i < s->ndims; i++, j++)
-        if (s->dims[i] != t->dims[j])
-            return false;
-    return true;
+    return s->ndims == t->ndims && memcmp(s->dims, t->dims, s->ndims * sizeof *s->dims) == 0;
 }
 
 static const struct tensor *target_of(const struct learning *l, const struct making *m,
@@ -219,8 +210,11 @@ static enum quern_status check_attempt(struct learning *l, struct making *m, str
 {
     const enum quern_status s = make_steps(l, m, a, 0, NULL);
     a->possible = s == QUERN_OK && l->trial.nsteps == m->nto;
-    for (unsigned p = 0; a->possible && p < m->nto; p++)
-        a->possible = same_dims(&l->trial.steps[p], target_of(l, m, a, p, 0), exactly);
+    for (unsigned p = 0; a->possible && p < m->nto; p++) {
+        const struct step *made = &l->trial.steps[p];
+        const struct tensor *target = target_of(l, m, a, p, 0);
+        a->possible = exactly ? same_dims(made, target) : like_same_shape(made, target);
+    }
     return s == QUERN_EMEMORY ? fail_memory(err, sizeof *m) : QUERN_OK;
 }
 
@@ -264,7 +258,7 @@ static enum quern_status add_trials(struct learning *l, struct plan *p, uint32_t
         struct trial *trial = &l->trials[l->ntrials++];
         if (!sources)
             return fail_memory(err, 2 * sizeof *sources);
-        if (!same_dims(made, t, false))
+        if (!like_same_shape(made, t))
             return in_tensor(err, t->name,
                              fail(err, QUERN_EUSAGE, "shape",
                                   "its shape is of another kind than that of other layers"));

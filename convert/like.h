@@ -39,5 +39,7 @@ enum quern_status like_differences(struct conversion *c, struct quern_error *err
 /* ---- like_steps.c */
 /* The steps in the template's order, with its shapes, all of them and no others. EUSAGE. */
 enum quern_status like_steps(struct conversion *c, struct quern_error *err);
+/* But for outer dimensions of 1, which GGUF may drop. */
+bool like_same_shape(const struct step *s, const struct tensor *t);
 
 #endif

@@ -187,8 +187,7 @@ static void shape_words(const uint64_t *dims, unsigned ndims, char *buf, size_t 
         used += (size_t)snprintf(buf + used, n - used, "%s%" PRIu64, d ? "x" : "", dims[d]);
 }
 
-/* GGUF may drop outer dimensions of 1. */
-static bool same_dims(const struct step *s, const struct tensor *t)
+bool like_same_shape(const struct step *s, const struct tensor *t)
 {
     unsigned i = 0, j = 0;
     while (i < s->ndims && s->dims[i] == 1)
@@ -213,7 +212,7 @@ static enum quern_status check_shape(const struct conversion *c, const struct st
                                      const struct tensor *t, struct quern_error *err)
 {
     char ours[160], theirs[160];
-    if (same_dims(s, t))
+    if (like_same_shape(s, t))
         return QUERN_OK;
     if (is_vocabulary(s, t))
         return fail(err, QUERN_EUSAGE, "vocabulary",

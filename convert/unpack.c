@@ -122,18 +122,6 @@ enum quern_status unpack_put(struct unpacking *u, const struct source *at, struc
     return QUERN_OK;
 }
 
-enum quern_status unpack_put_kind(struct unpacking *u, const struct source *at, struct str name,
-                                  const uint64_t *dims, uint8_t ndims,
-                                  const struct source_kind *kind, const void *params,
-                                  struct quern_error *err)
-{
-    struct tensor t = {.dims = dims, .ndims = ndims, .dtype = (uint8_t)u->dtype};
-    if (!dims_product(dims, ndims, &t.nelems) || !dtype_bytes(u->dtype, t.nelems, &t.nbytes))
-        return source_misfit(err, at, "fewer elements");
-    const struct source s = {.model = at->model, .tensor = &t, .kind = kind, .params = params};
-    return unpack_put(u, at, name, &s, err);
-}
-
 enum quern_status unpack_put_scaled(struct unpacking *u, const struct source *weight,
                                     const struct source *scale, const uint64_t block[2],
                                     struct quern_error *err)
@@ -260,15 +248,6 @@ static enum quern_status without_places(struct str config, struct arena *arena, 
  * ------------------------------------------------------------------------------------
  */
 
-static int by_file_and_name(const void *a, const void *b)
-{
-    const struct tensor *x = (*(const struct source *const *)a)->tensor;
-    const struct tensor *y = (*(const struct source *const *)b)->tensor;
-    if (x->file != y->file)
-        return x->file < y->file ? -1 : 1;
-    return str_cmp(x->name, y->name);
-}
-
 /* The type of the first matrix of 16-bit floats, in the order in which files and names are sorted:
  * what is unpacked would have been that. F32 when there is none. */
 static enum dtype plain_type(const struct view *v)
@@ -278,7 +257,7 @@ static enum dtype plain_type(const struct view *v)
         const struct source *s = &v->sources[i];
         const struct tensor *t = s->tensor;
         if (t->ndims >= 2 && (t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16) &&
-            (!first || by_file_and_name(&s, &first) < 0))
+            (!first || view_by_file_and_name(&s, &first) < 0))
             first = s;
     }
     return first ? (enum dtype)first->tensor->dtype : DTYPE_F32;
@@ -313,7 +292,7 @@ static enum quern_status check_left(const struct unpacking *u, const struct pack
 static enum quern_status add_sources(const struct unpacking *u, const struct source **list,
                                      uint32_t n, struct view *out, struct quern_error *err)
 {
-    qsort(list, n, sizeof *list, by_file_and_name);
+    qsort(list, n, sizeof *list, view_by_file_and_name);
     for (uint32_t i = 0; i < n; i++) {
         if (view_find(out, list[i]->tensor->name))
             return in_source(err, list[i],

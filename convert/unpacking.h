@@ -49,11 +49,6 @@ void unpack_ignore(struct unpacking *u, const char *endings);
  * arena's. */
 enum quern_status unpack_put(struct unpacking *u, const struct source *at, struct str name,
                              const struct source *s, struct quern_error *err);
-/* unpack_put() with a kind that makes the values of a tensor of this shape, of type u->dtype. */
-enum quern_status unpack_put_kind(struct unpacking *u, const struct source *at, struct str name,
-                                  const uint64_t *dims, uint8_t ndims,
-                                  const struct source_kind *kind, const void *params,
-                                  struct quern_error *err);
 /* unpack_put() of weight * scale under the name of weight (scaled.h). */
 enum quern_status unpack_put_scaled(struct unpacking *u, const struct source *weight,
                                     const struct source *scale, const uint64_t block[2],

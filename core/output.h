@@ -46,6 +46,9 @@ enum quern_status output_begin(struct output *o, const char *path, uint64_t nbyt
 /* For a time: sync and close it, open it again. */
 enum quern_status output_close(struct output *o, struct quern_error *err);
 enum quern_status output_reopen(struct output *o, struct quern_error *err);
+/* A whole small file. */
+enum quern_status output_write(const char *path, struct str text, unsigned flags, bool replace,
+                               struct quern_error *err);
 /* Sync it, give it its name, sync the directory. replace: an existing file may go. */
 enum quern_status output_commit(struct output *o, bool replace, struct quern_error *err);
 /* Close and remove the part file; nothing happens once it is committed. */

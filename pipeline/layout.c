@@ -67,6 +67,10 @@ enum quern_status layout_gguf_split(struct plan *p, const char *prefix,
                                     const uint32_t *shard_of, uint32_t nshards,
                                     enum split_keys split, struct quern_error *err)
 {
+    if (nshards > MAX_SHARDS)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "that would be %" PRIu32 " files" WANT "expected at most %u", nshards,
+                    MAX_SHARDS);
     TRY(plan_size_steps(p, err));
     TRY(new_files(p, nshards, err));
     uint32_t first = 0;

@@ -79,6 +79,16 @@ enum quern_status plan_note(struct plan *p, struct quern_error *err, const char 
     return QUERN_OK;
 }
 
+enum quern_status plan_in_file(struct plan *p, const char *path, enum quern_status status,
+                               struct quern_error *err)
+{
+    if (err && status != QUERN_OK && (status != QUERN_EUSAGE || err->tensor[0]))
+        in_file(err, path, status);
+    if (status == QUERN_OK && p->refusal)
+        in_file(p->refusal, path, p->refusal->status);
+    return status;
+}
+
 enum quern_status plan_drop(struct plan *p, struct str tensor, const char *why,
                             struct quern_error *err)
 {

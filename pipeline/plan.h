@@ -273,6 +273,10 @@ void plan_free(struct plan *p);
 enum quern_status plan_add_model(struct plan *p, struct model *m, struct quern_error *err);
 enum quern_status plan_note(struct plan *p, struct quern_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* What went wrong while planning from the input at path names it, but for a mistake in an option;
+ * so does what the plan cannot be run for. */
+enum quern_status plan_in_file(struct plan *p, const char *path, enum quern_status status,
+                               struct quern_error *err);
 enum quern_status plan_drop(struct plan *p, struct str tensor, const char *why,
                             struct quern_error *err);
 enum quern_status plan_add_side_text(struct plan *p, const char *name, struct str text,

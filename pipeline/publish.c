@@ -232,19 +232,13 @@ static enum quern_status write_side(const struct publication *pub, const struct 
                                     struct quern_error *err)
 {
     struct arena arena = {0};
-    struct output out = {0};
     struct str text = side->text;
     char *path = inside(pub, side->name);
     enum quern_status s = path ? QUERN_OK : fail_memory(err, strlen(side->name));
     if (s == QUERN_OK && side->copy_from)
         s = read_small_file(side->copy_from, MAX_SIDE_FILE, &arena, &text, err);
     if (s == QUERN_OK)
-        s = output_begin(&out, path, text.n, OUTPUT_INSIDE, err);
-    if (s == QUERN_OK)
-        s = pwrite_full(out.fd, text.p, text.n, 0, path, err);
-    if (s == QUERN_OK)
-        s = output_commit(&out, false, err);
-    output_abort(&out);
+        s = output_write(path, text, OUTPUT_INSIDE, false, err);
     free(path);
     arena_free(&arena);
     return s;

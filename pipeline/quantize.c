@@ -214,12 +214,7 @@ enum quern_status plan_quantize(struct model *model, const char *output,
     struct plan *p = plan_new("quantize", err);
     if (!p)
         return QUERN_EMEMORY;
-    const enum quern_status s = build(p, model, output, q, err);
-    /* A mistake in an option is not the file's. */
-    if (err && s != QUERN_OK && (s != QUERN_EUSAGE || err->tensor[0]))
-        in_file(err, model->path, s);
-    if (s == QUERN_OK && p->refusal)
-        in_file(p->refusal, model->path, p->refusal->status);
+    const enum quern_status s = plan_in_file(p, model->path, build(p, model, output, q, err), err);
     if (s == QUERN_OK)
         *out = p;
     else

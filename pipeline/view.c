@@ -78,3 +78,12 @@ void view_free(struct view *v)
     name_table_free(&v->added);
     *v = (struct view){0};
 }
+
+int view_by_file_and_name(const void *a, const void *b)
+{
+    const struct tensor *x = (*(const struct source *const *)a)->tensor;
+    const struct tensor *y = (*(const struct source *const *)b)->tensor;
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
+    return str_cmp(x->name, y->name);
+}

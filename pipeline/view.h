@@ -37,4 +37,7 @@ const struct meta *view_meta(const struct view *v, const char *key);
 const struct source *view_find(const struct view *v, struct str name);
 void view_free(struct view *v);
 
+/* For qsort() of pointers to sources: files in their order, the tensors of each by name. */
+int view_by_file_and_name(const void *a, const void *b);
+
 #endif
