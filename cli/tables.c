@@ -250,6 +250,10 @@ static const struct option convert_options[] = {
      "largest file of a directory output (default: one file)", NULL},
     {"print-supported-models", 0, OPTION_FLAG, FIELD(print_supported), NULL,
      "list the architectures and their classes in config.json, and exit", NULL},
+    {"mmproj", 0, OPTION_REFUSED, 0,
+     "quern converts text models only; --text-only leaves out what is for pictures and sound", NULL, NULL},
+    {"bigendian", 0, OPTION_REFUSED, 0,
+     "quern writes little-endian GGUF only, which is what all its platforms read", NULL, NULL},
     {.name = NULL},
 };
 

@@ -2,6 +2,8 @@
 ln -s "$POCKET/pocket-base" pocket
 q convert
 q convert pocket out.gguf -t q9_0
+q convert pocket out.gguf --mmproj
+q convert pocket out.gguf --bigendian
 q convert pocket out.gguf -t bf16 --imatrix none.gguf
 q convert m/names.safetensors out.gguf
 mkdir hf
