@@ -9,7 +9,7 @@ QUERN=${QUERN:-build/quern}
 OUT=demo-output
 POCKET=tests/data/pocket
 [ -x "$QUERN" ] || { echo "demo: $QUERN is not there: run make first" >&2; exit 2; }
-mkdir -p "$OUT"
+mkdir -p "$OUT" "$OUT/one-pass"
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
     bold=$(printf '\033[1m') dim=$(printf '\033[2m') plain=$(printf '\033[0m')
@@ -42,13 +42,13 @@ run merge -f --method slerp --base "$POCKET/pocket-prose" --model "$POCKET/pocke
 title "2. Fuse them with TIES, from a mergekit recipe (scripts/demo-ties.yml)"
 run merge -f scripts/demo-ties.yml "$OUT/ties"
 
-title "3. Shrink both to 8, about 5 and 4 bits, and measure what is lost"
+title "3. Shrink both to GGUF of 8, about 5 and 4 bits, and measure what is lost"
 rows=()
 for model in slerp ties; do
     whole=$(size_of "$OUT/$model/model.safetensors")
     for type in Q8_0 Q4_K_M IQ4_XS; do
         file=$OUT/$model-$type.gguf
-        run quantize -f --stats --keep-names --arch llama "$OUT/$model" "$file" "$type"
+        run quantize -f --stats "$OUT/$model" "$file" "$type"
         error=$(sed -n 's/.*quantization error: *\([0-9.]*\) *%.*/\1/p' "$OUT/.said")
         [ -n "$error" ] || { echo "demo: quern did not say how large the error is" >&2; exit 1; }
         bytes=$(size_of "$file")
@@ -58,13 +58,17 @@ for model in slerp ties; do
 done
 rm -f "$OUT/.said"
 
-title "4. Where it was lost, tensor by tensor"
-command="compare $OUT/slerp $OUT/slerp-Q4_K_M.gguf"
+title "4. The same from the recipe in one pass: merged, converted and quantized, nothing in between"
+run merge -f scripts/demo-ties.yml "$OUT/one-pass/ties.gguf" Q4_K_M
+
+title "5. Where it was lost, tensor by tensor"
+run convert -f "$OUT/slerp" "$OUT/slerp.gguf"
+command="compare $OUT/slerp.gguf $OUT/slerp-Q4_K_M.gguf"
 printf '%s$ quern %s%s\n' "$dim" "$command" "$plain"
 # shellcheck disable=SC2086
 "$QUERN" $command | sed 's/^/  /' || [ "${PIPESTATUS[0]}" -eq 1 ] # 1: they differ
 
-title "5. Look inside the smallest, and check all of them"
+title "6. Look inside the smallest, and check all of them"
 run inspect "$OUT/slerp-IQ4_XS.gguf"
 run check "$OUT/slerp" "$OUT/ties" "$OUT"/*.gguf
 rm -f "$OUT/.said"
@@ -76,6 +80,5 @@ printf '%s\n' "${rows[@]}"
 cat <<'E2'
 
   The error is the root mean square of what quantizing changed, relative to that of the weights.
-  The directories load in transformers. The .gguf files are plain containers: the tensors keep their
-  Hugging Face names, so any GGUF reader opens them, but llama.cpp wants its own names to run them.
+  The directories load in transformers, the .gguf files run in llama.cpp.
 E2
