@@ -29,12 +29,15 @@ const char *place_then(const struct cli *c, const char *path, struct arena *aren
 }
 
 /* Where that which the record calls so is now. */
-static const char *place_now(const struct cli *c, const char *path, struct arena *arena)
+static const char *place_now(const struct cli *c, const struct record *r, const char *path,
+                             struct arena *arena)
 {
     const char *now = path_moved(arena, c->inputs.items, c->inputs.count, path);
     if (!now || !str_starts(str_from(now), HUB_PATH))
         return now;
-    const char *hub = c->hub_cache ? c->hub_cache : hub_cache_dir(arena);
+    const char *hub = c->hub_cache        ? c->hub_cache
+                      : r->cli->hub_cache ? r->cli->hub_cache
+                                          : hub_cache_dir(arena);
     return hub ? path_join(arena, hub, now + strlen(HUB_PATH)) : now;
 }
 
@@ -153,7 +156,7 @@ static enum quern_status compare_inputs(const struct cli *c, const struct record
     if (!paths || !which || !hex)
         return fail_memory(err, r->ninputs * sizeof *hex);
     for (uint32_t i = 0; i < r->ninputs; i++) {
-        const char *path = place_now(c, r->inputs[i].path, arena);
+        const char *path = place_now(c, r, r->inputs[i].path, arena);
         if (!path)
             return fail_memory(err, strlen(r->inputs[i].path));
         if (!right_size(path, &r->inputs[i], f))
@@ -238,8 +241,7 @@ static int find_places(const struct cli *c, const struct record *r, struct arena
 
 static bool move_text(const struct cli *c, const char **text, struct arena *arena)
 {
-    if (*text)
-        *text = place_now(c, *text, arena);
+    *text = path_moved(arena, c->inputs.items, c->inputs.count, *text);
     return *text != NULL;
 }
 
@@ -284,8 +286,7 @@ static int make(const struct cli *c, struct record *r, struct arena *arena)
     job->quiet = c->quiet;
     job->verbose = c->verbose;
     job->json = c->json;
-    if (c->hub_cache)
-        job->hub_cache = c->hub_cache;
+    job->hub_cache = c->hub_cache ? c->hub_cache : job->hub_cache;
     if (!move_inputs(c, job, arena)) {
         fail_memory(&err, MAX_ARGS);
         return report_error(c, &err);

@@ -279,13 +279,14 @@ static enum quern_status write_header(const struct plan *p, struct publication *
     return s;
 }
 
-/* While several files get their names, the journal must know that all of them are complete, or be
- * of no use. */
+/* While several files get their names, or one and then its record, the journal must know that all
+ * of them are complete, or be of no use. */
 static enum quern_status settle_journal(const struct plan *p, struct publication *pub,
                                         struct quern_error *err)
 {
     const char *trouble;
-    TRY(journal_stop(pub->journal, p->nfiles > 1 && !p->dir, &trouble, err));
+    const bool stepwise = (p->nfiles > 1 && !p->dir) || (p->provenance && p->provenance->path);
+    TRY(journal_stop(pub->journal, stepwise, &trouble, err));
     return trouble ? journal_forget(pub->journal, err) : QUERN_OK;
 }
 
