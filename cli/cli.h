@@ -50,6 +50,13 @@ struct cli {
     unsigned rank;
     bool no_save_modules;
     bool sha256; /* check, and whatever writes */
+    /* a record of the making */
+    bool provenance;
+    const char *recipe;     /* path of the recipe, once it is known */
+    size_t output_at;       /* 1 + which of the words is the OUTPUT, once that is known; or 0 */
+    struct model *also[2];  /* read besides the inputs of the plan; or NULL */
+    struct rebuild *making; /* rebuild: what is made again; or NULL */
+    struct values inputs;   /* rebuild */
     /* imatrix */
     unsigned chunk_size;
     const char *model, *output_format;
@@ -66,6 +73,7 @@ struct cli {
 enum option_kind {
     OPTION_FLAG,
     OPTION_TEXT,
+    OPTION_FILE, /* a text that names an input */
     OPTION_PAIR, /* two words: const char *[2] */
     OPTION_LIST,
     OPTION_LIST_FILE, /* a file with values of the list, in its place among the others */
@@ -102,12 +110,20 @@ struct command {
 /* Which of the common options a command takes. */
 #define COMMON_RUN  1u /* -j --mem --dry-run -f -q -v --progress -o */
 #define COMMON_JSON 2u /* --json */
+#define COMMON_JOB  4u /* none: but what it makes can be made again from a record of its words */
 
 extern const struct command commands[]; /* ends with a NULL name */
 extern const struct option run_options[], json_options[], help_options[];
 
 /* The option tables of a command, one after the other: table 0, 1, ... or NULL. */
 const struct option *command_options(const struct command *c, unsigned table);
+
+/* The option of this name or letter (0: by name), or NULL. */
+const struct option *find_option(const struct command *c, struct str name, char letter);
+/* No byte of the output depends on it. */
+bool option_is_free(const struct option *o);
+/* The command of this name, or NULL. */
+const struct command *find_command(const char *name);
 
 /* Fills c from the words after the command's name. Exit code 0, or 2 after a message. */
 int parse_options(struct cli *c, int argc, char **argv);
@@ -182,6 +198,11 @@ void meter_end(struct meter *m);
 
 /* ---- run_plan.c: dry run or run, with meter, signals and summary */
 int run_plan(struct cli *c, struct plan *p);
+/* Gives the plan a record when one is asked for, or the one that it is made again from. Exit code.
+ * recording.c */
+int record_plan(struct cli *c, struct plan *p);
+/* From here on signals set stop_signal. */
+void catch_signals(void);
 /* Runs with meter and signals; says nothing but errors. Exit code. */
 int run_quietly(struct cli *c, struct plan *p);
 /* The signal that asked to stop, or 0. */
@@ -215,6 +236,7 @@ int cmd_inspect(struct cli *c);
 int cmd_check(struct cli *c);
 int cmd_compare(struct cli *c);
 int cmd_verify(struct cli *c);
+int cmd_rebuild(struct cli *c);
 int cmd_types(struct cli *c);
 int cmd_help(struct cli *c);
 

@@ -38,6 +38,9 @@ const struct option run_options[] = {
      NULL},
     {"sha256", 0, OPTION_FLAG, FIELD(sha256), NULL,
      "print the SHA-256 of every file that was written, as sha256sum does", NULL},
+    {"provenance", 0, OPTION_FLAG, FIELD(provenance), NULL,
+     "write into the output, and into OUTPUT.quern.json, what it is made of and how: hashes of all "
+     "inputs and their tensors, recipe, options, version; see quern help rebuild", NULL},
     {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
      "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
     {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
@@ -46,7 +49,7 @@ const struct option run_options[] = {
 };
 
 static const struct option quantize_options[] = {
-    {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
+    {"imatrix", 0, OPTION_FILE, FIELD(quantize.imatrix), "FILE",
      "importance matrix (.gguf or .dat): which columns matter; the types of about two bits and less need one", NULL},
     {"include-weights", 0, OPTION_LIST, FIELD(include_weights), "TEXT",
      "use only the entries of the matrix whose name contains TEXT; repeatable", NULL},
@@ -118,7 +121,7 @@ static const struct option merge_options[] = {
      "of methods that draw random numbers (default: 0)", NULL},
     {"allow-requantize", 0, OPTION_FLAG, FIELD(quantize.allow_requantize), NULL,
      "permit TYPE for block-quantized tensors that are only passed on", NULL},
-    {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
+    {"imatrix", 0, OPTION_FILE, FIELD(quantize.imatrix), "FILE",
      "with TYPE: importance matrix, as quern quantize takes it", NULL},
     {"tensor-type", 0, OPTION_LIST, FIELD(tensor_types), "REGEX=TYPE",
      "with TYPE: element type of the tensors of the GGUF whose name matches; repeatable", NULL},
@@ -135,14 +138,14 @@ static const struct option merge_options[] = {
     {"no-fallback", 0, OPTION_FLAG, FIELD(quantize.no_fallback), NULL,
      "with TYPE: fail when a row does not fit its type, instead of taking another type", NULL},
     {"model-name", 0, OPTION_TEXT, FIELD(model_name), "NAME", "general.name of a GGUF", NULL},
-    {"metadata", 0, OPTION_TEXT, FIELD(metadata), "FILE",
+    {"metadata", 0, OPTION_FILE, FIELD(metadata), "FILE",
      "for a GGUF: a JSON object with general.* keys: author, description, tags ...", NULL},
     {"pre", 0, OPTION_TEXT, FIELD(pre), "NAME",
      "for a GGUF of Hugging Face models: tokenizer.ggml.pre, when it is not recognised", NULL},
-    {"like", 0, OPTION_TEXT, FIELD(like), "TEMPLATE.gguf",
+    {"like", 0, OPTION_FILE, FIELD(like), "TEMPLATE.gguf",
      "for a GGUF of Hugging Face models: hyper-parameters, tokenizer and keys as in a GGUF of the same "
      "family, see quern convert", NULL},
-    {"map", 0, OPTION_TEXT, FIELD(map), "FILE",
+    {"map", 0, OPTION_FILE, FIELD(map), "FILE",
      "with --like: rules in YAML for what becomes of tensors, see quern convert", NULL},
     {"text-only", 0, OPTION_FLAG, FIELD(text_only), NULL,
      "for a GGUF of Hugging Face models: leave out what is for pictures and sound", NULL},
@@ -204,17 +207,17 @@ static const struct option convert_options[] = {
      "where to write, as -o; {ftype} in the name becomes the type", NULL},
     {"allow-requantize", 0, OPTION_FLAG, FIELD(quantize.allow_requantize), NULL,
      "permit making a block type from tensors that are quantized already", NULL},
-    {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
+    {"imatrix", 0, OPTION_FILE, FIELD(quantize.imatrix), "FILE",
      "importance matrix, for file types of quern quantize", NULL},
     {"model-name", 0, OPTION_TEXT, FIELD(model_name), "NAME", "general.name of the output", NULL},
-    {"metadata", 0, OPTION_TEXT, FIELD(metadata), "FILE",
+    {"metadata", 0, OPTION_FILE, FIELD(metadata), "FILE",
      "a JSON object with general.* keys: author, description, tags ...", NULL},
     {"pre", 0, OPTION_TEXT, FIELD(pre), "NAME",
      "tokenizer.ggml.pre: how text is split before tokens are looked up, when it is not recognised",
      NULL},
     {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
      "set a metadata key of the output; TYPE is int, float, bool or str; repeatable", NULL},
-    {"base", 0, OPTION_TEXT, FIELD(base), "DIR",
+    {"base", 0, OPTION_FILE, FIELD(base), "DIR",
      "of an adapter: the model it was trained on, or its config.json (default: the one that "
      "adapter_config.json names, a path or in the Hugging Face cache)", NULL},
     {"transformers-cache", 0, OPTION_TEXT, FIELD(hub_cache), "DIR",
@@ -224,10 +227,10 @@ static const struct option convert_options[] = {
      "a GGUF as safetensors without config.json and tokenizer", NULL},
     {"arch", 0, OPTION_TEXT, FIELD(quantize.arch), "NAME",
      "with --keep-names: general.architecture of the output", NULL},
-    {"like", 0, OPTION_TEXT, FIELD(like), "TEMPLATE.gguf",
+    {"like", 0, OPTION_FILE, FIELD(like), "TEMPLATE.gguf",
      "take hyper-parameters, tokenizer, keys and the order of tensors from a GGUF of the same family, "
      "whatever class config.json names; shapes are checked, differences told", NULL},
-    {"map", 0, OPTION_TEXT, FIELD(map), "FILE",
+    {"map", 0, OPTION_FILE, FIELD(map), "FILE",
      "with --like: rules in YAML for what becomes of tensors, for architectures that are not listed",
      NULL},
     {"learn", 0, OPTION_PAIR, FIELD(learn), "BASE_HF BASE.gguf",
@@ -278,6 +281,14 @@ static const struct option imatrix_options[] = {
      "tokens of a chunk (default: as the first input says, else 512)", NULL},
     {"output-format", 0, OPTION_TEXT, FIELD(output_format), "gguf|dat",
      "format of OUTPUT, whatever its name ends in", "gguf dat"},
+    {.name = NULL},
+};
+
+static const struct option rebuild_options[] = {
+    {"input", 0, OPTION_LIST, FIELD(inputs), "OLD=NEW",
+     "what the record calls OLD, a path or the directories one begins with, is at NEW now; repeatable", NULL},
+    {"transformers-cache", 0, OPTION_TEXT, FIELD(hub_cache), "DIR",
+     "the Hugging Face cache to look models up in", NULL},
     {.name = NULL},
 };
 
@@ -386,7 +397,7 @@ const struct command commands[] = {
      "Without OUTPUT a GGUF goes to ggml-model-TYPE.gguf beside INPUT.\n"
      "A row that does not fit a type's blocks gets llama-quantize's fallback type; the summary "
      "counts them. IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ2_M IQ3_XXS IQ3_XS and Q2_K_S need an importance "
-     "matrix.", quantize_options, COMMON_RUN | COMMON_JSON,
+     "matrix.", quantize_options, COMMON_RUN | COMMON_JSON | COMMON_JOB,
      "quern quantize model-f16.gguf model-q8_0.gguf Q8_0\n"
      "  quantize a GGUF\n"
      "quern quantize --tensor-type 'ffn_down=q8_0' model-f16.gguf model.gguf Q4_0\n"
@@ -413,7 +424,7 @@ const struct command commands[] = {
      "adapters stand behind a '+' or under 'lora'.\n"
      "Arithmetic is in 32-bit floats, dot products in 64-bit, with one rounding to the output type "
      "at the end. Unknown keys in a recipe and filters that match no tensor are errors. Options of "
-     "mergekit-yaml that mean nothing here (--cuda, --lazy-unpickle ...) get a note.", merge_options, COMMON_RUN | COMMON_JSON,
+     "mergekit-yaml that mean nothing here (--cuda, --lazy-unpickle ...) get a note.", merge_options, COMMON_RUN | COMMON_JSON | COMMON_JOB,
      "quern merge --base MODEL --lora ADAPTER:0.8 merged/\n"
      "  a model with a LoRA adapter in it\n"
      "quern merge recipe.yml merged/\n"
@@ -441,7 +452,7 @@ const struct command commands[] = {
      "TYPE is auto, f32, f16 or bf16.\n"
      "ADAPTER is a LoRA of PEFT; it becomes a GGUF adapter, in F32 unless -t says f16, bf16, q8_0 or "
      "auto. Of its base only config.json is needed.", convert_options,
-     COMMON_RUN | COMMON_JSON,
+     COMMON_RUN | COMMON_JSON | COMMON_JOB,
      "quern convert HFDIR model.gguf\n"
      "  16 bits a weight, as in the checkpoint\n"
      "quern convert HFDIR model-q4_k_m.gguf -t Q4_K_M\n"
@@ -468,7 +479,7 @@ const struct command commands[] = {
      "differ are kept whole. The summary tells how much of the differences is lost. --dry-run reads "
      "both models, too: it looks for what differs.\n"
      "quern merge --base MODEL --lora ADAPTER adds adapters to their base.", lora_options,
-     COMMON_RUN | COMMON_JSON,
+     COMMON_RUN | COMMON_JSON | COMMON_JOB,
      "quern lora info adapter/\n"
      "  what does it change?\n"
      "quern lora extract base/ tuned/ adapter/ --rank 64\n"
@@ -486,13 +497,29 @@ const struct command commands[] = {
      "lint reads every value: NaN, Inf and negative values, weights and experts that nothing was "
      "counted for; with --model also entries that match no weight of it or have another length, and "
      "weights of its layers without entry. Exit code 0: clean; 1: something was found; 3: "
-     "malformed.", imatrix_options, COMMON_RUN | COMMON_JSON,
+     "malformed.", imatrix_options, COMMON_RUN | COMMON_JSON | COMMON_JOB,
      "quern imatrix combine a.gguf b.gguf -o both.gguf\n"
      "  add up what two runs of llama-imatrix collected\n"
      "quern imatrix lint imatrix.gguf --model model-f16.gguf\n"
      "  does it cover the model?\n"
      "quern imatrix convert old.dat new.gguf\n"
      "  the older format in, the newer out\n", cmd_imatrix},
+    {"rebuild", "[options] RECORD [-o OUTPUT]", "make an output again from its record",
+     "RECORD is the OUTPUT.quern.json that --provenance has written beside OUTPUT. The inputs it names "
+     "are compared with it by size and SHA-256; then the recorded command runs with the recorded recipe "
+     "and options, and every file of its output must have the recorded SHA-256 before it gets its name: "
+     "the same bytes or nothing.\n"
+     "Paths are those of the first run, seen from the directory where this one runs; --input tells what "
+     "has moved. Without -o the output goes beside RECORD, under its name without .quern.json. No shell "
+     "is run, and nothing is written but OUTPUT.\n"
+     "Exit code 1: an output came out different; 3: RECORD is no record; 5: an input is missing or not "
+     "what it was, with the tensor that differs.", rebuild_options, COMMON_RUN | COMMON_JSON,
+     "quern quantize --provenance model-f16.gguf model.gguf Q4_K_M\n"
+     "  write model.gguf.quern.json as well\n"
+     "quern rebuild model.gguf.quern.json -o again.gguf\n"
+     "  the same bytes, or an error\n"
+     "quern rebuild --input models=/mnt/models model.gguf.quern.json -o again.gguf\n"
+     "  inputs have moved\n", cmd_rebuild},
     {"inspect", "[options] INPUT", "show what is in a model",
      "Reads headers only: format, metadata, tensors, and bytes by element type.", inspect_options,
      COMMON_JSON, "quern inspect model.gguf\n"

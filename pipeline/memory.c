@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "agenda.h"
+#include "hashing.h"
 #include "journal.h"
 #include "passes.h"
 
@@ -71,6 +72,11 @@ static void survey_step(const struct step *s, struct memory *m)
     m->job = job > m->job ? job : m->job;
 }
 
+static void survey_hash(struct hash_step *h, void *memory)
+{
+    survey_step(&h->work.step, memory);
+}
+
 static void survey(const struct plan *p, struct memory *m)
 {
     *m = (struct memory){.metadata = p->arena.nbytes + p->held_bytes + agenda_state_bytes(p) +
@@ -83,6 +89,7 @@ static void survey(const struct plan *p, struct memory *m)
         survey_step(&p->steps[i], m);
     for (uint32_t i = 0; i < p->nhidden; i++)
         survey_step(&p->hidden[i]->step, m);
+    hashes_all(p->hashes, survey_hash, m);
     if (m->most_tile < m->least_tile)
         m->most_tile = m->least_tile;
 }

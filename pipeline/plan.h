@@ -25,6 +25,8 @@
 #define MAX_SOURCES 65 /* sixty-four models and a base */
 
 struct source_kind;
+struct hash_list;
+struct provenance;
 
 /* Something that yields the elements of a tensor in the shape the step wants: a tensor as it is
  * stored, or with a kind, values that are made while they are read (an adapter added, rows laid out
@@ -129,6 +131,9 @@ struct op {
      * arithmetic: all sources have the output's type. NULL for ops on numbers. */
     enum quern_status (*raw)(const struct step *s, const uint8_t *const src[], uint8_t *dst,
                              size_t nbytes, uint64_t at, struct quern_error *err);
+    /* Tiles are done one after the other, from the first on. Of hidden steps only; what such a step
+     * needs must be measured before its first tile, not before it is begun. */
+    bool in_order;
 
     size_t (*state_bytes)(const struct step *s); /* NULL: none */
     size_t carry_bytes;
@@ -280,6 +285,8 @@ struct plan {
     struct error_sums *errors;
     struct difference *differences;    /* per step of a plan that compares, after the run */
     struct verification *verification; /* what else it found (verify.h); or NULL */
+    struct hash_list *hashes;          /* digests to be taken while it runs (hashing.h); or NULL */
+    struct provenance *provenance;     /* what to tell of the making (provenance.h); or NULL */
     const char **dropped; /* ledger: input tensors left out by request, quoted, with why */
     uint32_t ndropped;
     struct sha256 asked;         /* of what plan_asked() was told */

@@ -12,6 +12,7 @@
 #include "differences.h"
 #include "memory.h"
 #include "passes.h"
+#include "provenance.h"
 #include "publish.h"
 #include "tile.h"
 
@@ -182,6 +183,13 @@ static bool sound_so_far(const struct run *r, const struct job *j)
     return r->status == QUERN_OK || r->error_at.item > j->item;
 }
 
+/* One tile at a time, and none before what comes before the first is done. */
+static bool must_wait(const struct run *r, const struct job *j)
+{
+    return step_of(r, j)->op->in_order &&
+           (j->next_tile > j->done_tiles || !agenda_ready(&r->agenda, j->item));
+}
+
 /* The next tile of the lowest step that has one. */
 static struct job *take_tile(struct run *r, uint64_t *tile)
 {
@@ -189,7 +197,7 @@ static struct job *take_tile(struct run *r, uint64_t *tile)
     for (uint32_t i = 0; i < r->shares.max_jobs; i++) {
         struct job *j = &r->jobs[i];
         if (j->item == UINT32_MAX || j->combining || j->next_tile >= j->ntiles ||
-            !worth_doing(r, (struct place){j->item, j->pass, j->next_tile}))
+            !worth_doing(r, (struct place){j->item, j->pass, j->next_tile}) || must_wait(r, j))
             continue;
         if (!best || j->item < best->item)
             best = j;
@@ -214,7 +222,8 @@ static void job_end(struct run *r, struct job *j)
 
 static struct job *open_job(struct run *r)
 {
-    if (!agenda_ready(&r->agenda, r->next_item))
+    if (!r->agenda.items[r->next_item].step->op->in_order &&
+        !agenda_ready(&r->agenda, r->next_item))
         return NULL;
     for (uint32_t i = 0; i < r->shares.max_jobs; i++) {
         struct job *j = &r->jobs[i];
@@ -348,7 +357,7 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
         record_error(r, at, &err, status);
     if (++j->done_tiles == j->ntiles && sound_so_far(r, j))
         end_pass(r, j);
-    else if (r->status != QUERN_OK)
+    else if (r->status != QUERN_OK || s->op->in_order)
         pthread_cond_broadcast(&r->changed);
 }
 
@@ -554,14 +563,16 @@ static enum quern_status run_published(struct run *r, struct quern_error *err)
         TRY(publish_begin(r->plan, r->options, &r->pub, err));
     if (r->pub.naming) /* nothing is left to measure */
         TRY(prepare_stats(r->plan, false, err));
-    if (!r->pub.complete) {
-        TRY(agenda_open(r->plan, r->pub.journal, &r->agenda, err));
+    if (!r->pub.complete || r->plan->hashes) {
+        TRY(agenda_open(r->plan, r->pub.journal, r->pub.complete, &r->agenda, err));
         count_work(r);
         TRY(run_steps(r, err));
     }
     for (uint32_t i = 0; i < r->plan->nmodels; i++)
         TRY(model_unchanged(r->plan->models[i], err));
-    return r->plan->nfiles ? publish_commit(r->plan, &r->pub, &r->moved, err) : QUERN_OK;
+    TRY(provenance_fill(r->plan, err));
+    return r->plan->nfiles ? publish_commit(r->plan, r->options, &r->pub, &r->moved, err)
+                           : QUERN_OK;
 }
 
 /* Of all tensors with a block type. */
@@ -602,6 +613,7 @@ static enum quern_status run_and_publish(struct run *r, struct quern_result *res
 {
     struct quern_error e;
     const enum quern_status s = run_published(r, &e);
+    provenance_empty(r->plan);
     agenda_close(&r->agenda);
     const bool stays =
         publish_end(r->plan, r->options, &r->pub, s != QUERN_OK && worth_keeping(r, s, &e));
