@@ -62,6 +62,9 @@ struct cli {
     const char *model, *output_format;
     /* compare */
     const char *imatrix;
+    /* verify */
+    const char *via;
+    bool tensors_only;
     /* inspect */
     bool tensors;
     const char *kv;
@@ -205,7 +208,20 @@ int run_quietly(struct cli *c, struct plan *p);
 /* The signal that asked to stop, or 0. */
 extern volatile int stop_signal;
 
+/* ---- cmd_inspect.c */
+/* The value of a key in about `room` characters. */
+void print_meta(FILE *f, const struct meta *k, int room);
+
+/* ---- verify_report.c: what a plan that compares has found. Exit code. */
+int report_verification(const struct cli *c, const struct plan *p);
+
+/* ---- verify_hint.c: a guess at why, in buf; NULL when there is none */
+const char *verify_hint(const struct cli *c, const struct plan *p, char *buf, size_t n);
+
 /* ---- cmd_merge.c */
+struct merge_request;
+/* --method, --base, --model, --lora and their like. */
+int take_merge_flags(const struct cli *c, struct merge_request *r);
 /* Where Hugging Face keeps what it has downloaded, by the environment. */
 const char *hub_cache_dir(struct arena *arena);
 
@@ -219,6 +235,7 @@ int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_check(struct cli *c);
 int cmd_compare(struct cli *c);
+int cmd_verify(struct cli *c);
 int cmd_rebuild(struct cli *c);
 int cmd_types(struct cli *c);
 int cmd_help(struct cli *c);

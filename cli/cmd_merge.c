@@ -50,7 +50,7 @@ static int read_words(struct cli *c, struct merge_request *r)
 }
 
 /* With a recipe, --model ID=PATH tells where a model lies; with --method it is a model. */
-static int read_flags(const struct cli *c, struct merge_request *r)
+int take_merge_flags(const struct cli *c, struct merge_request *r)
 {
     if (c->method && c->loras.count)
         return usage_error(c, "--lora goes with --base alone; with a method write a recipe");
@@ -192,7 +192,7 @@ int cmd_merge(struct cli *c)
     };
     int code = read_words(c, &r);
     if (code == 0)
-        code = read_flags(c, &r);
+        code = take_merge_flags(c, &r);
     if (code == 0)
         code = check_gguf_options(c, &r);
     if (code == 0)

@@ -323,6 +323,67 @@ static const struct option compare_options[] = {
     {.name = NULL},
 };
 
+static const struct option verify_options[] = {
+    {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
+     "the importance matrix that QUANTIZED was made with", NULL},
+    {"include-weights", 0, OPTION_LIST, FIELD(include_weights), "TEXT",
+     "as it was made: only the entries of the matrix whose name contains TEXT; repeatable", NULL},
+    {"exclude-weights", 0, OPTION_LIST, FIELD(exclude_weights), "TEXT",
+     "as it was made: all but the entries whose name contains TEXT; repeatable", NULL},
+    {"prune-layers", 0, OPTION_LIST, FIELD(prune_layers), "L,L...",
+     "as it was made: without these layers", NULL},
+    {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
+     "as it was made: a metadata key that was set; repeatable", NULL},
+    {"reference-bugs", 0, OPTION_FLAG, FIELD(quantize.reference_bugs), NULL,
+     "expect llama-quantize's bytes even where they are wrong (IQ3_S with zeros)", NULL},
+    {"tensors-only", 0, OPTION_FLAG, FIELD(tensors_only), NULL,
+     "compare no keys and no files beside the weights", NULL},
+    {"via", 0, OPTION_TEXT, FIELD(via), "auto|f32|f16|bf16",
+     "from Hugging Face: the type it was converted to before it was quantized (default: auto, the 16-bit "
+     "type of the weights)", "auto f32 f16 bf16"},
+    {"pre", 0, OPTION_TEXT, FIELD(pre), "NAME",
+     "from Hugging Face: tokenizer.ggml.pre, when it is not recognised", NULL},
+    {"like", 0, OPTION_TEXT, FIELD(like), "FILE.gguf", "from Hugging Face: the template it was made by", NULL},
+    {"map", 0, OPTION_TEXT, FIELD(map), "FILE", "with --like: the rules for tensors", NULL},
+    {"model-name", 0, OPTION_TEXT, FIELD(model_name), "NAME", "from Hugging Face: general.name", NULL},
+    {"metadata", 0, OPTION_TEXT, FIELD(metadata), "FILE",
+     "from Hugging Face: JSON file with general.* keys", NULL},
+    {"text-only", 0, OPTION_FLAG, FIELD(text_only), NULL,
+     "from Hugging Face: without what is for pictures and sound", NULL},
+    {"keep-names", 0, OPTION_FLAG, FIELD(quantize.keep_names), NULL,
+     "QUANTIZED is a plain container of safetensors (recognised by its names)", NULL},
+    {"arch", 0, OPTION_TEXT, FIELD(quantize.arch), "NAME", "of such a container: general.architecture", NULL},
+    {"method", 0, OPTION_TEXT, FIELD(method), "NAME",
+     "a merge without a recipe: its method (as quern merge takes it, with the options below)", NULL},
+    {"base", 0, OPTION_TEXT, FIELD(base), "MODEL", "base model (with --method, --lora, or of an adapter)", NULL},
+    {"model", 0, OPTION_LIST, FIELD(models), "MODEL",
+     "a merged model (with --method), or ID=PATH: where a model named in the recipe lies; repeatable", NULL},
+    {"lora", 0, OPTION_LIST, FIELD(loras), "PATH[:WEIGHT]", "an adapter added to the --base; repeatable", NULL},
+    {"param", 0, OPTION_LIST, FIELD(params), "NAME=VALUE", "a parameter (with --method); repeatable", NULL},
+    {"dtype", 0, OPTION_TEXT, FIELD(dtype), "TYPE",
+     "type of the merged weights (with --method or --lora)", "float32 float16 bfloat16"},
+    {"out-dtype", 0, OPTION_TEXT, FIELD(out_dtype), "TYPE",
+     "type they are stored as (with --method or --lora)", "float32 float16 bfloat16"},
+    {"random-seed", 0, OPTION_NUMBER, FIELD(seed), "N",
+     "of methods that draw random numbers (default: 0)", NULL},
+    {"mergekit-exact", 0, OPTION_FLAG, FIELD(mergekit_exact), NULL,
+     "the merge rounded after every operation, as mergekit does", NULL},
+    {"allow-crimes", 0, OPTION_FLAG, FIELD(allow_crimes), NULL,
+     "the models of the merge do not quite fit together", NULL},
+    {"transformers-cache", 0, OPTION_TEXT, FIELD(hub_cache), "DIR",
+     "where hub ids are looked up", NULL},
+    {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)",
+     NULL},
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE", "ceiling on working memory (default: 256MiB)",
+     NULL},
+    {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
+     "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only: the exit code tells", NULL},
+    {"verbose", 'v', OPTION_FLAG, FIELD(verbose), NULL,
+     "list all that differs, also keys that only describe the model, and notes of planning", NULL},
+    {.name = NULL},
+};
+
 const struct command commands[] = {
     {"quantize", "[options] INPUT [OUTPUT] TYPE [THREADS]",
      "store a model's weights in another type", "INPUT is a .gguf file or the first of a split set, a .safetensors file, a "
@@ -486,6 +547,32 @@ const struct command commands[] = {
      "  what quantizing cost\n"
      "quern compare --json --imatrix imatrix.gguf model-f16.gguf model-q4_k_m.gguf\n"
      "  for a script, errors weighted by importance\n", cmd_compare},
+    {"verify",
+     "[options] SOURCE QUANTIZED\n"
+     "[options] --method NAME --base MODEL --model MODEL... MERGED\n"
+     "[options] --base MODEL --lora ADAPTER[:WEIGHT]... MERGED",
+     "check that a file is exactly what its source gives",
+     "Makes every block of QUANTIZED anew from SOURCE, in the same way and as fast as it was made, and "
+     "compares the bytes instead of writing them. SOURCE is a GGUF, a Hugging Face directory, a "
+     ".safetensors file, an adapter of PEFT or a recipe (.yml) of quern merge; QUANTIZED is a GGUF, a "
+     "directory or a .safetensors file, made by quern, llama-quantize, convert_hf_to_gguf.py or mergekit. "
+     "The type of every tensor is read from QUANTIZED; of the options those that it was made with and that "
+     "no file can tell must be given again, --imatrix above all.\n"
+     "Tensors are matched by name: their order and files do not matter. Of each that differs: how many "
+     "blocks, the first by row, block in the row and element, the largest difference of values, and the "
+     "root mean square error over the blocks that differ relative to what they should hold. The worst are "
+     "shown first. A guess at the reason follows where there is one.\n"
+     "Keys and, of a directory, config.json and tokenizer files are compared as well. Keys that only "
+     "describe the model (general.* but general.architecture, quantize.*, split.*) and files for "
+     "people do not count.\n"
+     "Exit code 0: exact; 1: something differs, is missing or does not come from the source.",
+     verify_options, COMMON_JSON,
+     "quern verify model-f16.gguf model-q8_0.gguf\n"
+     "  is it what it says it is?\n"
+     "quern verify --imatrix imatrix.gguf HFDIR model-iq4_xs.gguf\n"
+     "  converted and quantized anew, nothing written\n"
+     "quern verify recipe.yml merged.gguf\n"
+     "  a merge, its conversion and its quantization\n", cmd_verify},
     {"types", "", "list the element types",
      "For every type: bits per weight, block, which formats can store it, whether quern reads "
      "and writes its values, and what an importance matrix is to it.", NULL, COMMON_JSON, NULL, cmd_types},

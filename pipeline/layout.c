@@ -13,6 +13,12 @@ static enum quern_status new_files(struct plan *p, uint32_t n, struct quern_erro
     return p->files ? QUERN_OK : fail_memory(err, n * sizeof *p->files);
 }
 
+static void keep_metas(struct plan *p, const struct meta *metas, uint32_t n)
+{
+    p->metas = metas;
+    p->nmetas = n;
+}
+
 /* Lays out the steps of one file, which are first .. first+n in step order. */
 static enum quern_status gguf_file(struct plan *p, uint32_t file, const struct meta_list *metas,
                                    uint64_t alignment, uint32_t first, uint32_t n,
@@ -44,6 +50,7 @@ enum quern_status layout_gguf(struct plan *p, const char *path, const struct met
 {
     TRY(plan_size_steps(p, err));
     TRY(new_files(p, 1, err));
+    keep_metas(p, metas->items, metas->count);
     p->files[0].path = arena_printf(&p->arena, "%s", path);
     if (!p->files[0].path)
         return fail_memory(err, strlen(path));
@@ -73,6 +80,7 @@ enum quern_status layout_gguf_split(struct plan *p, const char *prefix,
                     MAX_SHARDS);
     TRY(plan_size_steps(p, err));
     TRY(new_files(p, nshards, err));
+    keep_metas(p, metas->items, metas->count);
     uint32_t first = 0;
     for (uint32_t shard = 0; shard < nshards; shard++) {
         uint32_t n = 0;
@@ -160,6 +168,7 @@ enum quern_status layout_safetensors(struct plan *p, const char *path, const str
 {
     TRY(plan_size_steps(p, err));
     TRY(new_files(p, 1, err));
+    keep_metas(p, metadata, nmetadata);
     p->files[0].path = arena_printf(&p->arena, "%s", path);
     if (!p->files[0].path)
         return fail_memory(err, strlen(path));
@@ -211,6 +220,7 @@ enum quern_status layout_directory(struct plan *p, const char *dir, const struct
     if (nshards == 0)
         nshards = 1;
     TRY(new_files(p, nshards, err));
+    keep_metas(p, metadata, nmetadata);
     uint32_t first = 0;
     for (uint32_t shard = 0; shard < nshards; shard++) {
         const uint32_t end = shard_end(p, first, shard_bytes);

@@ -16,7 +16,9 @@
 /* Beside the tiles: what one job of this step keeps. */
 static uint64_t job_bytes(const struct step *s, size_t *max_counts)
 {
-    uint64_t most = s->stats ? sizeof(struct error_sums) * chunks_of(s, s->npasses) : 0;
+    uint64_t most = s->stats     ? sizeof(struct error_sums) * chunks_of(s, s->npasses)
+                    : s->against ? sizeof(struct difference) * chunks_of(s, s->npasses)
+                                 : 0;
     for (unsigned pass = 0; pass < s->npasses; pass++) {
         const struct measure_need n = need_of(s, pass);
         const uint64_t bytes = n.ncounts * sizeof(uint64_t) + n.record_bytes * chunks_of(s, pass);

@@ -193,7 +193,8 @@ Test(job_record, files_keep_their_place_among_patterns)
 {
     static char text[MOST_TEXT];
     struct quern_error e;
-    char *argv[] = {"--tensor-type", "a=q8_0", "--tensor-type-file", "f", "--tensor-type", "b=q4_0"};
+    char *argv[] = {"--tensor-type", "a=q8_0", "--tensor-type-file", "f",
+                    "--tensor-type", "b=q4_0"};
     struct cli *a = new_cli(find_command("quantize")), *b = new_cli(NULL);
     cr_assert_eq(parse_options(a, 6, argv), 0);
     text_of(a, JOB_BYTES, text);
@@ -213,7 +214,8 @@ Test(job_record, the_output_is_left_out_where_only_bytes_count)
     cr_assert_eq(parse_options(a, 3, argv), 0);
     a->output_at = 2;
     text_of(a, JOB_BYTES, text);
-    cr_assert_str_eq(text, "{\"command\":\"quantize\",\"words\":[\"in.gguf\",\"Q8_0\"],\"options\":{}}");
+    cr_assert_str_eq(text,
+                     "{\"command\":\"quantize\",\"words\":[\"in.gguf\",\"Q8_0\"],\"options\":{}}");
     text_of(a, JOB_ALL, text);
     cr_assert(strstr(text, "out.gguf"));
     free(a);
