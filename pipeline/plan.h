@@ -228,6 +228,7 @@ struct plan_file {
     const struct inset *insets; /* of formats that have their directory between the data */
     uint32_t ninsets;
     uint64_t nbytes;
+    const char *made; /* this file has all its bytes already, header included; or NULL */
 };
 
 /* A small file that goes into an output directory as it is. */
