@@ -239,6 +239,24 @@ enum quern_status plan_divide(const struct plan *p, uint32_t count, struct arena
     return ok ? QUERN_OK : fail_memory(err, p->nsteps * sizeof *lumps);
 }
 
+enum quern_status plan_in_files(struct plan *p, uint32_t count, struct quern_error *err)
+{
+    TRY(check_divisible(p, count, err));
+    struct lump *lumps = calloc(p->nsteps, sizeof *lumps);
+    uint32_t *first = calloc((size_t)p->nsteps + 1, sizeof *first);
+    enum quern_status s = lumps && first ? QUERN_OK : fail_memory(err, p->nsteps * sizeof *lumps);
+    if (s == QUERN_OK) {
+        for (uint32_t i = 0; i < p->nsteps; i++)
+            lumps[i] = (struct lump){.first = i, .nsteps = 1, .cost = cost_of(&p->steps[i])};
+        count = count < p->nsteps ? count : p->nsteps;
+        share_out(lumps, p->nsteps, count, first);
+        s = layout_in_files(p, first, count, err);
+    }
+    free(lumps);
+    free(first);
+    return s;
+}
+
 /* ---- one portion ---------------------------------------------------------------------------- */
 
 const char *slice_path(const char *dir, uint32_t i, struct arena *arena)

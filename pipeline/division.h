@@ -38,6 +38,9 @@ struct division {
 enum quern_status plan_divide(const struct plan *p, uint32_t count, struct arena *arena,
                               struct division *out, struct quern_error *err);
 
+/* The output becomes a set of files, one for each portion that plan_divide() would then make. */
+enum quern_status plan_in_files(struct plan *p, uint32_t count, struct quern_error *err);
+
 /* Path of slice i in a directory; NULL when memory ran out. */
 const char *slice_path(const char *dir, uint32_t i, struct arena *arena);
 

@@ -73,6 +73,23 @@ static struct plan *split_set(const char *output, struct model **input)
     return converted(output, input, 5);
 }
 
+/* One file of the output for each portion. */
+static struct plan *gguf_of_three(const char *output, struct model **input)
+{
+    struct quern_error err;
+    struct plan *p = one_file(output, input);
+    cr_assert(plan_in_files(p, 3, &err) == QUERN_OK && p->nfiles == 3, "%s", err.text);
+    return p;
+}
+
+static struct plan *shards_of_three(const char *output, struct model **input)
+{
+    struct quern_error err;
+    struct plan *p = merge_to_shards(output, input);
+    cr_assert(plan_in_files(p, 3, &err) == QUERN_OK && p->nfiles == 3, "%s", err.text);
+    return p;
+}
+
 static void run_plan_of(struct plan *p, unsigned threads)
 {
     struct quern_error err;
@@ -199,6 +216,35 @@ Test(division, files_of_a_set_are_whole)
 Test(division, a_directory_gets_its_index_and_its_small_files)
 {
     check(merge_to_shards, "m");
+}
+
+Test(division, an_output_in_as_many_files)
+{
+    check(gguf_of_three, "m.gguf");
+    nftw(in_dir("plain"), remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    check(shards_of_three, "m");
+}
+
+/* The set holds what the file would. */
+Test(division, files_of_an_output_are_a_model)
+{
+    struct quern_error err;
+    struct model *input, *whole, *set;
+    struct plan *p = one_file(in_dir("one.gguf"), &input);
+    run_plan_of(p, 2);
+    done_with(p, input, NULL);
+    p = gguf_of_three(in_dir("three.gguf"), &input);
+    run_plan_of(p, 2);
+    done_with(p, input, NULL);
+    cr_assert(model_open(in_dir("one.gguf"), &whole, &err) == QUERN_OK, "%s", err.text);
+    cr_assert(model_open(in_dir("three-00001-of-00003.gguf"), &set, &err) == QUERN_OK, "%s",
+              err.text);
+    cr_assert(whole->ntensors == set->ntensors && set->nfiles == 3 &&
+              set->nmetas == whole->nmetas + 3);
+    for (uint32_t i = 0; i < whole->ntensors; i++)
+        cr_assert(str_eq(whole->tensors[i].name, set->tensors[i].name));
+    model_close(whole);
+    model_close(set);
 }
 
 /* No portion costs more than the dearest step and a fair share together. */
