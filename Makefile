@@ -93,7 +93,7 @@ $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ)
 $(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi -O1
 
 # ---- install
-COMMANDS := quantize merge convert lora imatrix inspect check compare types
+COMMANDS := quantize merge convert lora imatrix inspect check compare verify types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
 
 $(B)/man/quern.1: $(B)/quern

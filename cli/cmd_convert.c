@@ -30,14 +30,16 @@ static int print_supported(const struct cli *c)
 }
 
 /* INPUT [OUTPUT]; the OUTPUT may be given by -o or --outfile, or follow from the input. */
-static int read_words(const struct cli *c, const char **input, struct convert_request *r)
+static int read_words(struct cli *c, const char **input, struct convert_request *r)
 {
     const struct values *a = &c->args;
     size_t i = 0;
     if (a->count == 0)
         return usage_error(c, "expected INPUT [OUTPUT]");
     *input = a->items[i++];
-    r->output = c->output ? c->output : i < a->count ? a->items[i++] : NULL;
+    r->output = c->output;
+    if (!r->output && i < a->count)
+        r->output = a->items[(c->output_at = ++i) - 1];
     if (i < a->count)
         return usage_error(c, "too many arguments: '%s' (the type goes after -t)",
                            quoted(str_from(a->items[i])).text);
@@ -145,6 +147,8 @@ static int learn_and_convert(struct cli *c, struct convert_request *r)
         code = lesson_take(c, &x);
     if (code == 0 && c->write_map)
         code = lesson_write(c, &x);
+    c->also[0] = x.base;
+    c->also[1] = x.made;
     if (code == 0 && !only_map) {
         r->map = learn_map(x.l);
         r->like = r->like ? r->like : c->learn[1];

@@ -6,9 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/sha256.h"
 #include "core/text_file.h"
 #include "job_file.h"
+#include "pipeline/hashing.h"
 
 struct joining {
     const struct cli *outer;
@@ -50,42 +50,47 @@ static enum quern_status say_missing(const struct job *j, const bool *missing, u
     return in_file(err, j->path, QUERN_EIO);
 }
 
-static enum quern_status check_slice(const struct job *j, uint32_t slice, const char *hex,
-                                     struct quern_error *err)
+static enum quern_status check_sums(const struct joining *g, const struct division *d,
+                                    const char (*hex)[65], struct arena *arena,
+                                    struct quern_error *err)
 {
-    struct arena arena = {0};
-    char found[65];
-    const char *path = slice_path(j->work, slice, &arena);
-    enum quern_status s = path ? sha256_file(path, found, err) : fail_memory(err, strlen(j->work));
-    if (s == QUERN_OK && strcmp(found, hex) != 0)
-        s = in_file(err, path,
-                    fail(err, QUERN_EIO, "changed",
-                         "its bytes are not those that were made" WANT
-                         "remove it and run its part again"));
-    arena_free(&arena);
-    return s;
+    const struct quern_run_options options = {
+        .threads = g->outer->threads, .mem_bytes = g->outer->mem, .cancel = &stop_signal};
+    const char **paths = ARENA_NEW(arena, const char *, d->nslices);
+    char(*found)[65] = arena_array(arena, d->nslices, sizeof *found);
+    bool ok = paths && found;
+    for (uint32_t i = 0; ok && i < d->nslices; i++)
+        ok = (paths[i] = slice_path(g->job->work, i, arena)) != NULL;
+    if (!ok)
+        return fail_memory(err, d->nslices * sizeof *found);
+    TRY(hash_files(paths, d->nslices, &options, found, err));
+    for (uint32_t i = 0; i < d->nslices; i++)
+        if (strcmp(found[i], hex[i]) != 0)
+            return in_file(err, paths[i],
+                           fail(err, QUERN_EIO, "changed",
+                                "its bytes are not those that were made" WANT
+                                "remove it and run its part again"));
+    return QUERN_OK;
 }
 
 /* All records are there, and the bytes are what they say. */
-static enum quern_status check_parts(const struct job *j, const struct division *d,
+static enum quern_status check_parts(const struct joining *g, const struct division *d,
                                      struct arena *arena, struct quern_error *err)
 {
     bool *missing = ARENA_NEW(arena, bool, d->count);
-    char(*hex)[65] = arena_alloc(arena, d->nslices * sizeof *hex);
+    char(*hex)[65] = arena_array(arena, d->nslices, sizeof *hex);
     bool any = false;
     if (!missing || !hex)
         return fail_memory(err, d->nslices * sizeof *hex);
     for (uint32_t k = 0; k < d->count; k++) {
         bool done;
-        TRY(done_read(j, d, k, &done, hex + d->portions[k].first_slice, err));
+        TRY(done_read(g->job, d, k, &done, hex + d->portions[k].first_slice, err));
         missing[k] = !done;
         any |= !done;
     }
     if (any)
-        return say_missing(j, missing, d->count, err);
-    for (uint32_t i = 0; i < d->nslices; i++)
-        TRY(check_slice(j, i, hex[i], err));
-    return QUERN_OK;
+        return say_missing(g->job, missing, d->count, err);
+    return check_sums(g, d, (const char(*)[65])hex, arena, err);
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */
@@ -157,7 +162,8 @@ static int take(struct cli *c, struct plan *p, struct division *d, void *data)
     struct file_hash *hashes;
     size_t nhashes;
     p->force |= g->outer->force;
-    enum quern_status s = check_parts(g->job, d, &p->arena, &err);
+    catch_signals();
+    enum quern_status s = check_parts(g, d, &p->arena, &err);
     if (s == QUERN_OK)
         s = plan_assemble(p, d, g->job->work, &slices, &err);
     if (s != QUERN_OK)
@@ -177,7 +183,7 @@ int cmd_join(struct cli *c)
     struct job j;
     if (c->args.count != 1)
         return usage_error(c, "expected one PLAN, got %zu arguments", c->args.count);
-    if (job_read(c->args.items[0], &j, &err) != QUERN_OK)
+    if (job_file_read(c->args.items[0], &j, &err) != QUERN_OK)
         return report_error(c, &err);
     struct joining g = {c, &j};
     const int code = job_plan(c, &j, take, &g);

@@ -80,9 +80,12 @@ static int take(struct cli *c, struct plan *p, void *data)
     struct quern_error err;
     struct division d;
     char *script = NULL;
+    if (c->provenance)
+        return usage_error(c, "--provenance needs one run over everything: it cannot be made in "
+                              "parts");
     print_notes(c, p);
     g->job.nparts = count_parts(g->outer, p);
-    enum quern_status s = job_write(&g->job, c, p, g->outer->force, &d, &err);
+    enum quern_status s = job_file_write(&g->job, c, p, g->outer->force, &d, &err);
     if (s == QUERN_OK && g->outer->emit)
         s = emit_script(&g->job, g->outer, plan_min_mem(p), &script, &err);
     if (s != QUERN_OK)

@@ -1,5 +1,4 @@
 /* cmd_run.c - quern run: one part of a plan. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -11,8 +10,8 @@
 
 #include "core/io.h"
 #include "core/output.h"
-#include "core/sha256.h"
 #include "job_file.h"
+#include "pipeline/hashing.h"
 #include "pipeline/publish.h"
 
 #define MAX_ATTEMPTS 100u
@@ -113,21 +112,30 @@ static enum quern_status attempt_begin(struct part_run *r, struct quern_error *e
 
 /* ---- the work ------------------------------------------------------------------------------- */
 
+static enum quern_status hash_slices(const struct part_run *r, const struct portion *q,
+                                     char (*hex)[65], struct quern_error *err)
+{
+    struct arena *a = &r->job->arena;
+    const struct quern_run_options options = {
+        .threads = r->outer->threads, .mem_bytes = r->outer->mem, .cancel = &stop_signal};
+    const char **paths = ARENA_NEW(a, const char *, q->nslices);
+    bool ok = paths != NULL;
+    for (uint32_t i = 0; ok && i < q->nslices; i++)
+        ok = (paths[i] = slice_path(r->attempt.path, q->first_slice + i, a)) != NULL;
+    return ok ? hash_files(paths, q->nslices, &options, hex, err)
+              : fail_memory(err, q->nslices * sizeof *paths);
+}
+
 /* Sums first, then names, then the record: whoever reads it finds what it tells of. */
 static enum quern_status hand_in(struct part_run *r, const struct division *d,
                                  struct quern_error *err)
 {
     struct arena *a = &r->job->arena;
     const struct portion *q = &d->portions[r->part];
-    char(*hex)[65] = arena_alloc(a, q->nslices * sizeof *hex);
+    char(*hex)[65] = arena_array(a, q->nslices, sizeof *hex);
     if (!hex)
         return fail_memory(err, q->nslices * sizeof *hex);
-    for (uint32_t i = 0; i < q->nslices; i++) {
-        const char *made = slice_path(r->attempt.path, q->first_slice + i, a);
-        if (!made)
-            return fail_memory(err, strlen(r->attempt.path));
-        TRY(sha256_file(made, hex[i], err));
-    }
+    TRY(hash_slices(r, q, hex, err));
     for (uint32_t i = 0; i < q->nslices; i++) {
         const char *made = slice_path(r->attempt.path, q->first_slice + i, a);
         const char *final = slice_path(r->job->work, q->first_slice + i, a);
@@ -136,7 +144,8 @@ static enum quern_status hand_in(struct part_run *r, const struct division *d,
         if (rename(made, final) != 0)
             return fail_errno(err, final, "rename the finished slice");
     }
-    TRY(output_sync_dir(slice_path(r->job->work, 0, a), err));
+    const char *any = slice_path(r->job->work, 0, a);
+    TRY(any ? output_sync_dir(any, err) : fail_memory(err, strlen(r->job->work)));
     TRY(done_write(r->job, d, r->part, (const char(*)[65])hex, err));
     rmdir(r->attempt.path);
     return QUERN_OK;
@@ -222,7 +231,7 @@ int cmd_run(struct cli *c)
     struct job j;
     if (c->args.count != 1)
         return usage_error(c, "expected one PLAN, got %zu arguments", c->args.count);
-    if (job_read(c->args.items[0], &j, &err) != QUERN_OK)
+    if (job_file_read(c->args.items[0], &j, &err) != QUERN_OK)
         return report_error(c, &err);
     struct part_run r = {.outer = c, .job = &j};
     int code = choose_part(c, &j, &r.part);

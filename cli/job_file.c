@@ -219,8 +219,8 @@ static enum quern_status name_output(struct job *j, const struct plan *p, struct
     return j->output && j->work ? QUERN_OK : fail_memory(err, strlen(output));
 }
 
-enum quern_status job_write(struct job *j, const struct cli *c, struct plan *p, bool force,
-                            struct division *d, struct quern_error *err)
+enum quern_status job_file_write(struct job *j, const struct cli *c, struct plan *p, bool force,
+                                 struct division *d, struct quern_error *err)
 {
     if (p->refusal) {
         *err = *p->refusal;
@@ -381,7 +381,7 @@ static enum quern_status read_job(struct str text, struct job *j, struct quern_e
     return QUERN_OK;
 }
 
-enum quern_status job_read(const char *path, struct job *j, struct quern_error *err)
+enum quern_status job_file_read(const char *path, struct job *j, struct quern_error *err)
 {
     struct str text;
     *j = (struct job){.path = path};

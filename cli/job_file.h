@@ -19,11 +19,11 @@ struct job {
 
 /* Divides the plan, writes everything there is to know to j->path and fills the rest of *j, whose
  * words, nparts and in_files say what is wanted. */
-enum quern_status job_write(struct job *j, const struct cli *c, struct plan *p, bool force,
-                            struct division *d, struct quern_error *err);
+enum quern_status job_file_write(struct job *j, const struct cli *c, struct plan *p, bool force,
+                                 struct division *d, struct quern_error *err);
 
 /* Reads such a file; job_free() it. */
-enum quern_status job_read(const char *path, struct job *j, struct quern_error *err);
+enum quern_status job_file_read(const char *path, struct job *j, struct quern_error *err);
 void job_free(struct job *j);
 
 /* Plans the job's command and hands the plan and its division to take, which must not free them.

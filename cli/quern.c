@@ -7,14 +7,6 @@
 
 #include "cli.h"
 
-static const struct command *find_command(const char *name)
-{
-    for (const struct command *c = commands; c->name; c++)
-        if (strcmp(c->name, name) == 0)
-            return c;
-    return NULL;
-}
-
 static int unknown_command(const char *name)
 {
     const char *names[32];

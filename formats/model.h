@@ -142,6 +142,8 @@ struct meta *model_new_meta(struct model *m);
 enum quern_status model_index_tensors(struct model *m, uint32_t file, struct quern_error *err);
 /* Product of the dimensions, checked in their order. */
 bool dims_product(const uint64_t *dims, uint32_t ndims, uint64_t *nelems);
+/* Alike but for outer dimensions of 1, which GGUF drops. */
+bool dims_alike(const uint64_t *a, uint32_t na, const uint64_t *b, uint32_t nb);
 /* text is the arena's; NULL stands for memory that ran out. */
 enum quern_status model_note(struct model *m, const char *text, struct quern_error *err);
 

@@ -161,6 +161,10 @@ struct quern_quantize {
     const char *arch;         /* general.architecture for keep_names */
     uint64_t shard_bytes;     /* safetensors output: largest file, 0 = no limit */
     bool force;               /* replace an existing output */
+    /* GGUF output: instead of what the rules for type and the options say, every tensor gets the
+     * type that it has in this model, made of blocks, too; one that is not there or that cannot
+     * become that keeps its own. NULL: the rules. */
+    const struct quern_model *types_of;
 };
 
 /* Plans output from model: GGUF when output ends in .gguf (or keep_split), safetensors when it ends

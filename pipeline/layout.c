@@ -15,6 +15,19 @@ static enum quern_status new_files(struct plan *p, uint32_t n, struct quern_erro
     return p->files ? QUERN_OK : fail_memory(err, n * sizeof *p->files);
 }
 
+static enum quern_status keep_metas(struct plan *p, const struct meta *metas, uint32_t n,
+                                    struct quern_error *err)
+{
+    struct meta *copy = ARENA_NEW(&p->arena, struct meta, n + 1u);
+    if (!copy)
+        return fail_memory(err, n * sizeof *copy);
+    if (n)
+        memcpy(copy, metas, n * sizeof *copy);
+    p->metas = copy;
+    p->nmetas = n;
+    return QUERN_OK;
+}
+
 /* Lays out the steps of one file, which are first .. first+n in step order. */
 static enum quern_status gguf_file(struct plan *p, uint32_t file, const struct meta_list *metas,
                                    uint64_t alignment, uint32_t first, uint32_t n,
@@ -41,28 +54,14 @@ static enum quern_status gguf_file(struct plan *p, uint32_t file, const struct m
     return QUERN_OK;
 }
 
-/* What layout_in_files() needs to begin again. */
-static enum quern_status remember(struct plan *p, enum laid_out how, const struct meta *metas,
-                                  uint32_t nmetas, uint64_t alignment, struct quern_error *err)
-{
-    struct meta *copy = ARENA_NEW(&p->arena, struct meta, nmetas + 1u);
-    if (!copy)
-        return fail_memory(err, nmetas * sizeof *copy);
-    if (nmetas)
-        memcpy(copy, metas, nmetas * sizeof *copy);
-    p->laid_out = how;
-    p->laid_metas = copy;
-    p->nlaid_metas = nmetas;
-    p->laid_alignment = alignment;
-    return QUERN_OK;
-}
-
 enum quern_status layout_gguf(struct plan *p, const char *path, const struct meta_list *metas,
                               uint64_t alignment, struct quern_error *err)
 {
-    TRY(remember(p, LAID_GGUF, metas->items, metas->count, alignment, err));
+    p->laid_out = LAID_GGUF;
+    p->laid_alignment = alignment;
     TRY(plan_size_steps(p, err));
     TRY(new_files(p, 1, err));
+    TRY(keep_metas(p, metas->items, metas->count, err));
     p->files[0].path = arena_printf(&p->arena, "%s", path);
     if (!p->files[0].path)
         return fail_memory(err, strlen(path));
@@ -92,6 +91,7 @@ enum quern_status layout_gguf_split(struct plan *p, const char *prefix,
                     MAX_SHARDS);
     TRY(plan_size_steps(p, err));
     TRY(new_files(p, nshards, err));
+    TRY(keep_metas(p, metas->items, metas->count, err));
     uint32_t first = 0;
     for (uint32_t shard = 0; shard < nshards; shard++) {
         uint32_t n = 0;
@@ -179,6 +179,7 @@ enum quern_status layout_safetensors(struct plan *p, const char *path, const str
 {
     TRY(plan_size_steps(p, err));
     TRY(new_files(p, 1, err));
+    TRY(keep_metas(p, metadata, nmetadata, err));
     p->files[0].path = arena_printf(&p->arena, "%s", path);
     if (!p->files[0].path)
         return fail_memory(err, strlen(path));
@@ -208,6 +209,7 @@ static enum quern_status layout_shards(struct plan *p, const struct meta *metada
                                        uint32_t nshards, struct quern_error *err)
 {
     TRY(new_files(p, nshards, err));
+    TRY(keep_metas(p, metadata, nmetadata, err));
     for (uint32_t shard = 0; shard < nshards; shard++) {
         char *name = nshards == 1 ? arena_printf(&p->arena, "model.safetensors")
                                   : arena_printf(&p->arena,
@@ -247,7 +249,7 @@ enum quern_status layout_directory(struct plan *p, const char *dir, const struct
                                    struct quern_error *err)
 {
     TRY(plan_size_steps(p, err));
-    TRY(remember(p, LAID_DIRECTORY, metadata, nmetadata, 0, err));
+    p->laid_out = LAID_DIRECTORY;
     p->dir = arena_printf(&p->arena, "%s", dir);
     uint32_t *first_of = ARENA_NEW(&p->arena, uint32_t, p->nsteps + 2u);
     if (!p->dir || !first_of)
@@ -266,7 +268,7 @@ static enum quern_status gguf_in_files(struct plan *p, const uint32_t *first_of,
     char *prefix = arena_printf(&p->arena, "%.*s", (int)(path.n - (ends ? 5 : 0)), path.p);
     uint32_t *file_of = ARENA_NEW(&p->arena, uint32_t, p->nsteps + 1u);
     struct meta_list metas = {.arena = &p->arena};
-    if (!prefix || !file_of || !meta_list_copy(&metas, &p->arena, p->laid_metas, p->nlaid_metas))
+    if (!prefix || !file_of || !meta_list_copy(&metas, &p->arena, p->metas, p->nmetas))
         return fail_memory(err, p->nsteps * sizeof *file_of);
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t k = first_of[i]; k < first_of[i + 1]; k++)
@@ -283,7 +285,7 @@ static enum quern_status directory_in_files(struct plan *p, const uint32_t *firs
         if (strcmp(p->sides[i].name, INDEX_NAME) != 0)
             p->sides[kept++] = p->sides[i];
     p->nsides = kept;
-    return layout_shards(p, p->laid_metas, p->nlaid_metas, first_of, n, err);
+    return layout_shards(p, p->metas, p->nmetas, first_of, n, err);
 }
 
 enum quern_status layout_in_files(struct plan *p, const uint32_t *first_of, uint32_t n,

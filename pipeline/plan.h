@@ -25,6 +25,8 @@
 #define MAX_SOURCES 65 /* sixty-four models and a base */
 
 struct source_kind;
+struct hash_list;
+struct provenance;
 
 /* Something that yields the elements of a tensor in the shape the step wants: a tensor as it is
  * stored, or with a kind, values that are made while they are read (an adapter added, rows laid out
@@ -129,6 +131,9 @@ struct op {
      * arithmetic: all sources have the output's type. NULL for ops on numbers. */
     enum quern_status (*raw)(const struct step *s, const uint8_t *const src[], uint8_t *dst,
                              size_t nbytes, uint64_t at, struct quern_error *err);
+    /* Tiles are done one after the other, from the first on. Of hidden steps only; what such a step
+     * needs must be measured before its first tile, not before it is begun. */
+    bool in_order;
 
     size_t (*state_bytes)(const struct step *s); /* NULL: none */
     size_t carry_bytes;
@@ -201,7 +206,9 @@ struct step {
     struct hidden_step *const *needs; /* whose results it reads: measured before it begins, each
                                        * after those that it needs itself */
     uint32_t nneeds;
-    bool stats;         /* set by plan_run(): measure what encoding loses */
+    bool stats; /* set by plan_run(): measure what encoding loses */
+    /* Whose stored bytes the result is compared with instead of being written; or NULL. */
+    const struct source *against;
     const char *detail; /* for a dry run: sources and parameters in words; or NULL */
 };
 
@@ -213,6 +220,17 @@ struct hidden_step {
     bool measured;   /* ready to be read */
     bool listed;     /* has its place in the agenda */
     uint32_t nusers; /* that are not done */
+};
+
+/* Where the bytes that a step makes are not those of what it is compared with: one for each chunk,
+ * joined to one for the step. */
+struct difference {
+    /* Over the blocks that differ and no others: a is what is made, b what is there. Without pairs
+     * where the values are no weights. Runs of 256 elements of plain types. */
+    struct error_sums errors;
+    uint64_t nblocks;     /* that differ; of plain types: elements */
+    uint64_t first_block; /* counted from 0 along the flattened tensor */
+    uint64_t first_elem;  /* the first value in it that differs; its first when all are equal */
 };
 
 /* Bytes of a file that are neither its header nor a tensor. */
@@ -249,12 +267,13 @@ struct plan {
     struct hidden_step **hidden; /* each after those that it needs */
     uint32_t nhidden;
     struct plan_file *files;
-    uint32_t nfiles; /* 0: nothing is written, steps end with their last measuring pass */
+    uint32_t nfiles; /* 0: nothing is written, steps end with their last measuring pass, unless */
+    bool compares;   /* they go on and compare what they make with step.against */
+    const char *dir; /* output directory, or NULL */
+    const struct meta *metas; /* keys of the output as laid out, of the first of several files */
+    uint32_t nmetas;
     enum laid_out laid_out;
-    const struct meta *laid_metas; /* its keys ... */
-    uint32_t nlaid_metas;
-    uint64_t laid_alignment; /* ... and alignment */
-    const char *dir;         /* output directory, or NULL */
+    uint64_t laid_alignment; /* of LAID_GGUF */
     struct side_file *sides;
     uint32_t nsides;
     bool force;
@@ -270,6 +289,10 @@ struct plan {
      * of the values it encodes (a) and those that are stored (b). Without pairs where the values
      * are no weights. */
     struct error_sums *errors;
+    struct difference *differences;    /* per step of a plan that compares, after the run */
+    struct verification *verification; /* what else it found (verify.h); or NULL */
+    struct hash_list *hashes;          /* digests to be taken while it runs (hashing.h); or NULL */
+    struct provenance *provenance;     /* what to tell of the making (provenance.h); or NULL */
     const char **dropped; /* ledger: input tensors left out by request, quoted, with why */
     uint32_t ndropped;
     struct sha256 asked;         /* of what plan_asked() was told */

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "differences.h"
 #include "quant/codec.h"
 #include "quant/small_floats.h"
 #include "row_sums.h"
@@ -66,14 +67,22 @@ static size_t source_bytes(const struct step *s, unsigned k, uint64_t n)
     return dtype_stored(src->tensor->dtype, n < CHUNK ? n : CHUNK);
 }
 
+/* Its values are looked at. */
+static bool needs_rooms(const struct step *s)
+{
+    return !step_is_raw(s) || s->stats || s->against;
+}
+
 size_t tile_bytes(const struct step *s, uint64_t n)
 {
     size_t total = padded(s->op->carry_bytes) + padded(fetch_bytes(s));
     total += padded(dtype_stored(s->dtype, n));
     for (unsigned k = 0; k < s->nsources; k++)
         total += padded(source_bytes(s, k, n));
-    if (!step_is_raw(s) || s->stats)
+    if (needs_rooms(s))
         total += (s->nsources + 2u) * padded(PIECE * width(s));
+    if (s->against)
+        total += padded(dtype_stored(s->dtype, n < CHUNK ? n : CHUNK));
     if (s->importance)
         total += padded(PIECE * sizeof(float));
     if (row_sums_needed(s))
@@ -91,6 +100,7 @@ struct cut {
     void *y;
     uint8_t *round; /* a piece as round_dtype */
     uint8_t *out;
+    uint8_t *theirs; /* a chunk of what it is compared with */
     void *carry, *fetched;
     float *importance; /* of a piece */
     struct row_sums sums;
@@ -127,8 +137,10 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
         c->sums.raw = take(&at, PIECE * sizeof(float));
         c->sums.row = UINT64_MAX;
     }
+    if (s->against)
+        c->theirs = take(&at, dtype_stored(s->dtype, t->n < CHUNK ? t->n : CHUNK));
     c->is_raw = step_is_raw(s);
-    if (c->is_raw && !s->stats)
+    if (!needs_rooms(s))
         return;
     for (unsigned k = 0; k < s->nsources; k++)
         c->room[k] = take(&at, PIECE * width(s));
@@ -578,6 +590,23 @@ static enum quern_status read_back(const struct tile *t, uint8_t *bytes, uint64_
     return s;
 }
 
+/* A chunk that is complete, with the same part of the other file. */
+static enum quern_status compare_chunk(const struct tile *t, struct cut *c, uint64_t first,
+                                       uint64_t n, struct quern_error *err)
+{
+    const struct step *s = t->step;
+    TRY(source_read_raw(s->against, first, n, c->theirs, &c->moved, err));
+    const struct stored_pair pair = {.step = s,
+                                     .ours = c->out + dtype_stored(s->dtype, first - t->first),
+                                     .theirs = c->theirs,
+                                     .first = first,
+                                     .n = (size_t)n,
+                                     .a = c->y,
+                                     .b = c->round};
+    differences_find(&pair, &t->differences[first / CHUNK]);
+    return QUERN_OK;
+}
+
 /* A tile that is copied as it is. *done is false when its bytes must go through our hands. */
 static enum quern_status copy_tile(const struct tile *t, uint64_t *moved, bool *done,
                                    struct quern_error *err)
@@ -617,9 +646,11 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
             TRY(run_chunk(t, &c, first, n, w->counts, err));
         if (c.is_raw && !t->written)
             TRY(make_raw(t, &c, first, n, err));
+        if (t->differences)
+            TRY(compare_chunk(t, &c, first, n, err));
     }
     *moved += c.moved;
-    if (t->pass < t->step->npasses || t->written)
+    if (t->pass < t->step->npasses || t->written || t->differences)
         return QUERN_OK;
     return write_tile(t, c.out, moved, err);
 }
