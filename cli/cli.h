@@ -68,6 +68,15 @@ struct cli {
     /* inspect */
     bool tensors;
     const char *kv;
+    /* plan, run, join */
+    unsigned parts;
+    uint64_t part_bytes;
+    const char *layout, *emit, *part;
+    bool keep_records;
+    /* Set by a command that plans another one: what happens to its plan instead of being run. The
+     * plan is freed by the other command. Returns an exit code. */
+    int (*take_plan)(struct cli *c, struct plan *p, void *data);
+    void *take_data;
 };
 
 enum option_kind {
@@ -110,7 +119,9 @@ struct command {
 /* Which of the common options a command takes. */
 #define COMMON_RUN  1u /* -j --mem --dry-run -f -q -v --progress -o */
 #define COMMON_JSON 2u /* --json */
-#define COMMON_JOB  4u /* none: but what it makes can be made again from a record of its words */
+/* What are no options of its own are the words of another command. */
+#define COMMON_WORDS 8u
+#define COMMON_JOB   4u /* none: but what it makes can be made again from a record of its words */
 
 extern const struct command commands[]; /* ends with a NULL name */
 extern const struct option run_options[], json_options[], help_options[];
@@ -118,6 +129,9 @@ extern const struct option run_options[], json_options[], help_options[];
 /* The option tables of a command, one after the other: table 0, 1, ... or NULL. */
 const struct option *command_options(const struct command *c, unsigned table);
 
+/* Runs a command by its words, of which the first is its name: c is all zero but for what is to be
+ * preset. Only those that write a model. Exit code. */
+int run_words(struct cli *c, const struct values *words);
 /* The option of this name or letter (0: by name), or NULL. */
 const struct option *find_option(const struct command *c, struct str name, char letter);
 /* No byte of the output depends on it. */
@@ -205,6 +219,9 @@ int record_plan(struct cli *c, struct plan *p);
 void catch_signals(void);
 /* Runs with meter and signals; says nothing but errors. Exit code. */
 int run_quietly(struct cli *c, struct plan *p);
+/* The same; result, and with --sha256 the sums of the files, in the plan's memory. */
+int run_and_hash(struct cli *c, struct plan *p, struct quern_result *result,
+                 struct file_hash **hashes, size_t *nhashes);
 /* The signal that asked to stop, or 0. */
 extern volatile int stop_signal;
 
@@ -235,6 +252,9 @@ int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_check(struct cli *c);
 int cmd_compare(struct cli *c);
+int cmd_plan(struct cli *c);
+int cmd_run(struct cli *c);
+int cmd_join(struct cli *c);
 int cmd_verify(struct cli *c);
 int cmd_rebuild(struct cli *c);
 int cmd_types(struct cli *c);

@@ -126,17 +126,28 @@ static enum quern_status hash_outputs(const struct cli *c, struct plan *p,
     return QUERN_OK;
 }
 
+int run_and_hash(struct cli *c, struct plan *p, struct quern_result *result,
+                 struct file_hash **hashes, size_t *nhashes)
+{
+    struct quern_error err;
+    *hashes = NULL;
+    *nhashes = 0;
+    const int code = run(c, p, result);
+    if (code != 0)
+        return code;
+    if (c->sha256 && p->nfiles && hash_outputs(c, p, hashes, nhashes, &err) != QUERN_OK)
+        return report_error(c, &err);
+    return 0;
+}
+
 static int run_now(struct cli *c, struct plan *p)
 {
     struct quern_result result;
-    struct quern_error err;
-    struct file_hash *hashes = NULL;
-    size_t nhashes = 0;
-    const int code = run(c, p, &result);
+    struct file_hash *hashes;
+    size_t nhashes;
+    const int code = run_and_hash(c, p, &result, &hashes, &nhashes);
     if (code != 0)
         return code;
-    if (c->sha256 && p->nfiles && hash_outputs(c, p, &hashes, &nhashes, &err) != QUERN_OK)
-        return report_error(c, &err);
     if (c->verbose && !c->json)
         print_steps(stderr, p);
     print_summary(c, p, &result, hashes, nhashes);
@@ -152,6 +163,8 @@ int run_quietly(struct cli *c, struct plan *p)
 int run_plan(struct cli *c, struct plan *p)
 {
     struct quern_error err;
+    if (c->take_plan)
+        return c->take_plan(c, p, c->take_data);
     const int code = record_plan(c, p);
     if (code != 0)
         return code;

@@ -323,6 +323,53 @@ static const struct option compare_options[] = {
     {.name = NULL},
 };
 
+static const struct option plan_options[] = {
+    {"output", 'o', OPTION_TEXT, FIELD(output), "PLAN", "file to write (default: job.plan)", NULL},
+    {"parts", 0, OPTION_COUNT, FIELD(parts), "N", "into how many parts (default: 1)", NULL},
+    {"part-size", 0, OPTION_SIZE, FIELD(part_bytes), "SIZE",
+     "into as many as it takes for a part to write about SIZE", NULL},
+    {"layout", 0, OPTION_TEXT, FIELD(layout), "files|joined",
+     "files (default): each part makes one file of the output, a GGUF split set or shards of a "
+     "directory; joined: the files that the command makes when it is not divided, bit for bit", "files joined"},
+    {"emit", 0, OPTION_TEXT, FIELD(emit), "SCHEDULER",
+     "also write what runs the parts and joins them: slurm, ninja, k8s or parallel", "slurm ninja k8s parallel"},
+    {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "with --emit: threads of a part (default: 1)", NULL},
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE", "with --emit: --mem of a part (default: 256MiB)", NULL},
+    {"force", 'f', OPTION_FLAG, FIELD(force), NULL,
+     "replace PLAN, and let the command replace its output", NULL},
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
+    {.name = NULL},
+};
+
+static const struct option part_options[] = {
+    {"part", 0, OPTION_TEXT, FIELD(part), "I|I/N|auto",
+     "which one, counted from 1; auto (default): SLURM_ARRAY_TASK_ID, or JOB_COMPLETION_INDEX + 1, of "
+     "the environment", NULL},
+    {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)", NULL},
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE",
+     "ceiling on working memory, checked before the start (default: 256MiB)", NULL},
+    {"force", 'f', OPTION_FLAG, FIELD(force), NULL, "make the part again although it is done", NULL},
+    {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
+     "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
+    {.name = NULL},
+};
+
+static const struct option join_options[] = {
+    {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)", NULL},
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE",
+     "ceiling on working memory, checked before the start (default: 256MiB)", NULL},
+    {"force", 'f', OPTION_FLAG, FIELD(force), NULL, "replace an existing output", NULL},
+    {"sha256", 0, OPTION_FLAG, FIELD(sha256), NULL,
+     "print the SHA-256 of every file that was written, as sha256sum does", NULL},
+    {"keep-records", 0, OPTION_FLAG, FIELD(keep_records), NULL,
+     "leave the records of what is done, for build tools that look at them", NULL},
+    {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
+     "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
+    {.name = NULL},
+};
+
 static const struct option verify_options[] = {
     {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
      "the importance matrix that QUANTIZED was made with", NULL},
@@ -547,6 +594,31 @@ const struct command commands[] = {
      "  what quantizing cost\n"
      "quern compare --json --imatrix imatrix.gguf model-f16.gguf model-q4_k_m.gguf\n"
      "  for a script, errors weighted by importance\n", cmd_compare},
+    {"plan", "[options] COMMAND ARGUMENT...", "divide a job into parts for any scheduler",
+     "COMMAND and its arguments are those of quern quantize, merge or convert. Nothing but headers is "
+     "read. PLAN is JSON: the command, what its inputs look like, and for every part what it makes. "
+     "quern run makes one part, quern join the output; parts need nothing of each other, may run "
+     "anywhere where the files have the same names, in any order, more than once.\n"
+     "--emit writes the job file of a scheduler as well, named like PLAN. Work in progress lies in "
+     ".OUTPUT.quern-parts beside the output.\n"
+     "The output does not depend on the number of parts, but with --layout files for the number of its "
+     "files.", plan_options, COMMON_JSON | COMMON_WORDS,
+     "quern plan --parts 8 --emit slurm quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M\n"
+     "  job.plan and job.sh; then: sbatch job.sh\n"
+     "quern plan --part-size 4G --layout joined -o m.plan merge recipe.yml merged.gguf Q4_K_M\n"
+     "  parts of about 4 GB, one file in the end\n", cmd_plan},
+    {"run", "[options] PLAN --part I", "run one part of a plan",
+     "Makes the part unless it is done. What an interrupted run of it has left on the same machine is "
+     "gone on with. Exit code 5 is worth another try, 143 means that it was told to stop, the others "
+     "will be the same the next time.", part_options, COMMON_JSON,
+     "quern run job.plan --part 3/8\n"
+     "  the third of eight\n", cmd_run},
+    {"join", "[options] PLAN", "put together the parts of a plan",
+     "Looks whether all parts are done and have the bytes that were made, puts the output together and "
+     "gives it its name. A file that one part has made whole is not copied where the file system can "
+     "give it a second name.", join_options, COMMON_JSON,
+     "quern join job.plan\n"
+     "  when all parts are done\n", cmd_join},
     {"verify",
      "[options] SOURCE QUANTIZED\n"
      "[options] --method NAME --base MODEL --model MODEL... MERGED\n"

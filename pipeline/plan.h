@@ -246,7 +246,11 @@ struct plan_file {
     const struct inset *insets; /* of formats that have their directory between the data */
     uint32_t ninsets;
     uint64_t nbytes;
+    const char *made; /* this file has all its bytes already, header included; or NULL */
 };
+
+/* How the output was laid out, when it can be done again in other files. */
+enum laid_out { LAID_FIXED, LAID_GGUF, LAID_DIRECTORY };
 
 /* A small file that goes into an output directory as it is. */
 struct side_file {
@@ -268,6 +272,8 @@ struct plan {
     const char *dir; /* output directory, or NULL */
     const struct meta *metas; /* keys of the output as laid out, of the first of several files */
     uint32_t nmetas;
+    enum laid_out laid_out;
+    uint64_t laid_alignment; /* of LAID_GGUF */
     struct side_file *sides;
     uint32_t nsides;
     bool force;
@@ -345,6 +351,10 @@ enum quern_status layout_safetensors(struct plan *p, const char *path, const str
 enum quern_status layout_directory(struct plan *p, const char *dir, const struct meta *metadata,
                                    uint32_t nmetadata, uint64_t shard_bytes,
                                    struct quern_error *err);
+/* One GGUF file or a directory once more, in n files: steps first_of[i] .. first_of[i + 1] in file
+ * i. EUNSUPPORTED for other outputs. */
+enum quern_status layout_in_files(struct plan *p, const uint32_t *first_of, uint32_t n,
+                                  struct quern_error *err);
 /* An importance matrix of the older form: a step is a row with ncalls[i] calls. */
 enum quern_status layout_imatrix_dat(struct plan *p, const char *path, const uint32_t *ncalls,
                                      uint32_t chunk_count, struct str dataset,
