@@ -2,6 +2,7 @@
 #ifndef QUERN_TILE_H
 #define QUERN_TILE_H
 
+#include "nonfinite.h"
 #include "parts.h"
 #include "plan.h"
 
@@ -25,6 +26,7 @@ struct tile {
     bool written;                  /* its bytes lie in the output already: only look at them */
     struct error_sums *errors;     /* of the whole step, per chunk; NULL: not asked for */
     const struct imatrix *imatrix; /* of the plan, or NULL */
+    enum nonfinite nonfinite;      /* of the plan */
 };
 
 /* The first pass is a sample. */
