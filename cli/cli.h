@@ -28,6 +28,7 @@ struct cli {
     uint64_t mem;
     const char *output;
     const char *progress;
+    const char *nonfinite;
     bool dry_run, force, resume, quiet, verbose, json, help, stats;
     /* quantize */
     struct quern_quantize quantize;
@@ -158,6 +159,10 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int usage_error(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints the error (and, with --json, the object on stdout) and returns the exit code. */
 int report_error(const struct cli *c, const struct quern_error *err);
+/* The same for a run that has ended: an error, or a signal. */
+int report_failed_run(const struct cli *c, const struct quern_error *err, bool resumable);
+int report_stopped(const struct cli *c, const struct quern_error *err, int signal, bool resumable,
+                   bool writes);
 /* The same for many, nerrors of them shown out of total. */
 struct listed_error {
     struct quern_error error;
@@ -184,6 +189,11 @@ struct file_hash {
     const char *path;
     char hex[65];
 };
+/* How a step makes its tensor, in a word. */
+const char *step_op(const struct step *s);
+/* plan_json.c: the object on stdout. result is NULL for a dry run. */
+void plan_json(const struct plan *p, const struct quern_result *result,
+               const struct file_hash *hashes, size_t nhashes);
 void print_summary(const struct cli *c, const struct plan *p, const struct quern_result *r,
                    const struct file_hash *hashes, size_t nhashes);
 
@@ -204,6 +214,11 @@ void shape_text(const uint64_t *dims, unsigned ndims, char *buf, size_t n);
 void print_errors(FILE *f, const struct plan *p, bool all, size_t worst);
 void errors_json(struct json_writer *w, const struct plan *p); /* one object */
 
+/* ---- zeroed.c: weights that were NaN or Inf */
+const char *nonfinite_word(const struct plan *p);
+void print_zeroed(const struct plan *p);
+void zeroed_json(struct json_writer *j, const struct plan *p); /* one member */
+
 /* ---- meter.c: the progress line */
 struct meter;
 struct meter *meter_new(const struct cli *c);
@@ -217,6 +232,8 @@ int run_plan(struct cli *c, struct plan *p);
 int record_plan(struct cli *c, struct plan *p);
 /* From here on signals set stop_signal. */
 void catch_signals(void);
+/* The same for commands with --nonfinite. */
+int run_weights(struct cli *c, struct plan *p);
 /* Runs with meter and signals; says nothing but errors. Exit code. */
 int run_quietly(struct cli *c, struct plan *p);
 /* The same; result, and with --sha256 the sums of the files, in the plan's memory. */

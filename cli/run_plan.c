@@ -7,6 +7,7 @@
 #include "cli.h"
 #include "core/io.h"
 #include "pipeline/hashing.h"
+#include "pipeline/nonfinite.h"
 #include "pipeline/provenance.h"
 #include "pipeline/publish.h"
 
@@ -60,22 +61,6 @@ static double sync_seconds(void)
     return seconds > 0.001 && seconds < 3600.0 ? seconds : 0.0;
 }
 
-static int say_stopped(const struct cli *c, const struct plan *p, bool resumable,
-                       enum quern_status s, const struct quern_error *err)
-{
-    const int code = s == QUERN_ECANCELLED ? 128 + stop_signal : report_error(c, err);
-    const char *how = "run the same command with --resume to go on from here";
-    if (s == QUERN_ECANCELLED)
-        say("quern: stopped by signal %d%s%s", stop_signal,
-            resumable   ? "; "
-            : p->nfiles ? "; no output was written"
-                        : "",
-            resumable ? how : "");
-    else if (resumable)
-        say("What is finished has been kept: %s.", how);
-    return code;
-}
-
 static int run(struct cli *c, struct plan *p, struct quern_result *result)
 {
     struct quern_error err;
@@ -94,7 +79,9 @@ static int run(struct cli *c, struct plan *p, struct quern_result *result)
     ask_plan(c, p);
     const enum quern_status s = plan_run(p, &options, result, &err);
     meter_end(watch.meter);
-    return s == QUERN_OK ? 0 : say_stopped(c, p, result->resumable, s, &err);
+    if (s == QUERN_ECANCELLED)
+        return report_stopped(c, &err, stop_signal, result->resumable, p->nfiles > 0);
+    return s == QUERN_OK ? 0 : report_failed_run(c, &err, result->resumable);
 }
 
 /* Every file of the output, read once more from the disk unless the record has told. */
@@ -178,4 +165,12 @@ int run_plan(struct cli *c, struct plan *p)
         return report_error(c, &err);
     print_plan(c, p);
     return 0;
+}
+
+int run_weights(struct cli *c, struct plan *p)
+{
+    struct quern_error err;
+    if (plan_set_nonfinite(p, c->nonfinite, &err) != QUERN_OK)
+        return report_error(c, &err);
+    return run_plan(c, p);
 }

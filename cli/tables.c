@@ -92,6 +92,10 @@ static const struct option quantize_options[] = {
     {"stats", 0, OPTION_FLAG, FIELD(stats), NULL,
      "measure what every tensor loses and add the worst ones and totals to the summary, as quern "
      "compare would show them; -v lists all", NULL},
+    {"nonfinite", 0, OPTION_TEXT, FIELD(nonfinite), "error|keep|zero",
+     "weights that are NaN or Inf: refuse them (error, the default), pass them on in tensors that are "
+     "only copied to a plain type (keep), or take them for 0 and tell where they were (zero)",
+     "error keep zero"},
     {.name = NULL},
 };
 
@@ -195,6 +199,10 @@ static const struct option merge_options[] = {
     {"stats", 0, OPTION_FLAG, FIELD(stats), NULL,
      "measure what every tensor loses and add the worst ones and totals to the summary, as quern "
      "compare would show them; -v lists all", NULL},
+    {"nonfinite", 0, OPTION_TEXT, FIELD(nonfinite), "error|keep|zero",
+     "weights that are NaN or Inf: refuse them (error, the default), pass them on in tensors that are "
+     "only copied to a plain type (keep), or take them for 0 and tell where they were (zero)",
+     "error keep zero"},
     {.name = NULL},
 };
 
@@ -257,6 +265,10 @@ static const struct option convert_options[] = {
      "quern converts text models only; --text-only leaves out what is for pictures and sound", NULL, NULL},
     {"bigendian", 0, OPTION_REFUSED, 0,
      "quern writes little-endian GGUF only, which is what all its platforms read", NULL, NULL},
+    {"nonfinite", 0, OPTION_TEXT, FIELD(nonfinite), "error|keep|zero",
+     "weights that are NaN or Inf: refuse them (error, the default), pass them on in tensors that are "
+     "only copied to a plain type (keep), or take them for 0 and tell where they were (zero)",
+     "error keep zero"},
     {.name = NULL},
 };
 

@@ -90,6 +90,9 @@ struct model {
     const char **notes; /* harmless oddities: trailing bytes, wrong total_size ... */
     uint32_t nnotes;
     struct fd_cache *fds;
+    /* While a plan runs that wants it: NaN and Inf in its tensors are read as 0 ... */
+    bool zero_nonfinite;
+    _Atomic(bool) saw_nonfinite;                            /* ... and there were some */
     uint32_t tensor_capacity, meta_capacity, note_capacity; /* of the malloc'ed arrays above */
 };
 

@@ -489,6 +489,7 @@ static enum quern_status build(struct extractor *x, struct quern_error *err)
 {
     struct plan *p = x->plan;
     p->force = x->req->force;
+    p->nonfinite = NONFINITE_ERROR;
     x->report = ARENA_NEW(&p->arena, struct extract_report, 1);
     if (!x->report)
         return fail_memory(err, sizeof *x->report);

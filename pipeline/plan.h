@@ -74,6 +74,8 @@ struct block_form {
 
 /* The same for any source, stored ones included. */
 size_t source_scratch_bytes(const struct source *s, bool wide);
+/* Bytes of a stored tensor, n elements, as they are to be taken: see model.zero_nonfinite. */
+void source_mend(const struct source *s, void *bytes, uint64_t n);
 /* Such memory outside of a run: all zero, aligned; free() it. NULL when there is no more. */
 void *source_scratch_new(const struct source *s, bool wide);
 enum quern_status source_read(const struct source *s, void *scratch, bool wide, uint64_t first,
@@ -259,6 +261,21 @@ struct side_file {
     const char *copy_from; /* ... the file to copy, when not NULL */
 };
 
+/* What becomes of weights that are NaN or Inf. */
+enum nonfinite {
+    NONFINITE_MOVED, /* refused where numbers are made of them; bytes that are moved may be any */
+    NONFINITE_ERROR, /* refused everywhere */
+    NONFINITE_KEEP,  /* a tensor that is copied keeps them where its type has such values */
+    NONFINITE_ZERO   /* stored ones are read as 0 */
+};
+
+/* A stored tensor with values that are NaN or Inf. */
+struct nonfinite_values {
+    const struct model *model;
+    const struct tensor *tensor;
+    uint64_t count, first; /* how many, and the flat index of the first */
+};
+
 struct plan {
     struct arena arena;
     const char *verb;   /* "quantize", "merge" */
@@ -295,6 +312,9 @@ struct plan {
     struct provenance *provenance;     /* what to tell of the making (provenance.h); or NULL */
     const char **dropped; /* ledger: input tensors left out by request, quoted, with why */
     uint32_t ndropped;
+    enum nonfinite nonfinite;
+    struct nonfinite_values *zeroed; /* after a run with NONFINITE_ZERO: where there were any */
+    uint32_t nzeroed;
     struct sha256 asked;         /* of what plan_asked() was told */
     struct quern_error *refusal; /* why the plan may be looked at but not run; or NULL */
 };

@@ -330,7 +330,8 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
                      .parts = r->pub.parts.outs ? &r->pub.parts : NULL,
                      .errors = j->errors,
                      .differences = j->differences,
-                     .imatrix = r->plan->imatrix};
+                     .imatrix = r->plan->imatrix,
+                     .nonfinite = r->plan->nonfinite};
     place_tile(j, s, tile, &t);
     const struct place at = {j->item, j->pass, tile};
     const uint32_t index = r->agenda.items[j->item].index;
@@ -541,6 +542,8 @@ static enum quern_status run_steps(struct run *r, struct quern_error *err)
         return fail(err, QUERN_EINTERNAL, "internal", "the run ended before its last step");
     if (r->status != QUERN_OK && err)
         *err = r->error;
+    if (r->status != QUERN_OK)
+        nonfinite_explain(r->plan, r->agenda.items[r->error_at.item].step, r->options->cancel, err);
     return r->status;
 }
 
@@ -568,6 +571,8 @@ static enum quern_status run_published(struct run *r, struct quern_error *err)
         count_work(r);
         TRY(run_steps(r, err));
     }
+    if (r->plan->nonfinite == NONFINITE_ZERO) /* of an earlier run nothing is known */
+        TRY(nonfinite_survey(r->plan, r->options->resume, r->options->cancel, err));
     for (uint32_t i = 0; i < r->plan->nmodels; i++)
         TRY(model_unchanged(r->plan->models[i], err));
     TRY(provenance_fill(r->plan, err));
@@ -608,12 +613,23 @@ static bool worth_keeping(const struct run *r, enum quern_status s, const struct
     return r->options->keep_unfinished && outside;
 }
 
+static void prepare_models(const struct plan *p, bool zero)
+{
+    for (uint32_t i = 0; i < p->nmodels; i++) {
+        p->models[i]->zero_nonfinite = zero;
+        if (zero)
+            p->models[i]->saw_nonfinite = false;
+    }
+}
+
 static enum quern_status run_and_publish(struct run *r, struct quern_result *result,
                                          struct quern_error *err)
 {
     struct quern_error e;
+    prepare_models(r->plan, r->plan->nonfinite == NONFINITE_ZERO);
     const enum quern_status s = run_published(r, &e);
     provenance_empty(r->plan);
+    prepare_models(r->plan, false);
     agenda_close(&r->agenda);
     const bool stays =
         publish_end(r->plan, r->options, &r->pub, s != QUERN_OK && worth_keeping(r, s, &e));
