@@ -613,7 +613,6 @@ static enum quern_status run_and_publish(struct run *r, struct quern_result *res
 {
     struct quern_error e;
     const enum quern_status s = run_published(r, &e);
-    provenance_empty(r->plan);
     agenda_close(&r->agenda);
     const bool stays =
         publish_end(r->plan, r->options, &r->pub, s != QUERN_OK && worth_keeping(r, s, &e));
