@@ -9,6 +9,7 @@
 #include "core/output.h"
 #include "formats/adapter.h"
 #include "lesson.h"
+#include "making.h"
 
 /* Classes of config.json by architecture, one line each. */
 static int print_supported(const struct cli *c)
@@ -127,7 +128,8 @@ static int check_outputs(const struct cli *c, const struct convert_request *r)
     const bool to_file = c->write_map && strcmp(c->write_map, "-") != 0;
     const bool one = r->output && !r->split_max_bytes && !r->split_max_tensors && !c->dry_run;
     if ((to_file && output_check(c->write_map, false, c->force, &err) != QUERN_OK) ||
-        (one && output_check(r->output, false, c->force, &err) != QUERN_OK))
+        (one && output_check(c->making ? c->making->target : r->output, false, c->force, &err) !=
+                    QUERN_OK))
         return report_error(c, &err);
     return 0;
 }
@@ -192,6 +194,10 @@ int cmd_convert(struct cli *c)
                                 .force = c->force};
     if (c->print_supported)
         return print_supported(c);
+    if (c->provenance && c->write_map)
+        return usage_error(c,
+                           "--provenance and --write-map exclude each other: write the map, then "
+                           "convert with --map");
     r.hub_cache = c->hub_cache ? c->hub_cache : hub_cache_dir(&arena);
     const int code = c->learn[0] ? learn_and_convert(c, &r) : convert_words(c, &r);
     arena_free(&arena);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "core/io.h"
+#include "core/output.h"
 #include "making.h"
 #include "pipeline/hashing.h"
 #include "pipeline/provenance.h"
@@ -84,10 +85,14 @@ static void compare_tensors(const struct plan *p, const struct model *m, uint32_
         fail(err, QUERN_EIO, "changed", "its tensors are as recorded, the rest is not");
         return;
     }
-    fail(err, QUERN_EIO, "changed",
-         "not what was recorded, nor %s %" PRIu32 " other tensor%s" WANT
-         "expected inputs as they were",
-         ndiffer == 1 ? "are" : "are", ndiffer - 1, ndiffer == 2 ? "" : "s");
+    const char *expected = "expected inputs as they were";
+    if (ndiffer == 1)
+        fail(err, QUERN_EIO, "changed", "its bytes are not the recorded ones" WANT "%s", expected);
+    else
+        fail(err, QUERN_EIO, "changed",
+             "its bytes are not the recorded ones, nor are those of %" PRIu32 " more tensors" WANT
+             "%s",
+             ndiffer - 1, expected);
     in_tensor(err, first, QUERN_EIO);
 }
 
@@ -266,16 +271,12 @@ static bool move_inputs(const struct cli *c, struct cli *job, struct arena *aren
     return ok;
 }
 
-static int make(const struct cli *c, struct record *r, struct arena *arena)
+static int make(const struct cli *c, const struct record *r, struct rebuild *b, struct arena *arena)
 {
-    struct rebuild b = {.record = r, .moved = c->inputs};
     struct cli *job = r->cli;
     struct quern_error err;
-    int code = find_places(c, r, arena, &b);
-    if (code != 0)
-        return code;
-    job->making = &b;
-    job->output = b.planned;
+    job->making = b;
+    job->output = b->planned;
     job->threads = c->threads;
     job->mem = c->mem;
     job->progress = c->progress;
@@ -291,17 +292,44 @@ static int make(const struct cli *c, struct record *r, struct arena *arena)
         fail_memory(&err, MAX_ARGS);
         return report_error(c, &err);
     }
-    code = job->command->run(job);
-    if (code != 0 || b.begun)
+    const int code = job->command->run(job);
+    if (code != 0 || b->begun)
         return code;
     fail(&err, QUERN_EFORMAT, "job", "the recorded command makes no output");
     in_file(&err, r->path, QUERN_EFORMAT);
     return report_error(c, &err);
 }
 
-int cmd_rebuild(struct cli *c)
+/* Before the inputs are read. */
+static int check_target(const struct cli *c, const struct record *r, const struct rebuild *b)
+{
+    struct quern_error err;
+    if (c->dry_run || c->resume || strcmp(r->form, "files") == 0 ||
+        output_check(b->target, strcmp(r->form, "directory") == 0, c->force, &err) == QUERN_OK)
+        return 0;
+    return report_error(c, &err);
+}
+
+static int rebuild(const struct cli *c, const struct record *r)
 {
     struct arena arena = {0};
+    struct rebuild b = {.record = r, .moved = c->inputs};
+    int code = find_places(c, r, &arena, &b);
+    if (code == 0)
+        code = check_target(c, r, &b);
+    if (code == 0)
+        code = check_inputs(c, r);
+    if (code == 0)
+        code = make(c, r, &b, &arena);
+    arena_free(&arena);
+    if (code == 0 && !c->dry_run && !c->quiet && !c->json)
+        say("  the same bytes as recorded: %" PRIu32 " file%s", r->noutputs,
+            r->noutputs == 1 ? "" : "s");
+    return code;
+}
+
+int cmd_rebuild(struct cli *c)
+{
     struct quern_error err;
     struct record r;
     if (c->args.count != 1)
@@ -312,16 +340,8 @@ int cmd_rebuild(struct cli *c)
     if (code != 0)
         return code;
     catch_signals();
-    if (record_read(c->args.items[0], &r, &err) != QUERN_OK)
-        code = report_error(c, &err);
-    else
-        code = check_inputs(c, &r);
-    if (code == 0)
-        code = make(c, &r, &arena);
-    if (code == 0 && !c->dry_run && !c->quiet && !c->json)
-        say("  the same bytes as recorded: %" PRIu32 " file%s", r.noutputs,
-            r.noutputs == 1 ? "" : "s");
+    code = record_read(c->args.items[0], &r, &err) == QUERN_OK ? rebuild(c, &r)
+                                                               : report_error(c, &err);
     record_free(&r);
-    arena_free(&arena);
     return code;
 }

@@ -79,9 +79,6 @@ int record_plan(struct cli *c, struct plan *p)
     struct quern_error err;
     if (!c->provenance && !c->making)
         return 0;
-    if (c->write_map)
-        return usage_error(c, "--write-map and --provenance exclude each other: write the map "
-                              "first, then convert with --map");
     if (c->making)
         c->making->begun = true;
     const enum quern_status s =

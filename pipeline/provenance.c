@@ -182,13 +182,14 @@ static enum quern_status add_keys(struct plan *p, struct quern_error *err)
     if (!has_keys(f))
         return QUERN_OK;
     p->provenance->bare_header = f->header;
-    TRY(in_file(err, f->path, make_header(p, false, &p->provenance->unfilled, err)));
-    const uint64_t longer = p->provenance->unfilled.n - f->header.n;
+    struct str header;
+    TRY(in_file(err, f->path, make_header(p, false, &header, err)));
+    const uint64_t longer = header.n - f->header.n;
     for (uint32_t i = 0; i < p->nsteps; i++)
         if (p->steps[i].file == 0)
             p->steps[i].offset += longer;
     f->nbytes += longer;
-    f->header = p->provenance->unfilled;
+    f->header = header;
     return QUERN_OK;
 }
 
@@ -237,14 +238,14 @@ enum quern_status provenance_fill(struct plan *p, struct quern_error *err)
     TRY(make_header(p, true, &header, err));
     if (header.n != p->files[0].header.n)
         return fail(err, QUERN_EINTERNAL, "internal", "the hashes have changed the header's size");
-    p->files[0].header = header;
+    p->provenance->filled = header;
     return QUERN_OK;
 }
 
-void provenance_empty(struct plan *p)
+struct str provenance_header(const struct plan *p, uint32_t file)
 {
-    if (p->provenance && p->provenance->bare_header.p)
-        p->files[0].header = p->provenance->unfilled;
+    const struct provenance *v = p->provenance;
+    return v && v->filled.p && file == 0 ? v->filled : p->files[file].header;
 }
 
 /* ---- outputs -------------------------------------------------------------------------------- */

@@ -53,9 +53,10 @@ struct provenance {
     uint32_t ninputs;
     struct recorded_output *outputs;
     uint32_t noutputs;
-    struct model *beside;             /* small files among the inputs; owned */
-    struct str bare_header, unfilled; /* of the first output file: without our keys, without hashes
-                                       */
+    struct model *beside; /* small files among the inputs; owned */
+    /* Of the first output file: without our keys, and with them and all hashes. The plan has zeros
+     * in place of hashes, so that it is the same plan before and after a run. */
+    struct str bare_header, filled;
 };
 
 enum quern_status plan_record(struct plan *p, const struct provenance_request *r,
@@ -66,10 +67,11 @@ void provenance_free(struct provenance *v);
 
 /* May the record be written? */
 enum quern_status provenance_check_place(const struct plan *p, struct quern_error *err);
-/* All inputs are read: the small ones are still what they were, and the header gets the hashes. */
+/* All inputs are read: the small ones are still what they were, and the hashes are known. */
 enum quern_status provenance_fill(struct plan *p, struct quern_error *err);
-/* The header that provenance_fill() filled becomes what it was. */
-void provenance_empty(struct plan *p);
+/* What to write for the header of an output file: that of the plan, with hashes when it has some.
+ */
+struct str provenance_header(const struct plan *p, uint32_t file);
 /* Hashes the outputs, which lie at these paths: files, then sides. EDIFF "differs" when they had to
  * come to something else. */
 enum quern_status provenance_take_outputs(const struct plan *p, const char *const *paths,

@@ -263,11 +263,13 @@ static enum quern_status write_side(const struct publication *pub, const struct 
 }
 
 /* What of a file is no tensor. */
-static enum quern_status write_lead(const struct plan_file *f, int fd, uint64_t *bytes_moved,
-                                    struct quern_error *err)
+static enum quern_status write_lead(const struct plan *p, uint32_t file, int fd,
+                                    uint64_t *bytes_moved, struct quern_error *err)
 {
-    TRY(pwrite_full(fd, f->header.p, f->header.n, 0, f->path, err));
-    *bytes_moved += f->header.n;
+    const struct plan_file *f = &p->files[file];
+    const struct str header = provenance_header(p, file);
+    TRY(pwrite_full(fd, header.p, header.n, 0, f->path, err));
+    *bytes_moved += header.n;
     for (uint32_t i = 0; i < f->ninsets; i++) {
         const struct inset *in = &f->insets[i];
         TRY(pwrite_full(fd, in->text.p, in->text.n, in->offset, f->path, err));
@@ -281,7 +283,7 @@ static enum quern_status write_header(const struct plan *p, struct publication *
 {
     int fd;
     TRY(parts_take(&pub->parts, file, &fd, err));
-    const enum quern_status s = write_lead(&p->files[file], fd, bytes_moved, err);
+    const enum quern_status s = write_lead(p, file, fd, bytes_moved, err);
     parts_give(&pub->parts, file);
     return s;
 }

@@ -628,7 +628,6 @@ static enum quern_status run_and_publish(struct run *r, struct quern_result *res
     struct quern_error e;
     prepare_models(r->plan, r->plan->nonfinite == NONFINITE_ZERO);
     const enum quern_status s = run_published(r, &e);
-    provenance_empty(r->plan);
     prepare_models(r->plan, false);
     agenda_close(&r->agenda);
     const bool stays =

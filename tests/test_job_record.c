@@ -29,7 +29,7 @@ static bool can_be_given(const struct option *o)
 }
 
 /* Words that give the option; lists twice. Their number. */
-static int words_for(const struct option *o, char (*room)[128], char **argv)
+static int words_for(const struct option *o, char (*room)[128], const char **argv)
 {
     const bool list = o->kind == OPTION_LIST || o->kind == OPTION_LIST_FILE;
     int n = 0;
@@ -52,6 +52,11 @@ static struct cli *new_cli(const struct command *command)
     cr_assert_not_null(c);
     c->command = command;
     return c;
+}
+
+static int parse(struct cli *c, int n, const char **words)
+{
+    return parse_options(c, n, (char **)words);
 }
 
 static void text_of(const struct cli *c, enum job_scope scope, char text[MOST_TEXT])
@@ -121,13 +126,13 @@ static bool is_job(const struct command *c)
 static void try_option(const struct command *command, const struct option *o)
 {
     static char room[8][128], text[MOST_TEXT], again[MOST_TEXT];
-    char *argv[10];
+    const char *argv[10];
     struct quern_error e;
     struct cli *a = new_cli(command), *b = new_cli(command);
     int n = words_for(o, room, argv);
     argv[n++] = "--";
     argv[n++] = "-word";
-    cr_assert_eq(parse_options(a, n, argv), 0, "%s --%s", command->name, o->name);
+    cr_assert_eq(parse(a, n, argv), 0, "%s --%s", command->name, o->name);
     text_of(a, JOB_ALL, text);
     strcpy(again, text);
     cr_assert_eq(read_job(again, JOB_ALL, b, &e), QUERN_OK, "%s --%s: %s: %s", command->name,
@@ -166,7 +171,7 @@ Test(job_record, all_options_together_go_there_and_back)
 {
     static char room[512][128], text[MOST_TEXT], again[MOST_TEXT], twice[MOST_TEXT];
     for (const struct command *c = commands; c->name; c++) {
-        char *argv[512];
+        const char *argv[512];
         const struct option *t;
         struct quern_error e;
         int n = 0;
@@ -177,7 +182,7 @@ Test(job_record, all_options_together_go_there_and_back)
         if (!is_job(c))
             continue;
         struct cli *a = new_cli(c), *b = new_cli(c);
-        cr_assert_eq(parse_options(a, n, argv), 0);
+        cr_assert_eq(parse(a, n, argv), 0);
         text_of(a, JOB_ALL, text);
         strcpy(again, text);
         cr_assert_eq(read_job(again, JOB_ALL, b, &e), QUERN_OK, "%s: %s", c->name, e.text);
@@ -193,10 +198,10 @@ Test(job_record, files_keep_their_place_among_patterns)
 {
     static char text[MOST_TEXT];
     struct quern_error e;
-    char *argv[] = {"--tensor-type", "a=q8_0", "--tensor-type-file", "f",
-                    "--tensor-type", "b=q4_0"};
+    const char *argv[] = {"--tensor-type", "a=q8_0", "--tensor-type-file", "f",
+                          "--tensor-type", "b=q4_0"};
     struct cli *a = new_cli(find_command("quantize")), *b = new_cli(NULL);
-    cr_assert_eq(parse_options(a, 6, argv), 0);
+    cr_assert_eq(parse(a, 6, argv), 0);
     text_of(a, JOB_BYTES, text);
     cr_assert_str_eq(text, "{\"command\":\"quantize\",\"words\":[],\"options\":"
                            "{\"tensor-type\":[\"a=q8_0\",{\"file\":\"f\"},\"b=q4_0\"]}}");
@@ -209,9 +214,9 @@ Test(job_record, files_keep_their_place_among_patterns)
 Test(job_record, the_output_is_left_out_where_only_bytes_count)
 {
     static char text[MOST_TEXT];
-    char *argv[] = {"in.gguf", "out.gguf", "Q8_0"};
+    const char *argv[] = {"in.gguf", "out.gguf", "Q8_0"};
     struct cli *a = new_cli(find_command("quantize"));
-    cr_assert_eq(parse_options(a, 3, argv), 0);
+    cr_assert_eq(parse(a, 3, argv), 0);
     a->output_at = 2;
     text_of(a, JOB_BYTES, text);
     cr_assert_str_eq(text,

@@ -19,7 +19,7 @@
 TestSuite(provenance, .init = scratch_begin, .fini = scratch_end);
 
 #define NTENSORS 3u
-#define ROWS     300u
+#define ROWS     130u
 #define NELEMS   (ROWS * 1024u)
 #define JOB      "{\"command\":\"test\"}"
 
@@ -57,7 +57,7 @@ static struct made begin(const char *in, const char *out, const char *type)
 {
     struct quern_error e;
     struct made b;
-    const bool gguf = str_ends(str_from(out), ".gguf");
+    const bool gguf = str_ends(str_from(out), ".gguf") && str_ends(str_from(in), ".safetensors");
     const struct quern_quantize q = {
         .type = type, .keep_names = gguf, .arch = gguf ? "test" : NULL, .shard_bytes = 0};
     cr_assert_eq(model_open(in, &b.model, &e), QUERN_OK, "%s", e.text);
@@ -156,21 +156,16 @@ Test(provenance, files_of_several_parts_have_the_digests_of_sha256_file)
     struct quern_error e;
     FILE *f = fopen(paths[0], "wb");
     cr_assert_not_null(f);
-    for (uint32_t i = 0; i < 9u << 20; i++) {
-        const uint32_t word = i * 2654435761u;
-        fwrite(&word, 4, 1, f);
-    }
-    fwrite("abc", 1, 3, f);
+    cr_assert(fwrite("begin", 1, 5, f) == 5 && fseek(f, 32 << 20, SEEK_SET) == 0);
+    cr_assert_eq(fwrite("end", 1, 3, f), 3);
     fclose(f);
     scratch_file("empty", STR(""));
     scratch_file("one", STR("x"));
-    for (unsigned threads = 1; threads <= 4; threads += 3) {
-        const struct quern_run_options o = {.threads = threads, .mem_bytes = 8u << 20};
-        cr_assert_eq(hash_files(paths, 3, &o, hex, &e), QUERN_OK, "%s", e.text);
-        for (unsigned i = 0; i < 3; i++) {
-            digest(paths[i], want);
-            cr_assert_str_eq(hex[i], want, "%s, %u threads", paths[i], threads);
-        }
+    const struct quern_run_options o = {.threads = 3, .mem_bytes = 8u << 20};
+    cr_assert_eq(hash_files(paths, 3, &o, hex, &e), QUERN_OK, "%s", e.text);
+    for (unsigned i = 0; i < 3; i++) {
+        digest(paths[i], want);
+        cr_assert_str_eq(hex[i], want, "%s", paths[i]);
     }
     for (unsigned i = 0; i < 3; i++)
         free((char *)paths[i]);
