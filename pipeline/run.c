@@ -435,7 +435,8 @@ static void work(struct run *r, struct scratch *w, bool reports)
 static bool scratch_open(struct scratch *w, uint64_t nbytes, size_t ncounts)
 {
     const uint64_t page = UINT64_C(2) << 20;
-    *w = (struct scratch){.nbytes = (nbytes + 4095) & ~UINT64_C(4095)};
+    /* All zero so far. Other workers look at w->counting, so it is not written again. */
+    w->nbytes = (nbytes + 4095) & ~UINT64_C(4095);
     if (w->nbytes == 0)
         w->nbytes = 4096;
     w->block = mmap(NULL, w->nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
