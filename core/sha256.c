@@ -28,6 +28,31 @@ static uint32_t load_be32(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
+/* One round. Instead of moving the eight words along, the caller names them anew each time. */
+static inline __attribute__((always_inline)) void step(const uint32_t *a, const uint32_t *b,
+                                                       const uint32_t *c, uint32_t *d,
+                                                       const uint32_t *e, const uint32_t *f,
+                                                       const uint32_t *g, uint32_t *h, uint32_t kw)
+{
+    const uint32_t t1 =
+        *h + (rotate(*e, 6) ^ rotate(*e, 11) ^ rotate(*e, 25)) + (*g ^ (*e & (*f ^ *g))) + kw;
+    *d += t1;
+    *h = t1 + (rotate(*a, 2) ^ rotate(*a, 13) ^ rotate(*a, 22)) + ((*a & *b) | (*c & (*a | *b)));
+}
+
+static inline __attribute__((always_inline)) void eight_steps(uint32_t v[8], const uint32_t *w,
+                                                              const uint32_t *key)
+{
+    step(v + 0, v + 1, v + 2, v + 3, v + 4, v + 5, v + 6, v + 7, key[0] + w[0]);
+    step(v + 7, v + 0, v + 1, v + 2, v + 3, v + 4, v + 5, v + 6, key[1] + w[1]);
+    step(v + 6, v + 7, v + 0, v + 1, v + 2, v + 3, v + 4, v + 5, key[2] + w[2]);
+    step(v + 5, v + 6, v + 7, v + 0, v + 1, v + 2, v + 3, v + 4, key[3] + w[3]);
+    step(v + 4, v + 5, v + 6, v + 7, v + 0, v + 1, v + 2, v + 3, key[4] + w[4]);
+    step(v + 3, v + 4, v + 5, v + 6, v + 7, v + 0, v + 1, v + 2, key[5] + w[5]);
+    step(v + 2, v + 3, v + 4, v + 5, v + 6, v + 7, v + 0, v + 1, key[6] + w[6]);
+    step(v + 1, v + 2, v + 3, v + 4, v + 5, v + 6, v + 7, v + 0, key[7] + w[7]);
+}
+
 static void compress(uint32_t h[8], const uint8_t *block)
 {
     uint32_t w[64], v[8];
@@ -39,16 +64,8 @@ static void compress(uint32_t h[8], const uint8_t *block)
                (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
     }
     memcpy(v, h, sizeof v);
-    for (unsigned t = 0; t < 64; t++) {
-        const uint32_t e = v[4], a = v[0];
-        const uint32_t t1 = v[7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) +
-                            ((e & v[5]) ^ (~e & v[6])) + k[t] + w[t];
-        const uint32_t t2 = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) +
-                            ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
-        memmove(v + 1, v, 7 * sizeof *v);
-        v[4] += t1;
-        v[0] = t1 + t2;
-    }
+    for (unsigned t = 0; t < 64; t += 8)
+        eight_steps(v, w + t, k + t);
     for (unsigned i = 0; i < 8; i++)
         h[i] += v[i];
 }
