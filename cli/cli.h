@@ -55,6 +55,9 @@ struct cli {
     const char *model, *output_format;
     /* compare */
     const char *imatrix;
+    /* pack, unpack; pack_bases: of packs that any command reads */
+    const char *level;
+    struct values pack_bases;
     /* inspect */
     bool tensors;
     const char *kv;
@@ -99,9 +102,10 @@ struct command {
 /* Which of the common options a command takes. */
 #define COMMON_RUN  1u /* -j --mem --dry-run -f -q -v --progress -o */
 #define COMMON_JSON 2u /* --json */
+#define COMMON_PACK 4u /* --pack-base */
 
 extern const struct command commands[]; /* ends with a NULL name */
-extern const struct option run_options[], json_options[], help_options[];
+extern const struct option run_options[], pack_options[], json_options[], help_options[];
 
 /* The option tables of a command, one after the other: table 0, 1, ... or NULL. */
 const struct option *command_options(const struct command *c, unsigned table);
@@ -179,6 +183,8 @@ void meter_end(struct meter *m);
 
 /* ---- run_plan.c: dry run or run, with meter, signals and summary */
 int run_plan(struct cli *c, struct plan *p);
+/* Runs with meter and signals. Exit code. */
+int run_with_result(struct cli *c, struct plan *p, struct quern_result *result);
 /* Runs with meter and signals; says nothing but errors. Exit code. */
 int run_quietly(struct cli *c, struct plan *p);
 /* The signal that asked to stop, or 0. */
@@ -198,6 +204,8 @@ int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_check(struct cli *c);
 int cmd_compare(struct cli *c);
+int cmd_pack(struct cli *c);
+int cmd_unpack(struct cli *c);
 int cmd_types(struct cli *c);
 int cmd_help(struct cli *c);
 
