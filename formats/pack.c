@@ -39,7 +39,9 @@ unsigned chunk_width(enum dtype d)
 
 unsigned chunk_frames(enum chunk_form form, unsigned width)
 {
-    return form == CHUNK_FLOAT || form == CHUNK_DELTA ? width : 1;
+    if (form == CHUNK_FLOAT || form == CHUNK_DELTA)
+        return width;
+    return form == CHUNK_SAME ? 0 : 1;
 }
 
 size_t chunk_content(enum chunk_form form, unsigned width, size_t n, unsigned frame)
@@ -192,7 +194,7 @@ static enum quern_status check_frames(struct pack *p, const uint8_t *table, stru
         return fail_memory(err, p->nchunks * sizeof *p->chunk_frame);
     for (uint32_t i = 0; i < p->nruns; i++) {
         const struct pack_run *run = &p->runs[i];
-        for (uint32_t k = 0; run->same == i && k < run->nchunks; k++) {
+        for (uint32_t k = 0; k < run->nchunks; k++) {
             p->chunk_frame[run->first_chunk + k] = frame;
             TRY(check_chunk(p, run, k, table, &frame, err));
         }
@@ -398,6 +400,5 @@ const char *pack_base_path(const struct pack *p)
 uint64_t pack_run_stored(const struct pack *p, const struct pack_run *run)
 {
     const uint32_t first = p->chunk_frame[run->first_chunk];
-    const uint32_t end = p->chunk_frame[run->first_chunk + run->nchunks];
-    return &p->runs[run->same] == run ? p->frame_at[end] - p->frame_at[first] : 0;
+    return p->frame_at[p->chunk_frame[run->first_chunk + run->nchunks]] - p->frame_at[first];
 }

@@ -24,7 +24,8 @@ enum chunk_form {
     CHUNK_RAW = 'r',   /* its bytes */
     CHUNK_FLOAT = 'f', /* planes of its numbers */
     CHUNK_DELTA = 'd', /* planes of their distance from the base, with a checksum of the chunk */
-    CHUNK_BASE = 'b'   /* the base's bytes: the checksum alone */
+    CHUNK_BASE = 'b',  /* the base's bytes: the checksum alone */
+    CHUNK_SAME = 's'   /* nothing: it is as in an earlier run */
 };
 
 /* A few bytes at the start say what the file is; the directory and the table are at its end. */
@@ -84,7 +85,7 @@ struct pack_run {
     struct str tensor;      /* NUL-terminated; empty: bytes between tensors */
     uint64_t first, nbytes; /* in its file */
     uint32_t file;
-    uint32_t same;      /* the run that has the bytes: itself, or one before it */
+    uint32_t same;      /* a run before it with as many bytes, that has CHUNK_SAME; or itself */
     const char *chunks; /* a letter each */
     uint32_t first_chunk, nchunks;
     enum dtype dtype;
@@ -98,7 +99,7 @@ uint32_t pack_runs(const struct pack *p, const struct pack_run **runs);
 bool pack_is_directory(const struct pack *p);
 /* The base's path as it was found, or as recorded; NULL when the pack has none. */
 const char *pack_base_path(const struct pack *p);
-/* Bytes of frames a run takes: none when it is the same as another. */
+/* Bytes of frames a run takes. */
 uint64_t pack_run_stored(const struct pack *p, const struct pack_run *run);
 
 #endif

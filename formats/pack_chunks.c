@@ -337,8 +337,9 @@ static const struct pack_run *run_at(const struct pack *p, const struct pack_fil
 static enum quern_status read_some(struct pack *p, const struct pack_run *run, uint64_t at,
                                    uint8_t *buf, size_t n, size_t *got, struct quern_error *err)
 {
-    const struct pack_run *own = &p->runs[run->same];
     const uint32_t chunk = (uint32_t)(at / PACK_CHUNK);
+    const bool same = run->chunks[chunk] == CHUNK_SAME;
+    const struct pack_run *own = same ? &p->runs[run->same] : run;
     const size_t skip = (size_t)(at % PACK_CHUNK), all = chunk_bytes(own, chunk);
     *got = n < all - skip ? n : all - skip;
     if (*got == all)

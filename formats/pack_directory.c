@@ -146,22 +146,42 @@ static enum quern_status check_shape(struct reader *r, const struct pack_run *ru
     return QUERN_OK;
 }
 
+/* The chunk of the earlier run has bytes of its own, and as many. */
+static bool same_is_there(const struct pack *p, const struct pack_run *run, size_t chunk)
+{
+    const struct pack_run *other = &p->runs[run->same];
+    return other != run && other->chunks[chunk] != CHUNK_SAME;
+}
+
+static bool form_fits(const struct pack *p, const struct pack_run *run, size_t chunk, char form)
+{
+    const unsigned width = chunk_width(run->dtype);
+    const bool numbers = width != 0 && run->nbytes % width == 0;
+    switch (form) {
+    case CHUNK_RAW:
+        return true;
+    case CHUNK_FLOAT:
+        return numbers;
+    case CHUNK_DELTA:
+        return numbers && run->base.n;
+    case CHUNK_BASE:
+        return run->base.n;
+    case CHUNK_SAME:
+        return same_is_there(p, run, chunk);
+    default:
+        return false;
+    }
+}
+
 /* The letters fit the type, the base and the size. */
 static enum quern_status check_chunks(struct reader *r, struct pack_run *run, struct str letters)
 {
     const uint64_t need = run->nbytes / PACK_CHUNK + (run->nbytes % PACK_CHUNK != 0);
-    const unsigned width = chunk_width(run->dtype);
     if (letters.n != need)
         return bad(r, "a run has not as many chunks as its bytes make");
-    for (size_t i = 0; i < letters.n; i++) {
-        const char c = letters.p[i];
-        const bool numbers = width != 0 && run->nbytes % width == 0;
-        const bool ok = c == CHUNK_RAW || (c == CHUNK_FLOAT && numbers) ||
-                        (c == CHUNK_DELTA && numbers && run->base.n) ||
-                        (c == CHUNK_BASE && run->base.n);
-        if (!ok)
+    for (size_t i = 0; i < letters.n; i++)
+        if (!form_fits(r->pack, run, i, letters.p[i]))
             return bad(r, "a chunk has a form that its run cannot have");
-    }
     if (letters.n > UINT32_MAX - 1 - r->nchunks)
         return bad(r, "there are too many chunks");
     run->chunks = letters.p;
@@ -173,16 +193,11 @@ static enum quern_status check_chunks(struct reader *r, struct pack_run *run, st
 
 static enum quern_status check_same(struct reader *r, struct pack_run *run, uint64_t same)
 {
-    const struct pack *p = r->pack;
     if (same >= run->same)
         return bad(r, "a run is the same as one that does not come before it");
-    const struct pack_run *other = &p->runs[same];
-    if (other->same != same || other->nbytes != run->nbytes)
-        return bad(r, "a run is the same as one that is another, or of another size");
+    if (r->pack->runs[same].nbytes != run->nbytes)
+        return bad(r, "a run is the same as one of another size");
     run->same = (uint32_t)same;
-    run->first_chunk = other->first_chunk;
-    run->nchunks = other->nchunks;
-    run->chunks = other->chunks;
     return QUERN_OK;
 }
 
@@ -218,12 +233,14 @@ static enum quern_status read_run(struct reader *r, uint32_t file, uint64_t *at)
     }
     run->file = file;
     run->first = *at;
-    if (!(seen >> BYTES & 1) || (seen >> CHUNKS & 1) == (seen >> SAME & 1) || run->nbytes == 0)
+    if (!(seen >> BYTES & 1) || !(seen >> CHUNKS & 1) || run->nbytes == 0)
         return bad(r, "a run lacks its bytes, or its chunks");
     if (!checked_add(*at, run->nbytes, at))
         return bad(r, "a file is too large");
     TRY(check_shape(r, run, seen & 7, nelems));
-    return seen >> SAME & 1 ? check_same(r, run, same) : check_chunks(r, run, letters);
+    if (seen >> SAME & 1)
+        TRY(check_same(r, run, same));
+    return check_chunks(r, run, letters);
 }
 
 /* ---- files ---------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include "core/checked.h"
 #include "core/io.h"
 #include "core/output.h"
+#include "core/xxh64.h"
 #include "packing.h"
 
 #define MAX_LEVELS 16u /* of directories in directories */
@@ -184,9 +185,10 @@ static enum quern_status add_run(struct planner *pl, uint32_t file, const struct
     k->runs = items;
     if (!ok)
         return fail_memory(err, pl->run_capacity * 2 * sizeof *k->runs);
-    k->runs[k->nruns++] = (struct packed_run){.file = file, .tensor = t, .first = first};
-    /* Until there is a step for it. */
-    k->runs[k->nruns - 1].stored = nbytes;
+    /* stored: until there is a step that says how long it is. */
+    k->runs[k->nruns] = (struct packed_run){
+        .file = file, .same = k->nruns, .tensor = t, .first = first, .stored = nbytes};
+    k->nruns++;
     return QUERN_OK;
 }
 
@@ -216,6 +218,73 @@ static enum quern_status cut_file(struct planner *pl, uint32_t file, struct quer
         TRY(add_run(pl, file, NULL, at, f->nbytes - at, err));
     f->nruns = pl->k->nruns - f->first_run;
     return QUERN_OK;
+}
+
+/* ---- runs that are the same ----------------------------------------------------------------- */
+
+#define PEEK_BYTES 4096u
+
+/* What two runs must have in common before they are read side by side. */
+struct peek {
+    uint64_t nbytes, sum;
+    uint32_t run;
+};
+
+static int by_peek(const void *a, const void *b)
+{
+    const struct peek *x = a, *y = b;
+    if (x->nbytes != y->nbytes)
+        return x->nbytes < y->nbytes ? -1 : 1;
+    if (x->sum != y->sum)
+        return x->sum < y->sum ? -1 : 1;
+    return x->run < y->run ? -1 : x->run > y->run;
+}
+
+/* The middle of a run; some beginnings are alike. */
+static enum quern_status peek_at(const struct packing *k, struct peek *p, struct quern_error *err)
+{
+    uint8_t bytes[PEEK_BYTES];
+    const struct packed_run *run = &k->runs[p->run];
+    const uint64_t n = p->nbytes < sizeof bytes ? p->nbytes : sizeof bytes;
+    TRY(model_pread(k->files[run->file].model, 0, bytes, (size_t)n,
+                    run->first + (p->nbytes - n) / 2, err));
+    p->sum = xxh64(bytes, (size_t)n);
+    return QUERN_OK;
+}
+
+/* Only runs that share their length with another are looked at. */
+static enum quern_status peek_alike(const struct packing *k, struct peek *peeks,
+                                    struct quern_error *err)
+{
+    for (uint32_t i = 0; i < k->nruns; i++)
+        peeks[i] = (struct peek){.nbytes = k->runs[i].stored, .run = i};
+    qsort(peeks, k->nruns, sizeof *peeks, by_peek);
+    for (uint32_t i = 0; i < k->nruns; i++) {
+        const bool alike = (i > 0 && peeks[i - 1].nbytes == peeks[i].nbytes) ||
+                           (i + 1 < k->nruns && peeks[i + 1].nbytes == peeks[i].nbytes);
+        if (alike)
+            TRY(peek_at(k, &peeks[i], err));
+    }
+    qsort(peeks, k->nruns, sizeof *peeks, by_peek);
+    return QUERN_OK;
+}
+
+/* Each run that begins a row of equals is what the others of the row are compared with. */
+static enum quern_status find_same(struct planner *pl, struct quern_error *err)
+{
+    struct packing *k = pl->k;
+    struct peek *peeks = calloc(k->nruns + 1u, sizeof *peeks);
+    if (!peeks)
+        return fail_memory(err, k->nruns * sizeof *peeks);
+    const enum quern_status s = peek_alike(k, peeks, err);
+    for (uint32_t i = 1, first = 0; s == QUERN_OK && i < k->nruns; i++) {
+        if (peeks[i].nbytes == peeks[first].nbytes && peeks[i].sum == peeks[first].sum)
+            k->runs[peeks[i].run].same = peeks[first].run;
+        else
+            first = i;
+    }
+    free(peeks);
+    return s;
 }
 
 /* ---- the base ------------------------------------------------------------------------------- */
@@ -325,19 +394,25 @@ static enum quern_status add_step(struct planner *pl, uint32_t i, struct quern_e
     const struct packed_file *f = &k->files[run->file];
     const uint64_t nbytes = run->stored;
     const struct str name = run->tensor ? run->tensor->name : str_from(f->name);
-    struct source *sources = ARENA_NEW(&pl->plan->arena, struct source, 2);
+    struct source *sources = ARENA_NEW(&pl->plan->arena, struct source, 3);
+    uint8_t n = 1;
     if (!sources)
-        return fail_memory(err, 2 * sizeof *sources);
+        return fail_memory(err, 3 * sizeof *sources);
     TRY(view_bytes(pl, f->model, run->tensor, name, run->first, nbytes, &sources[0], err));
+    if (run->same != i) {
+        const struct packed_run *same = &k->runs[run->same];
+        TRY(view_bytes(pl, k->files[same->file].model, same->tensor, name, same->first, nbytes,
+                       &sources[n++], err));
+    }
     if (run->base)
         TRY(view_bytes(pl, k->base, run->base, run->base->name, run->base->offset, nbytes,
-                       &sources[1], err));
+                       &sources[n++], err));
     pl->plan->steps[i] = (struct step){.name = name,
                                        .dims = sources[0].tensor->dims,
                                        .ndims = 1,
                                        .dtype = DTYPE_U8,
                                        .round_dtype = DTYPE_COUNT,
-                                       .nsources = run->base ? 2 : 1,
+                                       .nsources = n,
                                        .sources = sources,
                                        .op = &op_copy,
                                        .nelems = nbytes,
@@ -408,6 +483,7 @@ static enum quern_status build(struct planner *pl, struct quern_error *err)
     TRY(add_inputs(pl, err));
     for (uint32_t i = 0; i < pl->k->nfiles; i++)
         TRY(cut_file(pl, i, err));
+    TRY(find_same(pl, err));
     if (pl->r->base)
         TRY(use_base(pl, err));
     TRY(add_steps(pl, err));

@@ -146,7 +146,7 @@ static bool make_raw(const struct bench *b, const uint8_t *chunk, size_t n, stru
     return put_frame(b, true, chunk, n, e, &to);
 }
 
-static bool make_same(const struct bench *b, const uint8_t *chunk, size_t n, struct pack_entry *e,
+static bool make_base(const struct bench *b, const uint8_t *chunk, size_t n, struct pack_entry *e,
                       uint8_t *to)
 {
     uint8_t sum[PACK_SUM_BYTES];
@@ -213,7 +213,7 @@ static bool make_forms(const struct bench *b, const struct packed_run *run, size
     const unsigned width = run->tensor ? chunk_width(run->tensor->dtype) : 0;
     const unsigned planes = width > 1 && n % width == 0 ? width : 0;
     if (run->base && memcmp(t->bytes, b->base, n) == 0)
-        return make_same(b, t->bytes, n, &t->entry, frames_of(t));
+        return make_base(b, t->bytes, n, &t->entry, frames_of(t));
     if (run->base && width && n % width == 0) {
         if (!make_delta(b, t->bytes, width, n, &t->entry, frames_of(t)))
             return false;
@@ -227,41 +227,54 @@ static bool make_forms(const struct bench *b, const struct packed_run *run, size
 
 /* ---- the sink ------------------------------------------------------------------------------- */
 
-static enum quern_status read_sources(struct sink_tile *t, struct kept *kept, uint8_t *base,
-                                      struct quern_error *err)
+static enum quern_status read_source(struct sink_tile *t, unsigned number, uint8_t *to,
+                                     struct quern_error *err)
 {
-    uint8_t *const to[] = {kept->bytes, base};
-    for (unsigned i = 0; i < t->step->nsources; i++) {
-        const struct source *s = &t->step->sources[i];
-        const enum quern_status status = model_pread(s->model, s->tensor->file, to[i], (size_t)t->n,
-                                                     s->tensor->offset + t->first, err);
-        if (status != QUERN_OK)
-            return in_source(err, s, status);
-        t->moved += t->n;
-    }
-    return QUERN_OK;
+    const struct source *s = &t->step->sources[number];
+    t->moved += t->n;
+    return in_source(err, s,
+                     model_pread(s->model, s->tensor->file, to, (size_t)t->n,
+                                 s->tensor->offset + t->first, err));
+}
+
+static enum quern_status make_frames(struct packing *k, const struct packed_run *run,
+                                     struct bench *b, struct sink_tile *t, struct quern_error *err)
+{
+    struct kept *kept = (struct kept *)t->kept;
+    struct packing_writer *w = take_writer(k);
+    if (!w)
+        return fail_memory(err, k->sink.worker_bytes);
+    b->frames = w->frames;
+    const bool ok = make_forms(b, run, (size_t)t->n, kept);
+    give_writer(k, w);
+    kept->nbytes = ok ? entry_bytes(&kept->entry) : 0;
+    return ok ? QUERN_OK : fail_memory(err, k->sink.worker_bytes);
 }
 
 static enum quern_status make(struct sink *sink, struct sink_tile *t, struct quern_error *err)
 {
     struct packing *k = (struct packing *)sink;
     struct kept *kept = (struct kept *)t->kept;
-    const struct packed_run *run = &k->runs[t->step - k->plan->steps];
+    const size_t index = (size_t)(t->step - k->plan->steps);
+    const struct packed_run *run = &k->runs[index];
     struct bench b = {.level = k->level, .thorough = k->thorough, .base = t->scratch};
     b.planes = b.base + aligned(PACK_CHUNK);
     b.trial = b.planes + aligned(PACK_CHUNK + PACK_SUM_BYTES);
     b.other = b.trial + aligned(frame_bound(PACK_CHUNK));
     if (!run->tensor && b.level != FRAME_ENTROPY_ONLY && b.level < TEXT_LEVEL)
         b.level = TEXT_LEVEL;
-    TRY(read_sources(t, kept, b.base, err));
-    struct packing_writer *w = take_writer(k);
-    if (!w)
-        return fail_memory(err, sink->worker_bytes);
-    b.frames = w->frames;
-    const bool ok = make_forms(&b, run, (size_t)t->n, kept);
-    give_writer(k, w);
-    kept->nbytes = ok ? entry_bytes(&kept->entry) : 0;
-    return ok ? QUERN_OK : fail_memory(err, sink->worker_bytes);
+    TRY(read_source(t, 0, kept->bytes, err));
+    if (run->same != index) {
+        TRY(read_source(t, 1, b.base, err));
+        if (memcmp(kept->bytes, b.base, (size_t)t->n) == 0) {
+            kept->entry = (struct pack_entry){.form = CHUNK_SAME};
+            kept->nbytes = 0;
+            return QUERN_OK;
+        }
+    }
+    if (run->base)
+        TRY(read_source(t, t->step->nsources - 1u, b.base, err));
+    return make_frames(k, run, &b, t, err);
 }
 
 /* The entry of the next tile goes into the tables. */

@@ -49,6 +49,8 @@ static void put_run(struct json_writer *w, const struct packing *k, uint32_t i)
         json_key(w, "base");
         json_put_str(w, run->base->name);
     }
+    if (run->same != i)
+        put_u64(w, "same", run->same);
     json_key(w, "chunks");
     json_put_str(w, (struct str){k->letters + run->first_chunk,
                                  (size_t)((nbytes + PACK_CHUNK - 1) / PACK_CHUNK)});

@@ -20,9 +20,11 @@ struct packed_file {
     uint8_t sha256[32];
 };
 
-/* A run is a step of the plan: its sources are the bytes and, with a base, those of the base. */
+/* A run is a step of the plan: its sources are the bytes, then those of the run that may be the
+ * same, then those of the base; the latter two where there are some. */
 struct packed_run {
     uint32_t file;
+    uint32_t same; /* an earlier run of as many bytes that begins like it; or itself */
     const struct tensor *tensor; /* NULL: bytes between tensors */
     const struct tensor *base;   /* NULL: none */
     uint64_t first;
