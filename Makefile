@@ -22,8 +22,8 @@ WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-pro
 # The bytes quern writes depend on -ffp-contract=off.
 CFLAGS_ALL := -std=gnu11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -ffp-contract=off \
               -fno-math-errno -pthread -D_GNU_SOURCE -Iinclude -I. $(SAN) $(CFLAGS)
-PKGS := libcjson yaml-0.1 libpcre2-8
-PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null || echo -lcjson -lyaml -lpcre2-8)
+PKGS := libcjson yaml-0.1 libpcre2-8 libzstd
+PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null || echo -lcjson -lyaml -lpcre2-8 -lzstd)
 LIBS = $(PKG_LIBS) -lm -pthread $(SAN) $(LDFLAGS)
 
 LIB_SRC := $(wildcard core/*.c formats/*.c quant/*.c pipeline/*.c merge/*.c convert/*.c)
@@ -96,8 +96,11 @@ $(B)/unit-tests: $(TEST_OBJ) $(filter-out $(B)/cli/quern.o,$(CLI_OBJ)) $(LIB_OBJ
 # Compilers take minutes to optimize that.
 $(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi -O1
 
+# Plain loops that only become vectors at this level.
+$(B)/formats/planes.o: OBJ_FLAGS := $(KERNEL_OPT)
+
 # ---- install
-COMMANDS := quantize merge convert lora imatrix rebuild inspect check compare verify types
+COMMANDS := quantize merge convert lora imatrix rebuild inspect check compare verify pack unpack plan run join types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
 
 $(B)/man/quern.1: $(B)/quern

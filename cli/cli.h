@@ -66,6 +66,9 @@ struct cli {
     /* verify */
     const char *via;
     bool tensors_only;
+    /* pack, unpack; pack_bases: of packs that any command reads */
+    const char *level;
+    struct values pack_bases;
     /* inspect */
     bool tensors;
     const char *kv;
@@ -122,10 +125,11 @@ struct command {
 #define COMMON_JSON 2u /* --json */
 /* What are no options of its own are the words of another command. */
 #define COMMON_WORDS 8u
-#define COMMON_JOB   4u /* none: but what it makes can be made again from a record of its words */
+#define COMMON_JOB   4u  /* none: but what it makes can be made again from a record of its words */
+#define COMMON_PACK  16u /* --pack-base */
 
 extern const struct command commands[]; /* ends with a NULL name */
-extern const struct option run_options[], json_options[], help_options[];
+extern const struct option run_options[], pack_options[], json_options[], help_options[];
 
 /* The option tables of a command, one after the other: table 0, 1, ... or NULL. */
 const struct option *command_options(const struct command *c, unsigned table);
@@ -234,6 +238,8 @@ int record_plan(struct cli *c, struct plan *p);
 void catch_signals(void);
 /* The same for commands with --nonfinite. */
 int run_weights(struct cli *c, struct plan *p);
+/* Runs with meter and signals. Exit code. */
+int run_with_result(struct cli *c, struct plan *p, struct quern_result *result);
 /* Runs with meter and signals; says nothing but errors. Exit code. */
 int run_quietly(struct cli *c, struct plan *p);
 /* The same; result, and with --sha256 the sums of the files, in the plan's memory. */
@@ -274,6 +280,8 @@ int cmd_run(struct cli *c);
 int cmd_join(struct cli *c);
 int cmd_verify(struct cli *c);
 int cmd_rebuild(struct cli *c);
+int cmd_pack(struct cli *c);
+int cmd_unpack(struct cli *c);
 int cmd_types(struct cli *c);
 int cmd_help(struct cli *c);
 

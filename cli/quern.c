@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "formats/pack.h"
 
 static int unknown_command(const char *name)
 {
@@ -31,6 +32,15 @@ static int choose_kernels(void)
     return 2;
 }
 
+static int add_pack_bases(const struct cli *c)
+{
+    struct quern_error err;
+    for (size_t i = 0; i < c->pack_bases.count; i++)
+        if (pack_add_base(c->pack_bases.items[i], &err) != QUERN_OK)
+            return report_error(c, &err);
+    return 0;
+}
+
 static int run_command(struct cli *c, const struct command *command, int argc, char **argv)
 {
     c->command = command;
@@ -48,7 +58,8 @@ static int run_command(struct cli *c, const struct command *command, int argc, c
         strcmp(c->progress, "none") != 0)
         return usage_error(c, "--progress '%s': expected auto, json or none",
                            quoted(str_from(c->progress)).text);
-    return command->run(c);
+    const int bad_base = add_pack_bases(c);
+    return bad_base ? bad_base : command->run(c);
 }
 
 /* Others print what they find, or have no plan that could be given to somebody else. */

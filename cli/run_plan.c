@@ -141,6 +141,11 @@ static int run_now(struct cli *c, struct plan *p)
     return 0;
 }
 
+int run_with_result(struct cli *c, struct plan *p, struct quern_result *result)
+{
+    return run(c, p, result);
+}
+
 int run_quietly(struct cli *c, struct plan *p)
 {
     struct quern_result result;

@@ -442,7 +442,7 @@ void output_leave(struct output *o)
 
 /* ---- directories ---------------------------------------------------------------------------- */
 
-/* Removes the files in a directory, not subdirectories. */
+/* Removes what is in a directory of ours; it never has many levels. */
 static enum quern_status empty_dir(const char *path, struct quern_error *err)
 {
     DIR *d = opendir(path);
@@ -452,8 +452,14 @@ static enum quern_status empty_dir(const char *path, struct quern_error *err)
     for (const struct dirent *e; s == QUERN_OK && (e = readdir(d));) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
-        if (unlinkat(dirfd(d), e->d_name, 0) != 0)
+        if (unlinkat(dirfd(d), e->d_name, 0) == 0)
+            continue;
+        char *sub = NULL;
+        if (errno == EISDIR && asprintf(&sub, "%s/%s", path, e->d_name) >= 0)
+            s = empty_dir(sub, err);
+        if (s == QUERN_OK && unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR) != 0)
             s = fail_errno(err, path, "clear the directory");
+        free(sub);
     }
     closedir(d);
     return s;

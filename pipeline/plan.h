@@ -276,6 +276,39 @@ struct nonfinite_values {
     uint64_t count, first; /* how many, and the flat index of the first */
 };
 
+/* A tile of a step on its way into a sink. */
+struct sink_tile {
+    const struct step *step;
+    uint64_t first, n;   /* bytes of it */
+    bool written;        /* an earlier run has written them to the output */
+    struct parts *parts; /* the files of the output */
+    uint8_t *kept;       /* memory from make to take */
+    uint8_t *scratch;    /* this worker's, in make */
+    uint64_t moved;      /* bytes read and written, to be added to */
+};
+
+/* Where a plan's tiles go when they must be seen in the order of the steps, as for a checksum of a
+ * whole file, or when where they go follows from those before. Workers make tiles in any order;
+ * then they are taken one at a time. Steps are of bytes (U8), without passes, and have one source
+ * or more; op is for dry runs. The members are the first of a larger struct. */
+struct sink {
+    uint64_t tile_bytes; /* of all tiles but the last of a step; whole chunks */
+    size_t kept_bytes;
+    size_t scratch_bytes;
+    uint64_t worker_bytes; /* more memory that each worker takes */
+    enum quern_status (*make)(struct sink *k, struct sink_tile *t, struct quern_error *err);
+    enum quern_status (*take)(struct sink *k, struct sink_tile *t, struct quern_error *err);
+    /* All tiles were taken; before the files get their names. */
+    enum quern_status (*finish)(struct sink *k, struct parts *parts, struct quern_error *err);
+    /* Nonzero: tiles are appended to the one file of the plan, whose size nobody knows. This many
+     * bytes, at the start of a taken tile's memory, are what an interrupted run needs to know of it
+     * when it goes on: resume() gets them tile by tile, from the first. False: they cannot be. */
+    uint32_t entry_bytes;
+    bool (*resume)(struct sink *k, const struct step *s, uint64_t first, uint64_t n,
+                   const void *entry);
+    void (*end)(struct sink *k); /* frees what it holds, with the plan; may be NULL */
+};
+
 struct plan {
     struct arena arena;
     const char *verb;   /* "quantize", "merge" */
@@ -317,6 +350,7 @@ struct plan {
     uint32_t nzeroed;
     struct sha256 asked;         /* of what plan_asked() was told */
     struct quern_error *refusal; /* why the plan may be looked at but not run; or NULL */
+    struct sink *sink;           /* NULL: tiles are written where their step says */
 };
 
 struct plan *plan_new(const char *verb, struct quern_error *err);
