@@ -13,12 +13,15 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 QUERN = os.path.abspath(os.environ.get("QUERN", os.path.join(HERE, "..", "build", "quern")))
 MODELS = os.path.realpath(os.environ.get("MODELS", os.path.join(HERE, "..", "build", "test-models")))
 
+PACK = os.path.join(tempfile.gettempdir(), "quern-faults-%d.qpk" % os.getpid())
 JOBS = {
     "quantize": ["quantize", MODELS + "/wide.gguf", "out.gguf", "Q4_0"],
     "copy": ["quantize", MODELS + "/dense-f16.gguf", "out.gguf", "COPY"],
     "split": ["quantize", "--keep-split", MODELS + "/split-00001-of-00003.gguf", "out", "Q4_0"],
     "merge": ["merge", "--method", "slerp", "--base", MODELS + "/hf", "--model", MODELS + "/hf-b", "--param", "t=0.3",
               "--out-shard-size", "1M", "out"],
+    "pack": ["pack", MODELS + "/hf-b", "-o", "out.qpk"],
+    "unpack": ["unpack", PACK, "out"],
 }
 # How each function can go wrong, and the exit code that is right; None: the job must succeed.
 FAULTS = {
@@ -53,7 +56,7 @@ def run(work, job, fault=None, count=None, resume=False):
     if fault or count:
         env["LD_PRELOAD"] = LIBRARY
         env["FAULT" if fault else "FAULT_COUNT"] = fault or count
-    words = [QUERN, *JOBS[job], "-q", "-j", "2", "--mem", "16MiB"] + (["--resume"] if resume else [])
+    words = [QUERN, *JOBS[job], "-q", "-j", "2", "--mem", "32MiB" if "pack" in job else "16MiB"] + (["--resume"] if resume else [])
     done = subprocess.run(words, cwd=work, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=120)
     return done.returncode, done.stderr.decode(errors="replace")
 
@@ -98,6 +101,7 @@ def main():
     try:
         subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o", LIBRARY,
                         os.path.join(HERE, "faultio.c"), "-ldl"], check=True)
+        subprocess.run([QUERN, "pack", "-q", MODELS + "/hf", "-o", PACK], check=True)
         tasks = []
         for job in [args.job] if args.job else JOBS:
             work = os.path.join(base, job)
@@ -122,6 +126,7 @@ def main():
                     wrong.append(what)
     finally:
         shutil.rmtree(base, ignore_errors=True)
+        os.path.exists(PACK) and os.remove(PACK)
     for what in wrong[:20]:
         print(what)
     if wrong:
