@@ -179,6 +179,112 @@ int cmd_pack(struct cli *c)
 
 /* ---- unpack --------------------------------------------------------------------------------- */
 
+static const char *hex_of(const uint8_t digest[32], char hex[65])
+{
+    for (unsigned i = 0; i < 32; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    return hex;
+}
+
+static const char *output_of(const struct plan *p)
+{
+    return p->dir ? p->dir : p->files[0].path;
+}
+
+static uint64_t unpacked_bytes(const struct plan *p)
+{
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < p->nfiles; i++)
+        total += p->files[i].nbytes;
+    return total;
+}
+
+static void unpack_json(const struct plan *p, const struct quern_result *r)
+{
+    const struct pack_file *files;
+    const uint32_t n = unpacked_files(p, &files);
+    struct json_writer j = {0};
+    char hex[65];
+    json_open(&j, '{');
+    field_text(&j, "command", p->verb);
+    field_text(&j, "output", output_of(p));
+    field_u64(&j, "output_bytes", unpacked_bytes(p));
+    field_u64(&j, "min_mem_bytes", plan_min_mem(p));
+    json_key(&j, "files");
+    json_open(&j, '[');
+    for (uint32_t i = 0; i < n; i++) {
+        json_open(&j, '{');
+        field_text(&j, "name", files[i].name);
+        field_u64(&j, "bytes", files[i].nbytes);
+        field_text(&j, "sha256", hex_of(files[i].sha256, hex));
+        json_close(&j, '}');
+    }
+    json_close(&j, ']');
+    if (r) {
+        field_f64(&j, "seconds", r->seconds);
+        field_u64(&j, "threads", r->threads);
+        field_u64(&j, "peak_rss_bytes", r->peak_rss_bytes);
+    }
+    json_close(&j, '}');
+    print_json(&j);
+}
+
+static int unpack_dry_run(const struct cli *c, const struct plan *p)
+{
+    struct quern_error err;
+    const struct pack_file *files;
+    const uint32_t n = unpacked_files(p, &files);
+    char size[16], mem[16];
+    if (publish_check(p, &err) != QUERN_OK)
+        return report_error(c, &err);
+    if (c->json) {
+        unpack_json(p, NULL);
+        return 0;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        printf("%9s  %s\n", human_bytes(files[i].nbytes, size),
+               quoted(str_from(files[i].name)).text);
+    printf(
+        "\n  writes %s in %u file%s, needs %s of memory or more\n  dry run: nothing was written\n",
+        human_bytes(unpacked_bytes(p), size), n, n == 1 ? "" : "s",
+        human_bytes(plan_min_mem(p), mem));
+    return 0;
+}
+
+static void print_hashes(const struct plan *p)
+{
+    const struct pack_file *files;
+    const uint32_t n = unpacked_files(p, &files);
+    char hex[65];
+    for (uint32_t i = 0; i < n; i++)
+        printf("%s  %s%s%s\n", hex_of(files[i].sha256, hex), quoted(str_from(output_of(p))).text,
+               p->dir ? "/" : "", p->dir ? quoted(str_from(files[i].name)).text : "");
+}
+
+static int unpack_now(struct cli *c, struct plan *p)
+{
+    struct quern_result r;
+    char size[16], rate[16], rss[16];
+    const int code = run_with_result(c, p, &r);
+    if (code != 0)
+        return code;
+    if (c->json)
+        unpack_json(p, &r);
+    else if (c->sha256)
+        print_hashes(p);
+    if (c->json || c->quiet)
+        return 0;
+    const uint64_t total = unpacked_bytes(p);
+    const double seconds = r.seconds > 1e-9 ? r.seconds : 1e-9;
+    say("%s%s%s", bold(stderr), quoted(str_from(output_of(p))).text, plain(stderr));
+    say("  %u file%s, %s, each with the SHA-256 that was recorded", p->nfiles,
+        p->nfiles == 1 ? "" : "s", human_bytes(total, size));
+    say("  %.2f s, %s/s, %u thread%s, peak memory %s", r.seconds,
+        human_bytes((uint64_t)((double)total / seconds), rate), r.threads,
+        r.threads == 1 ? "" : "s", human_bytes(r.peak_rss_bytes, rss));
+    return 0;
+}
+
 int cmd_unpack(struct cli *c)
 {
     struct quern_error err;
@@ -189,7 +295,8 @@ int cmd_unpack(struct cli *c)
         return usage_error(c, "expected NAME.qpk OUTPUT");
     if (plan_unpack(a->items[0], output, c->force, &p, &err) != QUERN_OK)
         return report_error(c, &err);
-    const int code = run_plan(c, p);
+    print_notes(c, p);
+    const int code = c->dry_run ? unpack_dry_run(c, p) : unpack_now(c, p);
     plan_free(p);
     return code;
 }

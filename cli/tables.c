@@ -697,7 +697,7 @@ const struct command commands[] = {
      "  without unpacking it\n", cmd_pack},
     {"unpack", "[options] NAME.qpk OUTPUT", "restore the files of a pack",
      "OUTPUT is a directory; for a pack that was made of one file it is that file. A file gets its name "
-     "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON,
+     "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
      "quern unpack tuned.qpk tuned/ --base base.qpk\n"
      "  with a base that is not where it was\n", cmd_unpack},
     {"types", "", "list the element types",

@@ -116,6 +116,6 @@ const char *frame_read(struct frame_reader *r, const uint8_t *frame, size_t nbyt
     if (ZSTD_isError(got))
         return ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation
                    ? "there is no memory to decode this frame"
-                   : ZSTD_getErrorName(got);
+                   : "this frame is damaged";
     return got == n ? NULL : "this frame decodes to fewer bytes";
 }

@@ -84,8 +84,11 @@ static enum quern_status check_head(const struct pack *p, struct quern_error *er
     if (p->archive.id.nbytes < sizeof head + TABLE_HEAD_BYTES + PACK_FOOTER_BYTES)
         return bad(p, "it is too short", err);
     TRY(read_at(p, head, sizeof head, 0, err));
-    return memcmp(head, PACK_HEAD, sizeof head) == 0 ? QUERN_OK
-                                                     : bad(p, "it does not begin like a pack", err);
+    if (memcmp(head, PACK_HEAD, sizeof head) == 0)
+        return QUERN_OK;
+    return in_file(err, p->archive.path,
+                   fail(err, QUERN_EFORMAT, "not-a-pack",
+                        "this is no pack" WANT "expected a file that quern pack has made"));
 }
 
 /* Number of frames, and where the table begins: both follow from the last bytes of the file, which

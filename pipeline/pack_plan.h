@@ -2,6 +2,7 @@
 #ifndef QUERN_PACK_PLAN_H
 #define QUERN_PACK_PLAN_H
 
+#include "formats/pack.h"
 #include "pipeline/plan.h"
 
 struct pack_request {
@@ -34,5 +35,7 @@ uint64_t pack_source_bytes(const struct plan *p);
  * says, or among those of pack_add_base(). */
 enum quern_status plan_unpack(const char *pack, const char *output, bool force, struct plan **out,
                               struct quern_error *err);
+/* The files of such a plan, as the pack has them. */
+uint32_t unpacked_files(const struct plan *p, const struct pack_file **files);
 
 #endif

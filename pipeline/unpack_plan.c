@@ -204,3 +204,10 @@ enum quern_status plan_unpack(const char *pack, const char *output, bool force, 
         plan_free(p);
     return s;
 }
+
+uint32_t unpacked_files(const struct plan *p, const struct pack_file **files)
+{
+    const struct unpacking *u = (const struct unpacking *)p->sink;
+    *files = u->files;
+    return u->nfiles;
+}

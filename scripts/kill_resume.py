@@ -80,6 +80,9 @@ JOBS = {
                    "--param", "density=0.5", "--out-shard-size", "6M", "--dtype", "bfloat16", "OUT"],
     "merge-slerp": ["merge", "--method", "slerp", "--base", "a", "--model", "b", "--param", "t=0.4", "OUT.safetensors"],
     "merge-recipe": ["merge", "recipe.yml", "OUT"],
+    "pack": ["pack", "a", "-o", "OUT.qpk"],
+    "pack-base": ["pack", "b", "--base", "a", "-o", "OUT.qpk"],
+    "unpack": ["unpack", "b.qpk", "OUT"],
     "lora-extract": ["lora", "extract", "a", "b", "OUT", "--rank", "8"],
     "quantize-record": ["quantize", "--provenance", "model.gguf", "OUT.gguf", "Q4_K"],
     "merge-record": ["merge", "--provenance", "--method", "linear", "--base", "a", "--model", "b", "--param", "weight=0.5",
@@ -208,7 +211,8 @@ def prepare(work, like, rng):
         make_matrix(os.path.join(work, name), rng)
     with open(os.path.join(work, "recipe.yml"), "w") as f:
         f.write(RECIPE)
-    for words in (["convert", "--pre", "gpt-2", "a", "model.gguf"], ["convert", "--pre", "gpt-2", "a", "split", "--split-max-tensors", "40"]):
+    for words in (["convert", "--pre", "gpt-2", "a", "model.gguf"], ["convert", "--pre", "gpt-2", "a", "split", "--split-max-tensors", "40"],
+                  ["pack", "b", "-o", "b.qpk"]):
         subprocess.run([QUERN, *words, "-q"], cwd=work, check=True)
 
 

@@ -16,6 +16,7 @@ QUERN = os.path.abspath(os.environ.get("QUERN", os.path.join(HERE, "..", "build"
 MODELS = os.path.realpath(os.environ.get("MODELS", os.path.join(HERE, "..", "build", "test-models")))
 HF, HF_B, HF_C, DENSE = (MODELS + "/" + n for n in ("hf", "hf-b", "hf-c", "dense-f16.gguf"))
 
+PACK = os.path.join(tempfile.gettempdir(), "quern-faults-%d.qpk" % os.getpid())
 JOBS = {
     "quantize": ["quantize", MODELS + "/wide.gguf", "out.gguf", "Q4_0"],
     "copy": ["quantize", DENSE, "out.gguf", "COPY"],
@@ -38,6 +39,8 @@ JOBS = {
     "compare": ["compare", "-q", "-j", "2", "--mem", "16MiB", HF_B, HF_C],
     "lora-info": ["lora", "info", MODELS + "/lora"],
     "show": ["imatrix", "show", MODELS + "/dense.imatrix.dat"],
+    "pack": ["pack", HF_B, "-o", "out.qpk"],
+    "unpack": ["unpack", PACK, "out"],
 }
 READERS = ("inspect", "check", "compare", "lora-info", "show")
 # Files of a split set get their names one after the other; other outputs all at once.
@@ -96,7 +99,7 @@ def run(work, job, fault=None, count=None, resume=False):
         env["FAULT" if fault else "FAULT_COUNT"] = fault or count
     words = [QUERN, *JOBS[job]]
     if job not in READERS:
-        words += ["-q", "-j", "2", "--mem", "16MiB"] + (["--resume"] if resume else [])
+        words += ["-q", "-j", "2", "--mem", "32MiB" if "pack" in job else "16MiB"] + (["--resume"] if resume else [])
     done = subprocess.run(words, cwd=work, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300)
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
 
@@ -194,6 +197,7 @@ def main():
     try:
         subprocess.run([os.environ.get("CC", "cc").split()[-1], "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o", LIBRARY,
                         os.path.join(HERE, "faultio.c"), "-ldl"], check=True)
+        subprocess.run([QUERN, "pack", "-q", HF, "-o", PACK], check=True)
         tasks = [t for job in ([args.job] if args.job else JOBS) for t in trials(base, job, args)]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for task, what in zip(tasks, pool.map(lambda t: trial(*t), tasks)):
@@ -202,6 +206,7 @@ def main():
                     wrong.append(what)
     finally:
         shutil.rmtree(base, ignore_errors=True)
+        os.path.exists(PACK) and os.remove(PACK)
     for what in wrong[:20]:
         print(what)
     if wrong:
