@@ -278,7 +278,7 @@ struct quern_verify {
     const struct quern_convert *convert;   /* Hugging Face to GGUF, or an adapter; or NULL */
     const struct quern_merge *merge;       /* of a recipe; or NULL */
     /* Hugging Face to GGUF: the type before it was quantized ("f32", "f16", "bf16"), or NULL: the
-     * 16-bit type of the weights, F16 where they have none */
+     * 16-bit type of the weights, else F16 */
     const char *via;
 };
 

@@ -284,17 +284,17 @@ static void flip(const char *path, uint64_t at, unsigned bit)
 }
 
 /* Flips a bit of a tensor's data, looks for it, and flips it back. */
-static void find_flip(const char *source, const char *made, uint64_t *seed)
+static void find_flip(const char *source, const char *made, uint64_t *state)
 {
     struct model *m = opened(made);
-    const struct tensor *t = &m->tensors[next_random(seed) % m->ntensors];
-    const uint64_t byte = next_random(seed) % t->nbytes;
-    const unsigned bit = (unsigned)(next_random(seed) % 8);
+    const struct tensor *t = &m->tensors[next_random(state) % m->ntensors];
+    const uint64_t byte = next_random(state) % t->nbytes;
+    const unsigned bit = (unsigned)(next_random(state) % 8);
     const struct dtype_traits *traits = &dtype_traits[t->dtype];
     const uint64_t block = byte / traits->block_bytes, elem = block * traits->block_elems;
     flip(made, t->offset + byte, bit);
     const struct difference *d = NULL;
-    struct plan *p = verified(source, made, NULL, 1 + (unsigned)(*seed % 3), 0);
+    struct plan *p = verified(source, made, NULL, 1 + (unsigned)(*state % 3), 0);
     const struct step *s = differing_step(p, &d);
     cr_assert(!plan_verified(p, true), "%s byte %" PRIu64, t->name.p, byte);
     cr_assert(s && str_eq(s->name, t->name), "%s", t->name.p);
@@ -312,13 +312,13 @@ static void find_flip(const char *source, const char *made, uint64_t *seed)
 Test(verify, one_bit_anywhere)
 {
     static const char *const types[] = {"F16", "Q8_0", "Q4_K_M", "Q2_K", "IQ4_XS"};
-    uint64_t seed = 20261128;
+    uint64_t state = 20261128;
     const char *source = converted(POCKET "base", "p.gguf", "auto");
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         const char *made =
             quantized(source, text("q%zu.gguf", i), &(struct quern_quantize){.type = types[i]});
         for (unsigned k = 0; k < 8; k++)
-            find_flip(source, made, &seed);
+            find_flip(source, made, &state);
         exact(source, made, NULL);
     }
     arena_free(&arena);
