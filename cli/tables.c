@@ -421,7 +421,7 @@ static const struct option verify_options[] = {
      "compare no keys and no files beside the weights", NULL},
     {"via", 0, OPTION_TEXT, FIELD(via), "auto|f32|f16|bf16",
      "from Hugging Face: the type it was converted to before it was quantized (default: auto, the 16-bit "
-     "type of the weights)", "auto f32 f16 bf16"},
+     "type of the weights, or f16)", "auto f32 f16 bf16"},
     {"pre", 0, OPTION_TEXT, FIELD(pre), "NAME",
      "from Hugging Face: tokenizer.ggml.pre, when it is not recognised", NULL},
     {"like", 0, OPTION_TEXT, FIELD(like), "FILE.gguf", "from Hugging Face: the template it was made by", NULL},
