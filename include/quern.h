@@ -322,6 +322,25 @@ QUERN_API const char *quern_plan_note(const struct quern_plan *plan, size_t i);
  */
 QUERN_API const char *quern_plan_left_out(const struct quern_plan *plan, size_t i);
 
+/* What a record tells that the plan itself does not know; all zero is valid. */
+struct quern_provenance {
+    const char *command; /* what was asked for, in any words; NULL: "" */
+    const char *recipe;  /* the text of a recipe, or NULL */
+    /* Files that were read besides the inputs of the plan and what lies beside them. */
+    const char *const *files;
+    size_t nfiles;
+};
+
+/* Has the run of a plan that writes also hash its inputs, file by file and tensor by tensor, while
+ * they are read, and tell of them: in keys quern.* of the (first) output file, and in a record
+ * OUTPUT.quern.json with the hashes of all outputs, which is written last. docs/provenance.md has
+ * their form. The output differs from that of the same plan without provenance by these keys only,
+ * and is as deterministic. Call it once, before quern_run() and quern_plan_summarize().
+ * Errors: EUSAGE (a plan that writes nothing, or has a record), EIO, EMEMORY. */
+QUERN_API enum quern_status quern_plan_provenance(struct quern_plan *plan,
+                                                  const struct quern_provenance *options,
+                                                  struct quern_error *err);
+
 /* ---- running ------------------------------------------------------------------------------ */
 
 struct quern_progress {

@@ -309,6 +309,33 @@ Test(provenance, the_keys_hold_the_hashes)
     CHECK_LEAKS();
 }
 
+Test(provenance, the_library_writes_records_too)
+{
+    struct quern_error e;
+    struct quern_model *m;
+    struct quern_plan *p;
+    const char *in = make_input("in.safetensors"), *extra = strdup(scratch("notes.txt"));
+    scratch_file("notes.txt", STR("read as well"));
+    const struct quern_provenance about = {
+        .command = "a \"program\"", .files = &extra, .nfiles = 1};
+    cr_assert_eq(quern_open(in, &m, &e), QUERN_OK, "%s", e.text);
+    const struct quern_quantize q = {.type = "F16"};
+    cr_assert_eq(quern_plan_quantize(m, scratch("dir/"), &q, &p, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(quern_plan_provenance(p, &about, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(quern_plan_provenance(p, NULL, &e), QUERN_EUSAGE);
+    cr_assert_eq(quern_run(p, NULL, NULL, &e), QUERN_OK, "%s", e.text);
+    struct json *root = parse_file(scratch("dir.quern.json"));
+    cr_assert_str_eq(text_at(root, "job"), "a \"program\"");
+    cr_assert_str_eq(text_at(root, "form"), "directory");
+    cr_assert_eq(json_count(json_get(root, "inputs")), 2);
+    json_free(root);
+    quern_plan_free(p);
+    quern_close(m);
+    free((char *)in);
+    free((char *)extra);
+    CHECK_LEAKS();
+}
+
 /* What a file is made of that has a record itself: its own keys go, one set stays. */
 Test(provenance, keys_of_an_input_do_not_stay)
 {
