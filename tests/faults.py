@@ -2,7 +2,7 @@
 """faults.py [--short | --memory] - every system call that a small job makes goes wrong once, then the job is resumed.
 
 For each job and each function (pread, pwrite, fsync and fdatasync, rename, ftruncate, fallocate, open, copy_file_range, malloc) and
-each n up to the number of its calls: the n-th call fails with EIO, ENOSPC or ENOMEM, is interrupted (EINTR), is short, or the process
+each n up to the number of its calls: the n-th call fails with EIO, ENOSPC or ENOMEM, is interrupted (EINTR), is short (half, or one byte), or the process
 is killed in its place. Then: exit code 0 means the right bytes; any other exit code is the documented one, with a message, and the
 final name shows what it showed before. A run with --resume gives the right bytes, and nothing is left beside them; where a lack of
 memory ended a run early, every fifth is resumed. Jobs that only read must say what they say undisturbed, or fail.
@@ -51,8 +51,8 @@ tokenizer: {source: union}
 """ % (HF_B, HF_C)
 # How each function can go wrong, and the exit code that is right; None: the job must succeed.
 FAULTS = {
-    "pread": {"EIO": 5, "EINTR": None, "short": None, "kill": -9},
-    "pwrite": {"EIO": 5, "ENOSPC": 5, "EINTR": None, "short": None, "kill": -9},
+    "pread": {"EIO": 5, "EINTR": None, "short": None, "byte": None, "kill": -9},
+    "pwrite": {"EIO": 5, "ENOSPC": 5, "EINTR": None, "short": None, "byte": None, "kill": -9},
     "fsync": {"EIO": 5, "kill": -9},
     "rename": {"EIO": 5, "kill": -9},
     "ftruncate": {"EIO": 5, "kill": -9},
