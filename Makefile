@@ -87,7 +87,8 @@ $(B)/quern: $(CLI_OBJ) $(LIB_OBJ)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ $(LIBS)
 
-$(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ)
+# Of the command all but main().
+$(B)/unit-tests: $(TEST_OBJ) $(filter-out $(B)/cli/quern.o,$(CLI_OBJ)) $(LIB_OBJ)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ -lcriterion $(LIBS)
 
@@ -102,7 +103,7 @@ $(B)/plain-tests: $(TEST_OBJ) $(B)/tests/plain/plain_tests.o $(LIB_OBJ)
 $(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi -O1
 
 # ---- install
-COMMANDS := quantize merge convert lora imatrix inspect check compare types
+COMMANDS := quantize merge convert lora imatrix rebuild inspect check compare verify types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
 
 $(B)/man/quern.1: $(B)/quern

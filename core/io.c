@@ -122,6 +122,18 @@ const char *path_base(const char *path)
     return slash ? slash + 1 : path;
 }
 
+const char *path_moved(struct arena *arena, const char *const *pairs, size_t npairs,
+                       const char *path)
+{
+    for (size_t i = 0; i < npairs; i++) {
+        const char *equals = strchr(pairs[i], '=');
+        const size_t n = equals ? (size_t)(equals - pairs[i]) : 0;
+        if (n && strncmp(path, pairs[i], n) == 0 && (path[n] == '\0' || path[n] == '/'))
+            return arena_printf(arena, "%s%s", equals + 1, path + n);
+    }
+    return path;
+}
+
 char *path_join(struct arena *arena, const char *dir, const char *name)
 {
     if (!dir || !*dir)
