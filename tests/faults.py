@@ -31,6 +31,7 @@ JOBS = {
     "recipe": ["merge", "recipe.yml", "out"],
     "one-pass": ["merge", "recipe.yml", "out.gguf", "q4_k_m", "--pre", "gpt-2"],
     "adapter": ["merge", "--base", HF, "--lora", MODELS + "/lora:0.5", "out"],
+    "record": ["quantize", "--provenance", DENSE, "out.gguf", "Q4_0"],
     "extract": ["lora", "extract", HF, HF_B, "out", "--rank", "4"],
     "combine": ["imatrix", "combine", MODELS + "/dense.imatrix.dat", MODELS + "/dense.imatrix.gguf", "-o", "out.gguf"],
     "inspect": ["inspect", HF],
@@ -40,8 +41,8 @@ JOBS = {
     "show": ["imatrix", "show", MODELS + "/dense.imatrix.dat"],
 }
 READERS = ("inspect", "check", "compare", "lora-info", "show")
-# Files of a split set get their names one after the other; other outputs all at once.
-ONE_BY_ONE = ("split", "resplit")
+# Files of a split set get their names one after the other, a record after its file; other outputs all at once.
+ONE_BY_ONE = ("split", "resplit", "record")
 RECIPE = """merge_method: linear
 models:
 - {model: %s, parameters: {weight: 0.5}}
@@ -133,7 +134,7 @@ def judge_resumed(work, job, normal):
     code, _, said = run(work, job, resume=True)
     if code not in (0, 7) or digest(work) != normal:
         return "then resumed: exit %d, %s: %s" % (code, "other bytes" if digest(work) != normal else "", said)
-    left = [x for x in os.listdir(work) if "quern" in x]
+    left = [x for x in os.listdir(work) if x.startswith(".")]
     return "left behind: %s" % left if left and code == 0 else None
 
 
