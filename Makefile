@@ -92,6 +92,12 @@ $(B)/unit-tests: $(TEST_OBJ) $(filter-out $(B)/cli/quern.o,$(CLI_OBJ)) $(LIB_OBJ
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ -lcriterion $(LIBS)
 
+# The same tests without Criterion, for sanitizers that do not get on with it; needs CFLAGS=$(PLAIN).
+PLAIN := -Itests/plain
+$(B)/plain-tests: $(TEST_OBJ) $(B)/tests/plain/plain_tests.o $(LIB_OBJ)
+	@echo "  LINK $@"
+	$(Q)$(CC) $^ -o $@ $(LIBS)
+
 # The kernels' source at 16 lanes, run with whatever instructions there are.
 # Compilers take minutes to optimize that.
 $(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi -O1
@@ -201,15 +207,17 @@ sanitize:
 
 # What runs plans, with many workers.
 tsan:
-	@$(SUBMAKE) B=$(B)/tsan OPT="-O1 -g" KERNEL_OPT=-O1 CFLAGS="-Wno-error -Wno-psabi" SAN=-fsanitize=thread \
-	    $(B)/tsan/quern $(B)/tsan/unit-tests
+	@$(SUBMAKE) B=$(B)/tsan OPT="-O1 -g" KERNEL_OPT=-O1 CFLAGS="-Wno-error -Wno-psabi $(PLAIN)" SAN=-fsanitize=thread \
+	    $(B)/tsan/quern $(B)/tsan/plain-tests
 	@B=$(B)/tsan scripts/tsan.sh
 
-# The command line, linked with libraries that are instrumented, too.
+# Unit tests and the command line, linked with libraries that are instrumented, too.
 msan:
 	@MSAN_CC="$(CLANG)" scripts/msan_deps.sh $(B)/msan/deps
 	@$(SUBMAKE) CC="$(CLANG)" B=$(B)/msan OPT="-O1 -g" KERNEL_OPT=-O1 PKG_LIBS=$(B)/msan/deps/libdeps.a \
-	    SAN="-fsanitize=memory -fsanitize-memory-track-origins -fno-omit-frame-pointer" $(B)/msan/quern
+	    CFLAGS="-Wno-error -Wno-psabi $(PLAIN)" \
+	    SAN="-fsanitize=memory -fsanitize-memory-track-origins -fno-omit-frame-pointer" \
+	    $(B)/msan/quern $(B)/msan/plain-tests
 	@B=$(B)/msan scripts/msan.sh
 
 # All of it as another compiler sees it.

@@ -54,6 +54,9 @@ missing() {
     done
 }
 
+# The jobs of an outer make are not ours to share.
+MAKEFLAGS=$(sed -E 's/ ?-j[0-9]*//; s/ ?--jobserver-[a-z]+=[^ ]*//' <<<"${MAKEFLAGS:-}")
+export MAKEFLAGS
 mkdir -p "$logs"
 [ $# -gt 0 ] || mapfile -t wanted < <(awk 'NF {print $1}' <<<"$parts")
 [ $# -eq 0 ] || wanted=("$@")
