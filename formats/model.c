@@ -223,10 +223,15 @@ const struct meta *model_meta(const struct model *m, const char *key)
 
 bool dims_product(const uint64_t *dims, uint32_t ndims, uint64_t *nelems)
 {
+    bool empty = false;
     *nelems = 1;
-    for (uint32_t i = 0; i < ndims; i++)
-        if (!checked_mul(*nelems, dims[i], nelems))
+    for (uint32_t i = 0; i < ndims; i++) {
+        empty |= dims[i] == 0;
+        if (dims[i] > 0 && !checked_mul(*nelems, dims[i], nelems))
             return false;
+    }
+    if (empty)
+        *nelems = 0;
     return true;
 }
 
