@@ -585,22 +585,6 @@ const struct command commands[] = {
      "  does it cover the model?\n"
      "quern imatrix convert old.dat new.gguf\n"
      "  the older format in, the newer out\n", cmd_imatrix},
-    {"rebuild", "[options] RECORD [-o OUTPUT]", "make an output again from its record",
-     "RECORD is the OUTPUT.quern.json that --provenance has written beside OUTPUT. The inputs it names "
-     "are compared with it by size and SHA-256; then the recorded command runs with the recorded recipe "
-     "and options, and every file of its output must have the recorded SHA-256 before it gets its name: "
-     "the same bytes or nothing.\n"
-     "Paths are those of the first run, seen from the directory where this one runs; --input tells what "
-     "has moved. Without -o the output goes beside RECORD, under its name without .quern.json. No shell "
-     "is run, and nothing is written but OUTPUT.\n"
-     "Exit code 1: an output came out different; 3: RECORD is no record; 5: an input is missing or not "
-     "what it was, with the tensor that differs.", rebuild_options, COMMON_RUN | COMMON_JSON,
-     "quern quantize --provenance model-f16.gguf model.gguf Q4_K_M\n"
-     "  write model.gguf.quern.json as well\n"
-     "quern rebuild model.gguf.quern.json -o again.gguf\n"
-     "  the same bytes, or an error\n"
-     "quern rebuild --input models=/mnt/models model.gguf.quern.json -o again.gguf\n"
-     "  inputs have moved\n", cmd_rebuild},
     {"inspect", "[options] INPUT", "show what is in a model",
      "Reads headers only: format, metadata, tensors, and bytes by element type.", inspect_options,
      COMMON_JSON | COMMON_PACK, "quern inspect model.gguf\n"
@@ -628,31 +612,6 @@ const struct command commands[] = {
      "  what quantizing cost\n"
      "quern compare --json --imatrix imatrix.gguf model-f16.gguf model-q4_k_m.gguf\n"
      "  for a script, errors weighted by importance\n", cmd_compare},
-    {"plan", "[options] COMMAND ARGUMENT...", "divide a job into parts for any scheduler",
-     "COMMAND and its arguments are those of quern quantize, merge or convert. Nothing but headers is "
-     "read. PLAN is JSON: the command, what its inputs look like, and for every part what it makes. "
-     "quern run makes one part, quern join the output; parts need nothing of each other, may run "
-     "anywhere where the files have the same names, in any order, more than once.\n"
-     "--emit writes the job file of a scheduler as well, named like PLAN. Work in progress lies in "
-     ".OUTPUT.quern-parts beside the output.\n"
-     "The output does not depend on the number of parts, but with --layout files for the number of its "
-     "files.", plan_options, COMMON_JSON | COMMON_WORDS,
-     "quern plan --parts 8 --emit slurm quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M\n"
-     "  job.plan and job.sh; then: sbatch job.sh\n"
-     "quern plan --part-size 4G --layout joined -o m.plan merge recipe.yml merged.gguf Q4_K_M\n"
-     "  parts of about 4 GB, one file in the end\n", cmd_plan},
-    {"run", "[options] PLAN --part I", "run one part of a plan",
-     "Makes the part unless it is done. What an interrupted run of it has left on the same machine is "
-     "gone on with. Exit code 5 is worth another try, 143 means that it was told to stop, the others "
-     "will be the same the next time.", part_options, COMMON_JSON,
-     "quern run job.plan --part 3/8\n"
-     "  the third of eight\n", cmd_run},
-    {"join", "[options] PLAN", "put together the parts of a plan",
-     "Looks whether all parts are done and have the bytes that were made, puts the output together and "
-     "gives it its name. A file that one part has made whole is not copied where the file system can "
-     "give it a second name.", join_options, COMMON_JSON,
-     "quern join job.plan\n"
-     "  when all parts are done\n", cmd_join},
     {"verify",
      "[options] SOURCE QUANTIZED\n"
      "[options] --method NAME --base MODEL --model MODEL... MERGED\n"
@@ -679,6 +638,22 @@ const struct command commands[] = {
      "  converted and quantized anew, nothing written\n"
      "quern verify recipe.yml merged.gguf\n"
      "  a merge, its conversion and its quantization\n", cmd_verify},
+    {"rebuild", "[options] RECORD [-o OUTPUT]", "make an output again from its record",
+     "RECORD is the OUTPUT.quern.json that --provenance has written beside OUTPUT. The inputs it names "
+     "are compared with it by size and SHA-256; then the recorded command runs with the recorded recipe "
+     "and options, and every file of its output must have the recorded SHA-256 before it gets its name: "
+     "the same bytes or nothing.\n"
+     "Paths are those of the first run, seen from the directory where this one runs; --input tells what "
+     "has moved. Without -o the output goes beside RECORD, under its name without .quern.json. No shell "
+     "is run, and nothing is written but OUTPUT.\n"
+     "Exit code 1: an output came out different; 3: RECORD is no record; 5: an input is missing or not "
+     "what it was, with the tensor that differs.", rebuild_options, COMMON_RUN | COMMON_JSON,
+     "quern quantize --provenance model-f16.gguf model.gguf Q4_K_M\n"
+     "  write model.gguf.quern.json as well\n"
+     "quern rebuild model.gguf.quern.json -o again.gguf\n"
+     "  the same bytes, or an error\n"
+     "quern rebuild --input models=/mnt/models model.gguf.quern.json -o again.gguf\n"
+     "  inputs have moved\n", cmd_rebuild},
     {"pack", "[options] INPUT... -o NAME.qpk", "store models in one compressed file",
      "INPUT is a directory of a model or a file; everything goes in, tokenizer and README too, and comes "
      "back byte for byte. Weights are cut into chunks of 1 MiB whose bytes are sorted into planes before "
@@ -700,6 +675,31 @@ const struct command commands[] = {
      "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
      "quern unpack tuned.qpk tuned/ --base base.qpk\n"
      "  with a base that is not where it was\n", cmd_unpack},
+    {"plan", "[options] COMMAND ARGUMENT...", "divide a job into parts for any scheduler",
+     "COMMAND and its arguments are those of quern quantize, merge or convert. Nothing but headers is "
+     "read. PLAN is JSON: the command, what its inputs look like, and for every part what it makes. "
+     "quern run makes one part, quern join the output; parts need nothing of each other, may run "
+     "anywhere where the files have the same names, in any order, more than once.\n"
+     "--emit writes the job file of a scheduler as well, named like PLAN. Work in progress lies in "
+     ".OUTPUT.quern-parts beside the output.\n"
+     "The output does not depend on the number of parts, but with --layout files for the number of its "
+     "files.", plan_options, COMMON_JSON | COMMON_WORDS,
+     "quern plan --parts 8 --emit slurm quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M\n"
+     "  job.plan and job.sh; then: sbatch job.sh\n"
+     "quern plan --part-size 4G --layout joined -o m.plan merge recipe.yml merged.gguf Q4_K_M\n"
+     "  parts of about 4 GB, one file in the end\n", cmd_plan},
+    {"run", "[options] PLAN --part I", "run one part of a plan",
+     "Makes the part unless it is done. What an interrupted run of it has left on the same machine is "
+     "gone on with. Exit code 5 is worth another try, 143 means that it was told to stop, the others "
+     "will be the same the next time.", part_options, COMMON_JSON,
+     "quern run job.plan --part 3/8\n"
+     "  the third of eight\n", cmd_run},
+    {"join", "[options] PLAN", "put together the parts of a plan",
+     "Looks whether all parts are done and have the bytes that were made, puts the output together and "
+     "gives it its name. A file that one part has made whole is not copied where the file system can "
+     "give it a second name.", join_options, COMMON_JSON,
+     "quern join job.plan\n"
+     "  when all parts are done\n", cmd_join},
     {"types", "", "list the element types",
      "For every type: bits per weight, block, which formats can store it, whether quern reads "
      "and writes its values, and what an importance matrix is to it.", NULL, COMMON_JSON, NULL, cmd_types},
