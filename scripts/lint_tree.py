@@ -26,7 +26,7 @@ ONLY_IN = {
     "cJSON.h": {"core/json.c"},
     "yaml.h": {"core/yaml.c"},
     "zstd.h": {"formats/pack.c"},
-    "immintrin.h": {"quant/kernels/simd.h"},
+    "immintrin.h": {"quant/kernels/simd.h", "core/sha256_x86.h"},
     "x86intrin.h": set(),
     "arm_neon.h": {"quant/kernels/simd.h"},
 }
