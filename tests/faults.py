@@ -19,6 +19,7 @@ JOBS = {
     "split": ["quantize", "--keep-split", MODELS + "/split-00001-of-00003.gguf", "out", "Q4_0"],
     "merge": ["merge", "--method", "slerp", "--base", MODELS + "/hf", "--model", MODELS + "/hf-b", "--param", "t=0.3",
               "--out-shard-size", "1M", "out"],
+    "record": ["quantize", "--provenance", MODELS + "/wide.gguf", "out.gguf", "Q4_0"],
 }
 # How each function can go wrong, and the exit code that is right; None: the job must succeed.
 FAULTS = {
@@ -69,8 +70,8 @@ def trial(job, call, n, kind, want):
         if code == 0:
             # Some calls are only tried: their failure is made good.
             return where + "other bytes" if got != want else None, code
-        # Files of a split set get their names one after the other; other outputs all at once.
-        named = got == want or (job == "split" and call in ("rename", "fsync", "open", "malloc")) or kind == "kill"
+        # Files of a split set get their names one after the other, and a record after its output; other outputs all at once.
+        named = got == want or (job in ("split", "record") and call in ("rename", "fsync", "open", "malloc")) or kind == "kill"
         if code != right and not (call == "open" and code in (3, 4)):
             return where + "expected %s: %s" % (right, text), code
         if got is not None and not (named or call == "fsync"):
@@ -78,7 +79,7 @@ def trial(job, call, n, kind, want):
         code, text = run(work, job, resume=True)
         if code not in (0, 7) or digest(work) != want:
             return where + "then resumed: exit %d, %s: %s" % (code, "other bytes" if digest(work) != want else "", text), code
-        left = [x for x in os.listdir(work) if "quern" in x]
+        left = [x for x in os.listdir(work) if x.startswith(".") and "quern" in x]
         return where + "left behind: %s" % left if left and code == 0 else None, code
     except subprocess.TimeoutExpired:
         return "%s: %s %d %s: did not end" % (job, call, n, kind), 0
