@@ -114,7 +114,7 @@ static int convert(struct cli *c, const char *input, const struct convert_reques
     if (make_plan(c, input, r, &m, &p, &err) != QUERN_OK) {
         code = report_error(c, &err);
     } else {
-        code = run_plan(c, p);
+        code = run_weights(c, p);
         plan_free(p);
     }
     model_close(m);

@@ -341,7 +341,7 @@ int cmd_inspect(struct cli *c)
     struct model *m;
     if (c->args.count != 1)
         return usage_error(c, "expected one INPUT, got %zu", c->args.count);
-    if (model_open(c->args.items[0], &m, &err) != QUERN_OK)
+    if (model_open_headers(c->args.items[0], &m, &err) != QUERN_OK)
         return report_error(c, &err);
     int code = 0;
     if (c->kv) {

@@ -131,7 +131,7 @@ static int plan_and_run(struct cli *c, struct merge_request *r)
     int code;
     r->sink = mistakes.items ? &sink : NULL;
     if (merge_plan(r, &p, &err) == QUERN_OK) {
-        code = run_plan(c, p);
+        code = run_weights(c, p);
         plan_free(p);
     } else if (tells_all(&mistakes, &err)) {
         code = report_errors(c, mistakes.items, mistakes.count, mistakes.total);

@@ -100,7 +100,7 @@ static int with_model(struct cli *c, struct model *m, const struct words *w)
     else if (make_plan(c, m, output, &p, &err) != QUERN_OK)
         code = report_error(c, &err);
     else {
-        code = run_plan(c, p);
+        code = run_weights(c, p);
         plan_free(p);
     }
     arena_free(&arena);

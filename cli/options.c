@@ -15,8 +15,10 @@ const struct option *command_options(const struct command *c, unsigned table)
     case 1:
         return c->common & COMMON_RUN ? run_options : no_options;
     case 2:
-        return c->common & COMMON_JSON ? json_options : no_options;
+        return c->common & COMMON_PACK ? pack_options : no_options;
     case 3:
+        return c->common & COMMON_JSON ? json_options : no_options;
+    case 4:
         return help_options;
     default:
         return NULL;
@@ -228,13 +230,24 @@ static int take_option(struct cli *c, int argc, char **argv, int *i)
     return set_option(c, o, value);
 }
 
+/* Of a command that wraps another: is this an option of its own? */
+static bool is_own(const struct command *c, const char *word)
+{
+    if (!(c->common & COMMON_WORDS))
+        return true;
+    const size_t n = strcspn(word, "=");
+    return word[1] == '-' ? find_option(c, (struct str){word + 2, n > 2 ? n - 2 : 0}, 0) != NULL
+                          : find_option(c, str_from(""), word[1]) != NULL;
+}
+
 int parse_options(struct cli *c, int argc, char **argv)
 {
+    const bool wraps = c->command->common & COMMON_WORDS;
     bool only_args = false;
     for (int i = 0; i < argc; i++) {
-        if (!only_args && strcmp(argv[i], "--") == 0) {
+        if (!wraps && !only_args && strcmp(argv[i], "--") == 0) {
             only_args = true;
-        } else if (!only_args && argv[i][0] == '-' && argv[i][1]) {
+        } else if (!only_args && argv[i][0] == '-' && argv[i][1] && is_own(c->command, argv[i])) {
             const int code = take_option(c, argc, argv, &i);
             if (code != 0)
                 return code;

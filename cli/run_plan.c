@@ -7,6 +7,7 @@
 #include "cli.h"
 #include "core/io.h"
 #include "pipeline/hashing.h"
+#include "pipeline/nonfinite.h"
 #include "pipeline/provenance.h"
 #include "pipeline/publish.h"
 
@@ -33,6 +34,8 @@ void catch_signals(void)
     }
     /* A full disk quota or file-size limit must come back as an error of write(2). */
     signal(SIGXFSZ, SIG_IGN);
+    /* Hours of work do not end because nobody listens any more. */
+    signal(SIGPIPE, SIG_IGN);
 }
 
 /* What the library calls back with. */
@@ -60,22 +63,6 @@ static double sync_seconds(void)
     return seconds > 0.001 && seconds < 3600.0 ? seconds : 0.0;
 }
 
-static int say_stopped(const struct cli *c, const struct plan *p, bool resumable,
-                       enum quern_status s, const struct quern_error *err)
-{
-    const int code = s == QUERN_ECANCELLED ? 128 + stop_signal : report_error(c, err);
-    const char *how = "run the same command with --resume to go on from here";
-    if (s == QUERN_ECANCELLED)
-        say("quern: stopped by signal %d%s%s", stop_signal,
-            resumable   ? "; "
-            : p->nfiles ? "; no output was written"
-                        : "",
-            resumable ? how : "");
-    else if (resumable)
-        say("What is finished has been kept: %s.", how);
-    return code;
-}
-
 static int run(struct cli *c, struct plan *p, struct quern_result *result)
 {
     struct quern_error err;
@@ -94,7 +81,9 @@ static int run(struct cli *c, struct plan *p, struct quern_result *result)
     ask_plan(c, p);
     const enum quern_status s = plan_run(p, &options, result, &err);
     meter_end(watch.meter);
-    return s == QUERN_OK ? 0 : say_stopped(c, p, result->resumable, s, &err);
+    if (s == QUERN_ECANCELLED)
+        return report_stopped(c, &err, stop_signal, result->resumable, p->nfiles > 0);
+    return s == QUERN_OK ? 0 : report_failed_run(c, &err, result->resumable);
 }
 
 /* Every file of the output, read once more from the disk unless the record has told. */
@@ -126,21 +115,37 @@ static enum quern_status hash_outputs(const struct cli *c, struct plan *p,
     return QUERN_OK;
 }
 
+int run_and_hash(struct cli *c, struct plan *p, struct quern_result *result,
+                 struct file_hash **hashes, size_t *nhashes)
+{
+    struct quern_error err;
+    *hashes = NULL;
+    *nhashes = 0;
+    const int code = run(c, p, result);
+    if (code != 0)
+        return code;
+    if (c->sha256 && p->nfiles && hash_outputs(c, p, hashes, nhashes, &err) != QUERN_OK)
+        return report_error(c, &err);
+    return 0;
+}
+
 static int run_now(struct cli *c, struct plan *p)
 {
     struct quern_result result;
-    struct quern_error err;
-    struct file_hash *hashes = NULL;
-    size_t nhashes = 0;
-    const int code = run(c, p, &result);
+    struct file_hash *hashes;
+    size_t nhashes;
+    const int code = run_and_hash(c, p, &result, &hashes, &nhashes);
     if (code != 0)
         return code;
-    if (c->sha256 && p->nfiles && hash_outputs(c, p, &hashes, &nhashes, &err) != QUERN_OK)
-        return report_error(c, &err);
     if (c->verbose && !c->json)
         print_steps(stderr, p);
     print_summary(c, p, &result, hashes, nhashes);
     return 0;
+}
+
+int run_with_result(struct cli *c, struct plan *p, struct quern_result *result)
+{
+    return run(c, p, result);
 }
 
 int run_quietly(struct cli *c, struct plan *p)
@@ -152,6 +157,8 @@ int run_quietly(struct cli *c, struct plan *p)
 int run_plan(struct cli *c, struct plan *p)
 {
     struct quern_error err;
+    if (c->take_plan)
+        return c->take_plan(c, p, c->take_data);
     const int code = record_plan(c, p);
     if (code != 0)
         return code;
@@ -165,4 +172,12 @@ int run_plan(struct cli *c, struct plan *p)
         return report_error(c, &err);
     print_plan(c, p);
     return 0;
+}
+
+int run_weights(struct cli *c, struct plan *p)
+{
+    struct quern_error err;
+    if (plan_set_nonfinite(p, c->nonfinite, &err) != QUERN_OK)
+        return report_error(c, &err);
+    return run_plan(c, p);
 }

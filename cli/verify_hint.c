@@ -13,6 +13,7 @@ struct clues {
     const struct model *there;
     uint32_t weighed, weighed_differ; /* it changes what is written */
     uint32_t others, others_differ;   /* all other tensors */
+    uint32_t plain, plain_differ;     /* of floats, in most of their values */
     uint32_t iq3_s_differ;
     uint64_t nblocks, all_blocks; /* of those that differ */
     bool far;                     /* they are as different as strangers */
@@ -30,6 +31,8 @@ static void gather(struct clues *k)
         k->weighed_differ += weighed && differs;
         k->others += !weighed;
         k->others_differ += !weighed && differs;
+        k->plain += dtype_is_float(s->dtype);
+        k->plain_differ += dtype_is_float(s->dtype) && 2 * d->nblocks > s->nelems;
         k->iq3_s_differ += differs && s->dtype == DTYPE_IQ3_S;
         k->nblocks += d->nblocks;
         k->all_blocks += differs ? s->nelems / difference_block(s->dtype) : 0;
@@ -46,7 +49,9 @@ static uint32_t ndiffer(const struct clues *k)
 
 static const char *strangers(const struct clues *k, char *buf, size_t n)
 {
-    if (!k->far || 2 * ndiffer(k) < k->weighed + k->others)
+    /* Norms are copied however a model was quantized. */
+    const bool plain = 2 * k->plain_differ > k->plain;
+    if (!plain && (!k->far || 2 * ndiffer(k) < k->weighed + k->others))
         return NULL;
     snprintf(buf, n, "is SOURCE the model that QUANTIZED was made of?");
     return buf;

@@ -354,6 +354,7 @@ static enum quern_status build(struct conversion *c, const struct folder *folder
                                struct quern_error *err)
 {
     c->plan->force = c->request->force;
+    c->plan->nonfinite = NONFINITE_ERROR;
     if (c->request->output && !*c->request->output)
         return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
     if (c->request->quantize && c->request->quantize->arch)

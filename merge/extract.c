@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "core/json.h"
 #include "core/pattern.h"
@@ -88,7 +87,7 @@ static enum quern_status check_kind(const struct model *base, struct arena *aren
                     "quern extracts adapters from safetensors models only; quern convert makes "
                     "them of GGUF");
     const char *path = base->dir ? path_join(arena, base->dir, "config.json") : NULL;
-    if (!path || access(path, F_OK) != 0)
+    if (!path || !path_exists(path))
         return QUERN_OK;
     TRY(read_small_file(path, JSON_MAX_BYTES, arena, &text, err));
     TRY(in_file(err, path, json_parse(text, &root, err)));
@@ -489,6 +488,7 @@ static enum quern_status build(struct extractor *x, struct quern_error *err)
 {
     struct plan *p = x->plan;
     p->force = x->req->force;
+    p->nonfinite = NONFINITE_ERROR;
     x->report = ARENA_NEW(&p->arena, struct extract_report, 1);
     if (!x->report)
         return fail_memory(err, sizeof *x->report);

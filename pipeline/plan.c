@@ -33,6 +33,8 @@ void plan_free(struct plan *p)
 {
     if (!p)
         return;
+    if (p->sink && p->sink->end)
+        p->sink->end(p->sink);
     /* An importance matrix is among the inputs, but closes its own file. */
     for (uint32_t i = 0; p->owns_models && i < p->nmodels; i++)
         if (!p->imatrix || p->models[i] != p->imatrix->model)

@@ -1,6 +1,7 @@
 /* publish.c - outputs of a run appear together and only when complete. */
 #include "publish.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -101,6 +102,22 @@ enum quern_status publish_check(const struct plan *p, struct quern_error *err)
     return check_outputs(p, &none, err);
 }
 
+/* Directories of the output directory that the name leads through. */
+static enum quern_status make_subdirs(const struct publication *pub, const char *name,
+                                      struct quern_error *err)
+{
+    for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
+        char *path;
+        if (asprintf(&path, "%s/%.*s", pub->dir.part_path, (int)(slash - name), name) < 0)
+            return fail_memory(err, strlen(name));
+        const bool made = mkdir(path, 0777) == 0 || errno == EEXIST;
+        const enum quern_status s = made ? QUERN_OK : fail_errno(err, path, "create the directory");
+        free(path);
+        TRY(s);
+    }
+    return QUERN_OK;
+}
+
 /* Path of an entry of the output directory while it is being made; malloc'ed. */
 static char *inside(const struct publication *pub, const char *name)
 {
@@ -133,7 +150,7 @@ static enum quern_status check_space(const struct plan *p, struct quern_error *e
     const uint64_t there = part_bytes(p);
     uint64_t need = 0, space = 0;
     for (uint32_t i = 0; i < p->nfiles; i++)
-        if (__builtin_add_overflow(need, p->files[i].nbytes, &need))
+        if (!p->files[i].made && __builtin_add_overflow(need, p->files[i].nbytes, &need))
             need = UINT64_MAX;
     TRY(output_free_space(where, &space, err));
     if (need <= there || need - there <= space)
@@ -144,17 +161,25 @@ static enum quern_status check_space(const struct plan *p, struct quern_error *e
                         need - there, space));
 }
 
+static enum quern_status begin_output(const struct plan_file *f, struct output *o, const char *path,
+                                      unsigned flags, struct quern_error *err)
+{
+    return f->made ? output_adopt(o, path, f->made, flags, err)
+                   : output_begin(o, path, f->nbytes, flags, err);
+}
+
 static enum quern_status begin_file(const struct plan *p, struct publication *pub, uint32_t i,
                                     unsigned flags, struct quern_error *err)
 {
     const struct plan_file *f = &p->files[i];
     if (!p->dir)
-        return output_begin(&pub->parts.outs[i], f->path, f->nbytes, flags, err);
+        return begin_output(f, &pub->parts.outs[i], f->path, flags, err);
+    TRY(make_subdirs(pub, f->path, err));
     char *path = inside(pub, f->path);
     if (!path)
         return fail_memory(err, strlen(f->path));
     const enum quern_status s =
-        output_begin(&pub->parts.outs[i], path, f->nbytes, flags | OUTPUT_INSIDE, err);
+        begin_output(f, &pub->parts.outs[i], path, flags | OUTPUT_INSIDE, err);
     free(path);
     return s;
 }
@@ -336,8 +361,10 @@ enum quern_status publish_commit(const struct plan *p, const struct quern_run_op
         TRY(take_outputs(p, pub, options, err));
         return provenance_write(p, true, err);
     }
+    if (p->sink && p->sink->finish && !pub->naming)
+        TRY(p->sink->finish(p->sink, &pub->parts, err));
     for (uint32_t i = 0; i < p->nfiles; i++)
-        if (pub->parts.outs[i].open)
+        if (pub->parts.outs[i].open && !p->files[i].made)
             TRY(write_header(p, pub, i, bytes_moved, err));
     for (uint32_t i = 0; i < p->nsides; i++)
         TRY(write_side(pub, &p->sides[i], err));

@@ -2,6 +2,7 @@
 #ifndef QUERN_TILE_H
 #define QUERN_TILE_H
 
+#include "nonfinite.h"
 #include "parts.h"
 #include "plan.h"
 
@@ -26,6 +27,7 @@ struct tile {
     struct error_sums *errors;      /* of the whole step, per chunk; NULL: not asked for */
     struct difference *differences; /* likewise; NULL: nothing is compared */
     const struct imatrix *imatrix;  /* of the plan, or NULL */
+    enum nonfinite nonfinite;       /* of the plan */
 };
 
 /* The first pass is a sample. */
