@@ -27,7 +27,7 @@ ONLY_IN = {
     "yaml.h": {"core/yaml.c"},
     "zstd.h": {"core/frame.c"},
     "zstd_errors.h": {"core/frame.c"},
-    "immintrin.h": {"quant/kernels/simd.h"},
+    "immintrin.h": {"quant/kernels/simd.h", "core/sha256_x86.h"},
     "x86intrin.h": set(),
     "arm_neon.h": {"quant/kernels/simd.h"},
 }
