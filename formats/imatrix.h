@@ -14,7 +14,7 @@ struct imatrix_entry {
     uint64_t ncols, nmats;
     const struct tensor *sums;   /* nmats * ncols F32 */
     const struct tensor *counts; /* nmats F32; NULL for .dat */
-    float ncalls; /* .dat: what the values are divided by */
+    float ncalls;                /* .dat: what the values are divided by */
 };
 
 struct imatrix {
