@@ -269,10 +269,15 @@ bool dims_alike(const uint64_t *a, uint32_t na, const uint64_t *b, uint32_t nb)
 
 bool dims_product(const uint64_t *dims, uint32_t ndims, uint64_t *nelems)
 {
+    bool empty = false;
     *nelems = 1;
-    for (uint32_t i = 0; i < ndims; i++)
-        if (!checked_mul(*nelems, dims[i], nelems))
+    for (uint32_t i = 0; i < ndims; i++) {
+        empty |= dims[i] == 0;
+        if (dims[i] > 0 && !checked_mul(*nelems, dims[i], nelems))
             return false;
+    }
+    if (empty)
+        *nelems = 0;
     return true;
 }
 
