@@ -336,6 +336,10 @@ determinism: all
 memory: all
 	@QUERN=$(B)/quern python3 tests/memory.py
 
+# Divided jobs on a real Slurm, which is started here; needs root, slurm-wlm and munge.
+slurm: all
+	@QUERN=$(B)/quern python3 tests/slurm.py
+
 test-models:
 	@python3 tests/make_models.py $(B)/test-models
 
@@ -344,4 +348,4 @@ check-all:
 	@B=$(B) scripts/check_all.sh
 
 .PHONY: deps test-deps demo test lint format interop bench valgrind sanitize tsan msan clang aarch64 faults \
-    power-loss kills fuzz fuzzers determinism memory m32 mutants corpus malformed-objects test-models check-all
+    power-loss kills fuzz fuzzers determinism memory slurm m32 mutants corpus malformed-objects test-models check-all

@@ -9,6 +9,7 @@
 #include "merge/experts.h"
 #include "merge/fuse.h"
 #include "merge/heads.h"
+#include "merge/hidden.h"
 #include "merge/moe.h"
 #include "merge/open_view.h"
 #include "merge/stages.h"
@@ -269,7 +270,10 @@ static enum quern_status build(struct stages *s, const struct merge_request *req
         TRY(in_file(err, req->recipe_path, fuse_step(&pl->steps[i], &p->arena, err)));
     p->steps = pl->steps;
     p->nsteps = pl->targets.count;
-    return pl->converts ? lay_out_converted(pl, err) : lay_out(pl, err);
+    if (pl->converts)
+        return lay_out_converted(pl, err);
+    TRY(lay_out(pl, err));
+    return hidden_needs(p, err);
 }
 
 enum quern_status merge_plan(const struct merge_request *req, struct plan **out,
