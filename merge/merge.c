@@ -132,7 +132,8 @@ static enum quern_status align_vocabularies(struct planner *pl, struct quern_err
     TRY(chat_template_text(&pl->recipe, &pl->set, &pl->plan->arena, &pl->chat_template, err));
     if (!pl->chat_template.p)
         pl->chat_template = donor_view(pl)->chat_template;
-    return QUERN_OK;
+    return pl->to_file ? QUERN_OK
+                       : chat_template_notes(&pl->recipe, &pl->set, &pl->scratch, pl->plan, err);
 }
 
 const struct view *donor_view(const struct planner *pl)
