@@ -8,6 +8,9 @@ CC ?= cc
 OPT ?= -O2 -g
 KERNEL_OPT ?= -O3
 SAN ?=
+# What finds overflows at run time; sanitizers find more.
+HARDEN ?= $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong)
+CLANG ?= clang
 B ?= build
 
 VERSION := $(shell sed -n 's/.*QUERN_VERSION *"\(.*\)"/\1/p' include/quern.h)
@@ -56,7 +59,7 @@ help:
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC   $@"
-	$(Q)$(CC) $(CFLAGS_ALL) $(OBJ_FLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) $(HARDEN) $(OBJ_FLAGS) -MMD -MP -c $< -o $@
 
 # Kernels: one source, one object and one symbol per instruction set.
 $(KERNEL_OBJ): $(B)/quant/kernels/kernels_%.o: quant/kernels/kernels.c
@@ -84,7 +87,8 @@ $(B)/quern: $(CLI_OBJ) $(LIB_OBJ)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ $(LIBS)
 
-$(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ)
+# Of the command all but main().
+$(B)/unit-tests: $(TEST_OBJ) $(filter-out $(B)/cli/quern.o,$(CLI_OBJ)) $(LIB_OBJ)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ -lcriterion $(LIBS)
 
@@ -96,7 +100,7 @@ $(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi -O1
 $(B)/formats/planes.o: OBJ_FLAGS := $(KERNEL_OPT)
 
 # ---- install
-COMMANDS := quantize merge convert lora imatrix inspect check compare pack unpack types
+COMMANDS := quantize merge convert lora imatrix rebuild inspect check compare verify pack unpack types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
 
 $(B)/man/quern.1: $(B)/quern
@@ -189,10 +193,29 @@ valgrind: all
 
 # Unit and corpus tests, instrumented, in a directory of their own. Sanitizers make gcc warn where
 # there is nothing to warn about.
+ASAN = B=$(B)/asan OPT="-O1 -g" KERNEL_OPT=-O1 CFLAGS="-Wno-error -Wno-psabi" \
+    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all"
 sanitize:
-	@$(SUBMAKE) B=$(B)/asan OPT="-O1 -g" KERNEL_OPT=-O1 CFLAGS="-Wno-error -Wno-psabi" \
-	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/unit-tests
+	@$(SUBMAKE) $(ASAN) $(B)/asan/unit-tests
 	@QUERN_TEST_ROUNDS=0 UBSAN_OPTIONS=print_stacktrace=1 $(B)/asan/unit-tests
+
+# What runs plans, with many workers.
+tsan:
+	@$(SUBMAKE) B=$(B)/tsan OPT="-O1 -g" KERNEL_OPT=-O1 CFLAGS="-Wno-error -Wno-psabi" SAN=-fsanitize=thread \
+	    $(B)/tsan/quern $(B)/tsan/unit-tests
+	@B=$(B)/tsan scripts/tsan.sh
+
+# The command line, linked with libraries that are instrumented, too.
+msan:
+	@MSAN_CC="$(CLANG)" scripts/msan_deps.sh $(B)/msan/deps
+	@$(SUBMAKE) CC="$(CLANG)" B=$(B)/msan OPT="-O1 -g" KERNEL_OPT=-O1 PKG_LIBS=$(B)/msan/deps/libdeps.a \
+	    SAN="-fsanitize=memory -fsanitize-memory-track-origins -fno-omit-frame-pointer" $(B)/msan/quern
+	@B=$(B)/msan scripts/msan.sh
+
+# All of it as another compiler sees it.
+clang:
+	@$(SUBMAKE) CC="$(CLANG)" B=$(B)/clang $(B)/clang/quern $(B)/clang/libquern.so $(B)/clang/unit-tests
+	@$(B)/clang/unit-tests
 
 # The kernels as another architecture compiles them, run under emulation: the same bytes.
 CROSS ?= aarch64-linux-gnu
@@ -206,18 +229,38 @@ aarch64:
 	$(Q)$(CROSS)-gcc -static $(B)/$(CROSS)/*.o -o $(B)/$(CROSS)/golden-bytes -lm -lpthread
 	qemu-$(firstword $(subst -, ,$(CROSS))) $(B)/$(CROSS)/golden-bytes tests/data/quant
 
-# Every system call that a small job makes goes wrong once. Minutes.
-faults: all
-	@python3 tests/make_models.py $(B)/test-models
+# Every system call that a small job makes goes wrong once; allocations also with a search for leaks;
+# and runs in bad surroundings. Minutes.
+faults: all test-models
+	@$(SUBMAKE) $(ASAN) $(B)/asan/quern
 	@QUERN=$(B)/quern MODELS=$(B)/test-models python3 tests/faults.py
+	@QUERN=$(B)/asan/quern MODELS=$(B)/test-models python3 tests/faults.py --memory
 	@QUERN=$(B)/quern MODELS=$(B)/test-models python3 tests/hazards.py
 
+power-loss: all test-models
+	@QUERN=$(B)/quern MODELS=$(B)/test-models python3 tests/power_loss.py
+
 # Every command that writes, interrupted at random moments and resumed. Minutes.
-kills: all
-	@python3 tests/make_models.py $(B)/test-models
+kills: all test-models
 	@QUERN=$(B)/quern scripts/kill_resume.py --kills 500 --stops 100 --like $(B)/test-models/hf
 
-check-all: export QUERN_TEST_ROUNDS = 16
-check-all: lint sanitize interop valgrind aarch64 test faults kills
+# The same bytes from other compilers and levels of optimization as well.
+determinism: all
+	@$(SUBMAKE) B=$(B)/O0 OPT=-O0 KERNEL_OPT=-O0 HARDEN= CFLAGS=-Wno-error $(B)/O0/quern
+	@$(SUBMAKE) B=$(B)/lto OPT="-O3 -flto=auto" CFLAGS=-Wno-error LDFLAGS=-O3 $(B)/lto/quern
+	@if command -v $(lastword $(CLANG)) >/dev/null; then \
+	    $(SUBMAKE) CC="$(CLANG)" B=$(B)/clang $(B)/clang/quern; else echo "skipped: clang is missing"; fi
+	@QUERN=$(B)/quern python3 tests/determinism.py $(foreach b,O0 lto clang,--build $(b)=$(B)/$(b)/quern)
 
-.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize aarch64 faults kills check-all
+memory: all
+	@QUERN=$(B)/quern python3 tests/memory.py
+
+test-models:
+	@python3 tests/make_models.py $(B)/test-models
+
+# Everything, one part after the other; a table at the end. scripts/check_all.sh PART... for some.
+check-all:
+	@B=$(B) scripts/check_all.sh
+
+.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize tsan msan clang aarch64 faults \
+    power-loss kills determinism memory test-models check-all

@@ -84,7 +84,7 @@ static struct str array_item(const struct meta *k, size_t *at)
     return item;
 }
 
-static void print_short(FILE *f, const struct meta *k, int room)
+void print_meta(FILE *f, const struct meta *k, int room)
 {
     char text[64];
     if (k->type == META_STRING) {
@@ -310,7 +310,7 @@ static void print_metadata(const struct model *m)
         const int room = width - (int)column - 10;
         printf("  %-*s %s%-4s%s ", (int)column, quoted(k->key).text, dim(stdout),
                meta_type_name(k->type), plain(stdout));
-        print_short(stdout, k, room < 20 ? 20 : room);
+        print_meta(stdout, k, room < 20 ? 20 : room);
         putchar('\n');
     }
 }

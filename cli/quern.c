@@ -8,14 +8,6 @@
 #include "cli.h"
 #include "formats/pack.h"
 
-static const struct command *find_command(const char *name)
-{
-    for (const struct command *c = commands; c->name; c++)
-        if (strcmp(c->name, name) == 0)
-            return c;
-    return NULL;
-}
-
 static int unknown_command(const char *name)
 {
     const char *names[32];
@@ -49,25 +41,47 @@ static int add_pack_bases(const struct cli *c)
     return 0;
 }
 
-static int run_command(const struct command *command, int argc, char **argv)
+static int run_command(struct cli *c, const struct command *command, int argc, char **argv)
 {
-    struct cli c = {.command = command};
+    c->command = command;
     /* --json must be known before the first error is printed. */
     for (int i = 0; i < argc && (command->common & COMMON_JSON); i++)
-        c.json |= strcmp(argv[i], "--json") == 0;
-    const int code = parse_options(&c, argc, argv);
+        c->json |= strcmp(argv[i], "--json") == 0;
+    const int code = parse_options(c, argc, argv);
     if (code != 0)
         return code;
-    if (c.help) {
+    if (c->help) {
         help_command(stdout, command);
         return 0;
     }
-    if (c.progress && strcmp(c.progress, "auto") != 0 && strcmp(c.progress, "json") != 0 &&
-        strcmp(c.progress, "none") != 0)
-        return usage_error(&c, "--progress '%s': expected auto, json or none",
-                           quoted(str_from(c.progress)).text);
-    const int bad_base = add_pack_bases(&c);
-    return bad_base ? bad_base : command->run(&c);
+    if (c->progress && strcmp(c->progress, "auto") != 0 && strcmp(c->progress, "json") != 0 &&
+        strcmp(c->progress, "none") != 0)
+        return usage_error(c, "--progress '%s': expected auto, json or none",
+                           quoted(str_from(c->progress)).text);
+    const int bad_base = add_pack_bases(c);
+    return bad_base ? bad_base : command->run(c);
+}
+
+/* Others print what they find, or have no plan that could be given to somebody else. */
+static bool writes_a_model(const struct command *command)
+{
+    return strcmp(command->name, "quantize") == 0 || strcmp(command->name, "merge") == 0 ||
+           strcmp(command->name, "convert") == 0;
+}
+
+int run_words(struct cli *c, const struct values *words)
+{
+    char *argv[MAX_ARGS];
+    const char *name = words->count ? words->items[0] : "";
+    const struct command *command = find_command(name);
+    if (!command || !writes_a_model(command)) {
+        say("quern: '%s': expected quantize, merge or convert and their arguments",
+            quoted(str_from(name)).text);
+        return 2;
+    }
+    for (size_t i = 1; i < words->count; i++)
+        argv[i - 1] = (char *)words->items[i];
+    return run_command(c, command, (int)words->count - 1, argv);
 }
 
 /* Large blocks go back to the system when they are freed. Otherwise what one worker allocates and
@@ -109,7 +123,8 @@ int main(int argc, char **argv)
     const struct command *command = find_command(word);
     if (!command)
         return unknown_command(word);
-    int code = run_command(command, argc - 2, argv + 2);
+    struct cli c = {.command = command};
+    int code = run_command(&c, command, argc - 2, argv + 2);
     /* What was asked for on stdout must have arrived: a full disk is an error. */
     if (fflush(stdout) != 0 || ferror(stdout)) {
         say("quern: cannot write to standard output");

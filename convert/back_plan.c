@@ -158,6 +158,7 @@ static enum quern_status build(struct model *m, const struct back_request *r, st
     struct hf_form hf = {0};
     enum dtype dtype = DTYPE_COUNT;
     p->force = r->force;
+    p->nonfinite = NONFINITE_ERROR;
     if (!*r->output)
         return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
     if (to_file && r->shard_bytes)

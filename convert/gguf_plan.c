@@ -146,6 +146,7 @@ enum quern_status gguf_plan(struct plan *p, struct model *m, const struct conver
     struct meta_list metas;
     uint64_t alignment;
     p->force = r->force;
+    p->nonfinite = type ? NONFINITE_ERROR : NONFINITE_MOVED;
     TRY(check_options(m, r, !is_auto, err));
     TRY(plan_copy_model(p, m, err));
     TRY(begin_keys(p, m, r, &metas, err));

@@ -1,11 +1,9 @@
 /* sha256.c - SHA-256 as FIPS 180-4 states it. */
 #include "sha256.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "io.h"
+#include "archive.h"
 
 static const uint32_t k[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -28,34 +26,18 @@ static uint32_t load_be32(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-/* One round. Instead of moving the eight words along, the caller names them anew each time. */
-static inline __attribute__((always_inline)) void step(const uint32_t *a, const uint32_t *b,
-                                                       const uint32_t *c, uint32_t *d,
-                                                       const uint32_t *e, const uint32_t *f,
-                                                       const uint32_t *g, uint32_t *h, uint32_t kw)
+/* One round. Instead of moving the eight words along, the next round gets them by other names. */
+static inline void turn(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e, uint32_t f,
+                        uint32_t g, uint32_t *h, uint32_t kw)
 {
-    const uint32_t t1 =
-        *h + (rotate(*e, 6) ^ rotate(*e, 11) ^ rotate(*e, 25)) + (*g ^ (*e & (*f ^ *g))) + kw;
-    *d += t1;
-    *h = t1 + (rotate(*a, 2) ^ rotate(*a, 13) ^ rotate(*a, 22)) + ((*a & *b) | (*c & (*a | *b)));
-}
-
-static inline __attribute__((always_inline)) void eight_steps(uint32_t v[8], const uint32_t *w,
-                                                              const uint32_t *key)
-{
-    step(v + 0, v + 1, v + 2, v + 3, v + 4, v + 5, v + 6, v + 7, key[0] + w[0]);
-    step(v + 7, v + 0, v + 1, v + 2, v + 3, v + 4, v + 5, v + 6, key[1] + w[1]);
-    step(v + 6, v + 7, v + 0, v + 1, v + 2, v + 3, v + 4, v + 5, key[2] + w[2]);
-    step(v + 5, v + 6, v + 7, v + 0, v + 1, v + 2, v + 3, v + 4, key[3] + w[3]);
-    step(v + 4, v + 5, v + 6, v + 7, v + 0, v + 1, v + 2, v + 3, key[4] + w[4]);
-    step(v + 3, v + 4, v + 5, v + 6, v + 7, v + 0, v + 1, v + 2, key[5] + w[5]);
-    step(v + 2, v + 3, v + 4, v + 5, v + 6, v + 7, v + 0, v + 1, key[6] + w[6]);
-    step(v + 1, v + 2, v + 3, v + 4, v + 5, v + 6, v + 7, v + 0, key[7] + w[7]);
+    *h += (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + (g ^ (e & (f ^ g))) + kw;
+    *d += *h;
+    *h += (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) | (c & (a | b)));
 }
 
 static void compress(uint32_t h[8], const uint8_t *block)
 {
-    uint32_t w[64], v[8];
+    uint32_t w[64];
     for (unsigned t = 0; t < 16; t++)
         w[t] = load_be32(block + 4 * t);
     for (unsigned t = 16; t < 64; t++) {
@@ -63,9 +45,18 @@ static void compress(uint32_t h[8], const uint8_t *block)
         w[t] = w[t - 16] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) + w[t - 7] +
                (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
     }
-    memcpy(v, h, sizeof v);
-    for (unsigned t = 0; t < 64; t += 8)
-        eight_steps(v, w + t, k + t);
+    uint32_t v0 = h[0], v1 = h[1], v2 = h[2], v3 = h[3], v4 = h[4], v5 = h[5], v6 = h[6], v7 = h[7];
+    for (unsigned t = 0; t < 64; t += 8) {
+        turn(v0, v1, v2, &v3, v4, v5, v6, &v7, k[t] + w[t]);
+        turn(v7, v0, v1, &v2, v3, v4, v5, &v6, k[t + 1] + w[t + 1]);
+        turn(v6, v7, v0, &v1, v2, v3, v4, &v5, k[t + 2] + w[t + 2]);
+        turn(v5, v6, v7, &v0, v1, v2, v3, &v4, k[t + 3] + w[t + 3]);
+        turn(v4, v5, v6, &v7, v0, v1, v2, &v3, k[t + 4] + w[t + 4]);
+        turn(v3, v4, v5, &v6, v7, v0, v1, &v2, k[t + 5] + w[t + 5]);
+        turn(v2, v3, v4, &v5, v6, v7, v0, &v1, k[t + 6] + w[t + 6]);
+        turn(v1, v2, v3, &v4, v5, v6, v7, &v0, k[t + 7] + w[t + 7]);
+    }
+    const uint32_t v[8] = {v0, v1, v2, v3, v4, v5, v6, v7};
     for (unsigned i = 0; i < 8; i++)
         h[i] += v[i];
 }
@@ -114,28 +105,36 @@ void sha256_end(struct sha256 *s, uint8_t digest[32])
         digest[i] = (uint8_t)(s->h[i / 4] >> (24 - 8 * (i % 4)));
 }
 
+void sha256_hex(struct sha256 s, char hex[65])
+{
+    static const char digits[] = "0123456789abcdef";
+    uint8_t digest[32];
+    sha256_end(&s, digest);
+    for (unsigned i = 0; i < 32; i++) {
+        hex[2 * i] = digits[digest[i] >> 4];
+        hex[2 * i + 1] = digits[digest[i] & 15];
+    }
+    hex[64] = '\0';
+}
+
 enum quern_status sha256_file(const char *path, char hex[65], struct quern_error *err)
 {
     enum { BUFFER = 1 << 20 };
-    int fd;
-    struct file_id id;
-    TRY(input_open(path, &fd, &id, err));
+    struct any_file f;
+    TRY(any_open(path, &f, err));
     uint8_t *buf = malloc(BUFFER);
     enum quern_status status = buf ? QUERN_OK : fail_memory(err, BUFFER);
     struct sha256 s;
     sha256_start(&s);
-    for (uint64_t at = 0; status == QUERN_OK && at < id.nbytes;) {
-        const size_t n = id.nbytes - at < BUFFER ? (size_t)(id.nbytes - at) : BUFFER;
-        status = pread_full(fd, buf, n, at, path, err);
+    for (uint64_t at = 0; status == QUERN_OK && at < f.nbytes;) {
+        const size_t n = f.nbytes - at < BUFFER ? (size_t)(f.nbytes - at) : BUFFER;
+        status = any_read(&f, buf, n, at, err);
         if (status == QUERN_OK)
             sha256_add(&s, buf, n);
         at += n;
     }
-    uint8_t digest[32];
-    sha256_end(&s, digest);
-    for (unsigned i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    sha256_hex(s, hex);
     free(buf);
-    close(fd);
+    any_close(&f);
     return status;
 }

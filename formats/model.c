@@ -258,6 +258,15 @@ const struct meta *model_meta(const struct model *m, const char *key)
                                                                                  : NULL;
 }
 
+bool dims_alike(const uint64_t *a, uint32_t na, const uint64_t *b, uint32_t nb)
+{
+    for (; na > 0 && *a == 1; na--)
+        a++;
+    for (; nb > 0 && *b == 1; nb--)
+        b++;
+    return na == nb && (na == 0 || memcmp(a, b, na * sizeof *a) == 0);
+}
+
 bool dims_product(const uint64_t *dims, uint32_t ndims, uint64_t *nelems)
 {
     *nelems = 1;

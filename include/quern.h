@@ -161,6 +161,14 @@ struct quern_quantize {
     const char *arch;         /* general.architecture for keep_names */
     uint64_t shard_bytes;     /* safetensors output: largest file, 0 = no limit */
     bool force;               /* replace an existing output */
+    /* GGUF output: instead of what the rules for type and the options say, every tensor gets the
+     * type that it has in this model, made of blocks, too; one that is not there or that cannot
+     * become that keeps its own. NULL: the rules. */
+    const struct quern_model *types_of;
+    /* Weights that are NaN or Inf: "error" (or NULL) refuses them; "keep" passes them on in tensors
+     * that are only copied, to a type that has such values; "zero" takes them for 0:
+     * quern_plan_zeroed() tells where */
+    const char *nonfinite;
 };
 
 /* Plans output from model: GGUF when output ends in .gguf (or keep_split), safetensors when it ends
@@ -193,6 +201,7 @@ struct quern_merge {
                             * sizes, as far as names and shapes permit */
     bool no_tokenizer;     /* directory output: no tokenizer files */
     bool allow_requantize; /* with type: permit block-quantized tensors that are only passed on */
+    const char *nonfinite; /* as in quern_quantize */
     /* Called for every mistake in the recipe and in how the models fit together, while the error
      * that comes back tells the first; or NULL. */
     void (*on_mistake)(const struct quern_error *mistake, void *user);
@@ -233,6 +242,7 @@ struct quern_convert {
     const char *base;      /* of an adapter: the directory or config.json of its model; or NULL */
     const char *hub_cache; /* Hugging Face hub cache to look that model up in, or NULL */
     bool force;            /* replace an existing output */
+    const char *nonfinite; /* as in quern_quantize */
 };
 
 /* Plans a GGUF from a Hugging Face directory: names, shapes and order of llama.cpp, keys from
@@ -345,6 +355,18 @@ struct quern_result {
 QUERN_API enum quern_status quern_run(struct quern_plan *plan,
                                       const struct quern_run_options *options,
                                       struct quern_result *result, struct quern_error *err);
+
+/* A tensor of an input with values that were NaN or Inf. */
+struct quern_zeroed {
+    const char *tensor; /* name_bytes long, as the file has it */
+    size_t name_bytes;
+    const char *file;
+    uint64_t count, nelems; /* so many values of so many; of a block with such a scale, all */
+    uint64_t first;         /* index of the first along the flattened tensor */
+};
+/* After a run with nonfinite = "zero": number i in the order of the inputs and their tensors, or
+ * false past the end. */
+QUERN_API bool quern_plan_zeroed(const struct quern_plan *plan, size_t i, struct quern_zeroed *out);
 
 /* ---- errors of weights ---------------------------------------------------------------------- */
 

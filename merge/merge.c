@@ -248,6 +248,7 @@ static enum quern_status build(struct stages *s, const struct merge_request *req
     struct str text;
     p->owns_models = true;
     p->force = req->force;
+    p->nonfinite = NONFINITE_ERROR;
     TRY(request_text(req, &p->arena, &text, err));
     tell_request(req, text, p);
     if (is_moe_recipe(text))

@@ -90,6 +90,11 @@ static const struct carried *find_carried(const char *name)
     return NULL;
 }
 
+const char *carried_name(size_t i)
+{
+    return i < sizeof carried / sizeof *carried ? carried[i].name : NULL;
+}
+
 void plan_leave_tokenizer(struct plan *p)
 {
     uint32_t kept = 0;

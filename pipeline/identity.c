@@ -91,6 +91,7 @@ void plan_identity(const struct plan *p, uint8_t digest[32])
     sha256_start(&s);
     sha256_add(&s, of_request, sizeof of_request);
     add_text(&s, p->verb);
+    add_u64(&s, p->nonfinite);
     add_text(&s, p->dir);
     add_u64(&s, p->nfiles);
     for (uint32_t i = 0; i < p->nfiles; i++)

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "agenda.h"
+#include "hashing.h"
 #include "journal.h"
 #include "passes.h"
 #include "sequence.h"
@@ -16,7 +17,9 @@
 /* Beside the tiles: what one job of this step keeps. */
 static uint64_t job_bytes(const struct step *s, size_t *max_counts)
 {
-    uint64_t most = s->stats ? sizeof(struct error_sums) * chunks_of(s, s->npasses) : 0;
+    uint64_t most = s->stats     ? sizeof(struct error_sums) * chunks_of(s, s->npasses)
+                    : s->against ? sizeof(struct difference) * chunks_of(s, s->npasses)
+                                 : 0;
     for (unsigned pass = 0; pass < s->npasses; pass++) {
         const struct measure_need n = need_of(s, pass);
         const uint64_t bytes = n.ncounts * sizeof(uint64_t) + n.record_bytes * chunks_of(s, pass);
@@ -71,6 +74,11 @@ static void survey_step(const struct step *s, struct memory *m)
     m->job = job > m->job ? job : m->job;
 }
 
+static void survey_hash(struct hash_step *h, void *memory)
+{
+    survey_step(&h->work.step, memory);
+}
+
 static void survey(const struct plan *p, struct memory *m)
 {
     const struct sink *sink = p->sink;
@@ -92,6 +100,7 @@ static void survey(const struct plan *p, struct memory *m)
         survey_step(&p->steps[i], m);
     for (uint32_t i = 0; i < p->nhidden; i++)
         survey_step(&p->hidden[i]->step, m);
+    hashes_all(p->hashes, survey_hash, m);
     if (m->most_tile < m->least_tile)
         m->most_tile = m->least_tile;
 }

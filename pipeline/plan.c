@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "core/checked.h"
+#include "provenance.h"
 #include "quant/codec.h"
 
 struct plan *plan_new(const char *verb, struct quern_error *err)
@@ -39,6 +40,7 @@ void plan_free(struct plan *p)
         if (!p->imatrix || p->models[i] != p->imatrix->model)
             model_close(p->models[i]);
     imatrix_close(p->imatrix);
+    provenance_free(p->provenance);
     arena_free(&p->arena);
     free(p);
 }

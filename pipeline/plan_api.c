@@ -1,4 +1,5 @@
 /* plan_api.c - the public face of plans: summarize, run, free. */
+#include "nonfinite.h"
 #include "retype.h"
 
 #include <stdlib.h>
@@ -19,8 +20,18 @@ enum quern_status quern_plan_quantize(struct quern_model *model, const char *out
 {
     struct plan *p;
     TRY(plan_quantize((struct model *)model, output, options, &p, err));
-    *out = (struct quern_plan *)p;
-    return QUERN_OK;
+    return plan_hand_out(p, options->nonfinite, out, err);
+}
+
+enum quern_status plan_hand_out(struct plan *p, const char *nonfinite, struct quern_plan **out,
+                                struct quern_error *err)
+{
+    const enum quern_status s = plan_set_nonfinite(p, nonfinite, err);
+    if (s == QUERN_OK)
+        *out = (struct quern_plan *)p;
+    else
+        plan_free(p);
+    return s;
 }
 
 void quern_plan_free(struct quern_plan *plan)
@@ -107,6 +118,21 @@ const char *quern_plan_note(const struct quern_plan *plan, size_t i)
 {
     const struct plan *p = inner_const(plan);
     return i < p->nnotes ? p->notes[i] : NULL;
+}
+
+bool quern_plan_zeroed(const struct quern_plan *plan, size_t i, struct quern_zeroed *out)
+{
+    const struct plan *p = inner_const(plan);
+    if (i >= p->nzeroed)
+        return false;
+    const struct nonfinite_values *v = &p->zeroed[i];
+    *out = (struct quern_zeroed){.tensor = v->tensor->name.p,
+                                 .name_bytes = v->tensor->name.n,
+                                 .file = v->model->files[v->tensor->file].path,
+                                 .count = v->count,
+                                 .nelems = v->tensor->nelems,
+                                 .first = v->first};
+    return true;
 }
 
 enum quern_status quern_run(struct quern_plan *plan, const struct quern_run_options *options,

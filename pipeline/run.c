@@ -9,8 +9,10 @@
 #include <time.h>
 
 #include "agenda.h"
+#include "differences.h"
 #include "memory.h"
 #include "passes.h"
+#include "provenance.h"
 #include "publish.h"
 #include "sequence.h"
 #include "tile.h"
@@ -30,7 +32,8 @@ struct job {
     size_t ncounts;
     uint8_t *records;
     size_t record_bytes;
-    struct error_sums *errors; /* per chunk, in the applying pass of a run with stats */
+    struct error_sums *errors;      /* per chunk, in the applying pass of a run with stats */
+    struct difference *differences; /* likewise, of a plan that compares */
     uint64_t nchunks;
     bool combining;
 };
@@ -105,7 +108,14 @@ static void job_free(struct job *j)
     free(j->counts);
     free(j->records);
     free(j->errors);
+    free(j->differences);
     *j = (struct job){.item = UINT32_MAX};
+}
+
+/* Steps go on after measuring. */
+static bool goes_on(const struct plan *p)
+{
+    return p->nfiles > 0 || p->compares;
 }
 
 static const struct step *step_of(const struct run *r, const struct job *j)
@@ -135,6 +145,8 @@ static enum quern_status job_pass(struct run *r, struct job *j, struct quern_err
     if (j->pass == s->npasses) {
         if (s->stats && !(j->errors = calloc(j->nchunks + 1, sizeof *j->errors)))
             return fail_memory(err, j->nchunks * sizeof *j->errors);
+        if (s->against && !(j->differences = calloc(j->nchunks + 1, sizeof *j->differences)))
+            return fail_memory(err, j->nchunks * sizeof *j->differences);
         return QUERN_OK;
     }
     const struct measure_need n = need_of(s, j->pass);
@@ -174,6 +186,13 @@ static bool sound_so_far(const struct run *r, const struct job *j)
     return r->status == QUERN_OK || r->error_at.item > j->item;
 }
 
+/* One tile at a time, and none before what comes before the first is done. */
+static bool must_wait(const struct run *r, const struct job *j)
+{
+    return step_of(r, j)->op->in_order &&
+           (j->next_tile > j->done_tiles || !agenda_ready(&r->agenda, j->item));
+}
+
 /* The next tile of the lowest step that has one. */
 static struct job *take_tile(struct run *r, uint64_t *tile)
 {
@@ -181,7 +200,7 @@ static struct job *take_tile(struct run *r, uint64_t *tile)
     for (uint32_t i = 0; i < r->shares.max_jobs && !sequence_full(&r->sequence); i++) {
         struct job *j = &r->jobs[i];
         if (j->item == UINT32_MAX || j->combining || j->next_tile >= j->ntiles ||
-            !worth_doing(r, (struct place){j->item, j->pass, j->next_tile}))
+            !worth_doing(r, (struct place){j->item, j->pass, j->next_tile}) || must_wait(r, j))
             continue;
         if (!best || j->item < best->item)
             best = j;
@@ -206,7 +225,8 @@ static void job_end(struct run *r, struct job *j)
 
 static struct job *open_job(struct run *r)
 {
-    if (!agenda_ready(&r->agenda, r->next_item))
+    if (!r->agenda.items[r->next_item].step->op->in_order &&
+        !agenda_ready(&r->agenda, r->next_item))
         return NULL;
     for (uint32_t i = 0; i < r->shares.max_jobs; i++) {
         struct job *j = &r->jobs[i];
@@ -264,7 +284,7 @@ static void end_pass(struct run *r, struct job *j)
         const unsigned next = status == QUERN_OK && s->op->next_pass
                                   ? s->op->next_pass(s, j->pass, j->state)
                                   : j->pass + 1u;
-        const bool last = (r->plan->nfiles == 0 || is_hidden(r, j)) && next == s->npasses;
+        const bool last = (!goes_on(r->plan) || is_hidden(r, j)) && next == s->npasses;
         if (status == QUERN_OK && next == s->npasses && !is_hidden(r, j))
             journal_report(r->pub.journal, r->agenda.items[j->item].index);
         if (status == QUERN_OK && !last) {
@@ -282,6 +302,9 @@ static void end_pass(struct run *r, struct job *j)
         }
     } else if (j->errors) {
         fold_errors(j->errors, j->nchunks, &r->plan->errors[r->agenda.items[j->item].index]);
+    } else if (j->differences) {
+        differences_fold(j->differences, j->nchunks,
+                         &r->plan->differences[r->agenda.items[j->item].index]);
     }
     job_end(r, j);
     pthread_cond_broadcast(&r->changed);
@@ -304,7 +327,7 @@ static void count_tile(struct run *r, struct job *j)
 {
     if (++j->done_tiles == j->ntiles && sound_so_far(r, j))
         end_pass(r, j);
-    else if (r->status != QUERN_OK)
+    else if (r->status != QUERN_OK || step_of(r, j)->op->in_order)
         pthread_cond_broadcast(&r->changed);
 }
 
@@ -380,7 +403,9 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
                      .record_bytes = j->record_bytes,
                      .parts = r->pub.parts.outs ? &r->pub.parts : NULL,
                      .errors = j->errors,
-                     .imatrix = r->plan->imatrix};
+                     .differences = j->differences,
+                     .imatrix = r->plan->imatrix,
+                     .nonfinite = r->plan->nonfinite};
     place_tile(j, s, tile, &t);
     const struct place at = {j->item, j->pass, tile};
     const uint32_t index = r->agenda.items[j->item].index;
@@ -483,7 +508,8 @@ static void work(struct run *r, struct scratch *w, bool reports)
 static bool scratch_open(struct scratch *w, uint64_t nbytes, size_t ncounts)
 {
     const uint64_t page = UINT64_C(2) << 20;
-    *w = (struct scratch){.nbytes = (nbytes + 4095) & ~UINT64_C(4095)};
+    /* All zero so far. Other workers look at w->counting, so it is not written again. */
+    w->nbytes = (nbytes + 4095) & ~UINT64_C(4095);
     if (w->nbytes == 0)
         w->nbytes = 4096;
     w->block = mmap(NULL, w->nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -554,13 +580,13 @@ static enum quern_status run_workers(struct run *r, struct quern_error *err)
 /* What there is to read and write. */
 static void count_work(struct run *r)
 {
-    const bool writes = r->plan->nfiles > 0;
     for (uint32_t i = 0; i < r->agenda.count; i++) {
         const struct step *s = r->agenda.items[i].step;
-        const bool applies = writes && !r->agenda.items[i].hidden;
-        r->total += source_bytes(s) * (s->npasses + (applies && !s->measured ? 1u : 0u));
+        const bool makes = goes_on(r->plan) && !r->agenda.items[i].hidden;
+        r->total += source_bytes(s) * (s->npasses + (makes && !s->measured ? 1u : 0u));
+        r->total += s->against ? s->nbytes : 0;
         r->total -= step_samples(s) ? left_out_bytes(s) : 0;
-        r->to_write += applies ? s->nbytes : 0;
+        r->to_write += r->plan->nfiles && makes ? s->nbytes : 0;
     }
     r->total += r->to_write;
 }
@@ -595,6 +621,8 @@ static enum quern_status run_steps(struct run *r, struct quern_error *err)
         return fail(err, QUERN_EINTERNAL, "internal", "the run ended before its last step");
     if (r->status != QUERN_OK && err)
         *err = r->error;
+    if (r->status != QUERN_OK)
+        nonfinite_explain(r->plan, r->agenda.items[r->error_at.item].step, r->options->cancel, err);
     return r->status;
 }
 
@@ -617,14 +645,18 @@ static enum quern_status run_published(struct run *r, struct quern_error *err)
         TRY(publish_begin(r->plan, r->options, &r->pub, err));
     if (r->pub.naming) /* nothing is left to measure */
         TRY(prepare_stats(r->plan, false, err));
-    if (!r->pub.complete) {
-        TRY(agenda_open(r->plan, r->pub.journal, &r->agenda, err));
+    if (!r->pub.complete || r->plan->hashes) {
+        TRY(agenda_open(r->plan, r->pub.journal, r->pub.complete, &r->agenda, err));
         count_work(r);
         TRY(run_steps(r, err));
     }
+    if (r->plan->nonfinite == NONFINITE_ZERO) /* of an earlier run nothing is known */
+        TRY(nonfinite_survey(r->plan, r->options->resume, r->options->cancel, err));
     for (uint32_t i = 0; i < r->plan->nmodels; i++)
         TRY(model_unchanged(r->plan->models[i], err));
-    return r->plan->nfiles ? publish_commit(r->plan, &r->pub, &r->moved, err) : QUERN_OK;
+    TRY(provenance_fill(r->plan, err));
+    return r->plan->nfiles ? publish_commit(r->plan, r->options, &r->pub, &r->moved, err)
+                           : QUERN_OK;
 }
 
 /* Of all tensors with a block type. */
@@ -660,11 +692,22 @@ static bool worth_keeping(const struct run *r, enum quern_status s, const struct
     return r->options->keep_unfinished && outside;
 }
 
+static void prepare_models(const struct plan *p, bool zero)
+{
+    for (uint32_t i = 0; i < p->nmodels; i++) {
+        p->models[i]->zero_nonfinite = zero;
+        if (zero)
+            p->models[i]->saw_nonfinite = false;
+    }
+}
+
 static enum quern_status run_and_publish(struct run *r, struct quern_result *result,
                                          struct quern_error *err)
 {
     struct quern_error e;
+    prepare_models(r->plan, r->plan->nonfinite == NONFINITE_ZERO);
     const enum quern_status s = run_published(r, &e);
+    prepare_models(r->plan, false);
     agenda_close(&r->agenda);
     const bool stays =
         publish_end(r->plan, r->options, &r->pub, s != QUERN_OK && worth_keeping(r, s, &e));

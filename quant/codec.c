@@ -364,3 +364,57 @@ size_t codec_first_nonfinite(enum dtype d, const void *stored, size_t nelems)
     }
     return nelems;
 }
+
+static bool unit_is_finite(enum dtype d, const char *p)
+{
+    float x;
+    if (dtype_is_quantized(d))
+        return block_is_finite(d, p);
+    if (d == DTYPE_F64)
+        return first_nonfinite_f64(p, 1) == 1;
+    codec_kernels()->decode[d](p, &x, 1);
+    return isfinite(x);
+}
+
+/* Of at most SOME elements: where there are any, one by one. */
+static size_t bad_units(enum dtype d, char *p, size_t nelems, size_t *first, bool zero)
+{
+    const struct dtype_traits *t = &dtype_traits[d];
+    size_t n = 0;
+    *first = codec_first_nonfinite(d, p, nelems);
+    for (size_t i = *first; i < nelems; i += t->block_elems) {
+        char *unit = p + i / t->block_elems * t->block_bytes;
+        if (unit_is_finite(d, unit))
+            continue;
+        n += t->block_elems;
+        if (zero)
+            memset(unit, 0, t->block_bytes);
+    }
+    return n;
+}
+
+uint64_t codec_count_nonfinite(enum dtype d, const void *stored, size_t nelems, size_t *first)
+{
+    uint64_t count = 0;
+    char *p = (char *)(uintptr_t)stored; /* only read */
+    for (size_t done = 0, n, at; done < nelems; done += n, p += dtype_stored(d, n)) {
+        n = at_most_some(nelems - done);
+        const size_t bad = bad_units(d, p, n, &at, false);
+        if (count == 0 && bad)
+            *first = done + at;
+        count += bad;
+    }
+    return count;
+}
+
+bool codec_zero_nonfinite(enum dtype d, void *stored, size_t nelems)
+{
+    bool any = false;
+    const size_t from = codec_first_nonfinite(d, stored, nelems);
+    char *p = (char *)stored + dtype_stored(d, from);
+    for (size_t left = nelems - from, n, at; left > 0; left -= n, p += dtype_stored(d, n)) {
+        n = at_most_some(left);
+        any |= bad_units(d, p, n, &at, true) > 0;
+    }
+    return any;
+}

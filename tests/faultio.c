@@ -161,21 +161,38 @@ int open(const char *path, int flags, ...)
                                : REAL(int (*)(const char *, int, ...), "open")(path, flags, mode);
 }
 
-void *__libc_malloc(size_t n);
-void *__libc_calloc(size_t n, size_t each);
-void *__libc_realloc(void *p, size_t n);
+/* Fortified callers have a name of their own. */
+ssize_t __pread_chk(int fd, void *p, size_t n, off_t at, size_t room)
+{
+    return n > room ? -1 : pread(fd, p, n, at);
+}
 
+int __open_2(const char *path, int flags)
+{
+    return open(path, flags, 0);
+}
+
+/* The next allocator, which a sanitizer may have brought. */
 void *malloc(size_t n)
 {
-    return fails(MALLOC) && code ? NULL : __libc_malloc(n);
+    static void *(*real)(size_t);
+    if (!real)
+        real = REAL(void *(*)(size_t), "malloc");
+    return fails(MALLOC) && code ? NULL : real(n);
 }
 
 void *calloc(size_t n, size_t each)
 {
-    return fails(MALLOC) && code ? NULL : __libc_calloc(n, each);
+    static void *(*real)(size_t, size_t);
+    if (!real)
+        real = REAL(void *(*)(size_t, size_t), "calloc");
+    return fails(MALLOC) && code ? NULL : real(n, each);
 }
 
 void *realloc(void *p, size_t n)
 {
-    return fails(MALLOC) && code ? NULL : __libc_realloc(p, n);
+    static void *(*real)(void *, size_t);
+    if (!real)
+        real = REAL(void *(*)(void *, size_t), "realloc");
+    return fails(MALLOC) && code ? NULL : real(p, n);
 }

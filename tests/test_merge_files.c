@@ -73,7 +73,7 @@ Test(merge_files, nonfinite_inputs_and_results)
     write_model("a.safetensors", &b, 1);
     b.bytes = bad;
     write_model("b.safetensors", &b, 1);
-    REFUSED("a b", slerp_recipe(0.5), QUERN_EFORMAT, "b.safetensors", "element 1 is NaN");
+    REFUSED("a b", slerp_recipe(0.5), QUERN_EFORMAT, "b.safetensors", "the first is NaN in [1]");
     REFUSED("a",
             "merge_method: linear\nmodels: [{model: a}]\nout_dtype: float16\n"
             "parameters: {weight: 2, normalize: false}\n",
@@ -84,7 +84,7 @@ Test(merge_files, nonfinite_inputs_and_results)
                 text("merge_method: ties\nbase_model: a\nmodels: [{model: b}]\n"
                      "parameters: {weight: 1, density: %s}\n",
                      i ? "0.5" : "1"),
-                QUERN_EFORMAT, "b.safetensors", "element 1 is NaN");
+                QUERN_EFORMAT, "b.safetensors", "the first is NaN in [1]");
     const double wide[2] = {0, NAN};
     b = (struct blob){
         .name = "w", .dtype = DTYPE_F64, .dims = {2, 0},
@@ -93,7 +93,7 @@ Test(merge_files, nonfinite_inputs_and_results)
     write_model("b.safetensors", &b, 1);
     REFUSED("a b",
             "merge_method: ties\nbase_model: a\nmodels: [{model: b}]\nparameters: {weight: 1}\n",
-            QUERN_EFORMAT, "b.safetensors", "element 1 is NaN");
+            QUERN_EFORMAT, "b.safetensors", "the first is NaN in [1]");
     CHECK_LEAKS();
 }
 
