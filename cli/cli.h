@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/safe_text.h"
 #include "pipeline/plan.h"
 
 #define MAX_ARGS 256
@@ -63,12 +64,12 @@ struct cli {
     const char *model, *output_format;
     /* compare */
     const char *imatrix;
-    /* pack, unpack; pack_bases: of packs that any command reads */
-    const char *level;
-    struct values pack_bases;
     /* verify */
     const char *via;
     bool tensors_only;
+    /* pack, unpack; pack_bases: of packs that any command reads */
+    const char *level;
+    struct values pack_bases;
     /* inspect */
     bool tensors;
     const char *kv;
@@ -121,12 +122,12 @@ struct command {
 };
 
 /* Which of the common options a command takes. */
-#define COMMON_RUN  1u  /* -j --mem --dry-run -f -q -v --progress -o */
-#define COMMON_JSON 2u  /* --json */
-#define COMMON_PACK 16u /* --pack-base */
+#define COMMON_RUN  1u /* -j --mem --dry-run -f -q -v --progress -o */
+#define COMMON_JSON 2u /* --json */
 /* What are no options of its own are the words of another command. */
 #define COMMON_WORDS 8u
-#define COMMON_JOB   4u /* none: but what it makes can be made again from a record of its words */
+#define COMMON_JOB   4u  /* none: but what it makes can be made again from a record of its words */
+#define COMMON_PACK  16u /* --pack-base */
 
 extern const struct command commands[]; /* ends with a NULL name */
 extern const struct option run_options[], pack_options[], json_options[], help_options[];
@@ -134,8 +135,11 @@ extern const struct option run_options[], pack_options[], json_options[], help_o
 /* The option tables of a command, one after the other: table 0, 1, ... or NULL. */
 const struct option *command_options(const struct command *c, unsigned table);
 
-/* Runs a command by its words, of which the first is its name: c is all zero but for what is to be
- * preset. Only those that write a model. Exit code. */
+/* ---- run_command.c */
+/* Reads its words into c, which is all zero but for what is to be preset, and runs it. Exit code.
+ */
+int run_command(struct cli *c, const struct command *command, int argc, char **argv);
+/* The same by its words, of which the first is its name. Only those that write a model. */
 int run_words(struct cli *c, const struct values *words);
 /* The option of this name or letter (0: by name), or NULL. */
 const struct option *find_option(const struct command *c, struct str name, char letter);
@@ -179,6 +183,8 @@ void field_text(struct json_writer *w, const char *key, const char *value);
 void field_u64(struct json_writer *w, const char *key, uint64_t value);
 void field_f64(struct json_writer *w, const char *key, double value);
 void print_json(struct json_writer *w);
+/* The same elsewhere. What acts on a terminal is escaped. */
+void write_json(FILE *f, struct json_writer *w);
 const char *human_bytes(uint64_t n, char buf[16]);
 const char *human_count(uint64_t n, char buf[16]);
 const char *bold(FILE *f), *dim(FILE *f), *plain(FILE *f); /* "" when f is no terminal */
@@ -231,8 +237,6 @@ void meter_end(struct meter *m);
 
 /* ---- run_plan.c: dry run or run, with meter, signals and summary */
 int run_plan(struct cli *c, struct plan *p);
-/* Runs with meter and signals. Exit code. */
-int run_with_result(struct cli *c, struct plan *p, struct quern_result *result);
 /* Gives the plan a record when one is asked for, or the one that it is made again from. Exit code.
  * recording.c */
 int record_plan(struct cli *c, struct plan *p);
@@ -240,6 +244,8 @@ int record_plan(struct cli *c, struct plan *p);
 void catch_signals(void);
 /* The same for commands with --nonfinite. */
 int run_weights(struct cli *c, struct plan *p);
+/* Runs with meter and signals. Exit code. */
+int run_with_result(struct cli *c, struct plan *p, struct quern_result *result);
 /* Runs with meter and signals; says nothing but errors. Exit code. */
 int run_quietly(struct cli *c, struct plan *p);
 /* The same; result, and with --sha256 the sums of the files, in the plan's memory. */
@@ -275,13 +281,13 @@ int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_check(struct cli *c);
 int cmd_compare(struct cli *c);
-int cmd_pack(struct cli *c);
-int cmd_unpack(struct cli *c);
 int cmd_plan(struct cli *c);
 int cmd_run(struct cli *c);
 int cmd_join(struct cli *c);
 int cmd_verify(struct cli *c);
 int cmd_rebuild(struct cli *c);
+int cmd_pack(struct cli *c);
+int cmd_unpack(struct cli *c);
 int cmd_types(struct cli *c);
 int cmd_help(struct cli *c);
 

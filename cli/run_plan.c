@@ -34,6 +34,8 @@ void catch_signals(void)
     }
     /* A full disk quota or file-size limit must come back as an error of write(2). */
     signal(SIGXFSZ, SIG_IGN);
+    /* Hours of work do not end because nobody listens any more. */
+    signal(SIGPIPE, SIG_IGN);
 }
 
 /* What the library calls back with. */

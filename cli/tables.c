@@ -421,7 +421,7 @@ static const struct option verify_options[] = {
      "compare no keys and no files beside the weights", NULL},
     {"via", 0, OPTION_TEXT, FIELD(via), "auto|f32|f16|bf16",
      "from Hugging Face: the type it was converted to before it was quantized (default: auto, the 16-bit "
-     "type of the weights)", "auto f32 f16 bf16"},
+     "type of the weights, or f16)", "auto f32 f16 bf16"},
     {"pre", 0, OPTION_TEXT, FIELD(pre), "NAME",
      "from Hugging Face: tokenizer.ggml.pre, when it is not recognised", NULL},
     {"like", 0, OPTION_TEXT, FIELD(like), "FILE.gguf", "from Hugging Face: the template it was made by", NULL},
@@ -478,7 +478,7 @@ const struct command commands[] = {
      "Without OUTPUT a GGUF goes to ggml-model-TYPE.gguf beside INPUT.\n"
      "A row that does not fit a type's blocks gets llama-quantize's fallback type; the summary "
      "counts them. IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ2_M IQ3_XXS IQ3_XS and Q2_K_S need an importance "
-     "matrix.", quantize_options, COMMON_RUN | COMMON_JSON | COMMON_PACK | COMMON_JOB,
+     "matrix.", quantize_options, COMMON_RUN | COMMON_JSON | COMMON_JOB | COMMON_PACK,
      "quern quantize model-f16.gguf model-q8_0.gguf Q8_0\n"
      "  quantize a GGUF\n"
      "quern quantize --tensor-type 'ffn_down=q8_0' model-f16.gguf model.gguf Q4_0\n"
@@ -505,7 +505,7 @@ const struct command commands[] = {
      "adapters stand behind a '+' or under 'lora'.\n"
      "Arithmetic is in 32-bit floats, dot products in 64-bit, with one rounding to the output type "
      "at the end. Unknown keys in a recipe and filters that match no tensor are errors. Options of "
-     "mergekit-yaml that mean nothing here (--cuda, --lazy-unpickle ...) get a note.", merge_options, COMMON_RUN | COMMON_JSON | COMMON_PACK | COMMON_JOB,
+     "mergekit-yaml that mean nothing here (--cuda, --lazy-unpickle ...) get a note.", merge_options, COMMON_RUN | COMMON_JSON | COMMON_JOB | COMMON_PACK,
      "quern merge --base MODEL --lora ADAPTER:0.8 merged/\n"
      "  a model with a LoRA adapter in it\n"
      "quern merge recipe.yml merged/\n"
@@ -533,7 +533,7 @@ const struct command commands[] = {
      "TYPE is auto, f32, f16 or bf16.\n"
      "ADAPTER is a LoRA of PEFT; it becomes a GGUF adapter, in F32 unless -t says f16, bf16, q8_0 or "
      "auto. Of its base only config.json is needed.", convert_options,
-     COMMON_RUN | COMMON_JSON | COMMON_PACK | COMMON_JOB,
+     COMMON_RUN | COMMON_JSON | COMMON_JOB | COMMON_PACK,
      "quern convert HFDIR model.gguf\n"
      "  16 bits a weight, as in the checkpoint\n"
      "quern convert HFDIR model-q4_k_m.gguf -t Q4_K_M\n"
@@ -560,7 +560,7 @@ const struct command commands[] = {
      "differ are kept whole. The summary tells how much of the differences is lost. --dry-run reads "
      "both models, too: it looks for what differs.\n"
      "quern merge --base MODEL --lora ADAPTER adds adapters to their base.", lora_options,
-     COMMON_RUN | COMMON_JSON | COMMON_PACK | COMMON_JOB,
+     COMMON_RUN | COMMON_JSON | COMMON_JOB | COMMON_PACK,
      "quern lora info adapter/\n"
      "  what does it change?\n"
      "quern lora extract base/ tuned/ adapter/ --rank 64\n"
@@ -578,29 +578,13 @@ const struct command commands[] = {
      "lint reads every value: NaN, Inf and negative values, weights and experts that nothing was "
      "counted for; with --model also entries that match no weight of it or have another length, and "
      "weights of its layers without entry. Exit code 0: clean; 1: something was found; 3: "
-     "malformed.", imatrix_options, COMMON_RUN | COMMON_JSON | COMMON_PACK | COMMON_JOB,
+     "malformed.", imatrix_options, COMMON_RUN | COMMON_JSON | COMMON_JOB | COMMON_PACK,
      "quern imatrix combine a.gguf b.gguf -o both.gguf\n"
      "  add up what two runs of llama-imatrix collected\n"
      "quern imatrix lint imatrix.gguf --model model-f16.gguf\n"
      "  does it cover the model?\n"
      "quern imatrix convert old.dat new.gguf\n"
      "  the older format in, the newer out\n", cmd_imatrix},
-    {"rebuild", "[options] RECORD [-o OUTPUT]", "make an output again from its record",
-     "RECORD is the OUTPUT.quern.json that --provenance has written beside OUTPUT. The inputs it names "
-     "are compared with it by size and SHA-256; then the recorded command runs with the recorded recipe "
-     "and options, and every file of its output must have the recorded SHA-256 before it gets its name: "
-     "the same bytes or nothing.\n"
-     "Paths are those of the first run, seen from the directory where this one runs; --input tells what "
-     "has moved. Without -o the output goes beside RECORD, under its name without .quern.json. No shell "
-     "is run, and nothing is written but OUTPUT.\n"
-     "Exit code 1: an output came out different; 3: RECORD is no record; 5: an input is missing or not "
-     "what it was, with the tensor that differs.", rebuild_options, COMMON_RUN | COMMON_JSON,
-     "quern quantize --provenance model-f16.gguf model.gguf Q4_K_M\n"
-     "  write model.gguf.quern.json as well\n"
-     "quern rebuild model.gguf.quern.json -o again.gguf\n"
-     "  the same bytes, or an error\n"
-     "quern rebuild --input models=/mnt/models model.gguf.quern.json -o again.gguf\n"
-     "  inputs have moved\n", cmd_rebuild},
     {"inspect", "[options] INPUT", "show what is in a model",
      "Reads headers only: format, metadata, tensors, and bytes by element type.", inspect_options,
      COMMON_JSON | COMMON_PACK, "quern inspect model.gguf\n"
@@ -628,6 +612,48 @@ const struct command commands[] = {
      "  what quantizing cost\n"
      "quern compare --json --imatrix imatrix.gguf model-f16.gguf model-q4_k_m.gguf\n"
      "  for a script, errors weighted by importance\n", cmd_compare},
+    {"verify",
+     "[options] SOURCE QUANTIZED\n"
+     "[options] --method NAME --base MODEL --model MODEL... MERGED\n"
+     "[options] --base MODEL --lora ADAPTER[:WEIGHT]... MERGED",
+     "check that a file is exactly what its source gives",
+     "Makes every block of QUANTIZED anew from SOURCE, in the same way and as fast as it was made, and "
+     "compares the bytes instead of writing them. SOURCE is a GGUF, a Hugging Face directory, a "
+     ".safetensors file, an adapter of PEFT or a recipe (.yml) of quern merge; QUANTIZED is a GGUF, a "
+     "directory or a .safetensors file, made by quern, llama-quantize, convert_hf_to_gguf.py or mergekit. "
+     "The type of every tensor is read from QUANTIZED; of the options those that it was made with and that "
+     "no file can tell must be given again, --imatrix above all.\n"
+     "Tensors are matched by name: their order and files do not matter. Of each that differs: how many "
+     "blocks, the first by row, block in the row and element, the largest difference of values, and the "
+     "root mean square error over the blocks that differ relative to what they should hold. The worst are "
+     "shown first. A guess at the reason follows where there is one.\n"
+     "Keys and, of a directory, config.json and tokenizer files are compared as well. Keys that only "
+     "describe the model (general.* but general.architecture, quantize.*, split.*) and files for "
+     "people do not count.\n"
+     "Exit code 0: exact; 1: something differs, is missing or does not come from the source.",
+     verify_options, COMMON_JSON | COMMON_PACK,
+     "quern verify model-f16.gguf model-q8_0.gguf\n"
+     "  is it what it says it is?\n"
+     "quern verify --imatrix imatrix.gguf HFDIR model-iq4_xs.gguf\n"
+     "  converted and quantized anew, nothing written\n"
+     "quern verify recipe.yml merged.gguf\n"
+     "  a merge, its conversion and its quantization\n", cmd_verify},
+    {"rebuild", "[options] RECORD [-o OUTPUT]", "make an output again from its record",
+     "RECORD is the OUTPUT.quern.json that --provenance has written beside OUTPUT. The inputs it names "
+     "are compared with it by size and SHA-256; then the recorded command runs with the recorded recipe "
+     "and options, and every file of its output must have the recorded SHA-256 before it gets its name: "
+     "the same bytes or nothing.\n"
+     "Paths are those of the first run, seen from the directory where this one runs; --input tells what "
+     "has moved. Without -o the output goes beside RECORD, under its name without .quern.json. No shell "
+     "is run, and nothing is written but OUTPUT.\n"
+     "Exit code 1: an output came out different; 3: RECORD is no record; 5: an input is missing or not "
+     "what it was, with the tensor that differs.", rebuild_options, COMMON_RUN | COMMON_JSON,
+     "quern quantize --provenance model-f16.gguf model.gguf Q4_K_M\n"
+     "  write model.gguf.quern.json as well\n"
+     "quern rebuild model.gguf.quern.json -o again.gguf\n"
+     "  the same bytes, or an error\n"
+     "quern rebuild --input models=/mnt/models model.gguf.quern.json -o again.gguf\n"
+     "  inputs have moved\n", cmd_rebuild},
     {"pack", "[options] INPUT... -o NAME.qpk", "store models in one compressed file",
      "INPUT is a directory of a model or a file; everything goes in, tokenizer and README too, and comes "
      "back byte for byte. Weights are cut into chunks of 1 MiB whose bytes are sorted into planes before "
@@ -674,32 +700,6 @@ const struct command commands[] = {
      "give it a second name.", join_options, COMMON_JSON,
      "quern join job.plan\n"
      "  when all parts are done\n", cmd_join},
-    {"verify",
-     "[options] SOURCE QUANTIZED\n"
-     "[options] --method NAME --base MODEL --model MODEL... MERGED\n"
-     "[options] --base MODEL --lora ADAPTER[:WEIGHT]... MERGED",
-     "check that a file is exactly what its source gives",
-     "Makes every block of QUANTIZED anew from SOURCE, in the same way and as fast as it was made, and "
-     "compares the bytes instead of writing them. SOURCE is a GGUF, a Hugging Face directory, a "
-     ".safetensors file, an adapter of PEFT or a recipe (.yml) of quern merge; QUANTIZED is a GGUF, a "
-     "directory or a .safetensors file, made by quern, llama-quantize, convert_hf_to_gguf.py or mergekit. "
-     "The type of every tensor is read from QUANTIZED; of the options those that it was made with and that "
-     "no file can tell must be given again, --imatrix above all.\n"
-     "Tensors are matched by name: their order and files do not matter. Of each that differs: how many "
-     "blocks, the first by row, block in the row and element, the largest difference of values, and the "
-     "root mean square error over the blocks that differ relative to what they should hold. The worst are "
-     "shown first. A guess at the reason follows where there is one.\n"
-     "Keys and, of a directory, config.json and tokenizer files are compared as well. Keys that only "
-     "describe the model (general.* but general.architecture, quantize.*, split.*) and files for "
-     "people do not count.\n"
-     "Exit code 0: exact; 1: something differs, is missing or does not come from the source.",
-     verify_options, COMMON_JSON | COMMON_PACK,
-     "quern verify model-f16.gguf model-q8_0.gguf\n"
-     "  is it what it says it is?\n"
-     "quern verify --imatrix imatrix.gguf HFDIR model-iq4_xs.gguf\n"
-     "  converted and quantized anew, nothing written\n"
-     "quern verify recipe.yml merged.gguf\n"
-     "  a merge, its conversion and its quantization\n", cmd_verify},
     {"types", "", "list the element types",
      "For every type: bits per weight, block, which formats can store it, whether quern reads "
      "and writes its values, and what an importance matrix is to it.", NULL, COMMON_JSON, NULL, cmd_types},

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "cli.h"
+#include "merge/verify_plan.h"
 #include "pipeline/differences.h"
 #include "pipeline/verify.h"
 #include "quant/codec.h"
@@ -13,6 +14,7 @@ struct clues {
     const struct model *there;
     uint32_t weighed, weighed_differ; /* it changes what is written */
     uint32_t others, others_differ;   /* all other tensors */
+    uint32_t plain, plain_differ;     /* of floats, in most of their values */
     uint32_t iq3_s_differ;
     uint64_t nblocks, all_blocks; /* of those that differ */
     bool far;                     /* they are as different as strangers */
@@ -30,6 +32,8 @@ static void gather(struct clues *k)
         k->weighed_differ += weighed && differs;
         k->others += !weighed;
         k->others_differ += !weighed && differs;
+        k->plain += dtype_is_float(s->dtype);
+        k->plain_differ += dtype_is_float(s->dtype) && 2 * d->nblocks > s->nelems;
         k->iq3_s_differ += differs && s->dtype == DTYPE_IQ3_S;
         k->nblocks += d->nblocks;
         k->all_blocks += differs ? s->nelems / difference_block(s->dtype) : 0;
@@ -46,7 +50,9 @@ static uint32_t ndiffer(const struct clues *k)
 
 static const char *strangers(const struct clues *k, char *buf, size_t n)
 {
-    if (!k->far || 2 * ndiffer(k) < k->weighed + k->others)
+    /* Norms are copied however a model was quantized. */
+    const bool plain = 2 * k->plain_differ > k->plain;
+    if (!plain && (!k->far || 2 * ndiffer(k) < k->weighed + k->others))
         return NULL;
     snprintf(buf, n, "is SOURCE the model that QUANTIZED was made of?");
     return buf;
@@ -107,6 +113,17 @@ static const char *damage(const struct clues *k, char *buf, size_t n)
     return buf;
 }
 
+/* Values of a merge that differ by their rounding. */
+static const char *rounding(const struct clues *k, char *buf, size_t n)
+{
+    const struct values *a = &k->cli->args;
+    const bool merged = a->count == 1 || verify_is_recipe(a->items[0]);
+    if (!merged || k->cli->mergekit_exact || k->far || k->there->format != MODEL_SAFETENSORS)
+        return NULL;
+    snprintf(buf, n, "mergekit rounds after every operation: --mergekit-exact");
+    return buf;
+}
+
 static const char *other_via(const struct clues *k, char *buf, size_t n)
 {
     const struct model *m = k->plan->models[0];
@@ -120,7 +137,7 @@ static const char *other_via(const struct clues *k, char *buf, size_t n)
 const char *verify_hint(const struct cli *c, const struct plan *p, char *buf, size_t n)
 {
     static const char *(*const guesses[])(const struct clues *k, char *buf, size_t n) = {
-        strangers, damage, zero_blocks, lacks_importance, other_importance, other_via};
+        strangers, damage, zero_blocks, lacks_importance, other_importance, rounding, other_via};
     struct clues k = {.cli = c, .plan = p, .there = p->verification->there};
     gather(&k);
     for (size_t i = 0; i < sizeof guesses / sizeof *guesses; i++)

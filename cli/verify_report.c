@@ -193,6 +193,17 @@ static bool same_arrays(const struct key_mismatch *x)
            x->made->item_type == x->there->item_type;
 }
 
+static void print_value(const struct meta *k, const char *without)
+{
+    const char *mark = k && k->type == META_STRING ? "'" : "";
+    printf("%s", mark);
+    if (k)
+        print_meta(stdout, k, VALUE_WIDTH);
+    else
+        printf("%s", without);
+    printf("%s", mark);
+}
+
 static void print_key(const struct key_mismatch *x)
 {
     const struct meta *k = x->made ? x->made : x->there;
@@ -204,15 +215,9 @@ static void print_key(const struct key_mismatch *x)
         return;
     }
     printf("is ");
-    if (x->there)
-        print_meta(stdout, x->there, VALUE_WIDTH);
-    else
-        printf("missing");
+    print_value(x->there, "missing");
     printf(", the source gives ");
-    if (x->made)
-        print_meta(stdout, x->made, VALUE_WIDTH);
-    else
-        printf("none");
+    print_value(x->made, "none");
     printf("\n");
 }
 

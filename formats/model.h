@@ -93,10 +93,10 @@ struct model {
     const char **notes; /* harmless oddities: trailing bytes, wrong total_size ... */
     uint32_t nnotes;
     struct fd_cache *fds;
-    struct archive *archive; /* that all files lie in; or NULL */
     /* While a plan runs that wants it: NaN and Inf in its tensors are read as 0 ... */
     bool zero_nonfinite;
     _Atomic(bool) saw_nonfinite;                            /* ... and there were some */
+    struct archive *archive;                                /* that all files lie in; or NULL */
     uint32_t tensor_capacity, meta_capacity, note_capacity; /* of the malloc'ed arrays above */
 };
 
@@ -155,7 +155,7 @@ struct tensor *model_new_tensor(struct model *m);
 struct meta *model_new_meta(struct model *m);
 /* The names of file's tensors go into the index; EFORMAT "duplicate" when one is there already. */
 enum quern_status model_index_tensors(struct model *m, uint32_t file, struct quern_error *err);
-/* Product of the dimensions, checked in their order. */
+/* Product of the dimensions. False when those that are not 0 leave 64 bits, in whatever order. */
 bool dims_product(const uint64_t *dims, uint32_t ndims, uint64_t *nelems);
 /* Alike but for outer dimensions of 1, which GGUF drops. */
 bool dims_alike(const uint64_t *a, uint32_t na, const uint64_t *b, uint32_t nb);

@@ -107,13 +107,13 @@ static enum quern_status check_options(const struct verifying *v, unsigned way,
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (options[i].given && !(options[i].ways & way))
             return fail(err, QUERN_EUSAGE, "usage",
-                        "%s has no meaning between these two: %s" WANT "expected it with others",
+                        "%s decides nothing between %s" WANT "expected it left out",
                         options[i].name,
-                        way == WAY_QUANTIZE      ? "tensors of the same names in a GGUF"
+                        way == WAY_QUANTIZE      ? "models with the same names of tensors"
                         : way == WAY_CONVERT     ? "a Hugging Face model and a GGUF"
                         : way == WAY_ADAPTER     ? "a PEFT adapter and a GGUF"
                         : way == WAY_SAFETENSORS ? "a model and safetensors"
-                                                 : "models that are merged");
+                                                 : "models and their merge");
     return QUERN_OK;
 }
 
@@ -159,7 +159,6 @@ static enum quern_status converted(struct verifying *v, struct plan **out, struc
 {
     struct convert_request *r = &v->req.convert;
     TRY(check_options(v, WAY_CONVERT, err));
-    r->like_quantize = true;
     r->vocab_only = v->made->ntensors == 0;
     if (!r->via)
         r->via = type_option(main_type(v->made));

@@ -162,6 +162,12 @@ struct op {
     void *(*report)(const struct step *s);
     /* y has room for n elements of the same width as x. */
     void (*apply)(const struct piece *p, const void *const x[], void *y);
+    /* The same straight from and to the bytes, where sources and output are stored BF16. False: it
+     * must go through numbers, and nothing is done yet. What apply writes is finite. measure is for
+     * ops that record NaN and Inf. Both may be NULL. */
+    bool (*measure_bf16)(const struct piece *p, unsigned pass, const uint16_t *const x[],
+                         uint64_t *counts, void *record);
+    bool (*apply_bf16)(const struct piece *p, const uint16_t *const x[], uint16_t *y);
 };
 
 /* Folds column `column` of nrecords records of ncolumns doubles each, pairwise in a fixed tree. */
@@ -261,6 +267,21 @@ struct side_file {
     const char *copy_from; /* ... the file to copy, when not NULL */
 };
 
+/* What becomes of weights that are NaN or Inf. */
+enum nonfinite {
+    NONFINITE_MOVED, /* refused where numbers are made of them; bytes that are moved may be any */
+    NONFINITE_ERROR, /* refused everywhere */
+    NONFINITE_KEEP,  /* a tensor that is copied keeps them where its type has such values */
+    NONFINITE_ZERO   /* stored ones are read as 0 */
+};
+
+/* A stored tensor with values that are NaN or Inf. */
+struct nonfinite_values {
+    const struct model *model;
+    const struct tensor *tensor;
+    uint64_t count, first; /* how many, and the flat index of the first */
+};
+
 /* A tile of a step on its way into a sink. */
 struct sink_tile {
     const struct step *step;
@@ -292,21 +313,6 @@ struct sink {
     bool (*resume)(struct sink *k, const struct step *s, uint64_t first, uint64_t n,
                    const void *entry);
     void (*end)(struct sink *k); /* frees what it holds, with the plan; may be NULL */
-};
-
-/* What becomes of weights that are NaN or Inf. */
-enum nonfinite {
-    NONFINITE_MOVED, /* refused where numbers are made of them; bytes that are moved may be any */
-    NONFINITE_ERROR, /* refused everywhere */
-    NONFINITE_KEEP,  /* a tensor that is copied keeps them where its type has such values */
-    NONFINITE_ZERO   /* stored ones are read as 0 */
-};
-
-/* A stored tensor with values that are NaN or Inf. */
-struct nonfinite_values {
-    const struct model *model;
-    const struct tensor *tensor;
-    uint64_t count, first; /* how many, and the flat index of the first */
 };
 
 struct plan {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "quant/codec.h"
+#include "tile.h"
 
 /* It is made by arithmetic, so it can be made in this type as well. */
 static bool can_take(const struct step *s, enum dtype d)
@@ -50,6 +51,8 @@ static enum quern_status match_step(struct matching *m, struct step *s, bool *co
     s->against = against;
     s->dtype = t->dtype;
     s->nbytes = t->nbytes;
+    if (s->dtype == DTYPE_F64 && step_is_raw(s))
+        s->wide = true; /* what differs is measured as what it is */
     *compares = true;
     return QUERN_OK;
 }

@@ -132,19 +132,28 @@ static enum quern_status add_member(struct side_job *j, struct str key, const ch
     return add(j, copy.p, what, is_prose(j->side->name) || is_origin(copy.p), err);
 }
 
+/* transformers has given one of its keys another name. */
+static const struct json *member(const struct json *object, struct str key)
+{
+    const struct json *x = json_get(object, key.p);
+    if (!x && str_is(key, "torch_dtype"))
+        return json_get(object, "dtype");
+    return !x && str_is(key, "dtype") ? json_get(object, "torch_dtype") : x;
+}
+
 static enum quern_status compare_members(struct side_job *j, const struct json *made,
                                          const struct json *there, struct quern_error *err)
 {
     uint32_t n = 0;
     for (const struct json *x = json_first(made); x && n < MOST_KEYS; x = json_next(x)) {
-        const struct json *y = json_get(there, json_key_of(x).p);
+        const struct json *y = member(there, json_key_of(x));
         if (y && same_json(x, y))
             continue;
         TRY(add_member(j, json_key_of(x), y ? "has another value" : "is missing", err));
         n++;
     }
     for (const struct json *y = json_first(there); y && n < MOST_KEYS; y = json_next(y)) {
-        if (json_get(made, json_key_of(y).p))
+        if (member(made, json_key_of(y)))
             continue;
         TRY(add_member(j, json_key_of(y), "is there, but not in the source", err));
         n++;

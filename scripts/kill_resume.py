@@ -2,7 +2,7 @@
 """kill_resume.py [--kills N] [--stops N] [--seed S] [--only TEXT] [--keep DIR] - interrupt runs at random moments, resume, compare bytes.
 
 Every command that writes is run once undisturbed. Then, N times over the commands in turn: start it, kill it (SIGKILL, or with
---stops SIGINT and SIGTERM) at a random moment, now and then kill the run that resumes as well, resume to the end. What lies
+--stops SIGINT, SIGTERM and SIGHUP) at a random moment, now and then kill the run that resumes as well, resume to the end. What lies
 under the final name must at any time be the old output or the complete new one; the end must have the bytes of the undisturbed
 run, and nothing may be left beside it. Threads and memory change from run to run. Prints one line; exit 1 when anything is wrong.
 QUERN names the program. Standard library only.
@@ -83,6 +83,8 @@ JOBS = {
     "pack": ["pack", "a", "-o", "OUT.qpk"],
     "pack-base": ["pack", "b", "--base", "a", "-o", "OUT.qpk"],
     "unpack": ["unpack", "b.qpk", "OUT"],
+    "merge-one-pass": ["merge", "--method", "dare_ties", "--base", "a", "--model", "b", "--model", "c", "--param", "weight=0.5", "--param",
+                       "density=0.6", "--pre", "gpt-2", "OUT.gguf", "Q4_K_M"],
     "lora-extract": ["lora", "extract", "a", "b", "OUT", "--rank", "8"],
     "quantize-record": ["quantize", "--provenance", "model.gguf", "OUT.gguf", "Q4_K"],
     "merge-record": ["merge", "--provenance", "--method", "linear", "--base", "a", "--model", "b", "--param", "weight=0.5",
@@ -247,7 +249,7 @@ def main():
             while trial.counts["interrupted"] < goal and len(trial.wrong) < 10:
                 job = names[started % len(names)]
                 started += 1
-                trial.round(job, number or rng.choice((signal.SIGINT, signal.SIGTERM)), seconds[job], want[job])
+                trial.round(job, number or rng.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)), seconds[job], want[job])
     finally:
         if not args.keep:
             shutil.rmtree(work, ignore_errors=True)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # msan.sh - the program under MemorySanitizer: scripts/msan.sh, after a build in B (make msan).
 #
-# The command-line cases, then every file of the corpus through the command that reads it. (Criterion's libraries are not
-# instrumented, so unit tests cannot be run like this.) Any report fails.
+# The unit tests (without Criterion, whose libraries are not instrumented), the command-line cases, then every file of the corpus
+# through the command that reads it. Any report fails.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -11,6 +11,8 @@ work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 export MSAN_OPTIONS="exitcode=86 log_path=$work/report"
 status=0
+
+QUERN_TEST_ROUNDS=0 "$B/plain-tests" || status=1
 
 # Not the ones that run it hundreds of times, nor those that measure it.
 slow=' faults hazards resume-kills power-loss determinism memory '
@@ -41,5 +43,5 @@ cat "$work/judged"
 
 reports=$(find "$work" -name 'report*' -size +0 | wc -l)
 find "$work" -name 'report*' -size +0 -exec head -40 {} + | head -200
-echo "MemorySanitizer: ${#cases[@]} command-line cases and $nfiles files of the corpus, $reports reports"
+echo "MemorySanitizer: unit tests, ${#cases[@]} command-line cases and $nfiles files of the corpus, $reports reports"
 [ "$status" -eq 0 ] && [ "$reports" -eq 0 ]

@@ -1,7 +1,7 @@
 /* faultio.c - LD_PRELOAD: the n-th call of one function fails, is short, or kills the process.
  *
  * FAULT="pwrite 7 EIO": the seventh pwrite. Instead of EIO: ENOSPC, EINTR, ENOMEM, short (half of
- * what was asked, or 1 byte), kill; with a + at the end all later ones, too. FAULT_COUNT=FILE:
+ * what was asked), byte (one), kill; with a + at the end all later ones, too. FAULT_COUNT=FILE:
  * write there how often each function was called. */
 #include <dlfcn.h>
 #include <errno.h>
@@ -23,7 +23,7 @@ static const char *const names[NCALLS] = {"pread",     "pwrite", "fsync", "renam
 static _Atomic unsigned counts[NCALLS];
 static unsigned wrong_call = NCALLS, wrong_at;
 static int code; /* errno; 0: short; -1: kill */
-static int later, armed;
+static int later, armed, single;
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -34,6 +34,7 @@ __attribute__((constructor)) static void begin(void)
             if (strcmp(call, names[i]) == 0)
                 wrong_call = i;
         later = kind[strlen(kind) - 1] == '+';
+        single = strncmp(kind, "byte", 4) == 0;
         code = strncmp(kind, "EIO", 3) == 0      ? EIO
                : strncmp(kind, "ENOSPC", 6) == 0 ? ENOSPC
                : strncmp(kind, "EINTR", 5) == 0  ? EINTR
@@ -73,7 +74,7 @@ static int fails(enum call c)
 
 static size_t less(size_t n)
 {
-    return n > 1 ? n / 2 : n;
+    return n > 1 && !single ? n / 2 : n > 0;
 }
 
 ssize_t pread(int fd, void *p, size_t n, off_t at)

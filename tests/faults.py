@@ -2,7 +2,7 @@
 """faults.py [--short | --memory] - every system call that a small job makes goes wrong once, then the job is resumed.
 
 For each job and each function (pread, pwrite, fsync and fdatasync, rename, ftruncate, fallocate, open, copy_file_range, malloc) and
-each n up to the number of its calls: the n-th call fails with EIO, ENOSPC or ENOMEM, is interrupted (EINTR), is short, or the process
+each n up to the number of its calls: the n-th call fails with EIO, ENOSPC or ENOMEM, is interrupted (EINTR), is short (half, or one byte), or the process
 is killed in its place. Then: exit code 0 means the right bytes; any other exit code is the documented one, with a message, and the
 final name shows what it showed before. A run with --resume gives the right bytes, and nothing is left beside them; where a lack of
 memory ended a run early, every fifth is resumed. Jobs that only read must say what they say undisturbed, or fail.
@@ -32,6 +32,7 @@ JOBS = {
     "recipe": ["merge", "recipe.yml", "out"],
     "one-pass": ["merge", "recipe.yml", "out.gguf", "q4_k_m", "--pre", "gpt-2"],
     "adapter": ["merge", "--base", HF, "--lora", MODELS + "/lora:0.5", "out"],
+    "record": ["quantize", "--provenance", DENSE, "out.gguf", "Q4_0"],
     "extract": ["lora", "extract", HF, HF_B, "out", "--rank", "4"],
     "combine": ["imatrix", "combine", MODELS + "/dense.imatrix.dat", MODELS + "/dense.imatrix.gguf", "-o", "out.gguf"],
     "inspect": ["inspect", HF],
@@ -43,8 +44,8 @@ JOBS = {
     "unpack": ["unpack", PACK, "out"],
 }
 READERS = ("inspect", "check", "compare", "lora-info", "show")
-# Files of a split set get their names one after the other; other outputs all at once.
-ONE_BY_ONE = ("split", "resplit")
+# Files of a split set get their names one after the other, a record after its file; other outputs all at once.
+ONE_BY_ONE = ("split", "resplit", "record")
 RECIPE = """merge_method: linear
 models:
 - {model: %s, parameters: {weight: 0.5}}
@@ -54,8 +55,8 @@ tokenizer: {source: union}
 """ % (HF_B, HF_C)
 # How each function can go wrong, and the exit code that is right; None: the job must succeed.
 FAULTS = {
-    "pread": {"EIO": 5, "EINTR": None, "short": None, "kill": -9},
-    "pwrite": {"EIO": 5, "ENOSPC": 5, "EINTR": None, "short": None, "kill": -9},
+    "pread": {"EIO": 5, "EINTR": None, "short": None, "byte": None, "kill": -9},
+    "pwrite": {"EIO": 5, "ENOSPC": 5, "EINTR": None, "short": None, "byte": None, "kill": -9},
     "fsync": {"EIO": 5, "kill": -9},
     "rename": {"EIO": 5, "kill": -9},
     "ftruncate": {"EIO": 5, "kill": -9},
@@ -97,11 +98,11 @@ def run(work, job, fault=None, count=None, resume=False):
     if fault or count:
         env["LD_PRELOAD"] = LIBRARY
         env["FAULT" if fault else "FAULT_COUNT"] = fault or count
-    words = [QUERN, *JOBS[job    if job not in READERS:
-        words += ["-q", "-j", "2", "--mem", "16MiB"] + (["--resume"] if resume else [])
+    words = [QUERN, *JOBS[job]]
+    if job not in READERS:
+        words += ["-q", "-j", "2", "--mem", "32MiB" if "pack" in job else "16MiB"] + (["--resume"] if resume else [])
     done = subprocess.run(words, cwd=work, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300)
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
-]]
 
 
 def judge_reader(kind, right, normal, got):
@@ -126,7 +127,7 @@ def judge_writer(work, job, call, kind, normal, before, got):
         return "expected %s: %s" % (right, said)
     if not said and code > 0:
         return "without a word"
-    named = now == normal or (job in ONE_BY_ONE and call in ("rename", "fsync", "open", "malloc")) or kind == "kill"
+    named = now == normal or (job in ONE_BY_ONE and call in ("rename", "fsync", "open", "malloc", "pwrite")) or kind == "kill"
     if now != before and not (named or call == "fsync"):
         return "the final name shows something else"
     return None
@@ -136,7 +137,7 @@ def judge_resumed(work, job, normal):
     code, _, said = run(work, job, resume=True)
     if code not in (0, 7) or digest(work) != normal:
         return "then resumed: exit %d, %s: %s" % (code, "other bytes" if digest(work) != normal else "", said)
-    left = [x for x in os.listdir(work) if "quern" in x]
+    left = [x for x in os.listdir(work) if x.startswith(".")]
     return "left behind: %s" % left if left and code == 0 else None
 
 

@@ -24,6 +24,7 @@ JOBS = {
     "replace-directory": ["merge", "-f", "--method", "slerp", "--base", MODELS + "/hf", "--model", MODELS + "/hf-b", "--param", "t=0.3",
                           "--out-shard-size", "1M", "out"],
     "convert": ["convert", "--pre", "gpt-2", MODELS + "/hf", "out.gguf", "-t", "q6_k"],
+    "record": ["quantize", "--provenance", MODELS + "/wide.gguf", "out", "Q4_K"],
     "extract": ["lora", "extract", MODELS + "/hf", MODELS + "/hf-b", "out", "--rank", "4"],
 }
 OLD = {"replace": ["quantize", MODELS + "/wide.gguf", "out", "Q8_0"],
@@ -232,8 +233,8 @@ class Trace:
             put_back(disk, disk.root, work, numbers)
             got, where = outputs(work), "%s: %d of %d: " % (self.job, moment, len(self.records))
             new = got == self.want
-            # Files of a split set get their names one after the other.
-            part = self.job == "split" and got.items() <= self.want.items()
+            # Files of a split set get their names one after the other, a record after its file.
+            part = self.job in ("split", "record") and got.items() <= self.want.items()
             if got != self.old and not new and not part:
                 return where + "the final name shows neither the old output nor the new one: %s" % sorted(got), "", 0
             code, text = run(work, JOBS[self.job] + ["--resume"], LD_PRELOAD=self.library, POWER_INODES=" ".join(map(str, numbers)))
@@ -241,7 +242,7 @@ class Trace:
                 return where + "resuming gave exit %d: %s" % (code, text), "", 0
             if outputs(work) != self.want:
                 return where + "other bytes after resuming", "", 0
-            left = [n for n in os.listdir(work) if "quern" in n]
+            left = [n for n in os.listdir(work) if n.startswith(".")]
             if left and code == 0:
                 return where + "left behind: %s" % left, "", 0
             kept = text.partition("going on with an interrupted run: ")[2].partition(" %")[0]
@@ -252,7 +253,7 @@ class Trace:
 
 def main():
     ask = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ask.add_argument("--states", type=int, default=210)
+    ask.add_argument("--states", type=int, default=240)
     ask.add_argument("--short", action="store_true", help="three states of each job")
     ask.add_argument("--job", choices=list(JOBS))
     ask.add_argument("--seed", type=int, default=random.randrange(1 << 32))
