@@ -631,7 +631,7 @@ const struct command commands[] = {
      "describe the model (general.* but general.architecture, quantize.*, split.*) and files for "
      "people do not count.\n"
      "Exit code 0: exact; 1: something differs, is missing or does not come from the source.",
-     verify_options, COMMON_JSON,
+     verify_options, COMMON_JSON | COMMON_PACK,
      "quern verify model-f16.gguf model-q8_0.gguf\n"
      "  is it what it says it is?\n"
      "quern verify --imatrix imatrix.gguf HFDIR model-iq4_xs.gguf\n"

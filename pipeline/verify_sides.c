@@ -2,7 +2,6 @@
 #include "verify.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "carry.h"
 #include "core/io.h"
@@ -50,18 +49,17 @@ static bool is_prose(const char *name)
 /* One of the two files: open, or in memory. */
 struct bytes {
     const char *path;
-    struct str text; /* .p is NULL: read from fd */
-    int fd;
+    struct str text; /* .p is NULL: read from the file */
+    struct any_file file;
     uint64_t n;
 };
 
 static enum quern_status open_bytes(const char *path, struct bytes *b, struct quern_error *err)
 {
-    struct file_id id;
     b->path = path;
     b->text = (struct str){NULL, 0};
-    TRY(input_open(path, &b->fd, &id, err));
-    b->n = id.nbytes;
+    TRY(any_open(path, &b->file, err));
+    b->n = b->file.nbytes;
     return QUERN_OK;
 }
 
@@ -69,7 +67,7 @@ static enum quern_status read_at(const struct bytes *b, uint64_t at, char *to, s
                                  struct quern_error *err)
 {
     if (!b->text.p)
-        return pread_full(b->fd, to, n, at, b->path, err);
+        return any_read(&b->file, to, n, at, err);
     memcpy(to, b->text.p + at, n);
     return QUERN_OK;
 }
@@ -220,7 +218,7 @@ static enum quern_status compare_with(struct side_job *j, const struct bytes *th
         return compare_bytes(j, &made, there, err);
     TRY(open_bytes(j->side->copy_from, &made, err));
     const enum quern_status s = compare_bytes(j, &made, there, err);
-    close(made.fd);
+    any_close(&made.file);
     return s;
 }
 
@@ -229,11 +227,11 @@ static enum quern_status compare_side(struct side_job *j, struct quern_error *er
     struct bytes there;
     if (strcmp(j->side->name, "model.safetensors.index.json") == 0)
         return QUERN_OK; /* files may be cut otherwise */
-    if (access(j->path, F_OK) != 0)
+    if (!path_exists(j->path))
         return add(j, NULL, "is missing", is_prose(j->side->name), err);
     TRY(open_bytes(j->path, &there, err));
     const enum quern_status s = compare_with(j, &there, err);
-    close(there.fd);
+    any_close(&there.file);
     return s;
 }
 
@@ -256,7 +254,7 @@ static enum quern_status find_extra(struct side_job *j, const char *dir, struct 
             return fail_memory(err, strlen(dir));
         side->name = name;
         j->side = side;
-        if (!is_made(j->plan, name) && access(j->path, F_OK) == 0)
+        if (!is_made(j->plan, name) && path_exists(j->path))
             TRY(add(j, NULL, "is there, but not in the source", false, err));
     }
     return QUERN_OK;
