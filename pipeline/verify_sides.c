@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "carry.h"
-#include "core/io.h"
+#include "core/archive.h"
 #include "core/json.h"
 
 #define BUFFER    (64u << 10)
@@ -47,27 +47,41 @@ static bool is_prose(const char *name)
 
 /* ---- bytes ---------------------------------------------------------------------------------- */
 
-/* One of the two files: open, or in memory. */
+/* One of the two files: in memory, in an archive, or open. */
 struct bytes {
     const char *path;
-    struct str text; /* .p is NULL: read from fd */
-    int fd;
+    struct str text; /* .p is NULL: ... */
+    struct archive *archive;
+    uint32_t entry; /* ... of the archive, or where that is NULL: ... */
+    int fd;         /* ... -1: none */
     uint64_t n;
 };
 
 static enum quern_status open_bytes(const char *path, struct bytes *b, struct quern_error *err)
 {
     struct file_id id;
-    b->path = path;
-    b->text = (struct str){NULL, 0};
+    const char *name;
+    *b = (struct bytes){.path = path, .fd = -1};
+    b->archive = archive_at(path, &name);
+    if (b->archive && *name && archive_find(b->archive, name, &b->entry, &b->n))
+        return QUERN_OK;
+    b->archive = NULL;
     TRY(input_open(path, &b->fd, &id, err));
     b->n = id.nbytes;
     return QUERN_OK;
 }
 
+static void close_bytes(const struct bytes *b)
+{
+    if (b->fd >= 0)
+        close(b->fd);
+}
+
 static enum quern_status read_at(const struct bytes *b, uint64_t at, char *to, size_t n,
                                  struct quern_error *err)
 {
+    if (b->archive)
+        return b->archive->kind->read(b->archive, b->entry, to, n, at, err);
     if (!b->text.p)
         return pread_full(b->fd, to, n, at, b->path, err);
     memcpy(to, b->text.p + at, n);
@@ -215,12 +229,13 @@ static enum quern_status compare_bytes(struct side_job *j, const struct bytes *m
 static enum quern_status compare_with(struct side_job *j, const struct bytes *there,
                                       struct quern_error *err)
 {
-    struct bytes made = {.path = j->side->name, .text = j->side->text, .n = j->side->text.n};
+    struct bytes made = {
+        .path = j->side->name, .text = j->side->text, .fd = -1, .n = j->side->text.n};
     if (!j->side->copy_from)
         return compare_bytes(j, &made, there, err);
     TRY(open_bytes(j->side->copy_from, &made, err));
     const enum quern_status s = compare_bytes(j, &made, there, err);
-    close(made.fd);
+    close_bytes(&made);
     return s;
 }
 
@@ -229,11 +244,11 @@ static enum quern_status compare_side(struct side_job *j, struct quern_error *er
     struct bytes there;
     if (strcmp(j->side->name, "model.safetensors.index.json") == 0)
         return QUERN_OK; /* files may be cut otherwise */
-    if (access(j->path, F_OK) != 0)
+    if (!path_exists(j->path))
         return add(j, NULL, "is missing", is_prose(j->side->name), err);
     TRY(open_bytes(j->path, &there, err));
     const enum quern_status s = compare_with(j, &there, err);
-    close(there.fd);
+    close_bytes(&there);
     return s;
 }
 
@@ -256,7 +271,7 @@ static enum quern_status find_extra(struct side_job *j, const char *dir, struct 
             return fail_memory(err, strlen(dir));
         side->name = name;
         j->side = side;
-        if (!is_made(j->plan, name) && access(j->path, F_OK) == 0)
+        if (!is_made(j->plan, name) && path_exists(j->path))
             TRY(add(j, NULL, "is there, but not in the source", false, err));
     }
     return QUERN_OK;
