@@ -130,7 +130,8 @@ struct command {
 #define COMMON_PACK  16u /* --pack-base */
 
 extern const struct command commands[]; /* ends with a NULL name */
-extern const struct option run_options[], pack_options[], json_options[], help_options[];
+extern const struct option run_options[], pack_options[], record_options[], json_options[],
+    help_options[];
 
 /* The option tables of a command, one after the other: table 0, 1, ... or NULL. */
 const struct option *command_options(const struct command *c, unsigned table);
@@ -138,6 +139,8 @@ const struct option *command_options(const struct command *c, unsigned table);
 /* ---- run_command.c */
 /* Reads its words into c, which is all zero but for what is to be preset, and runs it. Exit code.
  */
+/* Makes the models of --pack-base known. Exit code. */
+int add_pack_bases(const struct cli *c);
 int run_command(struct cli *c, const struct command *command, int argc, char **argv);
 /* The same by its words, of which the first is its name. Only those that write a model. */
 int run_words(struct cli *c, const struct values *words);

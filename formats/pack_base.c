@@ -21,7 +21,7 @@ enum quern_status pack_add_base(const char *path, struct quern_error *err)
         return fail_memory(err, strlen(path));
     pthread_mutex_lock(&lock);
     const bool room = nbases < MAX_BASES;
-    if (room)
+    if (room) /* cppcheck-suppress memleak ; the list has it */
         bases[nbases++] = copy;
     pthread_mutex_unlock(&lock);
     if (room)

@@ -199,7 +199,7 @@ enum quern_status nonfinite_survey(struct plan *p, bool all, const volatile int 
 /* "[3, 70]" */
 static void index_text(const uint64_t *dims, unsigned ndims, uint64_t at, char *buf, size_t n)
 {
-    uint64_t index[MAX_DIMS];
+    uint64_t index[MAX_DIMS] = {0};
     size_t used = 0;
     for (unsigned d = ndims; d-- > 0;) {
         index[d] = at % dims[d];

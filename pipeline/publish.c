@@ -336,7 +336,7 @@ static enum quern_status take_outputs(const struct plan *p, const struct publica
                                       struct quern_error *err)
 {
     const uint32_t n = p->nfiles + (p->dir ? p->nsides : 0);
-    char **paths = p->provenance ? calloc(n, sizeof *paths) : NULL;
+    char **paths = p->provenance ? calloc(n + 1u, sizeof *paths) : NULL;
     enum quern_status s = QUERN_OK;
     if (!p->provenance)
         return QUERN_OK;
