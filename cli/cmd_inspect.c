@@ -85,7 +85,7 @@ static struct str array_item(const struct meta *k, size_t *at)
     return item;
 }
 
-static void print_short(FILE *f, const struct meta *k, int room)
+void print_meta(FILE *f, const struct meta *k, int room)
 {
     char text[64];
     if (k->type == META_STRING) {
@@ -329,7 +329,7 @@ static void print_metadata(const struct model *m)
         const int room = width - (int)column - 10;
         printf("  %-*s %s%-4s%s ", (int)column, quoted(k->key).text, dim(stdout),
                meta_type_name(k->type), plain(stdout));
-        print_short(stdout, k, room < 20 ? 20 : room);
+        print_meta(stdout, k, room < 20 ? 20 : room);
         putchar('\n');
     }
 }
@@ -360,7 +360,7 @@ int cmd_inspect(struct cli *c)
     struct model *m;
     if (c->args.count != 1)
         return usage_error(c, "expected one INPUT, got %zu", c->args.count);
-    if (model_open(c->args.items[0], &m, &err) != QUERN_OK)
+    if (model_open_headers(c->args.items[0], &m, &err) != QUERN_OK)
         return report_error(c, &err);
     int code = 0;
     if (c->kv) {

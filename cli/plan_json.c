@@ -1,5 +1,6 @@
 /* plan_json.c - a plan, or what came of it, as one JSON object. */
 #include "cli.h"
+#include "pipeline/provenance.h"
 
 /* What each tensor is made of: for a dry run. */
 static void step_json(struct json_writer *j, const struct step *s)
@@ -91,6 +92,8 @@ void plan_json(const struct plan *p, const struct quern_result *r, const struct 
     }
     if (hashes)
         hashes_json(&j, hashes, nhashes);
+    if (p->provenance && p->provenance->path)
+        field_text(&j, "record", p->provenance->path);
     if (p->refusal)
         field_text(&j, "refusal", p->refusal->text);
     texts_json(&j, "notes", p->notes, p->nnotes);

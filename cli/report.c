@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/json.h"
+#include "pipeline/provenance.h"
 #include "quant/codec.h"
 
 void say(const char *format, ...)
@@ -480,6 +481,8 @@ void print_summary(const struct cli *c, const struct plan *p, const struct quern
             r->relative_error * 100);
     if (p->errors)
         print_errors(stderr, p, c->verbose, 3);
+    if (p->provenance && p->provenance->path)
+        say("  record in %s", quoted(str_from(p->provenance->path)).text);
     const double moved = (double)(r->read_bytes + r->written_bytes);
     say("  %.2f s, %s/s, %u thread%s (%s), peak memory %s", r->seconds,
         human_bytes((uint64_t)(moved / (r->seconds > 1e-9 ? r->seconds : 1e-9)), rate), r->threads,

@@ -1,7 +1,6 @@
 /* sha256.c - SHA-256 as FIPS 180-4 states it. */
 #include "sha256.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -28,9 +27,18 @@ static uint32_t load_be32(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
+/* One round. Instead of moving the eight words along, the next round gets them by other names. */
+static inline void turn(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e, uint32_t f,
+                        uint32_t g, uint32_t *h, uint32_t kw)
+{
+    *h += (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + (g ^ (e & (f ^ g))) + kw;
+    *d += *h;
+    *h += (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) | (c & (a | b)));
+}
+
 static void compress(uint32_t h[8], const uint8_t *block)
 {
-    uint32_t w[64], v[8];
+    uint32_t w[64];
     for (unsigned t = 0; t < 16; t++)
         w[t] = load_be32(block + 4 * t);
     for (unsigned t = 16; t < 64; t++) {
@@ -38,17 +46,18 @@ static void compress(uint32_t h[8], const uint8_t *block)
         w[t] = w[t - 16] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) + w[t - 7] +
                (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
     }
-    memcpy(v, h, sizeof v);
-    for (unsigned t = 0; t < 64; t++) {
-        const uint32_t e = v[4], a = v[0];
-        const uint32_t t1 = v[7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) +
-                            ((e & v[5]) ^ (~e & v[6])) + k[t] + w[t];
-        const uint32_t t2 = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) +
-                            ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
-        memmove(v + 1, v, 7 * sizeof *v);
-        v[4] += t1;
-        v[0] = t1 + t2;
+    uint32_t v0 = h[0], v1 = h[1], v2 = h[2], v3 = h[3], v4 = h[4], v5 = h[5], v6 = h[6], v7 = h[7];
+    for (unsigned t = 0; t < 64; t += 8) {
+        turn(v0, v1, v2, &v3, v4, v5, v6, &v7, k[t] + w[t]);
+        turn(v7, v0, v1, &v2, v3, v4, v5, &v6, k[t + 1] + w[t + 1]);
+        turn(v6, v7, v0, &v1, v2, v3, v4, &v5, k[t + 2] + w[t + 2]);
+        turn(v5, v6, v7, &v0, v1, v2, v3, &v4, k[t + 3] + w[t + 3]);
+        turn(v4, v5, v6, &v7, v0, v1, v2, &v3, k[t + 4] + w[t + 4]);
+        turn(v3, v4, v5, &v6, v7, v0, v1, &v2, k[t + 5] + w[t + 5]);
+        turn(v2, v3, v4, &v5, v6, v7, v0, &v1, k[t + 6] + w[t + 6]);
+        turn(v1, v2, v3, &v4, v5, v6, v7, &v0, k[t + 7] + w[t + 7]);
     }
+    const uint32_t v[8] = {v0, v1, v2, v3, v4, v5, v6, v7};
     for (unsigned i = 0; i < 8; i++)
         h[i] += v[i];
 }
@@ -97,6 +106,18 @@ void sha256_end(struct sha256 *s, uint8_t digest[32])
         digest[i] = (uint8_t)(s->h[i / 4] >> (24 - 8 * (i % 4)));
 }
 
+void sha256_hex(struct sha256 s, char hex[65])
+{
+    static const char digits[] = "0123456789abcdef";
+    uint8_t digest[32];
+    sha256_end(&s, digest);
+    for (unsigned i = 0; i < 32; i++) {
+        hex[2 * i] = digits[digest[i] >> 4];
+        hex[2 * i + 1] = digits[digest[i] & 15];
+    }
+    hex[64] = '\0';
+}
+
 enum quern_status sha256_file(const char *path, char hex[65], struct quern_error *err)
 {
     enum { BUFFER = 1 << 20 };
@@ -114,10 +135,7 @@ enum quern_status sha256_file(const char *path, char hex[65], struct quern_error
             sha256_add(&s, buf, n);
         at += n;
     }
-    uint8_t digest[32];
-    sha256_end(&s, digest);
-    for (unsigned i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    sha256_hex(s, hex);
     free(buf);
     close(fd);
     return status;

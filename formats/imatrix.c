@@ -197,7 +197,7 @@ static enum quern_status read_gguf(struct imatrix *im, struct quern_error *err)
 
 static enum quern_status read_rows(struct imatrix *im, struct quern_error *err)
 {
-    const int32_t *ncalls;
+    const uint32_t *ncalls;
     TRY(imatrix_dat_read(im, &ncalls, err));
     const struct model *m = im->model;
     im->legacy = true;
@@ -206,12 +206,8 @@ static enum quern_status read_rows(struct imatrix *im, struct quern_error *err)
         return fail_memory(err, m->ntensors * sizeof *im->entries);
     for (uint32_t i = 0; i < m->ntensors; i++) {
         const struct tensor *t = &m->tensors[i];
-        im->entries[im->nentries++] =
-            (struct imatrix_entry){.name = t->name,
-                                   .ncols = t->nelems,
-                                   .nmats = 1,
-                                   .sums = t,
-                                   .ncalls = ncalls[i] > 0 ? (float)ncalls[i] : 1.0f};
+        im->entries[im->nentries++] = (struct imatrix_entry){
+            .name = t->name, .ncols = t->nelems, .nmats = 1, .sums = t, .ncalls = (float)ncalls[i]};
     }
     return QUERN_OK;
 }

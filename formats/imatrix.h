@@ -14,7 +14,7 @@ struct imatrix_entry {
     uint64_t ncols, nmats;
     const struct tensor *sums;   /* nmats * ncols F32 */
     const struct tensor *counts; /* nmats F32; NULL for .dat */
-    float ncalls; /* .dat: what the values are divided by; 1 when it says 0 or less */
+    float ncalls;                /* .dat: what the values are divided by */
 };
 
 struct imatrix {
@@ -84,7 +84,7 @@ enum quern_status imatrix_dat_layout(struct arena *arena, struct imatrix_row *ro
 
 /* Walks the .dat that is files[0] of im->model: its rows become tensors, its tail is stored, and
  * ncalls[i] (in im->arena) belongs to tensor i. */
-enum quern_status imatrix_dat_read(struct imatrix *im, const int32_t **ncalls,
+enum quern_status imatrix_dat_read(struct imatrix *im, const uint32_t **ncalls,
                                    struct quern_error *err);
 
 #endif

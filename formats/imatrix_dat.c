@@ -13,7 +13,7 @@
 struct walk {
     struct imatrix *im;
     uint64_t pos, size;
-    int32_t *ncalls;
+    uint32_t *ncalls;
 };
 
 static enum quern_status truncated(const struct walk *w, const char *what, uint64_t n,
@@ -88,11 +88,11 @@ static enum quern_status read_name(struct walk *w, struct str *name, struct quer
                           quoted(*name).text));
 }
 
-static enum quern_status read_row(struct walk *w, struct tensor *t, int32_t *ncalls,
+static enum quern_status read_row(struct walk *w, struct tensor *t, uint32_t *ncalls,
                                   struct quern_error *err)
 {
     uint32_t n;
-    TRY(read_i32(w, "the number of calls", ncalls, err));
+    TRY(read_count(w, "the number of calls", 1, INT32_MAX, ncalls, err));
     TRY(read_count(w, "the number of values", 1, INT32_MAX, &n, err));
     t->nelems = n;
     t->nbytes = (uint64_t)n * 4;
@@ -163,7 +163,7 @@ static enum quern_status read_all(struct walk *w, struct quern_error *err)
     TRY(read_count(w, "the number of entries", 1, MAX_TENSORS, &n, err));
     if (n > (w->size - w->pos) / MIN_ENTRY_BYTES)
         return truncated(w, "a list of that many entries", (uint64_t)n * MIN_ENTRY_BYTES, err);
-    w->ncalls = ARENA_NEW(&w->im->arena, int32_t, n);
+    w->ncalls = ARENA_NEW(&w->im->arena, uint32_t, n);
     if (!w->ncalls)
         return fail_memory(err, (uint64_t)n * sizeof *w->ncalls);
     for (uint32_t i = 0; i < n; i++)
@@ -173,7 +173,7 @@ static enum quern_status read_all(struct walk *w, struct quern_error *err)
     return read_tail(w, err);
 }
 
-enum quern_status imatrix_dat_read(struct imatrix *im, const int32_t **ncalls,
+enum quern_status imatrix_dat_read(struct imatrix *im, const uint32_t **ncalls,
                                    struct quern_error *err)
 {
     struct walk w = {.im = im, .size = im->model->files[0].id.nbytes};

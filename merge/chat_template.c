@@ -1,8 +1,6 @@
 /* chat_template.c - choose a chat template: a known format, the models' own, or a given text. */
 #include "merge/chat_template.h"
 
-#include <unistd.h>
-
 #include "core/io.h"
 #include "core/pull.h"
 #include "pipeline/config_edit.h"
@@ -168,9 +166,9 @@ static enum quern_status template_of(const struct view *v, struct arena *arena, 
     struct str config;
     if (!jinja || !path)
         return fail_memory(err, strlen(m->dir));
-    if (access(jinja, F_OK) == 0)
+    if (path_exists(jinja))
         return read_small_file(jinja, MAX_CONFIG, arena, out, err);
-    if (access(path, F_OK) != 0)
+    if (!path_exists(path))
         return QUERN_OK;
     TRY(read_small_file(path, MAX_CONFIG, arena, &config, err));
     return in_file(err, path, from_config(arena, config, out, err));

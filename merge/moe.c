@@ -4,7 +4,6 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "core/io.h"
 #include "core/json.h"
@@ -85,7 +84,7 @@ static enum quern_status first_token(struct moe_planner *pl, const char *dir, st
     const char *path = path_join(&pl->scratch, dir, "tokenizer_config.json");
     if (!path)
         return fail_memory(err, strlen(dir));
-    if (access(path, F_OK) != 0)
+    if (!path_exists(path))
         return QUERN_OK;
     TRY(read_small_file(path, JSON_MAX_BYTES, &pl->scratch, &text, err));
     TRY(in_file(err, path, json_parse(text, &root, err)));

@@ -3,26 +3,34 @@
 
 #include <stdlib.h>
 
+#include "hashing.h"
+
 static void add(struct agenda *a, struct work w)
 {
     a->items[a->count++] = w;
 }
 
-static void add_needs(struct agenda *a, const struct step *s)
+static void add_hash(struct hash_step *h, void *agenda)
+{
+    add(agenda, (struct work){&h->work.step, &h->work, 0});
+}
+
+static void add_hashes(struct agenda *a, const struct plan *p, const struct step *s)
+{
+    for (unsigned k = 0; k < s->nsources; k++)
+        hashes_before(p->hashes, &s->sources[k], add_hash, a);
+}
+
+static void add_needs(struct agenda *a, const struct plan *p, const struct step *s)
 {
     for (uint32_t k = 0; k < s->nneeds; k++) {
         struct hidden_step *h = s->needs[k];
         if (h->listed)
             continue;
         h->listed = true;
+        add_hashes(a, p, &h->step);
         add(a, (struct work){&h->step, h, 0});
     }
-}
-
-static void count_users(const struct step *s)
-{
-    for (uint32_t k = 0; k < s->nneeds; k++)
-        s->needs[k]->nusers++;
 }
 
 /* The first step from i on that an earlier run has not finished. */
@@ -33,10 +41,31 @@ static uint32_t unfinished(const struct plan *p, const struct journal *j, uint32
     return i;
 }
 
-enum quern_status agenda_open(struct plan *p, const struct journal *j, struct agenda *a,
-                              struct quern_error *err)
+static void add_steps(struct agenda *a, const struct plan *p, const struct journal *j)
 {
-    const size_t most = (size_t)p->nsteps + p->nhidden;
+    uint32_t i = unfinished(p, j, 0);
+    if (i < p->nsteps)
+        add_needs(a, p, &p->steps[i]);
+    while (i < p->nsteps) {
+        const uint32_t next = unfinished(p, j, i + 1);
+        if (next < p->nsteps)
+            add_needs(a, p, &p->steps[next]);
+        add_hashes(a, p, &p->steps[i]);
+        add(a, (struct work){&p->steps[i], NULL, i});
+        i = next;
+    }
+}
+
+static void count_users(const struct step *s)
+{
+    for (uint32_t k = 0; k < s->nneeds; k++)
+        s->needs[k]->nusers++;
+}
+
+enum quern_status agenda_open(struct plan *p, const struct journal *j, bool complete,
+                              struct agenda *a, struct quern_error *err)
+{
+    const size_t most = (size_t)p->nsteps + p->nhidden + (p->hashes ? p->hashes->nsteps : 0);
     *a = (struct agenda){.items = calloc(most + 1, sizeof *a->items)};
     if (!a->items)
         return fail_memory(err, most * sizeof *a->items);
@@ -44,16 +73,10 @@ enum quern_status agenda_open(struct plan *p, const struct journal *j, struct ag
         p->hidden[i]->listed = p->hidden[i]->measured = false;
         p->hidden[i]->nusers = 0;
     }
-    uint32_t i = unfinished(p, j, 0);
-    if (i < p->nsteps)
-        add_needs(a, &p->steps[i]);
-    while (i < p->nsteps) {
-        const uint32_t next = unfinished(p, j, i + 1);
-        if (next < p->nsteps)
-            add_needs(a, &p->steps[next]);
-        add(a, (struct work){&p->steps[i], NULL, i});
-        i = next;
-    }
+    hashes_restart(p->hashes);
+    if (!complete)
+        add_steps(a, p, j);
+    hashes_left(p->hashes, add_hash, a);
     for (uint32_t k = 0; k < a->count; k++)
         count_users(a->items[k].step);
     return QUERN_OK;

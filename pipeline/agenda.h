@@ -19,9 +19,10 @@ struct agenda {
 };
 
 /* Free with agenda_close() whatever comes back. What the journal (or NULL) knows to be finished is
- * not in it, nor what only that needs. */
-enum quern_status agenda_open(struct plan *p, const struct journal *j, struct agenda *a,
-                              struct quern_error *err);
+ * not in it, nor what only that needs; with complete no step of the plan is, but digests are taken
+ * anew in any case. */
+enum quern_status agenda_open(struct plan *p, const struct journal *j, bool complete,
+                              struct agenda *a, struct quern_error *err);
 void agenda_close(struct agenda *a);
 
 /* Has everything been measured that item i needs? */

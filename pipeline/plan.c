@@ -8,6 +8,7 @@
 
 #include "core/checked.h"
 #include "core/safe_text.h"
+#include "provenance.h"
 #include "quant/codec.h"
 
 struct plan *plan_new(const char *verb, struct quern_error *err)
@@ -33,11 +34,14 @@ void plan_free(struct plan *p)
 {
     if (!p)
         return;
+    if (p->sink && p->sink->end)
+        p->sink->end(p->sink);
     /* An importance matrix is among the inputs, but closes its own file. */
     for (uint32_t i = 0; p->owns_models && i < p->nmodels; i++)
         if (!p->imatrix || p->models[i] != p->imatrix->model)
             model_close(p->models[i]);
     imatrix_close(p->imatrix);
+    provenance_free(p->provenance);
     arena_free(&p->arena);
     free(p);
 }

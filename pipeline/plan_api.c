@@ -1,8 +1,10 @@
 /* plan_api.c - the public face of plans: summarize, run, free. */
-#include "nonfinite.h"
-#include "retype.h"
-
 #include <stdlib.h>
+
+#include "core/json.h"
+#include "nonfinite.h"
+#include "provenance.h"
+#include "retype.h"
 
 static struct plan *inner(struct quern_plan *p)
 {
@@ -133,6 +135,25 @@ bool quern_plan_zeroed(const struct quern_plan *plan, size_t i, struct quern_zer
                                  .nelems = v->tensor->nelems,
                                  .first = v->first};
     return true;
+}
+
+enum quern_status quern_plan_provenance(struct quern_plan *plan,
+                                        const struct quern_provenance *options,
+                                        struct quern_error *err)
+{
+    static const struct quern_provenance none;
+    const struct quern_provenance *o = options ? options : &none;
+    struct json_writer w = {0};
+    json_put_text(&w, o->command ? o->command : "");
+    const struct provenance_request r = {
+        .job = json_written(&w),
+        .recipe = o->recipe ? str_from(o->recipe) : (struct str){NULL, 0},
+        .files = o->files,
+        .nfiles = (uint32_t)o->nfiles
+    };
+    const enum quern_status s = r.job.p ? plan_record(inner(plan), &r, err) : fail_memory(err, w.n);
+    json_writer_free(&w);
+    return s;
 }
 
 enum quern_status quern_run(struct quern_plan *plan, const struct quern_run_options *options,

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "differences.h"
 #include "quant/codec.h"
 #include "quant/small_floats.h"
 #include "row_sums.h"
@@ -66,14 +67,22 @@ static size_t source_bytes(const struct step *s, unsigned k, uint64_t n)
     return dtype_stored(src->tensor->dtype, n < CHUNK ? n : CHUNK);
 }
 
+/* Its values are looked at. */
+static bool needs_rooms(const struct step *s)
+{
+    return !step_is_raw(s) || s->stats || s->against;
+}
+
 size_t tile_bytes(const struct step *s, uint64_t n)
 {
     size_t total = padded(s->op->carry_bytes) + padded(fetch_bytes(s));
     total += padded(dtype_stored(s->dtype, n));
     for (unsigned k = 0; k < s->nsources; k++)
         total += padded(source_bytes(s, k, n));
-    if (!step_is_raw(s) || s->stats)
+    if (needs_rooms(s))
         total += (s->nsources + 2u) * padded(PIECE * width(s));
+    if (s->against)
+        total += padded(dtype_stored(s->dtype, n < CHUNK ? n : CHUNK));
     if (s->importance)
         total += padded(PIECE * sizeof(float));
     if (row_sums_needed(s))
@@ -92,6 +101,7 @@ struct cut {
     void *y;
     uint8_t *round; /* a piece as round_dtype */
     uint8_t *out;
+    uint8_t *theirs; /* a chunk of what it is compared with */
     void *carry, *fetched;
     float *importance; /* of a piece */
     struct row_sums sums;
@@ -128,9 +138,11 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
         c->sums.raw = take(&at, PIECE * sizeof(float));
         c->sums.row = UINT64_MAX;
     }
+    if (s->against)
+        c->theirs = take(&at, dtype_stored(s->dtype, t->n < CHUNK ? t->n : CHUNK));
     c->is_raw = step_is_raw(s);
     c->keeps = t->nonfinite == NONFINITE_KEEP;
-    if (c->is_raw && !s->stats)
+    if (!needs_rooms(s))
         return;
     for (unsigned k = 0; k < s->nsources; k++)
         c->room[k] = take(&at, PIECE * width(s));
@@ -149,10 +161,12 @@ static bool has_numbers(enum dtype d)
     return (dtype_is_float(d) || dtype_is_quantized(d)) && codec_can_decode(d);
 }
 
-/* Weights that are moved as bytes are looked at, too, unless they may be any. */
+/* Weights that are moved as bytes are looked at, too, unless they may be any: what takes bytes in
+ * their order (a digest, an archive) wants them as they are. */
 static bool looks_at_moved(const struct tile *t, const struct source *src)
 {
-    return t->nonfinite == NONFINITE_ERROR && has_numbers(src->tensor->dtype);
+    return t->nonfinite == NONFINITE_ERROR && !t->step->op->in_order &&
+           has_numbers(src->tensor->dtype);
 }
 
 static enum quern_status check_moved(const struct tile *t, const struct source *src,
@@ -192,7 +206,8 @@ static enum quern_status read_stored(const struct tile *t, struct cut *c, uint64
         if (status != QUERN_OK)
             return in_source(err, src, status);
         c->moved += nbytes;
-        source_mend(src, c->raw[k], n);
+        if (!t->step->op->in_order)
+            source_mend(src, c->raw[k], n);
         if (c->is_raw)
             TRY(check_moved(t, src, c->raw[k], first, n, err));
     }
@@ -521,19 +536,64 @@ static bool all_finite(const double *record, size_t nbytes)
     return true;
 }
 
-static enum quern_status measure_strip(const struct tile *t, const struct piece *p,
-                                       const struct cut *c, uint64_t *counts,
-                                       struct quern_error *err)
+static bool sources_are_bf16(const struct step *s)
+{
+    for (unsigned k = 0; k < s->nsources; k++)
+        if (s->sources[k].kind || s->sources[k].tensor->dtype != DTYPE_BF16)
+            return false;
+    return !s->wide;
+}
+
+/* Those of a strip as they are stored. */
+static void get_bf16(const struct piece *p, const struct cut *c, const uint16_t *x[])
+{
+    for (unsigned k = 0; k < p->step->nsources; k++)
+        x[k] = (const uint16_t *)(const void *)c->raw[k] + p->first % CHUNK;
+}
+
+/* Measures or makes a strip straight from its bytes. False: it must go through numbers. */
+static bool measure_bf16(const struct tile *t, const struct piece *p, const struct cut *c,
+                         uint64_t *counts, void *record)
+{
+    const struct op *op = t->step->op;
+    const uint16_t *x[MAX_SOURCES];
+    if (!op->measure_bf16 || !sources_are_bf16(t->step))
+        return false;
+    get_bf16(p, c, x);
+    return op->measure_bf16(p, t->pass, x, counts, record);
+}
+
+static bool apply_bf16(const struct tile *t, const struct piece *p, const struct cut *c,
+                       uint8_t *out)
+{
+    const struct step *s = t->step;
+    const uint16_t *x[MAX_SOURCES];
+    if (!s->op->apply_bf16 || s->dtype != DTYPE_BF16 || rounds_first(s) || t->errors ||
+        t->written || !sources_are_bf16(s))
+        return false;
+    get_bf16(p, c, x);
+    return s->op->apply_bf16(p, x, (uint16_t *)(void *)out);
+}
+
+static enum quern_status measure_strip(const struct tile *t, const struct piece *p, struct cut *c,
+                                       size_t from, uint64_t *counts, struct quern_error *err)
 {
     const struct step *s = t->step;
     void *record = t->records ? t->records + p->chunk * t->record_bytes : NULL;
     /* In the first pass that sees everything. */
     const bool checks = t->pass == step_samples(s) && !s->op->sees_nonfinite;
-    if (checks && !s->op->records_nonfinite)
+    const bool straight = measure_bf16(t, p, c, counts, record);
+    if (!straight) {
+        get_values(p, c, from);
+        if (checks && !s->op->records_nonfinite)
+            TRY(check_sources(p, c, err));
+        s->op->measure(p, t->pass, c->x, counts, record);
+    }
+    if (checks && s->op->records_nonfinite && !all_finite(record, t->record_bytes)) {
+        if (straight)
+            get_values(p, c, from);
         TRY(check_sources(p, c, err));
-    s->op->measure(p, t->pass, c->x, counts, record);
-    if (checks && s->op->records_nonfinite && !all_finite(record, t->record_bytes))
-        TRY(check_sources(p, c, err));
+    }
     return QUERN_OK;
 }
 
@@ -547,11 +607,13 @@ static enum quern_status run_strip(const struct tile *t, const struct piece *p, 
         return QUERN_OK;
     }
     uint8_t *out = applies ? c->out + stored_at(s->dtype, p->first - t->first) : NULL;
-    if (applies && recode_strip(t, p, c, out))
+    if (!applies)
+        return measure_strip(t, p, c, from, counts, err);
+    if (recode_strip(t, p, c, out) || apply_bf16(t, p, c, out))
         return QUERN_OK;
     if (has_sources(s, t->pass))
         get_values(p, c, from);
-    return applies ? apply_strip(t, p, c, out, err) : measure_strip(t, p, c, counts, err);
+    return apply_strip(t, p, c, out, err);
 }
 
 /* What is worked on at a time. Encoders of blocks want many of them: one to a lane. */
@@ -644,6 +706,23 @@ static enum quern_status read_back(const struct tile *t, uint8_t *bytes, uint64_
     return s;
 }
 
+/* A chunk that is complete, with the same part of the other file. */
+static enum quern_status compare_chunk(const struct tile *t, struct cut *c, uint64_t first,
+                                       uint64_t n, struct quern_error *err)
+{
+    const struct step *s = t->step;
+    TRY(source_read_raw(s->against, first, n, c->theirs, &c->moved, err));
+    const struct stored_pair pair = {.step = s,
+                                     .ours = c->out + dtype_stored(s->dtype, first - t->first),
+                                     .theirs = c->theirs,
+                                     .first = first,
+                                     .n = (size_t)n,
+                                     .a = c->y,
+                                     .b = c->round};
+    differences_find(&pair, &t->differences[first / CHUNK]);
+    return QUERN_OK;
+}
+
 /* A tile that is copied as it is. *done is false when its bytes must go through our hands. */
 static enum quern_status copy_tile(const struct tile *t, uint64_t *moved, bool *done,
                                    struct quern_error *err)
@@ -685,9 +764,11 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
             TRY(run_chunk(t, &c, first, n, w->counts, err));
         if (c.is_raw && !t->written)
             TRY(make_raw(t, &c, first, n, err));
+        if (t->differences)
+            TRY(compare_chunk(t, &c, first, n, err));
     }
     *moved += c.moved;
-    if (t->pass < t->step->npasses || t->written)
+    if (t->pass < t->step->npasses || t->written || t->differences)
         return QUERN_OK;
     return write_tile(t, c.out, moved, err);
 }

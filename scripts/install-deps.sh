@@ -53,6 +53,7 @@ need_command pkg-config pkg-config
 need_library libcjson libcjson-dev
 need_library yaml-0.1 libyaml-dev
 need_library libpcre2-8 libpcre2-dev
+need_library libzstd libzstd-dev
 
 if [ "$level" != build ]; then
     need_header criterion/criterion.h libcriterion-dev

@@ -3,7 +3,7 @@
 
 DIR gets the files and two lists of them, MANIFEST.json and MANIFEST.tsv (file, kind, expect, err, why):
   kind    safetensors, gguf: a file; index: a directory that is opened as a model; config: a merge recipe;
-          imatrix: an importance matrix
+          imatrix: an importance matrix; misfit: one that is sound, for other models than gguf/ok_three.gguf
   expect  accept or reject
   err     the kind of the error that must come, "-" for accept
 Every rule of docs/formats.md has at least one case. Nothing here does anything when opened: the pickles are empty.
@@ -203,7 +203,10 @@ def bad_safetensors():
             "name_twice_shapes": (safetensors(pair % (json.dumps(entry("F32", [4, 1], 0, 16)), PLAIN_TEXT), DATA16), "readers would disagree on the shape"),
             "metadata_twice": (safetensors('{"__metadata__": {}, "__metadata__": {}, "t": %s}' % PLAIN_TEXT, DATA16), "__metadata__ twice"),
             "metadata_key_twice": (safetensors('{"__metadata__": {"k": "1", "k": "2"}, "t": %s}' % PLAIN_TEXT, DATA16), "a metadata key twice"),
+            "name_twice_of_many": (safetensors("{%s}" % ", ".join('"t%d": %s' % (i % 19, json.dumps(u8([1], i, i + 1))) for i in range(20)), bytes(20)), "the first name once more behind 19 names"),
+            "metadata_key_twice_of_many": (safetensors('{"__metadata__": {%s}}' % ", ".join('"k%d": ""' % (i % 19) for i in range(20))), "a metadata key twice, with 18 between"),
             "dtype_twice": (only('{"dtype": "F32", "dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}'), "dtype twice"),
+            "offsets_twice": (only('{"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16], "data_offsets": [0, 16]}'), "data_offsets twice"),
             "shape_twice": (only('{"dtype": "F32", "shape": [4], "shape": [2, 2], "data_offsets": [0, 16]}'), "shape twice"),
         },
         "json-depth": {
@@ -246,6 +249,7 @@ def bad_safetensors():
             "bytes_wrap_to_0": (safetensors({"t": entry("F64", [2**61], 0, 0)}), "the bytes wrap to 0"),
             "bits_wrap_to_0": (safetensors({"t": u8([2**61], 0, 0)}), "the bits wrap to 0"),
             "product_before_zero": (safetensors({"t": u8([2**40, 2**40, 0], 0, 0)}), "overflow before the zero is reached"),
+            "product_behind_zero": (safetensors({"t": u8([0, 2**40, 2**40], 0, 0)}), "overflow that a zero in front would hide"),
             "end_is_max": (safetensors({"t": u8([U64], 0, U64)}), "an end at 2^64-1"),
         },
         "misaligned": {
@@ -466,6 +470,7 @@ def bad_gguf():
             "key_not_utf8": (gguf(key(b"\xff\xfe", KV_U8, 1)), "a key that is not UTF-8"),
         },
         "duplicate": {
+            "key_twice_of_many": (gguf(*[key("k.%d" % (i % 99), KV_U8, 1) for i in range(100)]), "a key twice, with 98 between"),
             "key_twice": (gguf(key("a.x", KV_U8, 1), key("a.x", KV_U8, 2)), "a key twice"),
             "alignment_twice": (gguf(key("general.alignment", KV_U32, 32), key("general.alignment", KV_U32, 64)), "two alignments"),
             "name_twice": (gguf(tensors=[tensor(QUERY, [32, 1], T_F32, 0), tensor(QUERY, [32, 1], T_F32, 128)]), "a tensor name twice"),
@@ -508,6 +513,7 @@ def bad_gguf():
             "product_2_64": (one(QUERY, [2**32, 2**32]), "the product wraps to 0"),
             "product_wraps_to_4": (one(QUERY, [4194305, 4194305, 211106198978564]), "the product wraps to 4"),
             "product_2_63": (one(QUERY, [2**31, 2**32]), "a negative product"),
+            "product_behind_zero": (one("x.weight", [32, 0, 2**40, 2**40], data=b""), "overflow that a zero in front would hide"),
             "padding_wraps": (two(([2**62 - 1], T_F32, 0), ([8], T_F32, 0), bytes(32)), "2^64-4 bytes: their padding wraps to 0"),
             "bytes_2_63": (one(QUERY, [2**60], T_F64), "2^63 bytes"),
             "sum_wraps": (gguf(tensors=[tensor("a", [2**61], T_F32, 0), tensor("b", [2**61], T_F32, 2**63), tensor("c", [8], T_F32, 0)]), "the sizes add up to 2^64"),
@@ -577,6 +583,7 @@ def gguf_sets(corpus):
         "name_in_both": ("duplicate", 1, first, member(1, 2, ["a"], 3), "a tensor in both files"),
         "two_architectures": ("split", 1, first, member(1, 2, ["c"], 3, arch="gemma"), "files of different models"),
         "second_cut": ("truncated", 1, first, second[:-1], "the second is cut"),
+        "other_count": ("split", 1, first, member(1, 3, ["c"], 3), "the second says there are three"),
         "not_split": (None, 1, gguf(), None, "the name of a set, the content of a whole model"),
     }
     for name, (err, opened, one, other, why) in sets.items():
@@ -672,20 +679,25 @@ def config_cases(corpus):
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join("%s: &%s [%s]\n" % (c, c, ",".join(["*" + p] * 9)) for p, c in zip("abcdefgh", "bcdefghi"))
     pair = "merge_method: linear\nmodels:\n  - model: a\n    parameters: {weight: %s}\n  - model: b\n    parameters: {weight: %s}\n"
     cases = {
-        "alias_bomb": (bomb, "aliases of aliases: 9^9 leaves"),
-        "python_tag": ("!!python/object/apply:os.getcwd []\n", "a tag that asks for code"),
-        "deep": ("[" * 100_000, "deep nesting"),
-        "key_twice": ("merge_method: linear\nmerge_method: slerp\n", "a key twice"),
-        "tabs": ("models:\n\t- model: a\n", "tabs as indentation"),
-        "unknown_key": ("merge_method: linear\nmerge_metod: slerp\n", "a key that is misspelt"),
-        "weight_nan": ("merge_method: linear\nmodels:\n  - model: a\n    parameters: {weight: .nan}\n", "a weight that is no number"),
-        "weights_zero": (pair % (0, 0) + "parameters: {normalize: true}\n", "weights that add up to 0"),
-        "t_overflows": ("merge_method: slerp\nparameters: {t: 1e400}\n", "a number that is infinite"),
-        "nul": (b"merge_method: linear\0\n", "a NUL byte"),
-        "utf16": ("merge_method: linear\n".encode("utf-16"), "UTF-16"),
+        "alias_bomb": ("alias", bomb, "aliases of aliases: 9^9 leaves"),
+        "alias_unknown": ("alias", "merge_method: *nowhere\n", "an alias of nothing"),
+        "python_tag": ("tag", "!!python/object/apply:os.getcwd []\n", "a tag that asks for code"),
+        "deep": ("depth", "[" * 100_000, "deep nesting"),
+        "key_twice": ("duplicate", "merge_method: linear\nmerge_method: slerp\n", "a key twice"),
+        "tabs": ("yaml", "models:\n\t- model: a\n", "tabs as indentation"),
+        "unclosed": ("yaml", "models: [a, b\n", "a list that does not end"),
+        "unknown_key": ("unknown-key", "merge_method: linear\nmerge_metod: slerp\n", "a key that is misspelt"),
+        "weight_nan": ("value", "merge_method: linear\nmodels:\n  - model: a\n    parameters: {weight: .nan}\n", "a weight that is no number"),
+        "weights_zero": ("weights", pair % (0, 0) + "parameters: {normalize: true}\n", "weights that add up to 0"),
+        "t_overflows": ("recipe", "merge_method: slerp\nparameters: {t: 1e400}\n", "a number that is infinite"),
+        "nul": ("encoding", b"merge_method: linear\0\n", "a NUL byte"),
+        "utf16": ("encoding", "merge_method: linear\n".encode("utf-16"), "UTF-16"),
+        "not_utf8": ("encoding", b"merge_method: \xff\n", "a byte that UTF-8 never has"),
+        "too_large": ("too-large", "#" * (1 << 20) + "\n", "a recipe of more than 1 MiB"),
+        "empty": ("recipe", "", "no bytes"),
     }
-    for name, (text, why) in cases.items():
-        corpus.case("config", ".yaml", "config", name, text if isinstance(text, bytes) else text.encode(), why)
+    for name, (err, text, why) in cases.items():
+        corpus.case("config", ".yaml", err, name, text if isinstance(text, bytes) else text.encode(), why)
 
 
 # ---- importance matrices --------------------------------------------------------------------------------------------
@@ -693,30 +705,32 @@ def config_cases(corpus):
 I32_MAX = 2**31 - 1
 
 
-def dat(nentries=1, name=b"blk.0.attn_q.weight", name_length=None, ncalls=1, nvalues=4, values=4, tail=struct.pack("<ii", 1, 1) + b"d"):
-    row = struct.pack("<i", len(name) if name_length is None else name_length) + name + struct.pack("<ii", ncalls, nvalues) + struct.pack("<%df" % values, *range(values))
+def dat(nentries=1, name=QUERY.encode(), name_length=None, ncalls=1, nvalues=None, values=range(32), tail=struct.pack("<ii", 1, 1) + b"d"):
+    row = struct.pack("<i", len(name) if name_length is None else name_length) + name
+    row += struct.pack("<ii", ncalls, len(values) if nvalues is None else nvalues) + struct.pack("<%df" % len(values), *values)
     return struct.pack("<i", nentries) + row + tail
 
 
-def imatrix_gguf(tensors, drop=None, **kinds):
-    """tensors: (name, number of values, type), of one dimension each."""
+def imatrix_gguf(tensors, drop=None, more=b"", nkeys=None, **kinds):
+    """tensors: (name, number of values, type), of one dimension each, all of them 1."""
     fields = {"datasets": key("imatrix.datasets", KV_ARR, (KV_STR, ["d"])), "chunk_count": key("imatrix.chunk_count", KV_U32, 1),
               "chunk_size": key("imatrix.chunk_size", KV_U32, 512)}
     fields.update(kinds)
     keys = [key("general.type", KV_STR, "imatrix")] + [v for k, v in fields.items() if k != drop]
     infos, data = [], b""
     for name, n, kind in tensors:
+        value = struct.pack("<f", 1) if kind == T_F32 else struct.pack("<e", 1)
         infos.append(tensor(name, [n], kind, len(data)))
-        data += bytes(-(-n * (4 if kind == T_F32 else 2) // 32) * 32)
-    return gguf(tensors=infos, data=data, keys=keys)
+        data += n * value + bytes(-n * len(value) % 32)
+    return gguf(tensors=infos, data=data, keys=keys + ([more] if more else []), nkeys=nkeys)
 
 
 def imatrix_cases(corpus):
+    nan, inf = float("nan"), float("inf")
     for name, err, data, why in (
             ("plain", None, dat(), "one row"),
             ("no_tail", None, dat(tail=b""), "chunks and data set came later than the format"),
             ("no_dataset", None, dat(tail=bytes(4)), "chunks alone"),
-            ("no_calls", None, dat(ncalls=0), "the values are means already"),
             ("trailing", None, dat(tail=bytes(8) + b"x"), "bytes after the end are noted"),
             ("empty", "truncated", b"", "an empty file"),
             ("zeros", "count", bytes(64), "no entry"),
@@ -726,25 +740,40 @@ def imatrix_cases(corpus):
             ("second_missing", "truncated", dat(nentries=2, tail=b""), "it ends before its second entry"),
             ("name_empty", "count", dat(name=b""), "a name of no bytes"),
             ("name_negative", "count", dat(name_length=-1), "a negative length"),
+            ("name_least", "count", dat(name_length=-I32_MAX - 1), "the most negative length"),
             ("name_huge", "count", dat(name_length=I32_MAX), "a name of 2 GiB"),
+            ("name_1025", "count", dat(name=b"n" * 1025), "a name one byte longer than allowed"),
             ("name_long", "truncated", dat(name_length=900), "a name longer than the file"),
             ("name_nul", "name", dat(name=b"a\0b"), "a NUL in a name"),
             ("name_utf8", "name", dat(name=b"\xff\xfe"), "a name that is not UTF-8"),
             ("name_twice", "duplicate", dat(nentries=2, tail=dat()[4:]), "a name twice"),
-            ("values_none", "count", dat(nvalues=0, values=0), "a row without values"),
+            ("calls_none", "count", dat(ncalls=0), "sums of no call"),
+            ("calls_negative", "count", dat(ncalls=-1), "a negative number of calls"),
+            ("values_none", "count", dat(nvalues=0, values=()), "a row without values"),
             ("values_negative", "count", dat(nvalues=-4), "a negative number of values"),
             ("values_huge", "truncated", dat(nvalues=I32_MAX), "a row of 8 GiB"),
-            ("values_cut", "truncated", dat(nvalues=8, tail=b""), "half a row"),
+            ("values_cut", "truncated", dat(nvalues=64, tail=b""), "half a row"),
+            ("value_nan", "nonfinite", dat(values=[1] * 31 + [nan]), "a value that is NaN"),
+            ("value_inf", "nonfinite", dat(values=[inf] + [1] * 31), "an infinite value"),
+            ("value_negative", "nonfinite", dat(values=[-1] * 32), "negative sums of squares"),
             ("chunks_negative", "count", dat(tail=struct.pack("<ii", -1, 0)), "a negative number of chunks"),
             ("tail_cut", "truncated", dat(tail=b"\1\0"), "half a number of chunks"),
             ("dataset_negative", "count", dat(tail=struct.pack("<ii", 1, -1)), "a negative length"),
             ("dataset_cut", "truncated", dat(tail=struct.pack("<ii", 1, 9) + b"d"), "half a name of a data set"),
-            ("dataset_huge", "count", dat(tail=struct.pack("<ii", 1, I32_MAX)), "a name of 2 GiB")):
+            ("dataset_huge", "count", dat(tail=struct.pack("<ii", 1, I32_MAX)), "a name of 2 GiB"),
+            ("lfs_pointer", "lfs-pointer", LFS, "the note Git LFS leaves in place of a file"),
+            ("pickle", "is-pickle", b"PK\3\4" + bytes(60), "how PyTorch archives begin")):
         corpus.case("imatrix", ".dat", err, "dat_" + name, data, why)
-    sums, counts = ("w.in_sum2", 4, T_F32), ("w.counts", 2, T_F32)
+    corpus.case("imatrix", ".dat", "is-model", "dat_safetensors", safetensors({"t": PLAIN}, DATA16), "a safetensors file under this name")
+    corpus.case("misfit", ".dat", "imatrix", "dat_31_values", dat(values=[1] * 31), "31 values for 32 columns")
+    sums, counts = (QUERY + ".in_sum2", 32, T_F32), (QUERY + ".counts", 1, T_F32)
+    corpus.case("misfit", ".gguf", "imatrix", "gguf_31_values", imatrix_gguf([(QUERY + ".in_sum2", 31, T_F32), counts]), "31 values for 32 columns")
     for name, err, data, why in (
             ("plain", None, imatrix_gguf([sums, counts]), "one entry"),
             ("other_tensor", None, imatrix_gguf([sums, counts, ("x", 4, T_F32)]), "a tensor that is no part of an entry"),
+            ("no_type", None, imatrix_gguf([sums, counts]).replace(b"general.type", b"general.tipo"), "sums tell that it is one"),
+            ("model", "is-model", gguf(), "a model"),
+            ("set_member", "split", imatrix_gguf([sums, counts], more=key("split.no", KV_U16, 0) + key("split.count", KV_U16, 2), nkeys=6), "one file of a set"),
             ("no_datasets", "missing-key", imatrix_gguf([sums, counts], drop="datasets"), "no data sets"),
             ("no_chunk_count", "missing-key", imatrix_gguf([sums, counts], drop="chunk_count"), "no number of chunks"),
             ("no_chunk_size", "missing-key", imatrix_gguf([sums, counts], drop="chunk_size"), "no size of a chunk"),
@@ -753,19 +782,36 @@ def imatrix_cases(corpus):
             ("datasets_numbers", "kv-type", imatrix_gguf([sums, counts], datasets=key("imatrix.datasets", KV_ARR, (KV_U32, [0]))), "an array of numbers"),
             ("no_counts", "missing-pair", imatrix_gguf([sums]), "sums without counts"),
             ("no_sums", "missing-pair", imatrix_gguf([counts]), "counts without sums"),
-            ("other_pair", "missing-pair", imatrix_gguf([sums, ("v.counts", 2, T_F32)]), "counts of another weight"),
+            ("other_pair", "missing-pair", imatrix_gguf([sums, ("v.counts", 1, T_F32)]), "counts of another weight"),
             ("nameless", "name", imatrix_gguf([(".in_sum2", 4, T_F32), (".counts", 2, T_F32)]), "a weight without a name"),
-            ("sums_f16", "tensor-type", imatrix_gguf([("w.in_sum2", 4, T_F16), counts]), "sums in F16"),
-            ("counts_f16", "tensor-type", imatrix_gguf([sums, ("w.counts", 2, T_F16)]), "counts in F16"),
-            ("sums_empty", "dims", imatrix_gguf([("w.in_sum2", 0, T_F32), counts]), "no sums"),
-            ("counts_empty", "dims", imatrix_gguf([sums, ("w.counts", 0, T_F32)]), "no counts"),
-            ("uneven", "dims", imatrix_gguf([sums, ("w.counts", 3, T_F32)]), "four values for three matrices"),
+            ("sums_f16", "tensor-type", imatrix_gguf([(QUERY + ".in_sum2", 32, T_F16), counts]), "sums in F16"),
+            ("counts_f16", "tensor-type", imatrix_gguf([sums, (QUERY + ".counts", 1, T_F16)]), "counts in F16"),
+            ("sums_empty", "dims", imatrix_gguf([(QUERY + ".in_sum2", 0, T_F32), counts]), "no sums"),
+            ("counts_empty", "dims", imatrix_gguf([sums, (QUERY + ".counts", 0, T_F32)]), "no counts"),
+            ("uneven", "dims", imatrix_gguf([sums, (QUERY + ".counts", 3, T_F32)]), "32 values for three matrices"),
             ("no_entries", "empty", imatrix_gguf([("x", 4, T_F32)]), "no entry"),
+            ("sum_nan", "nonfinite", imatrix_gguf([sums, counts]).replace(struct.pack("<32f", *[1] * 32), struct.pack("<32f", *[1] * 31, nan)), "a sum that is NaN"),
+            ("sum_negative", "nonfinite", imatrix_gguf([sums, counts]).replace(struct.pack("<32f", *[1] * 32), struct.pack("<32f", *[1] * 31, -1)), "a negative sum"),
+            ("count_nan", "nonfinite", imatrix_gguf([sums, counts])[:-32] + struct.pack("<f", nan) + bytes(28), "a count that is NaN"),
+            ("count_negative", "nonfinite", imatrix_gguf([sums, counts])[:-32] + struct.pack("<f", -1) + bytes(28), "a negative count"),
+            ("count_2_53", "nonfinite", imatrix_gguf([sums, counts])[:-32] + struct.pack("<f", 2.0**53) + bytes(28), "a count that no whole number holds"),
             ("truncated", "truncated", imatrix_gguf([sums, counts])[:-40], "a file that is cut")):
         corpus.case("imatrix", ".gguf", err, "gguf_" + name, data, why)
 
 
 # ---- everything -----------------------------------------------------------------------------------------------------
+
+
+def sparse_cases(corpus):
+    """Claims that are true of the file, and more than is allowed: the rest of each is a hole."""
+    n = (64 << 20) + 1
+    corpus.case("gguf", ".gguf", "string-length", "bad_string_over_64_mib", gguf(key("a.s", KV_STR, string("", n))), "a string of 64 MiB and a byte", 2 * n)
+    corpus.case("gguf", ".gguf", "array-length", "bad_array_over_1_gib", gguf(key("a.x", KV_ARR, struct.pack("<IQ", KV_U8, 2**30 + 1))), "an array of 1 GiB and a byte", 2**31)
+    for what, counts in (("keys", (0, 1_000_001)), ("tensors", (1_000_001, 0))):
+        corpus.case("gguf", ".gguf", "count", "bad_%s_1000001" % what, b"GGUF" + struct.pack("<IQQ", 3, *counts), "one more than a file may have", 1 << 26)
+    corpus.case("safetensors", ".safetensors", "header-too-large", "bad_length_limit_in_file", safetensors("{}", length=100_000_001), "one more than the format allows, and all there", 1 << 27)
+    corpus.write("index/too_large/" + INDEX, b"{}", (64 << 20) + 1)
+    corpus.row("index/too_large", "index", "too-large", "an index of 64 MiB and a byte")
 
 
 def big_cases(corpus):
@@ -802,6 +848,7 @@ def main():
     index_cases(corpus)
     config_cases(corpus)
     imatrix_cases(corpus)
+    sparse_cases(corpus)
     if big:
         big_cases(corpus)
     corpus.finish()

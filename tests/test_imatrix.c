@@ -34,8 +34,8 @@ Test(imatrix, dat_values_are_divided_by_calls)
     const float row[] = {1.0f, 2.5f, 0.0f, 7.0f};
     put_i32(&b, 3);
     put_row(&b, STR("z"), 3, row, 4);
-    put_row(&b, STR("blk.0.ffn_up.weight"), 0, row, 4);
-    put_row(&b, STR("a"), -5, row, 2);
+    put_row(&b, STR("blk.0.ffn_up.weight"), 1, row, 4);
+    put_row(&b, STR("a"), 7, row, 2);
     put_i32(&b, 12);
     put_i32(&b, 5);
     put(&b, "c.txt", 5);
@@ -46,7 +46,7 @@ Test(imatrix, dat_values_are_divided_by_calls)
     cr_assert(im->entries[0].name.p[1] == '\0' && im->entries[0].counts == NULL);
     expect_values(im, STR("z"), (float[]){1.0f / 3, 2.5f / 3, 0.0f, 7.0f / 3}, 4);
     expect_values(im, STR("blk.0.ffn_up.weight"), row, 4);
-    expect_values(im, STR("a"), row, 2);
+    expect_values(im, STR("a"), (float[]){1.0f / 7, 2.5f / 7}, 2);
     cr_assert(imatrix_find(im, STR("b")) == NULL);
     cr_assert(model_unchanged(im->model, NULL) == QUERN_OK && imatrix_bytes(im) > 0);
     imatrix_close(im);
