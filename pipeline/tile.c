@@ -711,7 +711,13 @@ static enum quern_status compare_chunk(const struct tile *t, struct cut *c, uint
                                        uint64_t n, struct quern_error *err)
 {
     const struct step *s = t->step;
-    TRY(source_read_raw(s->against, first, n, c->theirs, &c->moved, err));
+    /* As they lie there, also in a run that takes NaN of its sources for 0. */
+    const struct tensor *theirs = s->against->tensor;
+    const size_t nbytes = dtype_stored(theirs->dtype, n);
+    c->moved += nbytes;
+    TRY(in_source(err, s->against,
+                  model_pread(s->against->model, theirs->file, c->theirs, nbytes,
+                              theirs->offset + dtype_stored(theirs->dtype, first), err)));
     const struct stored_pair pair = {.step = s,
                                      .ours = c->out + dtype_stored(s->dtype, first - t->first),
                                      .theirs = c->theirs,
