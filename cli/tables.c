@@ -421,6 +421,8 @@ static const struct option verify_options[] = {
      "as it was made: a metadata key that was set; repeatable", NULL},
     {"reference-bugs", 0, OPTION_FLAG, FIELD(quantize.reference_bugs), NULL,
      "expect llama-quantize's bytes even where they are wrong (IQ3_S with zeros)", NULL},
+    {"nonfinite", 0, OPTION_TEXT, FIELD(nonfinite), "error|keep|zero",
+     "as it was made: what became of weights that are NaN or Inf", "error keep zero"},
     {"tensors-only", 0, OPTION_FLAG, FIELD(tensors_only), NULL,
      "compare no keys and no files beside the weights", NULL},
     {"via", 0, OPTION_TEXT, FIELD(via), "auto|f32|f16|bf16",
