@@ -29,6 +29,9 @@ LIBS = $(PKG_LIBS) -lm -pthread $(SAN) $(LDFLAGS)
 LIB_SRC := $(wildcard core/*.c formats/*.c quant/*.c pipeline/*.c merge/*.c convert/*.c)
 CLI_SRC := $(wildcard cli/*.c)
 TEST_SRC := $(wildcard tests/test_*.c)
+FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SHARED := $(filter-out %/libfuzzer.c tests/fuzz/fuzz_%.c,$(wildcard tests/fuzz/*.c))
+FUZZ_SRC := $(FUZZ_NAMES:%=tests/fuzz/fuzz_%.c) $(FUZZ_SHARED)
 
 ifneq ($(filter x86_64,$(ARCH)),)
 ISAS := portable avx2 avx512
@@ -43,6 +46,7 @@ KERNEL_OBJ := $(ISAS:%=$(B)/quant/kernels/kernels_%.o)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(KERNEL_OBJ)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 TEST_OBJ := $(TEST_SRC:%.c=$(B)/%.o)
+FUZZ_OBJ := $(FUZZ_SRC:%.c=$(B)/%.o)
 
 # `make V=1` shows the commands.
 Q := $(if $(V),,@)
@@ -88,15 +92,26 @@ $(B)/quern: $(CLI_OBJ) $(LIB_OBJ)
 	$(Q)$(CC) $^ -o $@ $(LIBS)
 
 # Of the command all but main().
-$(B)/unit-tests: $(TEST_OBJ) $(filter-out $(B)/cli/quern.o,$(CLI_OBJ)) $(LIB_OBJ)
+$(B)/unit-tests: $(TEST_OBJ) $(FUZZ_OBJ) $(filter-out %/quern.o,$(CLI_OBJ)) $(LIB_OBJ)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ -lcriterion $(LIBS)
 
 # The same tests without Criterion, for sanitizers that do not get on with it; needs CFLAGS=$(PLAIN).
 PLAIN := -Itests/plain
-$(B)/plain-tests: $(TEST_OBJ) $(B)/tests/plain/plain_tests.o $(LIB_OBJ)
+$(B)/plain-tests: $(TEST_OBJ) $(FUZZ_OBJ) $(filter-out %/quern.o,$(CLI_OBJ)) \
+    $(B)/tests/plain/plain_tests.o $(LIB_OBJ)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ $(LIBS)
+
+# What is said of malformed files: enough to tell a reader that has lost a check (mutants, m32).
+MALFORMED := corpus recipe_verdicts mutations mutated_runs imatrix journal core json
+$(B)/malformed-tests: $(MALFORMED:%=$(B)/tests/test_%.o) $(LIB_OBJ)
+	@echo "  LINK $@"
+	$(Q)$(CC) $^ -o $@ -lcriterion $(LIBS)
+
+# For scripts that put another object in the place of one of these.
+malformed-objects:
+	@echo $(MALFORMED:%=$(B)/tests/test_%.o) $(LIB_OBJ)
 
 # The kernels' source at 16 lanes, run with whatever instructions there are.
 # Compilers take minutes to optimize that.
@@ -105,8 +120,27 @@ $(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi -O1
 # Plain loops that only become vectors at this level.
 $(B)/formats/planes.o: OBJ_FLAGS := $(KERNEL_OPT)
 
+# ---- fuzzing: one program for each target, linked with what it needs. CC must be clang.
+$(B)/fuzz/libfuzzed.a: $(LIB_OBJ) $(filter-out %/quern.o,$(CLI_OBJ)) $(FUZZ_SHARED:%.c=$(B)/%.o)
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(B)/fuzz/libfuzzed.a tests/fuzz/libfuzzer.c
+	@echo "  LINK $@"
+	$(Q)$(CC) $(CFLAGS_ALL) -DTARGET=$* tests/fuzz/libfuzzer.c $(filter-out %.c,$^) -o $@ \
+	    -fsanitize=fuzzer $(LIBS)
+
+# They serve both builds; make would remove them.
+.SECONDARY: $(FUZZ_OBJ)
+
+# What they do themselves is no coverage.
+$(FUZZ_OBJ): OBJ_FLAGS := $(FUZZ_OBJ_FLAGS)
+
+fuzzers: $(FUZZ_NAMES:%=$(B)/fuzz/%)
+
 # ---- install
-COMMANDS := quantize merge convert lora imatrix rebuild inspect check compare verify pack unpack plan run join types
+COMMANDS := quantize merge convert lora imatrix inspect check compare verify rebuild pack unpack plan run join types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
 
 $(B)/man/quern.1: $(B)/quern
@@ -153,7 +187,7 @@ uninstall:
 clean:
 	rm -rf $(B)
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(B)/bench/bench_kernels.d
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FUZZ_OBJ:.o=.d) $(B)/bench/bench_kernels.d
 
 .PHONY: all help clean man install uninstall
 
@@ -225,6 +259,20 @@ clang:
 	@$(SUBMAKE) CC="$(CLANG)" B=$(B)/clang $(B)/clang/quern $(B)/clang/libquern.so $(B)/clang/unit-tests
 	@$(B)/clang/unit-tests
 
+# The fuzz targets twice: quick, with traps, and slow, with ASan. scripts/fuzz.sh runs them.
+# Kernels stay plain: coverage finds nothing in them, and compilers take minutes.
+FUZZ_KERNELS = -O2 -fno-sanitize=all
+FUZZ_FLAGS = -fno-omit-frame-pointer -Wno-error -Wno-psabi
+fuzz: export FUZZ_OBJ_FLAGS = -fno-sanitize=fuzzer-no-link
+fuzz:
+	@$(SUBMAKE) CC="$(CLANG)" B=$(B)/fuzz-quick OPT="-O2 -g" KERNEL_OPT="$(FUZZ_KERNELS)" \
+	    CFLAGS="$(FUZZ_FLAGS) -DFUZZ_COUNTS_MALLOC" \
+	    SAN="-fsanitize=undefined -fsanitize-trap=undefined -fsanitize=fuzzer-no-link \
+	        -fno-sanitize-coverage=trace-cmp" fuzzers
+	@$(SUBMAKE) CC="$(CLANG)" B=$(B)/fuzz-asan OPT="-O1 -g" KERNEL_OPT="$(FUZZ_KERNELS)" \
+	    CFLAGS="$(FUZZ_FLAGS) -DARENA_ITEMS_APART" \
+	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all -fsanitize=fuzzer-no-link" fuzzers
+
 # The kernels as another architecture compiles them, run under emulation: the same bytes.
 CROSS ?= aarch64-linux-gnu
 GOLDEN_SRC := tests/golden_bytes.c $(wildcard quant/*.c) core/dtype.c core/str.c core/philox.c core/smath.c
@@ -236,6 +284,31 @@ aarch64:
 	    -o $(B)/$(CROSS)/kernels_portable.o
 	$(Q)$(CROSS)-gcc -static $(B)/$(CROSS)/*.o -o $(B)/$(CROSS)/golden-bytes -lm -lpthread
 	qemu-$(firstword $(subst -, ,$(CROSS))) $(B)/$(CROSS)/golden-bytes tests/data/quant
+
+# Readers and their tests as a 32-bit program, where sizes of files do not fit size_t. Their
+# libraries and Criterion are not needed.
+READER_SRC := $(addprefix core/,arena.c dtype.c error.c hash.c io.c pull.c str.c) \
+              $(addprefix formats/,gguf.c gguf_check.c gguf_layout.c imatrix.c imatrix_dat.c model.c model_open.c \
+                  safetensors.c shard_index.c sniff.c)
+$(B)/bare-%: $(B)/tests/test_%.o $(READER_SRC:%.c=$(B)/%.o)
+	@echo "  LINK $@"
+	$(Q)$(CC) $^ -o $@ -lm -pthread $(LDFLAGS)
+
+m32:
+	@$(SUBMAKE) B=$(B)/m32 LDFLAGS=-m32 \
+	    CFLAGS="-m32 -msse2 -mfpmath=sse -D_FILE_OFFSET_BITS=64 -Itests/bare" \
+	    $(B)/m32/bare-corpus $(B)/m32/bare-mutations
+	@$(B)/m32/bare-corpus
+	@$(B)/m32/bare-mutations
+
+# Every check of the readers is taken away, one at a time: a test must notice. Minutes.
+mutants:
+	@$(SUBMAKE) $(B)/malformed-tests
+	@B=$(B) scripts/mutants.py
+
+# The corpus through the commands, with and without instruments.
+corpus: all
+	@QUERN=$(B)/quern tests/corpus_cli.py
 
 # Every system call that a small job makes goes wrong once; allocations also with a search for leaks;
 # and runs in bad surroundings. Minutes.
@@ -263,6 +336,10 @@ determinism: all
 memory: all
 	@QUERN=$(B)/quern python3 tests/memory.py
 
+# Divided jobs on a real Slurm, which is started here; needs root, slurm-wlm and munge.
+slurm: all
+	@QUERN=$(B)/quern python3 tests/slurm.py
+
 test-models:
 	@python3 tests/make_models.py $(B)/test-models
 
@@ -271,4 +348,4 @@ check-all:
 	@B=$(B) scripts/check_all.sh
 
 .PHONY: deps test-deps demo test lint format interop bench valgrind sanitize tsan msan clang aarch64 faults \
-    power-loss kills determinism memory test-models check-all
+    power-loss kills fuzz fuzzers determinism memory slurm m32 mutants corpus malformed-objects test-models check-all

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/safe_text.h"
 #include "pipeline/plan.h"
 
 #define MAX_ARGS 256
@@ -134,8 +135,11 @@ extern const struct option run_options[], pack_options[], json_options[], help_o
 /* The option tables of a command, one after the other: table 0, 1, ... or NULL. */
 const struct option *command_options(const struct command *c, unsigned table);
 
-/* Runs a command by its words, of which the first is its name: c is all zero but for what is to be
- * preset. Only those that write a model. Exit code. */
+/* ---- run_command.c */
+/* Reads its words into c, which is all zero but for what is to be preset, and runs it. Exit code.
+ */
+int run_command(struct cli *c, const struct command *command, int argc, char **argv);
+/* The same by its words, of which the first is its name. Only those that write a model. */
 int run_words(struct cli *c, const struct values *words);
 /* The option of this name or letter (0: by name), or NULL. */
 const struct option *find_option(const struct command *c, struct str name, char letter);
@@ -179,6 +183,8 @@ void field_text(struct json_writer *w, const char *key, const char *value);
 void field_u64(struct json_writer *w, const char *key, uint64_t value);
 void field_f64(struct json_writer *w, const char *key, double value);
 void print_json(struct json_writer *w);
+/* The same elsewhere. What acts on a terminal is escaped. */
+void write_json(FILE *f, struct json_writer *w);
 const char *human_bytes(uint64_t n, char buf[16]);
 const char *human_count(uint64_t n, char buf[16]);
 const char *bold(FILE *f), *dim(FILE *f), *plain(FILE *f); /* "" when f is no terminal */

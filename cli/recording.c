@@ -68,6 +68,7 @@ static enum quern_status add_same(const struct cli *c, struct plan *p, struct ar
                                    .outputs = (const char(*)[65])outputs,
                                    .noutputs = record->noutputs};
     r.nfiles = (uint32_t)named_files(c, files, sizeof files / sizeof *files);
+    p->held_bytes += record->arena.nbytes;
     TRY(plan_rename(p, c->making->planned, c->making->target, err));
     return plan_record(p, &r, err);
 }

@@ -2,9 +2,9 @@
 #include "sha256.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "io.h"
+#include "archive.h"
+#include "sha256_blocks.h"
 
 static const uint32_t k[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -36,7 +36,7 @@ static inline void turn(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_
     *h += (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) | (c & (a | b)));
 }
 
-static void compress(uint32_t h[8], const uint8_t *block)
+static void compress_one(uint32_t h[8], const uint8_t *block)
 {
     uint32_t w[64];
     for (unsigned t = 0; t < 16; t++)
@@ -62,6 +62,39 @@ static void compress(uint32_t h[8], const uint8_t *block)
         h[i] += v[i];
 }
 
+static void compress_plain(uint32_t h[8], const uint32_t constants[64], const uint8_t *p, size_t n)
+{
+    (void)constants;
+    for (; n > 0; n--, p += 64)
+        compress_one(h, p);
+}
+
+/* Special instructions are used once they have given what plain arithmetic gives. */
+static sha256_blocks *choose(void)
+{
+    sha256_blocks *special = sha256_blocks_special();
+    uint32_t a[8], b[8];
+    uint8_t blocks[128];
+    for (unsigned i = 0; i < sizeof blocks; i++)
+        blocks[i] = (uint8_t)(i * 73 + 11);
+    for (unsigned i = 0; i < 8; i++)
+        a[i] = b[i] = k[i];
+    if (!special)
+        return compress_plain;
+    compress_plain(a, k, blocks, 2);
+    special(b, k, blocks, 2);
+    return memcmp(a, b, sizeof a) == 0 ? special : compress_plain;
+}
+
+static void compress(uint32_t h[8], const uint8_t *p, size_t n)
+{
+    static _Atomic(sha256_blocks *) chosen;
+    sha256_blocks *blocks = chosen;
+    if (!blocks)
+        chosen = blocks = choose();
+    blocks(h, k, p, n);
+}
+
 void sha256_start(struct sha256 *s)
 {
     *s = (struct sha256){
@@ -77,9 +110,9 @@ void sha256_add(struct sha256 *s, const void *data, size_t n)
     s->nbytes += n;
     while (n > 0) {
         if (used == 0 && n >= 64) {
-            compress(s->h, p);
-            p += 64;
-            n -= 64;
+            compress(s->h, p, n / 64);
+            p += n / 64 * 64;
+            n %= 64;
             continue;
         }
         const size_t take = n < 64 - used ? n : 64 - used;
@@ -88,7 +121,7 @@ void sha256_add(struct sha256 *s, const void *data, size_t n)
         p += take;
         n -= take;
         if (used == 64) {
-            compress(s->h, s->block);
+            compress(s->h, s->block, 1);
             used = 0;
         }
     }
@@ -121,22 +154,21 @@ void sha256_hex(struct sha256 s, char hex[65])
 enum quern_status sha256_file(const char *path, char hex[65], struct quern_error *err)
 {
     enum { BUFFER = 1 << 20 };
-    int fd;
-    struct file_id id;
-    TRY(input_open(path, &fd, &id, err));
+    struct any_file f;
+    TRY(any_open(path, &f, err));
     uint8_t *buf = malloc(BUFFER);
     enum quern_status status = buf ? QUERN_OK : fail_memory(err, BUFFER);
     struct sha256 s;
     sha256_start(&s);
-    for (uint64_t at = 0; status == QUERN_OK && at < id.nbytes;) {
-        const size_t n = id.nbytes - at < BUFFER ? (size_t)(id.nbytes - at) : BUFFER;
-        status = pread_full(fd, buf, n, at, path, err);
+    for (uint64_t at = 0; status == QUERN_OK && at < f.nbytes;) {
+        const size_t n = f.nbytes - at < BUFFER ? (size_t)(f.nbytes - at) : BUFFER;
+        status = any_read(&f, buf, n, at, err);
         if (status == QUERN_OK)
             sha256_add(&s, buf, n);
         at += n;
     }
     sha256_hex(s, hex);
     free(buf);
-    close(fd);
+    any_close(&f);
     return status;
 }

@@ -155,7 +155,7 @@ struct tensor *model_new_tensor(struct model *m);
 struct meta *model_new_meta(struct model *m);
 /* The names of file's tensors go into the index; EFORMAT "duplicate" when one is there already. */
 enum quern_status model_index_tensors(struct model *m, uint32_t file, struct quern_error *err);
-/* Product of the dimensions, checked in their order. */
+/* Product of the dimensions. False when those that are not 0 leave 64 bits, in whatever order. */
 bool dims_product(const uint64_t *dims, uint32_t ndims, uint64_t *nelems);
 /* Alike but for outer dimensions of 1, which GGUF drops. */
 bool dims_alike(const uint64_t *a, uint32_t na, const uint64_t *b, uint32_t nb);

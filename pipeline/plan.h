@@ -162,6 +162,12 @@ struct op {
     void *(*report)(const struct step *s);
     /* y has room for n elements of the same width as x. */
     void (*apply)(const struct piece *p, const void *const x[], void *y);
+    /* The same straight from and to the bytes, where sources and output are stored BF16. False: it
+     * must go through numbers, and nothing is done yet. What apply writes is finite. measure is for
+     * ops that record NaN and Inf. Both may be NULL. */
+    bool (*measure_bf16)(const struct piece *p, unsigned pass, const uint16_t *const x[],
+                         uint64_t *counts, void *record);
+    bool (*apply_bf16)(const struct piece *p, const uint16_t *const x[], uint16_t *y);
 };
 
 /* Folds column `column` of nrecords records of ncolumns doubles each, pairwise in a fixed tree. */

@@ -13,8 +13,13 @@ struct strings {
     bool lines;
 };
 
+/* Names may be any bytes; strings of keys are UTF-8. */
 static void add_string(struct strings *s, const char *hash, const char *number, struct str name)
 {
+    const struct quoted shown = quoted(name);
+    size_t bad;
+    if (!utf8_valid(name, &bad))
+        name = str_from(shown.text);
     const struct str parts[] = {str_from(hash), STR("  "), str_from(number), name};
     uint64_t n = 0;
     for (size_t i = 0; i < 4; i++)

@@ -471,6 +471,8 @@ static enum quern_status read_importance(const struct tile *t, struct piece *p, 
 {
     const struct imatrix_entry *e = t->step->importance;
     const uint64_t matrix_elems = t->step->nelems / e->nmats;
+    const bool encodes = t->pass == t->step->npasses && codec_uses_importance(t->step->dtype) &&
+                         !t->step->reference_bugs;
     for (size_t done = 0, n; done < p->n; done += n) {
         const uint64_t at = p->first + done, column = at % e->ncols;
         const uint64_t matrix = at / matrix_elems;
@@ -480,6 +482,8 @@ static enum quern_status read_importance(const struct tile *t, struct piece *p, 
             memcpy(to, to - e->ncols, n * sizeof *to);
         else
             TRY(imatrix_read(t->imatrix, e, matrix * e->ncols + column, n, to, err));
+        if (encodes && done < e->ncols)
+            TRY(imatrix_check_matrix(t->imatrix, e, matrix, (size_t)n, to, err));
     }
     p->importance = c->importance;
     return QUERN_OK;
@@ -529,19 +533,64 @@ static bool all_finite(const double *record, size_t nbytes)
     return true;
 }
 
-static enum quern_status measure_strip(const struct tile *t, const struct piece *p,
-                                       const struct cut *c, uint64_t *counts,
-                                       struct quern_error *err)
+static bool sources_are_bf16(const struct step *s)
+{
+    for (unsigned k = 0; k < s->nsources; k++)
+        if (s->sources[k].kind || s->sources[k].tensor->dtype != DTYPE_BF16)
+            return false;
+    return !s->wide;
+}
+
+/* Those of a strip as they are stored. */
+static void get_bf16(const struct piece *p, const struct cut *c, const uint16_t *x[])
+{
+    for (unsigned k = 0; k < p->step->nsources; k++)
+        x[k] = (const uint16_t *)(const void *)c->raw[k] + p->first % CHUNK;
+}
+
+/* Measures or makes a strip straight from its bytes. False: it must go through numbers. */
+static bool measure_bf16(const struct tile *t, const struct piece *p, const struct cut *c,
+                         uint64_t *counts, void *record)
+{
+    const struct op *op = t->step->op;
+    const uint16_t *x[MAX_SOURCES];
+    if (!op->measure_bf16 || !sources_are_bf16(t->step))
+        return false;
+    get_bf16(p, c, x);
+    return op->measure_bf16(p, t->pass, x, counts, record);
+}
+
+static bool apply_bf16(const struct tile *t, const struct piece *p, const struct cut *c,
+                       uint8_t *out)
+{
+    const struct step *s = t->step;
+    const uint16_t *x[MAX_SOURCES];
+    if (!s->op->apply_bf16 || s->dtype != DTYPE_BF16 || rounds_first(s) || t->errors ||
+        t->written || !sources_are_bf16(s))
+        return false;
+    get_bf16(p, c, x);
+    return s->op->apply_bf16(p, x, (uint16_t *)(void *)out);
+}
+
+static enum quern_status measure_strip(const struct tile *t, const struct piece *p, struct cut *c,
+                                       size_t from, uint64_t *counts, struct quern_error *err)
 {
     const struct step *s = t->step;
     void *record = t->records ? t->records + p->chunk * t->record_bytes : NULL;
     /* In the first pass that sees everything. */
     const bool checks = t->pass == step_samples(s) && !s->op->sees_nonfinite;
-    if (checks && !s->op->records_nonfinite)
+    const bool straight = measure_bf16(t, p, c, counts, record);
+    if (!straight) {
+        get_values(p, c, from);
+        if (checks && !s->op->records_nonfinite)
+            TRY(check_sources(p, c, err));
+        s->op->measure(p, t->pass, c->x, counts, record);
+    }
+    if (checks && s->op->records_nonfinite && !all_finite(record, t->record_bytes)) {
+        if (straight)
+            get_values(p, c, from);
         TRY(check_sources(p, c, err));
-    s->op->measure(p, t->pass, c->x, counts, record);
-    if (checks && s->op->records_nonfinite && !all_finite(record, t->record_bytes))
-        TRY(check_sources(p, c, err));
+    }
     return QUERN_OK;
 }
 
@@ -555,11 +604,13 @@ static enum quern_status run_strip(const struct tile *t, const struct piece *p, 
         return QUERN_OK;
     }
     uint8_t *out = applies ? c->out + stored_at(s->dtype, p->first - t->first) : NULL;
-    if (applies && recode_strip(t, p, c, out))
+    if (!applies)
+        return measure_strip(t, p, c, from, counts, err);
+    if (recode_strip(t, p, c, out) || apply_bf16(t, p, c, out))
         return QUERN_OK;
     if (has_sources(s, t->pass))
         get_values(p, c, from);
-    return applies ? apply_strip(t, p, c, out, err) : measure_strip(t, p, c, counts, err);
+    return apply_strip(t, p, c, out, err);
 }
 
 /* What is worked on at a time. Encoders of blocks want many of them: one to a lane. */

@@ -79,6 +79,8 @@ static void complete(struct kernels *t, const struct kernels *worse)
     FALL_BACK(product);
     FALL_BACK(pair_dots);
     FALL_BACK(gram);
+    FALL_BACK(weighted_sum_bf16);
+    FALL_BACK(gram_bf16);
     FALL_BACK(exp_sum);
     FALL_BACK(divergence);
     FALL_BACK(block_errors);

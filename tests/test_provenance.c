@@ -397,6 +397,122 @@ Test(provenance, a_record_that_is_there_is_not_replaced)
     free((char *)in);
 }
 
+Test(provenance, a_small_file_that_changes_during_a_run_is_noticed)
+{
+    struct quern_error e;
+    const char *in = make_input("in.safetensors"), *extra = strdup(scratch("notes.txt"));
+    scratch_file("notes.txt", STR("read as well"));
+    struct made b = begin(in, scratch("out.gguf"), "Q8_0");
+    const struct provenance_request r = {.job = STR(JOB), .files = &extra, .nfiles = 1};
+    cr_assert_eq(plan_record(b.plan, &r, &e), QUERN_OK, "%s", e.text);
+    scratch_file("notes.txt", STR("something else"));
+    cr_assert_eq(run(b, (struct quern_run_options){.threads = 2}, &e), QUERN_EIO);
+    cr_assert_str_eq(e.kind, "changed");
+    cr_assert_str_eq(e.file, extra);
+    cr_assert(!there("out.gguf") && !there("out.gguf.quern.json"));
+    end(b);
+    free((char *)in);
+    free((char *)extra);
+    CHECK_LEAKS();
+}
+
+/* ---- headers -------------------------------------------------------------------------------- */
+
+/* A file of this header, with zeros for data. */
+static struct model *open_header(const char *name, struct str header, uint64_t data_bytes)
+{
+    struct quern_error e;
+    struct model *m;
+    FILE *f = fopen(scratch(name), "wb");
+    cr_assert(f && fwrite(header.p, 1, header.n, f) == header.n);
+    for (uint64_t i = 0; i < data_bytes; i++)
+        putc(0, f);
+    fclose(f);
+    cr_assert_eq(model_open(scratch(name), &m, &e), QUERN_OK, "%s", e.text);
+    return m;
+}
+
+Test(provenance, a_gguf_header_keeps_its_other_keys_tensors_and_alignment)
+{
+    static const uint64_t dims[] = {3, 64};
+    struct arena arena = {0};
+    struct meta_list old = {.arena = &arena}, more = {.arena = &arena};
+    struct quern_error e;
+    struct str header, made, s;
+    uint64_t nbytes;
+    const struct meta names = {.key = STR("names"),
+                               .value = STR("\3\0\0\0\0\0\0\0abc\0\0\0\0\0\0\0\0"),
+                               .count = 2,
+                               .type = META_ARRAY,
+                               .item_type = META_STRING};
+    cr_assert(meta_list_set_string(&old, "general.architecture", STR("test")) &&
+              meta_list_set_string(&old, "quern.inputs", STR("old")) &&
+              meta_list_set_u32(&old, "general.alignment", 64) && meta_list_set(&old, names) &&
+              meta_list_set_bool(&old, "flag", true) &&
+              meta_list_set_string(&more, "quern.inputs", STR("new")));
+    for (unsigned n = 0; n < 3; n++) {
+        struct gguf_tensor t[2] = {
+            {.name = STR("a"), .dims = dims, .ndims = 2, .dtype = DTYPE_F16, .nbytes = 384},
+            {.name = STR("b"), .dims = dims, .ndims = 1, .dtype = DTYPE_I8,  .nbytes = 3  }
+        };
+        cr_assert_eq(gguf_layout(&arena, old.items, old.count, t, n, 64, &header, &nbytes, &e),
+                     QUERN_OK, "%s", e.text);
+        cr_assert_eq(gguf_rekey(&arena, header, "quern.", more.items, more.count, &made, &e),
+                     QUERN_OK, "%s", e.text);
+        cr_assert_eq(made.n % 64, 0);
+        struct model *m = open_header("h.gguf", made, nbytes - header.n);
+        cr_assert_eq(m->ntensors, n);
+        cr_assert_eq(m->nmetas, 5);
+        cr_assert(meta_string(model_meta(m, "quern.inputs"), &s) && str_is(s, "new"));
+        cr_assert_eq(model_meta(m, "names")->count, 2);
+        for (unsigned i = 0; i < n; i++)
+            cr_assert_eq(m->tensors[i].offset - made.n, t[i].offset - header.n);
+        model_close(m);
+    }
+    cr_assert_eq(gguf_rekey(&arena, (struct str){header.p, header.n / 2}, "quern.", more.items,
+                            more.count, &made, &e),
+                 QUERN_EINTERNAL);
+    arena_free(&arena);
+    CHECK_LEAKS();
+}
+
+Test(provenance, a_safetensors_header_keeps_its_other_entries)
+{
+    static const uint64_t dims[] = {3};
+    struct arena arena = {0};
+    struct quern_error e;
+    struct str header, made, s;
+    uint64_t nbytes;
+    const struct meta old[] = {
+        {.key = STR("quern.inputs"), .value = STR("old"),           .type = META_STRING},
+        {.key = STR("for\"mat"),     .value = STR("p\nt \xC3\xA4"), .type = META_STRING}
+    };
+    const struct meta more[] = {
+        {.key = STR("quern.inputs"), .value = STR("a\nb"), .type = META_STRING}
+    };
+    for (unsigned nold = 0; nold <= 2; nold++)
+        for (unsigned n = 0; n < 2; n++) {
+            struct st_tensor t = {
+                .name = STR("a}"), .dims = dims, .ndims = 1, .dtype = DTYPE_I8, .nbytes = 3};
+            cr_assert_eq(safetensors_layout(&arena, old, nold, &t, n, &header, &nbytes, &e),
+                         QUERN_OK, "%s", e.text);
+            cr_assert_eq(safetensors_rekey(&arena, header, "quern.", more, 1, &made, &e), QUERN_OK,
+                         "%s", e.text);
+            cr_assert_eq(made.n % 8, 0);
+            struct model *m = open_header("h.safetensors", made, nbytes - header.n);
+            cr_assert_eq(m->ntensors, n);
+            cr_assert_eq(m->nmetas, 1 + (nold == 2));
+            cr_assert(meta_string(model_meta(m, "quern.inputs"), &s) && str_is(s, "a\nb"));
+            if (nold == 2)
+                cr_assert(meta_string(model_meta(m, "for\"mat"), &s) && str_eq(s, old[1].value));
+            if (n)
+                cr_assert_eq(m->tensors[0].offset, made.n);
+            model_close(m);
+        }
+    arena_free(&arena);
+    CHECK_LEAKS();
+}
+
 /* ---- made again ----------------------------------------------------------------------------- */
 
 Test(provenance, what_comes_out_different_gets_no_name)
