@@ -21,10 +21,11 @@ enum quern_status pack_add_base(const char *path, struct quern_error *err)
         return fail_memory(err, strlen(path));
     pthread_mutex_lock(&lock);
     const bool room = nbases < MAX_BASES;
-    if (room) /* cppcheck-suppress memleak ; the list has it */
+    if (room)
         bases[nbases++] = copy;
     pthread_mutex_unlock(&lock);
     if (room)
+        /* cppcheck-suppress memleak ; the list has it */
         return QUERN_OK;
     free(copy);
     return fail(err, QUERN_EUSAGE, "usage", "there are more than %u bases of packs", MAX_BASES);

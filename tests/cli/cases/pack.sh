@@ -75,6 +75,7 @@ cp base.qpk flipped.qpk
 printf '\377\377' | dd of=flipped.qpk bs=1 seek=20000 conv=notrunc status=none
 q check flipped.qpk
 q unpack -q flipped.qpk out5
+# shellcheck disable=SC2010 # names without blanks
 ls -A | grep -v gguf
 
 # Verified, and told apart from what it is not.
