@@ -71,7 +71,7 @@ static enum quern_status compare(struct plan *p, struct verification *v, struct 
         const struct meta *made = &p->metas[i], *there = NULL;
         uint32_t k;
         if (name_table_find(&m->meta_index, made->key, model_meta_key, m, &k))
-            there = &m->metas[k];
+            there = m->metas + k;
         if (!there || !same_value(made, there))
             add(v, made, there);
     }
