@@ -75,7 +75,7 @@ static enum quern_status compare(struct plan *p, struct verification *v, struct 
         if (!there || !same_value(made, there))
             add(v, made, there);
     }
-    for (uint32_t i = 0; i < m->nmetas; i++)
+    for (uint32_t i = 0; m->metas && i < m->nmetas; i++)
         if (!name_table_find(ours, m->metas[i].key, key_of, p, &(uint32_t){0}))
             add(v, NULL, &m->metas[i]);
     return QUERN_OK;
