@@ -66,12 +66,11 @@ struct cli {
     const char *imatrix;
     /* verify */
     const char *via;
-    bool tensors_only;
     /* pack, unpack; pack_bases: of packs that any command reads */
     const char *level;
     struct values pack_bases;
     /* inspect */
-    bool tensors;
+    bool tensors, tensors_only; /* the second: verify */
     const char *kv;
     /* plan, run, join */
     unsigned parts;
