@@ -120,8 +120,11 @@ static enum quern_status set_all(struct plan *p, struct list *own, struct list *
         for (uint32_t k = 0; k < s->nneeds; k++)
             if (!s->needs[k]->listed) {
                 s->needs[k]->listed = true;
+                s->needs[k]->first_user = i;
                 TRY(append(all, s->needs[k], err));
             }
+        for (uint32_t k = 0; k < s->nneeds; k++)
+            s->needs[k]->last_user = i;
     }
     for (uint32_t i = 0; i < all->count; i++)
         all->items[i]->listed = false;

@@ -219,6 +219,8 @@ struct hidden_step {
     bool measured;   /* ready to be read */
     bool listed;     /* has its place in the agenda */
     uint32_t nusers; /* that are not done */
+    /* The first and the last step of the plan that needs it, by number. */
+    uint32_t first_user, last_user;
 };
 
 /* Bytes of a file that are neither its header nor a tensor. */
