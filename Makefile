@@ -103,6 +103,16 @@ $(B)/plain-tests: $(TEST_OBJ) $(FUZZ_OBJ) $(filter-out %/quern.o,$(CLI_OBJ)) \
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ $(LIBS)
 
+# What is said of malformed files: enough to tell a reader that has lost a check (mutants, m32).
+MALFORMED := corpus recipe_verdicts mutations mutated_runs imatrix journal core json
+$(B)/malformed-tests: $(MALFORMED:%=$(B)/tests/test_%.o) $(LIB_OBJ)
+	@echo "  LINK $@"
+	$(Q)$(CC) $^ -o $@ -lcriterion $(LIBS)
+
+# For scripts that put another object in the place of one of these.
+malformed-objects:
+	@echo $(MALFORMED:%=$(B)/tests/test_%.o) $(LIB_OBJ)
+
 # The kernels' source at 16 lanes, run with whatever instructions there are.
 # Compilers take minutes to optimize that.
 $(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi -O1
@@ -130,7 +140,7 @@ $(FUZZ_OBJ): OBJ_FLAGS := $(FUZZ_OBJ_FLAGS)
 fuzzers: $(FUZZ_NAMES:%=$(B)/fuzz/%)
 
 # ---- install
-COMMANDS := quantize merge convert lora imatrix rebuild inspect check compare verify pack unpack plan run join types
+COMMANDS := quantize merge convert lora imatrix inspect check compare verify rebuild pack unpack plan run join types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
 
 $(B)/man/quern.1: $(B)/quern
@@ -275,6 +285,31 @@ aarch64:
 	$(Q)$(CROSS)-gcc -static $(B)/$(CROSS)/*.o -o $(B)/$(CROSS)/golden-bytes -lm -lpthread
 	qemu-$(firstword $(subst -, ,$(CROSS))) $(B)/$(CROSS)/golden-bytes tests/data/quant
 
+# Readers and their tests as a 32-bit program, where sizes of files do not fit size_t. Their
+# libraries and Criterion are not needed.
+READER_SRC := $(addprefix core/,arena.c dtype.c error.c hash.c io.c pull.c str.c) \
+              $(addprefix formats/,gguf.c gguf_check.c gguf_layout.c imatrix.c imatrix_dat.c model.c model_open.c \
+                  safetensors.c shard_index.c sniff.c)
+$(B)/bare-%: $(B)/tests/test_%.o $(READER_SRC:%.c=$(B)/%.o)
+	@echo "  LINK $@"
+	$(Q)$(CC) $^ -o $@ -lm -pthread $(LDFLAGS)
+
+m32:
+	@$(SUBMAKE) B=$(B)/m32 LDFLAGS=-m32 \
+	    CFLAGS="-m32 -msse2 -mfpmath=sse -D_FILE_OFFSET_BITS=64 -Itests/bare" \
+	    $(B)/m32/bare-corpus $(B)/m32/bare-mutations
+	@$(B)/m32/bare-corpus
+	@$(B)/m32/bare-mutations
+
+# Every check of the readers is taken away, one at a time: a test must notice. Minutes.
+mutants:
+	@$(SUBMAKE) $(B)/malformed-tests
+	@B=$(B) scripts/mutants.py
+
+# The corpus through the commands, with and without instruments.
+corpus: all
+	@QUERN=$(B)/quern tests/corpus_cli.py
+
 # Every system call that a small job makes goes wrong once; allocations also with a search for leaks;
 # and runs in bad surroundings. Minutes.
 faults: all test-models
@@ -301,6 +336,10 @@ determinism: all
 memory: all
 	@QUERN=$(B)/quern python3 tests/memory.py
 
+# Divided jobs on a real Slurm, which is started here; needs root, slurm-wlm and munge.
+slurm: all
+	@QUERN=$(B)/quern python3 tests/slurm.py
+
 test-models:
 	@python3 tests/make_models.py $(B)/test-models
 
@@ -309,4 +348,4 @@ check-all:
 	@B=$(B) scripts/check_all.sh
 
 .PHONY: deps test-deps demo test lint format interop bench valgrind sanitize tsan msan clang aarch64 faults \
-    power-loss kills fuzz fuzzers determinism memory test-models check-all
+    power-loss kills fuzz fuzzers determinism memory slurm m32 mutants corpus malformed-objects test-models check-all

@@ -75,6 +75,15 @@ def read_through(target):
                 pass
 
 
+def drop_from_cache(target):
+    """As models that were downloaded some time ago: what is read from the disk lies in larger pieces in the page cache than what
+    was written in small ones, which makes reading it cheaper, for everybody."""
+    files = [os.path.join(target, f) for f in os.listdir(target)] if os.path.isdir(target) else [target]
+    for name in files:
+        with open(name, "rb") as f:
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def take_turns(contenders, inputs, rounds=ROUNDS, slow=None):
     """contenders: {label: (command, output)}; slow: {label: rounds} of those that run in the first rounds only and have none
     to warm up. Returns {label: [Run]}."""
@@ -132,6 +141,7 @@ def make_model(*args):
         remove(target)
         subprocess.run([tool("make_model")] + list(args), check=True)
         os.sync() # so that the write-back of the inputs is not in the figures
+        drop_from_cache(target)
         with open(done, "w"):
             pass
     return target

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/safe_text.h"
 #include "pipeline/plan.h"
 
 #define MAX_ARGS 256
@@ -185,6 +186,8 @@ void field_text(struct json_writer *w, const char *key, const char *value);
 void field_u64(struct json_writer *w, const char *key, uint64_t value);
 void field_f64(struct json_writer *w, const char *key, double value);
 void print_json(struct json_writer *w);
+/* The same elsewhere. What acts on a terminal is escaped. */
+void write_json(FILE *f, struct json_writer *w);
 const char *human_bytes(uint64_t n, char buf[16]);
 const char *human_count(uint64_t n, char buf[16]);
 const char *bold(FILE *f), *dim(FILE *f), *plain(FILE *f); /* "" when f is no terminal */

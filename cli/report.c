@@ -148,12 +148,38 @@ void field_f64(struct json_writer *w, const char *key, double value)
     json_put_f64(w, value);
 }
 
-void print_json(struct json_writer *w)
+/* A character as JSON escapes it. */
+static void put_escaped(FILE *f, uint32_t c)
+{
+    if (c < 0x10000)
+        fprintf(f, "\\u%04x", c);
+    else
+        fprintf(f, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10), 0xDC00 + (c & 0x3FF));
+}
+
+void write_json(FILE *f, struct json_writer *w)
 {
     const struct str text = json_written(w);
-    if (text.p)
-        printf("%s\n", text.p);
+    size_t plain = 0; /* up to here it is written */
+    uint32_t acts;
+    for (size_t at = 0, n; text.p && at < text.n; at += n) {
+        n = next_character(text, at, &acts);
+        if (acts == PLAIN_CHARACTER)
+            continue;
+        fwrite(text.p + plain, 1, at - plain, f); /* it can stand in a string only */
+        put_escaped(f, acts);
+        plain = at + n;
+    }
+    if (text.p) {
+        fwrite(text.p + plain, 1, text.n - plain, f);
+        fputc('\n', f);
+    }
     json_writer_free(w);
+}
+
+void print_json(struct json_writer *w)
+{
+    write_json(stdout, w);
 }
 
 static void error_fields(struct json_writer *j, const struct quern_error *e)

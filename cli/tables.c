@@ -589,22 +589,6 @@ const struct command commands[] = {
      "  does it cover the model?\n"
      "quern imatrix convert old.dat new.gguf\n"
      "  the older format in, the newer out\n", cmd_imatrix},
-    {"rebuild", "[options] RECORD [-o OUTPUT]", "make an output again from its record",
-     "RECORD is the OUTPUT.quern.json that --provenance has written beside OUTPUT. The inputs it names "
-     "are compared with it by size and SHA-256; then the recorded command runs with the recorded recipe "
-     "and options, and every file of its output must have the recorded SHA-256 before it gets its name: "
-     "the same bytes or nothing.\n"
-     "Paths are those of the first run, seen from the directory where this one runs; --input tells what "
-     "has moved. Without -o the output goes beside RECORD, under its name without .quern.json. No shell "
-     "is run, and nothing is written but OUTPUT.\n"
-     "Exit code 1: an output came out different; 3: RECORD is no record; 5: an input is missing or not "
-     "what it was, with the tensor that differs.", rebuild_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
-     "quern quantize --provenance model-f16.gguf model.gguf Q4_K_M\n"
-     "  write model.gguf.quern.json as well\n"
-     "quern rebuild model.gguf.quern.json -o again.gguf\n"
-     "  the same bytes, or an error\n"
-     "quern rebuild --input models=/mnt/models model.gguf.quern.json -o again.gguf\n"
-     "  inputs have moved\n", cmd_rebuild},
     {"inspect", "[options] INPUT", "show what is in a model",
      "Reads headers only: format, metadata, tensors, and bytes by element type.", inspect_options,
      COMMON_JSON | COMMON_PACK, "quern inspect model.gguf\n"
@@ -632,6 +616,69 @@ const struct command commands[] = {
      "  what quantizing cost\n"
      "quern compare --json --imatrix imatrix.gguf model-f16.gguf model-q4_k_m.gguf\n"
      "  for a script, errors weighted by importance\n", cmd_compare},
+    {"verify",
+     "[options] SOURCE QUANTIZED\n"
+     "[options] --method NAME --base MODEL --model MODEL... MERGED\n"
+     "[options] --base MODEL --lora ADAPTER[:WEIGHT]... MERGED",
+     "check that a file is exactly what its source gives",
+     "Makes every block of QUANTIZED anew from SOURCE, in the same way and as fast as it was made, and "
+     "compares the bytes instead of writing them. SOURCE is a GGUF, a Hugging Face directory, a "
+     ".safetensors file, an adapter of PEFT or a recipe (.yml) of quern merge; QUANTIZED is a GGUF, a "
+     "directory or a .safetensors file, made by quern, llama-quantize, convert_hf_to_gguf.py or mergekit. "
+     "The type of every tensor is read from QUANTIZED; of the options those that it was made with and that "
+     "no file can tell must be given again, --imatrix above all.\n"
+     "Tensors are matched by name: their order and files do not matter. Of each that differs: how many "
+     "blocks, the first by row, block in the row and element, the largest difference of values, and the "
+     "root mean square error over the blocks that differ relative to what they should hold. The worst are "
+     "shown first. A guess at the reason follows where there is one.\n"
+     "Keys and, of a directory, config.json and tokenizer files are compared as well. Keys that only "
+     "describe the model (general.* but general.architecture, quantize.*, split.*) and files for "
+     "people do not count.\n"
+     "Exit code 0: exact; 1: something differs, is missing or does not come from the source.",
+     verify_options, COMMON_JSON | COMMON_PACK,
+     "quern verify model-f16.gguf model-q8_0.gguf\n"
+     "  is it what it says it is?\n"
+     "quern verify --imatrix imatrix.gguf HFDIR model-iq4_xs.gguf\n"
+     "  converted and quantized anew, nothing written\n"
+     "quern verify recipe.yml merged.gguf\n"
+     "  a merge, its conversion and its quantization\n", cmd_verify},
+    {"rebuild", "[options] RECORD [-o OUTPUT]", "make an output again from its record",
+     "RECORD is the OUTPUT.quern.json that --provenance has written beside OUTPUT. The inputs it names "
+     "are compared with it by size and SHA-256; then the recorded command runs with the recorded recipe "
+     "and options, and every file of its output must have the recorded SHA-256 before it gets its name: "
+     "the same bytes or nothing.\n"
+     "Paths are those of the first run, seen from the directory where this one runs; --input tells what "
+     "has moved. Without -o the output goes beside RECORD, under its name without .quern.json. No shell "
+     "is run, and nothing is written but OUTPUT.\n"
+     "Exit code 1: an output came out different; 3: RECORD is no record; 5: an input is missing or not "
+     "what it was, with the tensor that differs.", rebuild_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
+     "quern quantize --provenance model-f16.gguf model.gguf Q4_K_M\n"
+     "  write model.gguf.quern.json as well\n"
+     "quern rebuild model.gguf.quern.json -o again.gguf\n"
+     "  the same bytes, or an error\n"
+     "quern rebuild --input models=/mnt/models model.gguf.quern.json -o again.gguf\n"
+     "  inputs have moved\n", cmd_rebuild},
+    {"pack", "[options] INPUT... -o NAME.qpk", "store models in one compressed file",
+     "INPUT is a directory of a model or a file; everything goes in, tokenizer and README too, and comes "
+     "back byte for byte. Weights are cut into chunks of 1 MiB whose bytes are sorted into planes before "
+     "zstd sees them: BF16 takes about 67 %, F32 84 %, F32 that holds 16-bit values 34 %. Block types "
+     "hardly shrink.\n"
+     "With --base, tensors are stored as their difference from the base's: 5 to 55 %, depending on how "
+     "far the weights have moved. Equal ones cost nothing. The base may be a pack itself.\n"
+     "Every command reads packs as if they were the directory: quantize, merge, convert and the others "
+     "decode what they need while they work. NAME.qpk/FILE names one file of a pack.",
+     pack_own_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
+     "quern pack base/ -o base.qpk\n"
+     "  a model in one file\n"
+     "quern pack tuned/ -o tuned.qpk --base base.qpk\n"
+     "  a fine-tune as its difference from that\n"
+     "quern quantize tuned.qpk tuned-q4_k_m.gguf Q4_K_M\n"
+     "  without unpacking it\n", cmd_pack},
+    {"unpack", "[options] NAME.qpk OUTPUT", "restore the files of a pack",
+     "OUTPUT is a directory; for a pack that was made of one file it is that file. A file gets its name "
+     "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
+     "quern unpack tuned.qpk tuned/ --base base.qpk\n"
+     "  with a base that is not where it was\n", cmd_unpack},
     {"plan", "[options] COMMAND ARGUMENT...", "divide a job into parts for any scheduler",
      "COMMAND and its arguments are those of quern quantize, merge or convert. Nothing but headers is "
      "read. PLAN is JSON: the command, what its inputs look like, and for every part what it makes. "
@@ -657,53 +704,6 @@ const struct command commands[] = {
      "give it a second name.", join_options, COMMON_JSON,
      "quern join job.plan\n"
      "  when all parts are done\n", cmd_join},
-    {"verify",
-     "[options] SOURCE QUANTIZED\n"
-     "[options] --method NAME --base MODEL --model MODEL... MERGED\n"
-     "[options] --base MODEL --lora ADAPTER[:WEIGHT]... MERGED",
-     "check that a file is exactly what its source gives",
-     "Makes every block of QUANTIZED anew from SOURCE, in the same way and as fast as it was made, and "
-     "compares the bytes instead of writing them. SOURCE is a GGUF, a Hugging Face directory, a "
-     ".safetensors file, an adapter of PEFT or a recipe (.yml) of quern merge; QUANTIZED is a GGUF, a "
-     "directory or a .safetensors file, made by quern, llama-quantize, convert_hf_to_gguf.py or mergekit. "
-     "The type of every tensor is read from QUANTIZED; of the options those that it was made with and that "
-     "no file can tell must be given again, --imatrix above all.\n"
-     "Tensors are matched by name: their order and files do not matter. Of each that differs: how many "
-     "blocks, the first by row, block in the row and element, the largest difference of values, and the "
-     "root mean square error over the blocks that differ relative to what they should hold. The worst are "
-     "shown first. A guess at the reason follows where there is one.\n"
-     "Keys and, of a directory, config.json and tokenizer files are compared as well. Keys that only "
-     "describe the model (general.* but general.architecture, quantize.*, split.*) and files for "
-     "people do not count.\n"
-     "Exit code 0: exact; 1: something differs, is missing or does not come from the source.",
-     verify_options, COMMON_JSON,
-     "quern verify model-f16.gguf model-q8_0.gguf\n"
-     "  is it what it says it is?\n"
-     "quern verify --imatrix imatrix.gguf HFDIR model-iq4_xs.gguf\n"
-     "  converted and quantized anew, nothing written\n"
-     "quern verify recipe.yml merged.gguf\n"
-     "  a merge, its conversion and its quantization\n", cmd_verify},
-    {"pack", "[options] INPUT... -o NAME.qpk", "store models in one compressed file",
-     "INPUT is a directory of a model or a file; everything goes in, tokenizer and README too, and comes "
-     "back byte for byte. Weights are cut into chunks of 1 MiB whose bytes are sorted into planes before "
-     "zstd sees them: BF16 takes about 67 %, F32 84 %, F32 that holds 16-bit values 34 %. Block types "
-     "hardly shrink.\n"
-     "With --base, tensors are stored as their difference from the base's: 5 to 55 %, depending on how "
-     "far the weights have moved. Equal ones cost nothing. The base may be a pack itself.\n"
-     "Every command reads packs as if they were the directory: quantize, merge, convert and the others "
-     "decode what they need while they work. NAME.qpk/FILE names one file of a pack.",
-     pack_own_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
-     "quern pack base/ -o base.qpk\n"
-     "  a model in one file\n"
-     "quern pack tuned/ -o tuned.qpk --base base.qpk\n"
-     "  a fine-tune as its difference from that\n"
-     "quern quantize tuned.qpk tuned-q4_k_m.gguf Q4_K_M\n"
-     "  without unpacking it\n", cmd_pack},
-    {"unpack", "[options] NAME.qpk OUTPUT", "restore the files of a pack",
-     "OUTPUT is a directory; for a pack that was made of one file it is that file. A file gets its name "
-     "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
-     "quern unpack tuned.qpk tuned/ --base base.qpk\n"
-     "  with a base that is not where it was\n", cmd_unpack},
     {"types", "", "list the element types",
      "For every type: bits per weight, block, which formats can store it, whether quern reads "
      "and writes its values, and what an importance matrix is to it.", NULL, COMMON_JSON, NULL, cmd_types},

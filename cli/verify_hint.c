@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "cli.h"
+#include "merge/verify_plan.h"
 #include "pipeline/differences.h"
 #include "pipeline/verify.h"
 #include "quant/codec.h"
@@ -112,6 +113,17 @@ static const char *damage(const struct clues *k, char *buf, size_t n)
     return buf;
 }
 
+/* Values of a merge that differ by their rounding. */
+static const char *rounding(const struct clues *k, char *buf, size_t n)
+{
+    const struct values *a = &k->cli->args;
+    const bool merged = a->count == 1 || verify_is_recipe(a->items[0]);
+    if (!merged || k->cli->mergekit_exact || k->far || k->there->format != MODEL_SAFETENSORS)
+        return NULL;
+    snprintf(buf, n, "mergekit rounds after every operation: --mergekit-exact");
+    return buf;
+}
+
 static const char *other_via(const struct clues *k, char *buf, size_t n)
 {
     const struct model *m = k->plan->models[0];
@@ -125,7 +137,7 @@ static const char *other_via(const struct clues *k, char *buf, size_t n)
 const char *verify_hint(const struct cli *c, const struct plan *p, char *buf, size_t n)
 {
     static const char *(*const guesses[])(const struct clues *k, char *buf, size_t n) = {
-        strangers, damage, zero_blocks, lacks_importance, other_importance, other_via};
+        strangers, damage, zero_blocks, lacks_importance, other_importance, rounding, other_via};
     struct clues k = {.cli = c, .plan = p, .there = p->verification->there};
     gather(&k);
     for (size_t i = 0; i < sizeof guesses / sizeof *guesses; i++)

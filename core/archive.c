@@ -108,6 +108,36 @@ static bool is_dir_in(const struct archive *a, const char *dir)
     return false;
 }
 
+enum quern_status any_open(const char *path, struct any_file *f, struct quern_error *err)
+{
+    const char *rest;
+    struct file_id id;
+    *f = (struct any_file){.path = path, .fd = -1, .archive = archive_at(path, &rest)};
+    if (f->archive && *rest) {
+        if (archive_find(f->archive, rest, &f->entry, &f->nbytes))
+            return QUERN_OK;
+        errno = ENOENT;
+        return fail_errno(err, path, "open");
+    }
+    TRY(input_open(path, &f->fd, &id, err));
+    f->nbytes = id.nbytes;
+    return QUERN_OK;
+}
+
+enum quern_status any_read(const struct any_file *f, void *buf, size_t n, uint64_t offset,
+                           struct quern_error *err)
+{
+    return f->fd < 0 ? f->archive->kind->read(f->archive, f->entry, buf, n, offset, err)
+                     : pread_full(f->fd, buf, n, offset, f->path, err);
+}
+
+void any_close(struct any_file *f)
+{
+    if (f->fd >= 0)
+        close(f->fd);
+    f->fd = -1;
+}
+
 bool path_is_file(const char *path)
 {
     const char *rest;

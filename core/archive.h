@@ -50,6 +50,19 @@ bool archive_find(const struct archive *a, const char *name, uint32_t *entry, ui
 
 /* ---- on the disk or in an archive ----------------------------------------------------------- */
 
+/* An open file. */
+struct any_file {
+    const char *path; /* as given, not copied */
+    int fd;           /* -1: in an archive, whose user keeps it there */
+    struct archive *archive;
+    uint32_t entry;
+    uint64_t nbytes;
+};
+enum quern_status any_open(const char *path, struct any_file *f, struct quern_error *err);
+enum quern_status any_read(const struct any_file *f, void *buf, size_t n, uint64_t offset,
+                           struct quern_error *err);
+void any_close(struct any_file *f);
+
 bool path_is_file(const char *path);
 bool path_exists(const char *path); /* else errno says why */
 bool path_is_dir(const char *path);

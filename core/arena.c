@@ -20,11 +20,11 @@ static const bool apart = true;
 static const bool apart = false;
 #endif
 
-void *arena_alloc(struct arena *a, size_t nbytes)
+void *arena_alloc(struct arena *a, uint64_t nbytes)
 {
     if (nbytes > SIZE_MAX / 2)
         return NULL;
-    const size_t need = apart ? nbytes : (nbytes + 15) & ~(size_t)15;
+    const size_t need = apart ? (size_t)nbytes : ((size_t)nbytes + 15) & ~(size_t)15;
     struct arena_block *b = a->head;
     if (apart || !b || b->size - b->used < need) {
         /* Blocks double up to 1 MiB, so that small objects stay small. */
@@ -53,14 +53,14 @@ void *arena_alloc(struct arena *a, size_t nbytes)
     return p;
 }
 
-void *arena_array(struct arena *a, size_t count, size_t item_bytes)
+void *arena_array(struct arena *a, uint64_t count, size_t item_bytes)
 {
     uint64_t nbytes;
     if (!checked_mul(count, item_bytes, &nbytes))
         return NULL;
     void *p = arena_alloc(a, nbytes);
     if (p)
-        memset(p, 0, nbytes);
+        memset(p, 0, (size_t)nbytes);
     return p;
 }
 

@@ -16,8 +16,8 @@ struct arena {
 };
 
 /* 16-byte aligned, not cleared. NULL when the system has no more or the size overflows. */
-void *arena_alloc(struct arena *a, size_t nbytes);
-void *arena_array(struct arena *a, size_t count, size_t item_bytes); /* cleared */
+void *arena_alloc(struct arena *a, uint64_t nbytes);
+void *arena_array(struct arena *a, uint64_t count, size_t item_bytes); /* cleared */
 #define ARENA_NEW(a, type, count) ((type *)arena_array((a), (count), sizeof(type)))
 
 /* Copies with a terminating NUL; .p is NULL when memory ran out. */

@@ -23,8 +23,15 @@ static void make_key(void)
 /* Both halves of the 128-bit product, folded: every input bit reaches every output bit. */
 static uint64_t mix(uint64_t a, uint64_t b)
 {
+#ifdef __SIZEOF_INT128__
     const unsigned __int128 m = (unsigned __int128)a * b;
     return (uint64_t)m ^ (uint64_t)(m >> 64);
+#else
+    const uint64_t a0 = (uint32_t)a, a1 = a >> 32, b0 = (uint32_t)b, b1 = b >> 32;
+    const uint64_t low = a0 * b0, middle = a1 * b0 + (low >> 32), other = a0 * b1;
+    const uint64_t carry = ((uint32_t)middle + (uint64_t)(uint32_t)other) >> 32;
+    return (a * b) ^ (a1 * b1 + (middle >> 32) + (other >> 32) + carry);
+#endif
 }
 
 static uint64_t load(const unsigned char *p, size_t n)

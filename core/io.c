@@ -91,56 +91,27 @@ enum quern_status pwrite_full(int fd, const void *buf, size_t n, uint64_t offset
     return QUERN_OK;
 }
 
-/* Room for a file and the NUL behind it. */
-static enum quern_status small_text(const char *path, uint64_t nbytes, uint64_t max,
-                                    struct arena *arena, char **text, struct quern_error *err)
-{
-    if (nbytes > max)
-        return in_file(err, path,
-                       fail(err, QUERN_EFORMAT, "too-large",
-                            "it has %" PRIu64 " bytes" WANT "expected at most %" PRIu64, nbytes,
-                            max));
-    *text = arena_alloc(arena, (size_t)nbytes + 1);
-    if (!*text)
-        return in_file(err, path, fail_memory(err, nbytes + 1));
-    (*text)[nbytes] = '\0';
-    return QUERN_OK;
-}
-
-static enum quern_status read_entry(struct archive *a, const char *path, const char *name,
-                                    uint64_t max, struct arena *arena, struct str *out,
-                                    struct quern_error *err)
-{
-    uint32_t entry;
-    uint64_t nbytes;
-    char *text;
-    if (!archive_find(a, name, &entry, &nbytes)) {
-        errno = ENOENT;
-        return fail_errno(err, path, "open");
-    }
-    TRY(small_text(path, nbytes, max, arena, &text, err));
-    TRY(a->kind->read(a, entry, text, (size_t)nbytes, 0, err));
-    *out = (struct str){text, (size_t)nbytes};
-    return QUERN_OK;
-}
-
 enum quern_status read_small_file(const char *path, uint64_t max, struct arena *arena,
                                   struct str *out, struct quern_error *err)
 {
-    int fd;
-    struct file_id id;
-    const char *name;
-    char *text;
-    struct archive *a = archive_at(path, &name);
-    if (a && *name)
-        return read_entry(a, path, name, max, arena, out, err);
-    TRY(input_open(path, &fd, &id, err));
-    enum quern_status s = small_text(path, id.nbytes, max, arena, &text, err);
-    if (s == QUERN_OK)
-        s = pread_full(fd, text, (size_t)id.nbytes, 0, path, err);
-    close(fd);
-    if (s == QUERN_OK)
-        *out = (struct str){text, (size_t)id.nbytes};
+    struct any_file f;
+    TRY(any_open(path, &f, err));
+    enum quern_status s = QUERN_OK;
+    char *text = NULL;
+    if (f.nbytes > max)
+        s = in_file(err, path,
+                    fail(err, QUERN_EFORMAT, "too-large",
+                         "it has %" PRIu64 " bytes" WANT "expected at most %" PRIu64, f.nbytes,
+                         max));
+    else if (!(text = arena_alloc(arena, (size_t)f.nbytes + 1)))
+        s = in_file(err, path, fail_memory(err, f.nbytes + 1));
+    else
+        s = any_read(&f, text, (size_t)f.nbytes, 0, err);
+    any_close(&f);
+    if (s == QUERN_OK) {
+        text[f.nbytes] = '\0';
+        *out = (struct str){text, (size_t)f.nbytes};
+    }
     return s;
 }
 

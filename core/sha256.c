@@ -2,9 +2,8 @@
 #include "sha256.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "io.h"
+#include "archive.h"
 #include "sha256_blocks.h"
 
 static const uint32_t k[64] = {
@@ -155,22 +154,21 @@ void sha256_hex(struct sha256 s, char hex[65])
 enum quern_status sha256_file(const char *path, char hex[65], struct quern_error *err)
 {
     enum { BUFFER = 1 << 20 };
-    int fd;
-    struct file_id id;
-    TRY(input_open(path, &fd, &id, err));
+    struct any_file f;
+    TRY(any_open(path, &f, err));
     uint8_t *buf = malloc(BUFFER);
     enum quern_status status = buf ? QUERN_OK : fail_memory(err, BUFFER);
     struct sha256 s;
     sha256_start(&s);
-    for (uint64_t at = 0; status == QUERN_OK && at < id.nbytes;) {
-        const size_t n = id.nbytes - at < BUFFER ? (size_t)(id.nbytes - at) : BUFFER;
-        status = pread_full(fd, buf, n, at, path, err);
+    for (uint64_t at = 0; status == QUERN_OK && at < f.nbytes;) {
+        const size_t n = f.nbytes - at < BUFFER ? (size_t)(f.nbytes - at) : BUFFER;
+        status = any_read(&f, buf, n, at, err);
         if (status == QUERN_OK)
             sha256_add(&s, buf, n);
         at += n;
     }
     sha256_hex(s, hex);
     free(buf);
-    close(fd);
+    any_close(&f);
     return status;
 }

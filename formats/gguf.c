@@ -46,7 +46,7 @@ struct reader {
 
 static struct str text_of(const struct reader *r, struct span s)
 {
-    return (struct str){r->buf + s.at, s.n};
+    return (struct str){r->buf + s.at, (size_t)s.n};
 }
 
 /* ---- cursor --------------------------------------------------------------------------------- */
@@ -75,13 +75,13 @@ static enum quern_status read_more(struct reader *r, uint64_t n, struct quern_er
     uint64_t goal = r->have + step > r->pos + n ? r->have + step : r->pos + n;
     if (goal > r->size)
         goal = r->size;
-    char *buf = realloc(r->buf, goal);
+    char *buf = realloc(r->buf, (size_t)goal); /* MAX_HEADER and a step at most */
     if (!buf) {
         fail_memory(err, goal);
         return QUERN_EMEMORY;
     }
     r->buf = buf;
-    TRY(model_pread(r->m, r->file, buf + r->have, goal - r->have, r->have, err));
+    TRY(model_pread(r->m, r->file, buf + r->have, (size_t)(goal - r->have), r->have, err));
     r->have = goal;
     return QUERN_OK;
 }
@@ -424,7 +424,7 @@ static struct tensor *new_tensor(struct reader *r, struct span name)
     if (!t)
         return NULL;
     r->name_at[f->ntensors++] = name.at;
-    t->name.n = name.n;
+    t->name.n = (size_t)name.n;
     t->file = r->file;
     return t;
 }
@@ -453,7 +453,7 @@ static enum quern_status read_tensors(struct reader *r, uint64_t *end, struct qu
 
 static enum quern_status read_magic(struct reader *r, struct quern_error *err)
 {
-    const uint64_t n = r->size < 4 ? r->size : 4;
+    const size_t n = r->size < 4 ? (size_t)r->size : 4;
     TRY(need(r, n, err));
     if (memcmp(r->buf ? r->buf : "", "GGUF", n) != 0)
         return fail(err, QUERN_EFORMAT, "magic", "it begins with '%s'" WANT "expected 'GGUF'%s",
@@ -570,7 +570,7 @@ static enum quern_status read_header(struct reader *r, struct quern_error *err)
 /* The header is read and stays where it is: the model gets it, without what was read beyond. */
 static void settle_header(struct reader *r)
 {
-    char *buf = realloc(r->buf, r->pos);
+    char *buf = realloc(r->buf, (size_t)r->pos);
     if (buf)
         r->buf = buf;
     r->m->files[r->file].header = r->buf;

@@ -16,7 +16,7 @@ struct encoder {
     bool whole; /* trailing dimensions of 1 are written */
 };
 
-static void put_bytes(struct encoder *e, const void *bytes, uint64_t n)
+static void put_bytes(struct encoder *e, const void *bytes, size_t n)
 {
     if (e->p && n)
         memcpy(e->p + e->n, bytes, n);
@@ -144,7 +144,7 @@ static enum quern_status lay_out(struct arena *arena, const struct meta *metas, 
     put_header(&e, metas, nmetas, tensors, ntensors);
     for (uint32_t i = 0; i < ntensors; i++)
         tensors[i].offset += header_bytes;
-    *header = (struct str){e.p, header_bytes};
+    *header = (struct str){e.p, (size_t)header_bytes};
     return QUERN_OK;
 }
 
@@ -227,7 +227,7 @@ static bool set_uint(struct meta_list *l, const char *key, enum meta_type type, 
     char b[8];
     struct encoder e = {.p = b};
     put_uint(&e, v, meta_item_bytes(type));
-    return set_bytes(l, key, type, (struct str){b, e.n});
+    return set_bytes(l, key, type, (struct str){b, (size_t)e.n});
 }
 
 bool meta_list_set_u16(struct meta_list *l, const char *key, uint16_t v)

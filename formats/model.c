@@ -101,9 +101,9 @@ size_t model_bytes(const struct model *m)
                m->meta_capacity * sizeof *m->metas + m->note_capacity * sizeof *m->notes +
                sizeof *m->fds + m->nfiles * sizeof m->fds->files[0];
     for (uint32_t i = 0; i < m->nfiles; i++)
-        n += m->files[i].header_bytes;
+        n += (size_t)m->files[i].header_bytes;
     if (m->archive)
-        n += m->archive->kind->held_bytes(m->archive);
+        n += (size_t)m->archive->kind->held_bytes(m->archive);
     return n;
 }
 
@@ -489,7 +489,8 @@ void model_seal_header(struct model *m, uint32_t file, uint64_t offset)
     f->header_hash = 0;
     for (uint64_t at = 0; at < f->header_bytes; at += HASH_PIECE) {
         const uint64_t left = f->header_bytes - at;
-        f->header_hash = hash_piece(f->header_hash, p + at, left < HASH_PIECE ? left : HASH_PIECE);
+        f->header_hash =
+            hash_piece(f->header_hash, p + at, left < HASH_PIECE ? (size_t)left : HASH_PIECE);
     }
 }
 

@@ -401,15 +401,15 @@ static enum quern_status read_file(struct reader *r, struct quern_error *err)
     struct model_file *f = &m->files[r->file];
     uint64_t nbytes = 0;
     TRY(read_length(m, r->file, &nbytes, err));
-    f->header = malloc(nbytes ? nbytes : 1);
+    f->header = malloc(nbytes ? (size_t)nbytes : 1);
     if (!f->header)
         return fail_memory(err, nbytes);
     f->header_bytes = nbytes;
     f->data_start = LENGTH_BYTES + nbytes;
-    TRY(model_pread(m, r->file, f->header, nbytes, LENGTH_BYTES, err));
+    TRY(model_pread(m, r->file, f->header, (size_t)nbytes, LENGTH_BYTES, err));
     model_seal_header(m, r->file, LENGTH_BYTES);
 
-    pull_start(&r->json, f->header, nbytes);
+    pull_start(&r->json, f->header, (size_t)nbytes);
     TRY(read_header_text(r, err));
     uint64_t end = 0;
     if (f->ntensors > 0) {

@@ -7,6 +7,7 @@
 
 #include "core/io.h"
 #include "core/json.h"
+#include "merge/chat_template.h"
 #include "merge/open_view.h"
 #include "merge/pairing.h"
 #include "merge/to_gguf.h"
@@ -227,6 +228,8 @@ static enum quern_status build(struct moe_planner *pl, struct str text, struct q
     for (uint32_t i = 0; i < pl->recipe.r.nnotes; i++)
         TRY(plan_note(p, err, "%s", pl->recipe.r.notes[i]));
     TRY(open_models(pl, err));
+    if (!pl->to_file)
+        TRY(chat_template_notes(&pl->recipe.r, &pl->set, &pl->scratch, p, err));
     TRY(plan_note(p, err, "the mixture is a %s: %u experts, %" PRIu64 " for each token",
                   pl->arch->name, pl->recipe.nexperts, pl->recipe.per_token));
     TRY(prepare_gates(pl, err));

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "core/checked.h"
+#include "core/safe_text.h"
 #include "provenance.h"
 #include "quant/codec.h"
 
@@ -74,6 +75,8 @@ enum quern_status plan_note(struct plan *p, struct quern_error *err, const char 
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    text[str_fit(text, sizeof text - 1)] = '\0';
+    defuse(text);
     const char **notes = grow_array(&p->arena, p->notes, p->nnotes, sizeof(char *));
     char *copy = arena_printf(&p->arena, "%s", text);
     if (!notes || !copy)

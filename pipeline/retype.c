@@ -367,7 +367,7 @@ static enum quern_status change_type(struct retype *r, struct step *s, enum dtyp
                                      struct quern_error *err)
 {
     s->dtype = (uint8_t)to;
-    s->reference_bugs = r->q->reference_bugs && to == DTYPE_IQ3_S;
+    s->reference_bugs = r->q->reference_bugs;
     /* The matrix knows the tensor by the name it had before pruning. */
     const struct str known_as = s->matrix_name.n ? s->matrix_name : s->sources[0].tensor->name;
     return importance_give(&r->importance, s, known_as,

@@ -471,6 +471,8 @@ static enum quern_status read_importance(const struct tile *t, struct piece *p, 
 {
     const struct imatrix_entry *e = t->step->importance;
     const uint64_t matrix_elems = t->step->nelems / e->nmats;
+    const bool encodes = t->pass == t->step->npasses && codec_uses_importance(t->step->dtype) &&
+                         !t->step->reference_bugs;
     for (size_t done = 0, n; done < p->n; done += n) {
         const uint64_t at = p->first + done, column = at % e->ncols;
         const uint64_t matrix = at / matrix_elems;
@@ -480,6 +482,8 @@ static enum quern_status read_importance(const struct tile *t, struct piece *p, 
             memcpy(to, to - e->ncols, n * sizeof *to);
         else
             TRY(imatrix_read(t->imatrix, e, matrix * e->ncols + column, n, to, err));
+        if (encodes && done < e->ncols)
+            TRY(imatrix_check_matrix(t->imatrix, e, matrix, (size_t)n, to, err));
     }
     p->importance = c->importance;
     return QUERN_OK;

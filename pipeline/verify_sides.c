@@ -2,7 +2,6 @@
 #include "verify.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "carry.h"
 #include "core/io.h"
@@ -50,18 +49,17 @@ static bool is_prose(const char *name)
 /* One of the two files: open, or in memory. */
 struct bytes {
     const char *path;
-    struct str text; /* .p is NULL: read from fd */
-    int fd;
+    struct str text; /* .p is NULL: read from the file */
+    struct any_file file;
     uint64_t n;
 };
 
 static enum quern_status open_bytes(const char *path, struct bytes *b, struct quern_error *err)
 {
-    struct file_id id;
     b->path = path;
     b->text = (struct str){NULL, 0};
-    TRY(input_open(path, &b->fd, &id, err));
-    b->n = id.nbytes;
+    TRY(any_open(path, &b->file, err));
+    b->n = b->file.nbytes;
     return QUERN_OK;
 }
 
@@ -69,7 +67,7 @@ static enum quern_status read_at(const struct bytes *b, uint64_t at, char *to, s
                                  struct quern_error *err)
 {
     if (!b->text.p)
-        return pread_full(b->fd, to, n, at, b->path, err);
+        return any_read(&b->file, to, n, at, err);
     memcpy(to, b->text.p + at, n);
     return QUERN_OK;
 }
@@ -134,19 +132,28 @@ static enum quern_status add_member(struct side_job *j, struct str key, const ch
     return add(j, copy.p, what, is_prose(j->side->name) || is_origin(copy.p), err);
 }
 
+/* transformers has given one of its keys another name. */
+static const struct json *member(const struct json *object, struct str key)
+{
+    const struct json *x = json_get(object, key.p);
+    if (!x && str_is(key, "torch_dtype"))
+        return json_get(object, "dtype");
+    return !x && str_is(key, "dtype") ? json_get(object, "torch_dtype") : x;
+}
+
 static enum quern_status compare_members(struct side_job *j, const struct json *made,
                                          const struct json *there, struct quern_error *err)
 {
     uint32_t n = 0;
     for (const struct json *x = json_first(made); x && n < MOST_KEYS; x = json_next(x)) {
-        const struct json *y = json_get(there, json_key_of(x).p);
+        const struct json *y = member(there, json_key_of(x));
         if (y && same_json(x, y))
             continue;
         TRY(add_member(j, json_key_of(x), y ? "has another value" : "is missing", err));
         n++;
     }
     for (const struct json *y = json_first(there); y && n < MOST_KEYS; y = json_next(y)) {
-        if (json_get(made, json_key_of(y).p))
+        if (member(made, json_key_of(y)))
             continue;
         TRY(add_member(j, json_key_of(y), "is there, but not in the source", err));
         n++;
@@ -211,7 +218,7 @@ static enum quern_status compare_with(struct side_job *j, const struct bytes *th
         return compare_bytes(j, &made, there, err);
     TRY(open_bytes(j->side->copy_from, &made, err));
     const enum quern_status s = compare_bytes(j, &made, there, err);
-    close(made.fd);
+    any_close(&made.file);
     return s;
 }
 
@@ -220,11 +227,11 @@ static enum quern_status compare_side(struct side_job *j, struct quern_error *er
     struct bytes there;
     if (strcmp(j->side->name, "model.safetensors.index.json") == 0)
         return QUERN_OK; /* files may be cut otherwise */
-    if (access(j->path, F_OK) != 0)
+    if (!path_exists(j->path))
         return add(j, NULL, "is missing", is_prose(j->side->name), err);
     TRY(open_bytes(j->path, &there, err));
     const enum quern_status s = compare_with(j, &there, err);
-    close(there.fd);
+    any_close(&there.file);
     return s;
 }
 
@@ -247,7 +254,7 @@ static enum quern_status find_extra(struct side_job *j, const char *dir, struct 
             return fail_memory(err, strlen(dir));
         side->name = name;
         j->side = side;
-        if (!is_made(j->plan, name) && access(j->path, F_OK) == 0)
+        if (!is_made(j->plan, name) && path_exists(j->path))
             TRY(add(j, NULL, "is there, but not in the source", false, err));
     }
     return QUERN_OK;

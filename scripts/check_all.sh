@@ -25,6 +25,11 @@ power-loss     make power-loss
 kills          make kills
 determinism    make determinism
 memory         make memory
+corpus         make corpus
+mutants        make mutants
+m32            make m32
+fuzz           fuzz
+slurm          make slurm
 '
 
 # shellcheck disable=SC2317
@@ -36,10 +41,17 @@ interop() {
     make interop
 }
 
+# Minutes for each target; the long runs are scripts/fuzz.sh --runs.
+# shellcheck disable=SC2317
+fuzz() {
+    make fuzz && scripts/fuzz.sh --seconds 60
+}
+
 # Tools without which a part cannot run: then it is left out, and says so.
 needs() {
     case $1 in
-    clang) echo "${CLANG:-clang}" ;;
+    clang | fuzz) echo "${CLANG:-clang}" ;;
+    slurm) echo "slurmctld munged" ;;
     memory-init) echo "${CLANG:-clang} apt-get dpkg-source" ;;
     valgrind) echo valgrind ;;
     aarch64) echo "aarch64-linux-gnu-gcc qemu-aarch64" ;;

@@ -5,7 +5,7 @@ A corpus of a fuzz target is one file: for each input its length (32 bits, littl
 one file change and not ten thousand. libFuzzer wants a directory with a file for each. seed makes inputs to begin with, from the
 malformed files of tests/make_corpus.py and the data of the tests. Standard library only.
 """
-import glob, hashlib, json, os, struct, subprocess, sys, tempfile
+import glob, hashlib, json, os, re, struct, subprocess, sys, tempfile
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 
@@ -107,16 +107,15 @@ def seeds(target):
     if target in ("yaml", "map", "front_matter", "recipe"):
         out = files(corpus + "/config/*.y*ml") + files(ROOT + "/tests/data/merge/recipes/*") + files(ROOT + "/tests/cli/cases/*.yml")
         text = read(ROOT + "/tests/test_recipe.c").decode() + read(ROOT + "/tests/test_moe.c").decode()
-        import re
-
         for block in re.findall(r'accepted\(((?:\s*"(?:[^"\\]|\\.)*")+)\)', text):
             out.append("".join(re.findall(r'"((?:[^"\\]|\\.)*)"', block)).encode().decode("unicode_escape").encode())
-        names = [b"org/one-13b", b"org/two-13B-V1.2", b"org/three", b"org/base", b"org/a", b"org/b", b"org/c"]
+        # Models are those that the target has: a, b and c.
+        names = [b"org/one-13b", b"org/two-13B-V1.2", b"org/three", b"org/base", b"org/a", b"org/b", b"org/c", b"ft0", b"ft1", b"ft2", b"models/a"]
         plain = []
         for x in out:
             for i, name in enumerate(names):
-                x = x.replace(name, b"abcaabc"[i : i + 1])
-            plain.append(x)
+                x = x.replace(name, b"abcaabcabca"[i : i + 1])
+            plain.append(re.sub(rb"(model: )(base|x|d)\b", rb"\1a", x))
         if target == "front_matter":
             return [b"---\n" + x + b"\n---\ntext\n" for x in plain]
         if target == "map":

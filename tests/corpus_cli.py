@@ -3,14 +3,15 @@
 
 Each file is inspected, checked and used for a real run: quantized, given as a recipe to merge, or as --imatrix. Expected are the exit
 code and the kind of the list, a complete JSON result, one line of talk for a mistake, nothing raw on a terminal, nothing left behind,
-little time and memory; and all the same once more in 512 MiB of address space.
+little time and memory; and all the same once more in 512 MiB of address space. Six sound files are also cut at many places, and bits of
+them flipped: whatever is said of those, it is said properly.
 
   --short   one file of every kind, in seconds
   --plain   without limits of time, memory and address space: for instrumented builds
   CORPUS    a corpus that exists already; else one is made (with the large files unless --short)
 QUERN names the program. Standard library only.
 """
-import argparse, json, os, resource, shutil, subprocess, sys, tempfile
+import argparse, json, os, random, resource, shutil, subprocess, sys, tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 QUERN = os.path.abspath(os.environ.get("QUERN", os.path.join(HERE, "..", "build", "quern")))
@@ -34,6 +35,10 @@ QUANTIZE = {"ok_nan_inf.gguf": "nonfinite", "ok_blocks": "requantize", "ok_name_
 QUANTIZE.update({n: "type" for n in ("ok_empty_between ok_zero_hides_size ok_every_type ok_other_order ok_eight_dims ok_max_dims ok_odd_address "
                                      "ok_half_bytes ok_many big_second_past_4_gib big_million_tensors").split()})
 CODES["safetensors", "name"] = 2  # of the output, for the one above; see code_of()
+
+# Sound files that are cut and bent, and what reads them.
+GOOD = ["safetensors/ok_every_type.safetensors", "safetensors/ok_metadata.safetensors", "gguf/ok_three.gguf", "gguf/ok_all_scalars.gguf",
+        "index/two_shards/model.safetensors.index.json", "imatrix/dat_plain.dat"]
 
 wrong, nruns = [], 0
 slowest, largest = (0, ""), (0, "")
@@ -88,26 +93,31 @@ class Run:
         return verdict.get("error", "-")
 
 
-def mistakes(run, row, kind):
-    """What is not as it should be."""
-    if run.code != code_of(row, kind) or run.kind != kind:
-        yield "exit code %d, %s; expected %d, %s\n%s" % (run.code, run.kind, code_of(row, kind), kind, run.err[:400])
+def manners(run, many_lines=False):
+    """What is not as it should be in how it says what it says."""
     raw = [c for c in run.err + run.out.decode(errors="backslashreplace") if (ord(c) < 32 and c != "\n") or ord(c) == 127]
     if raw:
         yield "raw control bytes in what it prints: %r" % raw[:5]
     lines = [l for l in run.err.splitlines() if not l.startswith("note: ")]
     said = [l for l in lines if l.startswith("quern: ")]
-    refused = kind not in ("-", "values")
-    if len(said) != len(lines) and kind != "values":
+    refused = run.kind not in ("-", "values")
+    if len(said) != len(lines) and run.kind != "values":
         yield "a line of unknown sort: %r" % run.err[:400]
-    # A recipe's mistakes are told all at once.
-    if refused and (not said or (len(said) > 1 and row["kind"] != "config")) or (not refused and said):
+    if refused and (not said or (len(said) > 1 and not many_lines)) or (not refused and said):
         yield "%d lines about what is wrong" % len(said)
     if refused and isinstance(run.result, dict):
         absent = [k for k in ("error", "found", "status") if k not in run.result]
         text = all(isinstance(run.result.get(k, ""), str) for k in ("error", "file", "tensor", "found", "expected"))
         if absent or not text or run.result["status"] != run.code:
             yield "the JSON is not what is documented: %r" % run.out[:400]
+
+
+def mistakes(run, row, kind):
+    """What is not as it should be."""
+    if run.code != code_of(row, kind) or run.kind != kind:
+        yield "exit code %d, %s; expected %d, %s\n%s" % (run.code, run.kind, code_of(row, kind), kind, run.err[:400])
+    # A recipe's mistakes are told all at once.
+    yield from manners(run, row["kind"] == "config")
 
 
 def limits_broken(run, row, words):
@@ -181,6 +191,44 @@ def try_file(row, path, room, sound_model, plain):
             complain("in 512 MiB of address space: exit code %d, %s\n%s" % (again.code, again.kind, again.err[:400]))
 
 
+def bent_copies(data, rounds):
+    """(what was done, bytes): cut at rounds places, and as many bits flipped."""
+    dice = random.Random(len(data))
+    for i in range(rounds):
+        yield "cut", data[:i * len(data) // rounds]
+    for i in range(rounds):
+        bit = dice.randrange(len(data) * 8)
+        yield "bit %d" % bit, data[:bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1:]
+
+
+def try_bent(corpus, room, rounds):
+    global nruns
+    for name in GOOD:
+        own = os.path.join(room, "bent")
+        shutil.copytree(os.path.dirname(os.path.join(corpus, name)), own) if "/two_shards/" in name else os.mkdir(own)
+        path = os.path.join(own, os.path.basename(name))
+        with open(os.path.join(corpus, name), "rb") as f:
+            data = f.read()
+        for what, bent in bent_copies(data, rounds):
+            with open(path, "wb") as f:
+                f.write(bent)
+            out = os.path.join(room, "out.gguf")
+            words = ["--imatrix", path, os.path.join(corpus, "gguf/ok_three.gguf"), out, "Q4_0"] if name.endswith(".dat") else [path, out, "F16"]
+            words += [] if name.endswith((".dat", ".gguf")) else ["--keep-names", "--arch", "llama"]
+            run = Run(["quantize", "--json", *words])
+            nruns += 1
+            said = list(manners(run))
+            # A .dat may end before the number of chunks and before the data set.
+            if run.code not in (0, 2, 3, 4) or (what == "cut" and run.code == 0 and len(data) - len(bent) > 9):
+                said.append("exit code %d: %s" % (run.code, run.err[:400]))
+            if os.path.exists(out) != (run.code == 0) or len(os.listdir(room)) != 1 + (run.code == 0):
+                said.append("it leaves %s" % os.listdir(room))
+            if run.code == 0:
+                os.unlink(out)
+            wrong.extend("%s, %s: %s" % (name, what, s) for s in said)
+        shutil.rmtree(own)
+
+
 def one_of_each(rows):
     seen = {}
     for r in rows:
@@ -210,6 +258,7 @@ def main():
         chosen = list(one_of_each(rows)) if args.short else rows
         for row in chosen:
             try_file(row, os.path.join(corpus, row["file"]), room, os.path.join(corpus, "gguf/ok_three.gguf"), args.plain)
+        try_bent(corpus, room, 6 if args.short else 100)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     for w in wrong:

@@ -181,12 +181,23 @@ def bad_safetensors():
             "lone_surrogate": (safetensors('{"\\ud800": %s}' % PLAIN_TEXT, DATA16), "half a surrogate pair"),
             "lone_low_surrogate": (safetensors('{"\\udc00": %s}' % PLAIN_TEXT, DATA16), "the second half of a surrogate pair"),
             "unknown_escape": (safetensors('{"\\x41": %s}' % PLAIN_TEXT, DATA16), "an escape JSON does not have"),
+            "escape_not_hex": (safetensors('{"\\u1zzz": %s}' % PLAIN_TEXT, DATA16), "an escape of letters that are no digits"),
+            "number_leading_zero": (bent(x="01"), "a leading zero in a field that is passed over"),
+            "number_no_fraction": (bent(x="1."), "a point without digits"),
+            "number_no_exponent": (bent(x="1e"), "an exponent without digits"),
+            "number_minus": (bent(x="-"), "a sign without digits"),
+            "number_nan": (bent(x="NaN"), "a number that JSON does not have"),
+            "word_cut": (bent(x="tru"), "a word that is cut"),
             "raw_newline": (safetensors('{"a\nb": %s}' % PLAIN_TEXT, DATA16), "a raw control byte in a string"),
             "zeros": (bytes(4096), "a file that was reserved and never written"),
         },
         "utf8": {
             "byte_ff": (safetensors(b'{"\xff": %s}' % PLAIN_TEXT.encode(), DATA16), "a byte that UTF-8 never has"),
             "overlong": (safetensors(b'{"\xc0\x80": %s}' % PLAIN_TEXT.encode(), DATA16), "U+0000 in two bytes"),
+            "overlong_3": (safetensors(b'{"\xe0\x9f\xbf": %s}' % PLAIN_TEXT.encode(), DATA16), "U+07FF in three bytes"),
+            "overlong_4": (safetensors(b'{"\xf0\x8f\xbf\xbf": %s}' % PLAIN_TEXT.encode(), DATA16), "U+FFFF in four bytes"),
+            "byte_f5": (safetensors(b'{"\xf5\x80\x80\x80": %s}' % PLAIN_TEXT.encode(), DATA16), "the start of what is beyond Unicode"),
+            "lone_continuation": (safetensors(b'{"\x80": %s}' % PLAIN_TEXT.encode(), DATA16), "a continuation byte alone"),
             "surrogate": (safetensors(b'{"\xed\xa0\x80": %s}' % PLAIN_TEXT.encode(), DATA16), "a surrogate in UTF-8"),
             "cut_sequence": (safetensors(b'{"a\xe6\xa8": %s}' % PLAIN_TEXT.encode(), DATA16), "a sequence without its last byte"),
             "beyond_unicode": (safetensors(b'{"\xf4\x90\x80\x80": %s}' % PLAIN_TEXT.encode(), DATA16), "U+110000"),
@@ -439,6 +450,8 @@ def bad_gguf():
             "magic_alone": (b"GGUF", "four bytes"),
             "short_data": (full[:-1], "the last byte of data is missing"),
             "no_data": (gguf(data=b""), "all data are missing"),
+            "keys_claimed_1000": (gguf(nkeys=1000), "1000 keys claimed in a file too small for them"),
+            "tensors_claimed_1000": (gguf(ntensors=1000), "1000 tensors claimed in a file too small for them"),
             "no_padding": (gguf(pad=False, data=b""), "the file ends before its data begin"),
             "no_padding_no_data": (gguf(tensors=[tensor("x", [0], T_F32, 0)], pad=False, data=b""), "the same, with a tensor that has no bytes"),
             "lying_size": (one(QUERY, [2**20, 64], T_F16, data=bytes(64)), "128 MiB declared, 64 bytes there"),
@@ -486,6 +499,8 @@ def bad_gguf():
             "architecture_array": (gguf(keys=hparams(general__architecture=(KV_ARR, (KV_STR, ["llama"])))), "an array of architectures"),
             "block_count_string": (model(llama__block_count=(KV_STR, "1")), "a block_count in words"),
             "head_count_float": (model(llama__attention__head_count=(KV_F32, 1.0)), "a head_count with a fraction"),
+            "split_no_u32": (split((KV_U32, 0), (KV_U16, 1)), "a split.no of 32 bits"),
+            "split_total_u32": (split((KV_U16, 0), (KV_U16, 1), (KV_U32, 1)), "an unsigned split.tensors.count"),
             "split_count_string": (split((KV_U16, 0), (KV_STR, "3")), "a split.count in words"),
         },
         "array-length": {"array_" + n: (array(*c), "%d items are claimed" % c[1]) for n, c in counts.items()},
@@ -536,6 +551,8 @@ def bad_gguf():
         },
         "arch": {"architecture_missing": (gguf(keys=hparams(general__architecture=None)), "no general.architecture: a container, not a model")},
         "hparam": dict({"block_count_%d" % n: (model(llama__block_count=(KV_U32, n)), "%d blocks against 1" % n) for n in (0, 66, 513, 10**9, 2**32 - 1)}, **{
+            "block_count_0_no_layers": (gguf(keys=hparams(llama__block_count=(KV_U32, 0)), tensors=[tensor("token_embd.weight", [32, 2], T_F32, 0)]), "no blocks, and no layers"),
+            "block_count_65536": (gguf(keys=hparams(llama__block_count=(KV_U32, 65536)), tensors=[tensor("token_embd.weight", [32, 2], T_F32, 0)]), "more blocks than any model has"),
             "block_count_too_small": (gguf(tensors=[tensor("blk.1.attn_q.weight", [32, 2], T_F32, 0)]), "a tensor of layer 1 in a model of one layer"),
             "head_count_0": (model(llama__attention__head_count=(KV_U32, 0)), "no heads where there is attention"),
         }),
@@ -583,6 +600,7 @@ def gguf_sets(corpus):
         "name_in_both": ("duplicate", 1, first, member(1, 2, ["a"], 3), "a tensor in both files"),
         "two_architectures": ("split", 1, first, member(1, 2, ["c"], 3, arch="gemma"), "files of different models"),
         "second_cut": ("truncated", 1, first, second[:-1], "the second is cut"),
+        "first_count": ("split", 1, member(0, 3, ["a", "b"], 3), second, "the first says there are three"),
         "other_count": ("split", 1, first, member(1, 3, ["c"], 3), "the second says there are three"),
         "not_split": (None, 1, gguf(), None, "the name of a set, the content of a whole model"),
     }
@@ -650,6 +668,7 @@ def index_cases(corpus):
     case("name_twice", "duplicate", "a tensor in two shards", b'{"weight_map":{"a":"m-1.safetensors","a":"m-2.safetensors","b":"m-2.safetensors"}}')
     case("map_twice", "duplicate", "two maps", b'{"weight_map":{"a":"m-1.safetensors"},"weight_map":{"b":"m-2.safetensors"}}')
     case("tensor_elsewhere", "index-mismatch", "a tensor its shard does not have", mapped(a="2", b="2"))
+    case("tensors_swapped", "index-mismatch", "each tensor in the other shard", mapped(a="2", b="1"))
     case("tensor_unlisted", "index-mismatch", "a tensor the index does not name", mapped(a="1"), {"m-1.safetensors": safetensors({"a": u8([1], 0, 1), "x": u8([1], 1, 2)}, b"\1\2")})
     case("two_homes", "index-mismatch", "a tensor in both shards", both, {"m-1.safetensors": a, "m-2.safetensors": safetensors({"a": u8([1], 0, 1), "b": u8([1], 1, 2)}, b"\1\2")})
     case("not_json", "json", "not JSON", b"<html>")
@@ -681,6 +700,11 @@ def config_cases(corpus):
     cases = {
         "alias_bomb": ("alias", bomb, "aliases of aliases: 9^9 leaves"),
         "alias_unknown": ("alias", "merge_method: *nowhere\n", "an alias of nothing"),
+        "alias_in_itself": ("alias", "models: &a [*a]\n", "an alias inside what it stands for"),
+        "tag_on_word": ("tag", "merge_method: !!str linear\n", "a tag before a word"),
+        "key_list": ("yaml", "? [merge_method]\n: linear\n", "a list as a key"),
+        "key_merge": ("yaml", "a: &a {merge_method: linear}\nb:\n  <<: *a\n", "a merge key"),
+        "nul_escaped": ("yaml", 'merge_method: "a\\0b"\n', "a NUL that is made by an escape"),
         "python_tag": ("tag", "!!python/object/apply:os.getcwd []\n", "a tag that asks for code"),
         "deep": ("depth", "[" * 100_000, "deep nesting"),
         "key_twice": ("duplicate", "merge_method: linear\nmerge_method: slerp\n", "a key twice"),

@@ -5,7 +5,6 @@
 #include "corpus.h"
 #include "formats/gguf.h"
 #include "formats/imatrix.h"
-#include "merge/merge.h"
 
 TestSuite(corpus, .init = scratch_begin, .fini = scratch_end, .timeout = 60);
 
@@ -24,23 +23,12 @@ static enum quern_status judge_imatrix(const char *path, struct quern_error *err
     return s;
 }
 
-static enum quern_status judge_config(const char *path, struct quern_error *err)
-{
-    const struct merge_request req = {.recipe_path = path, .output = scratch("merged")};
-    struct plan *p;
-    TRY(merge_plan(&req, &p, err));
-    plan_free(p);
-    return QUERN_OK;
-}
-
 /* What inspect and quantize together say of a path. */
 static enum quern_status judge(const struct corpus_row *r, struct quern_error *err)
 {
     struct model *m;
     if (strcmp(r->kind, "imatrix") == 0)
         return judge_imatrix(r->path, err);
-    if (strcmp(r->kind, "config") == 0)
-        return judge_config(r->path, err);
     TRY(model_open(r->path, &m, err));
     const enum quern_status s = gguf_check_model(m, err);
     model_close(m);
@@ -49,7 +37,7 @@ static enum quern_status judge(const struct corpus_row *r, struct quern_error *e
 
 static bool is_judged(const struct corpus_row *r)
 {
-    return strcmp(r->kind, "misfit") != 0;
+    return strcmp(r->kind, "misfit") != 0 && strcmp(r->kind, "config") != 0;
 }
 
 static double now(void)
@@ -65,8 +53,6 @@ static enum quern_status expected_status(const struct corpus_row *r)
         const char *kind, *err; /* NULL: any */
         enum quern_status status;
     } rules[] = {
-        {"config",  "too-large", QUERN_EFORMAT     },
-        {"config",  NULL,        QUERN_EUSAGE      },
         {"imatrix", "is-model",  QUERN_EUNSUPPORTED},
         {"imatrix", "split",     QUERN_EUNSUPPORTED},
         {"imatrix", NULL,        QUERN_EFORMAT     },

@@ -6,8 +6,10 @@
 #include <utime.h>
 
 #include "core/io.h"
+#include "core/sha256.h"
 #include "leaks.h"
 #include "pipeline/journal.h"
+#include "pipeline/journal_file.h"
 #include "pipeline/retype.h"
 #include "scratch.h"
 
@@ -254,6 +256,66 @@ Test(journal, of_another_plan_is_refused)
     journal_close(j, false);
     end(b);
     end(other);
+}
+
+/* The head is 88 bytes, an inode and the digest of an input; then the digest of all that. */
+#define HEAD_BYTES 128u
+
+Test(journal, of_another_version_is_refused)
+{
+    struct quern_error e;
+    struct journal *j;
+    struct arena arena = {0};
+    struct sha256 digest;
+    struct job b = begin(make_input("in.safetensors"), scratch("out.safetensors"), "F16");
+    const char *path = strdup(scratch(".out.safetensors.quern-journal"));
+    leave_journal(b.plan);
+    const struct str whole = slurp(path, &arena);
+    char *p = (char *)whole.p;
+    memcpy(p + 8, "9.9", 3); /* behind the magic */
+    sha256_start(&digest);
+    sha256_add(&digest, p, HEAD_BYTES);
+    sha256_end(&digest, (uint8_t *)p + HEAD_BYTES);
+    put_file(path, whole);
+    cr_assert_eq(load(b.plan, &j, NULL, &e), -1);
+    cr_assert_eq(e.status, QUERN_EUSAGE);
+    cr_assert(strstr(e.text, "one of quern 9.9"), "%s", e.text);
+    journal_close(j, false);
+    free((char *)path);
+    arena_free(&arena);
+    end(b);
+}
+
+/* A record that is sound, but was written after another; and one that claims more bytes than any
+ * record has. */
+Test(journal, records_in_another_place_are_not_believed)
+{
+    struct quern_error e;
+    struct journal *j;
+    struct arena arena = {0};
+    struct job b = begin(make_input("in.safetensors"), scratch("out.safetensors"), "F16");
+    const char *path = strdup(scratch(".out.safetensors.quern-journal"));
+    leave_journal(b.plan);
+    const struct str whole = slurp(path, &arena);
+    const size_t head = HEAD_BYTES + 32, record = sizeof(struct journal_record) + 8;
+    char *p = (char *)whole.p;
+    memmove(p + head, p + head + record, whole.n - head - record);
+    put_file(path, (struct str){p, whole.n - record});
+    cr_assert_eq(load(b.plan, &j, NULL, &e), 0);
+    journal_close(j, false);
+
+    const size_t much = 1u << 20;
+    char *longer = calloc(1, head + record + much);
+    memcpy(longer, p, head);
+    const struct journal_record r = {.kind = RECORD_CHUNKS, .nbytes = (uint32_t)much, .n = 1};
+    memcpy(longer + head, &r, sizeof r);
+    put_file(path, (struct str){longer, head + record + much});
+    cr_assert_eq(load(b.plan, &j, NULL, &e), 0);
+    journal_close(j, false);
+    free(longer);
+    free((char *)path);
+    arena_free(&arena);
+    end(b);
 }
 
 Test(journal, of_an_input_that_changed_is_refused)

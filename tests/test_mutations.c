@@ -1,12 +1,10 @@
-/* test_mutations.c - sound headers, cut, flipped and bent everywhere: refused, or sound again.
+/* test_mutations.c - sound files, cut, flipped and bent everywhere: refused, or sound again.
  *
  * Nothing is known here about what a change means. A file that is still taken must only promise
  * bytes that it has; sanitizers watch the rest. */
 #include <inttypes.h>
-#include <sys/mman.h>
 
-#include "corpus.h"
-#include "formats/gguf.h"
+#include "mutations.h"
 
 TestSuite(mutations, .init = scratch_begin, .fini = scratch_end, .timeout = 120);
 
@@ -31,137 +29,24 @@ static const uint64_t numbers[] = {
 };
 #define NNUMBERS (sizeof numbers / sizeof *numbers)
 
-/* A file in memory, under a name in the scratch directory: rewriting one on a disk ten thousand
- * times takes minutes. */
-static int memory_file(const char *path)
-{
-    const int fd = memfd_create("quern-test", MFD_CLOEXEC);
-    cr_assert(fd >= 0);
-    char target[40];
-    snprintf(target, sizeof target, "/proc/self/fd/%d", fd);
-    cr_assert(symlink(target, path) == 0, "%s", path);
-    return fd;
-}
-
-static void memory_write(int fd, const char *bytes, size_t n)
-{
-    cr_assert(pwrite(fd, bytes, n, 0) == (ssize_t)n && ftruncate(fd, (off_t)n) == 0);
-}
-
-/* A sound file and the one that is made of it. */
-struct subject {
-    struct str good;
-    size_t header_bytes;
-    const char *path;
-    int fd;
-    char *bytes;
-    size_t ntaken, nrefused;
-};
-
-static void check_taken(const struct model *m)
-{
-    for (uint32_t i = 0; i < m->ntensors; i++) {
-        const struct tensor *t = &m->tensors[i];
-        const uint64_t size = m->files[t->file].id.nbytes;
-        uint64_t nbytes;
-        cr_assert(t->offset <= size && t->nbytes <= size - t->offset);
-        cr_assert(t->ndims <= MAX_DIMS && t->name.n > 0 && t->name.p[t->name.n] == '\0');
-        cr_assert(dtype_bytes((enum dtype)t->dtype, t->nelems, &nbytes) && nbytes == t->nbytes);
-        cr_assert(model_find(m, t->name) == t);
-    }
-    for (uint32_t i = 0; i < m->nmetas; i++)
-        cr_assert(model_meta(m, m->metas[i].key.p) != NULL ||
-                  memchr(m->metas[i].key.p, 0, m->metas[i].key.n));
-}
-
-static void try_bytes(struct subject *s, const char *bytes, size_t n)
-{
-    memory_write(s->fd, bytes, n);
-    struct model *m;
-    struct quern_error err;
-    const enum quern_status status = model_open(s->path, &m, &err);
-    if (status != QUERN_OK) {
-        cr_assert(err.kind[0] && err.status == status && status != QUERN_EINTERNAL);
-        s->nrefused++;
-        return;
-    }
-    check_taken(m);
-    gguf_check_model(m, &err);
-    model_close(m);
-    s->ntaken++;
-}
-
-static void subject_open(struct subject *s, struct arena *a, const struct corpus *c,
-                         const char *name)
-{
-    *s = (struct subject){0};
-    struct quern_error err;
-    const char *from = path_join(a, c->dir, name);
-    cr_assert(read_small_file(from, 1u << 20, a, &s->good, &err) == QUERN_OK, "%s", err.text);
-    struct model *m;
-    cr_assert(model_open(from, &m, &err) == QUERN_OK, "%s", err.text);
-    s->header_bytes = m->files[0].data_start;
-    model_close(m);
-    s->path = arena_printf(a, "%s", scratch(path_base(name)));
-    s->fd = memory_file(s->path);
-    s->bytes = arena_alloc(a, s->good.n + 64);
-}
-
-static const char *const subjects[] = {
-    "safetensors/ok_every_type.safetensors",
-    "safetensors/ok_metadata.safetensors",
-    "safetensors/ok_unknown_field.safetensors",
-    "gguf/ok_three.gguf",
-    "gguf/ok_all_scalars.gguf",
-    "gguf/ok_all_arrays.gguf",
-};
-#define NSUBJECTS (sizeof subjects / sizeof *subjects)
-
-typedef void mutate_fn(struct subject *s);
-
-static void for_each_subject(mutate_fn *mutate)
-{
-    struct corpus c;
-    corpus_open(&c);
-    for (size_t i = 0; i < NSUBJECTS; i++) {
-        struct arena a = {0};
-        struct subject s;
-        subject_open(&s, &a, &c, subjects[i]);
-        mutate(&s);
-        cr_log_info("%s: %zu taken, %zu refused", subjects[i], s.ntaken, s.nrefused);
-        close(s.fd);
-        arena_free(&a);
-    }
-    corpus_close(&c);
-}
-
-/* Cut after every byte of the header, and at some places in the data. */
+/* Cut after every byte of the header, and at some places in the data. A .dat may end before the
+ * number of chunks and before the data set. */
 static void cut(struct subject *s)
 {
-    for (size_t n = 0; n < s->good.n; n += n < s->header_bytes ? 1 : 7)
+    for (size_t n = 0; n < s->data_end; n += n < s->header_bytes ? 1 : 7)
         try_bytes(s, s->good.p, n);
-    cr_assert(s->ntaken == 0, "a cut file was taken");
+    const bool dat = str_ends(str_from(s->path), ".dat");
+    cr_assert(s->ntaken == (dat ? 2 : 0), "%zu cut files were taken", s->ntaken);
 }
 
 Test(mutations, every_cut_file_is_refused)
 {
-    for_each_subject(cut);
-}
-
-static void flip(struct subject *s)
-{
-    memcpy(s->bytes, s->good.p, s->good.n);
-    for (size_t bit = 0; bit < s->header_bytes * 8; bit++) {
-        s->bytes[bit / 8] = (char)(s->bytes[bit / 8] ^ 1 << bit % 8);
-        try_bytes(s, s->bytes, s->good.n);
-        s->bytes[bit / 8] = s->good.p[bit / 8];
-    }
-    cr_assert(s->nrefused > 0);
+    for_each_subject(cut, NULL);
 }
 
 Test(mutations, every_flipped_bit_is_refused_or_harmless)
 {
-    for_each_subject(flip);
+    for_each_subject(flip, NULL);
 }
 
 /* Every four and every eight bytes of the header are every number in turn: this covers all integer
@@ -181,7 +66,7 @@ static void bend(struct subject *s)
 
 Test(mutations, every_number_in_every_binary_field)
 {
-    for_each_subject(bend);
+    for_each_subject(bend, NULL);
 }
 
 /* Every run of digits in the JSON of a safetensors header becomes every number in turn. */
@@ -213,7 +98,7 @@ static void renumber(struct subject *s)
 
 Test(mutations, every_number_in_every_json_field)
 {
-    for_each_subject(renumber);
+    for_each_subject(renumber, NULL);
 }
 
 /* An index is text: cut and flipped everywhere it must be refused, or still fit its shards. */

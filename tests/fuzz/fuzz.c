@@ -113,6 +113,8 @@ static bool printable(const char *s)
     return true;
 }
 
+void (*fuzz_on_error)(const struct quern_error *err);
+
 bool fuzz_failed(enum quern_status status, const struct quern_error *err)
 {
     if (status == QUERN_OK)
@@ -120,6 +122,8 @@ bool fuzz_failed(enum quern_status status, const struct quern_error *err)
     FUZZ_CHECK(status == err->status && status != QUERN_EINTERNAL && status != QUERN_EMEMORY);
     FUZZ_CHECK(err->kind[0] && err->found[0] && printable(err->text));
     FUZZ_CHECK(utf8_valid(str_from(err->text), NULL));
+    if (fuzz_on_error)
+        fuzz_on_error(err);
     return true;
 }
 

@@ -81,6 +81,8 @@ void fuzz_one(const struct fuzz_target *t, const uint8_t *data, size_t n);
 /* An error says of which kind it is, in words that may be printed, and is no bug of quern. Gives
  * whether there is one. */
 bool fuzz_failed(enum quern_status status, const struct quern_error *err);
+/* Hears of every such error; or NULL. */
+extern void (*fuzz_on_error)(const struct quern_error *err);
 
 /* A file in memory under a path that ends in name, with these bytes; files keep their paths. */
 const char *fuzz_file(const char *name, const void *bytes, size_t n);

@@ -54,6 +54,6 @@ const struct fuzz_target fuzz_adapter = {
     .max_len = 4096,
     .run = run,
     .mutate = mutate,
-    .bytes_per_byte = 4096,
-    .bytes_besides = 262144,
+    .bytes_per_byte = 64,
+    .bytes_besides = 65536,
 };

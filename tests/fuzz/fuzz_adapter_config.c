@@ -50,7 +50,7 @@ const struct fuzz_target fuzz_adapter_config = {
     .max_len = 768,
     .run = run,
     .mutate = mutate_json,
-    .bytes_per_byte = 8192,
-    .bytes_besides = 262144,
+    .bytes_per_byte = 64,
+    .bytes_besides = 65536,
     .words = words,
 };

@@ -34,6 +34,6 @@ const struct fuzz_target fuzz_back = {
     .max_len = 8192,
     .run = run,
     .mutate = mutate_gguf,
-    .bytes_per_byte = 4096,
-    .bytes_besides = 4u << 20,
+    .bytes_per_byte = 1024,
+    .bytes_besides = 1u << 20,
 };

@@ -69,7 +69,7 @@ const struct fuzz_target fuzz_config_edit = {
     .max_len = 512,
     .run = run,
     .mutate = mutate_json,
-    .bytes_per_byte = 2048,
-    .bytes_besides = 262144,
+    .bytes_per_byte = 256,
+    .bytes_besides = 98304,
     .words = words,
 };

@@ -96,6 +96,10 @@ static void run(char *text, size_t n)
     }
     if (!seen[2])
         sides[f.nsides++] = (struct side_file){.name = names[2], .text = str_from(stand_in_config)};
+    /* Without any tokenizer there is not much to plan. */
+    if (!seen[3] && !seen[9] && !seen[11] && !seen[12] && !seen[18] && !seen[19] && !seen[20])
+        sides[f.nsides++] =
+            (struct side_file){.name = names[3], .text = str_from(stand_in_tokenizer)};
     if (!weights.p)
         weights = stand_in_weights(&a, 1);
     struct model *m;
@@ -132,5 +136,5 @@ const struct fuzz_target fuzz_convert = {
     .run = run,
     .mutate = mutate,
     .bytes_per_byte = 4096,
-    .bytes_besides = 32u << 20,
+    .bytes_besides = 512u << 20, /* a vocabulary is filled up to the size that config.json tells */
 };

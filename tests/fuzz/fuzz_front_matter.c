@@ -27,7 +27,7 @@ const struct fuzz_target fuzz_front_matter = {
     .name = "front_matter",
     .max_len = 512,
     .run = run,
-    .bytes_per_byte = 4096,
-    .bytes_besides = 262144,
+    .bytes_per_byte = 256,
+    .bytes_besides = 131072,
     .words = words,
 };

@@ -23,6 +23,6 @@ const struct fuzz_target fuzz_gguf = {
     .max_len = 4096,
     .run = run,
     .mutate = mutate_gguf,
-    .bytes_per_byte = 64,
+    .bytes_per_byte = 16,
     .bytes_besides = 16384,
 };

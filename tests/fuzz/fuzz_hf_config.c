@@ -54,7 +54,7 @@ const struct fuzz_target fuzz_hf_config = {
     .max_len = 1024,
     .run = run,
     .mutate = mutate_json,
-    .bytes_per_byte = 512,
-    .bytes_besides = 262144,
+    .bytes_per_byte = 64,
+    .bytes_besides = 65536,
     .words = words,
 };

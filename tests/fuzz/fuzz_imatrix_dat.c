@@ -31,7 +31,7 @@ static void mutate(struct mutation *m)
     const uint32_t i = chance_below(m, (uint32_t)nstarts - 1);
     const size_t n = starts[i + 1] - starts[i];
     uint8_t copy[512];
-    int32_t count;
+    uint32_t count; /* of entries; it may wrap */
     memcpy(&count, m->p, 4);
     switch (chance_below(m, 4)) {
     case 0: /* another of it */
@@ -66,6 +66,6 @@ const struct fuzz_target fuzz_imatrix_dat = {
     .max_len = 2048,
     .run = run,
     .mutate = mutate,
-    .bytes_per_byte = 64,
+    .bytes_per_byte = 32,
     .bytes_besides = 16384,
 };

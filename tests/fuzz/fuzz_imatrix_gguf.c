@@ -11,6 +11,6 @@ const struct fuzz_target fuzz_imatrix_gguf = {
     .max_len = 4096,
     .run = run,
     .mutate = mutate_gguf,
-    .bytes_per_byte = 96,
+    .bytes_per_byte = 32,
     .bytes_besides = 16384,
 };

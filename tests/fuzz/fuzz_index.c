@@ -57,7 +57,7 @@ const struct fuzz_target fuzz_index = {
     .max_len = 512,
     .run = run,
     .mutate = mutate_json,
-    .bytes_per_byte = 512,
-    .bytes_besides = 32768,
+    .bytes_per_byte = 64,
+    .bytes_besides = 16384,
     .words = words,
 };

@@ -181,7 +181,7 @@ const struct fuzz_target fuzz_json = {
     .max_len = 1024,
     .run = run,
     .mutate = mutate_json,
-    .bytes_per_byte = 512,
-    .bytes_besides = 32768,
+    .bytes_per_byte = 64,
+    .bytes_besides = 49152,
     .words = words,
 };

@@ -55,7 +55,7 @@ const struct fuzz_target fuzz_map = {
     .name = "map",
     .max_len = 512,
     .run = run,
-    .bytes_per_byte = 8192,
-    .bytes_besides = 262144,
+    .bytes_per_byte = 256,
+    .bytes_besides = 131072,
     .words = words,
 };

@@ -160,7 +160,7 @@ const struct fuzz_target fuzz_plan = {
     .max_len = 8192,
     .run = run,
     .mutate = mutate,
-    .bytes_per_byte = 8192,
-    .bytes_besides = 4u << 20,
+    .bytes_per_byte = 256,
+    .bytes_besides = 1u << 20,
     .words = words,
 };

@@ -17,10 +17,13 @@ static void put_model(const char *name, uint32_t seed)
     arena_free(&a);
 }
 
-static void plan_it(const char *text, const char *output)
+static void plan_it(const char *text, const char *output, uint64_t shard_bytes)
 {
-    const struct merge_request r = {
-        .recipe_text = text, .output = output, .force = true, .explain = true, .shard_bytes = 1000};
+    const struct merge_request r = {.recipe_text = text,
+                                    .output = output,
+                                    .shard_bytes = shard_bytes,
+                                    .force = true,
+                                    .explain = true};
     struct quern_error err;
     struct plan *p;
     if (fuzz_failed(merge_plan(&r, &p, &err), &err))
@@ -58,8 +61,8 @@ static void run(char *text, size_t n)
     if ((!sound && !several) || memchr(text, '\0', n))
         return;
     FUZZ_CHECK(chdir(dir) == 0); /* models are found by name */
-    plan_it(text, "out");
-    plan_it(text, "out.gguf");
+    plan_it(text, "out", 1000);
+    plan_it(text, "out.gguf", 0);
     FUZZ_CHECK(fchdir(here) == 0);
 }
 
@@ -116,7 +119,7 @@ const struct fuzz_target fuzz_recipe = {
     .name = "recipe",
     .max_len = 768,
     .run = run,
-    .bytes_per_byte = 65536,
-    .bytes_besides = 32u << 20,
+    .bytes_per_byte = 1024,
+    .bytes_besides = 4u << 20,
     .words = words,
 };

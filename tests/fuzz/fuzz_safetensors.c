@@ -17,6 +17,6 @@ const struct fuzz_target fuzz_safetensors = {
     .max_len = 4096,
     .run = run,
     .mutate = mutate_safetensors,
-    .bytes_per_byte = 64,
-    .bytes_besides = 16384,
+    .bytes_per_byte = 16,
+    .bytes_besides = 8192,
 };

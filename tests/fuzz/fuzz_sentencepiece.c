@@ -70,6 +70,6 @@ const struct fuzz_target fuzz_sentencepiece = {
     .max_len = 1024,
     .run = run,
     .mutate = mutate,
-    .bytes_per_byte = 128,
-    .bytes_besides = 8192,
+    .bytes_per_byte = 32,
+    .bytes_besides = 4096,
 };

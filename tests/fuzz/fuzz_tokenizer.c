@@ -107,7 +107,7 @@ const struct fuzz_target fuzz_tokenizer = {
     .max_len = 2048,
     .run = run,
     .mutate = mutate_json,
-    .bytes_per_byte = 8192,
-    .bytes_besides = 1u << 20,
+    .bytes_per_byte = 256,
+    .bytes_besides = 1u << 19,
     .words = words,
 };

@@ -50,7 +50,7 @@ const struct fuzz_target fuzz_yaml = {
     .name = "yaml",
     .max_len = 512,
     .run = run,
-    .bytes_per_byte = 4096,
-    .bytes_besides = 262144,
+    .bytes_per_byte = 256,
+    .bytes_besides = 131072,
     .words = words,
 };

@@ -12,11 +12,43 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t n, size_t room, unsigned seed);
 
+/* FUZZ_KINDS: at the end the kinds of errors that were met, and how often, go into this file. */
+#define MAX_KINDS 128
+static struct {
+    char kind[sizeof(((struct quern_error *)NULL)->kind)];
+    unsigned long count;
+} kinds[MAX_KINDS];
+
+static void count_kind(const struct quern_error *err)
+{
+    for (unsigned i = 0; i < MAX_KINDS; i++) {
+        if (!kinds[i].kind[0])
+            memcpy(kinds[i].kind, err->kind, sizeof kinds[i].kind);
+        if (strcmp(kinds[i].kind, err->kind) == 0) {
+            kinds[i].count++;
+            return;
+        }
+    }
+}
+
+static void write_kinds(void)
+{
+    FILE *f = fopen(getenv("FUZZ_KINDS"), "w");
+    for (unsigned i = 0; f && i < MAX_KINDS && kinds[i].kind[0]; i++)
+        fprintf(f, "%s\t%lu\n", kinds[i].kind, kinds[i].count);
+    if (f)
+        fclose(f);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
     atexit(fuzz_end);
+    if (getenv("FUZZ_KINDS")) {
+        fuzz_on_error = count_kind;
+        atexit(write_kinds);
+    }
     return 0;
 }
 

@@ -76,3 +76,13 @@ printf '\377\377' | dd of=flipped.qpk bs=1 seek=20000 conv=notrunc status=none
 q check flipped.qpk
 q unpack -q flipped.qpk out5
 ls -A | grep -v gguf
+
+# Verified, and told apart from what it is not.
+must quantize base.qpk plain.gguf Q8_0 --keep-names --arch llama
+q quantize --provenance base.qpk told.gguf Q8_0 --keep-names --arch llama
+q pack base -o other.qpk --provenance
+must convert base b.gguf -t q8_0 --pre gpt-2
+q verify base.qpk b.gguf --pre gpt-2
+must merge -q --method linear --model base.qpk --model tuned.qpk --param weight=0.5 mixed
+must pack mixed -o mixed.qpk
+q verify --method linear --model base --model tuned.qpk --param weight=0.5 mixed.qpk
