@@ -222,12 +222,6 @@ enum quern_status plan_record(struct plan *p, const struct provenance_request *r
         return fail(err, QUERN_EUSAGE, "usage",
                     p->provenance ? "the plan has a record already"
                                   : "a plan that writes nothing has no record");
-    for (uint32_t i = 0; i < p->nmodels; i++)
-        if (p->models[i]->archive)
-            return in_file(err, p->models[i]->archive->path,
-                           fail(err, QUERN_EUNSUPPORTED, "pack",
-                                "a record cannot name files in a pack as its inputs" WANT
-                                "unpack it first"));
     TRY(copy_request(p, r, err));
     TRY(set_target(p, !r->paths, err));
     TRY(hash_inputs(p, r, err));
