@@ -198,8 +198,9 @@ valgrind: all
 # there is nothing to warn about.
 sanitize:
 	@$(SUBMAKE) B=$(B)/asan OPT="-O1 -g" KERNEL_OPT=-O1 CFLAGS="-Wno-error -Wno-psabi" \
-	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/unit-tests
+	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/unit-tests $(B)/asan/quern
 	@QUERN_TEST_ROUNDS=0 UBSAN_OPTIONS=print_stacktrace=1 $(B)/asan/unit-tests
+	@QUERN=$(B)/asan/quern tests/corpus_cli.py --plain
 
 # The kernels as another architecture compiles them, run under emulation: the same bytes.
 CROSS ?= aarch64-linux-gnu
@@ -234,7 +235,7 @@ mutants:
 	@$(SUBMAKE) $(B)/malformed-tests
 	@B=$(B) scripts/mutants.py
 
-# The corpus through the commands, with and without instruments.
+# The whole corpus through the commands. Instrumented: see sanitize.
 corpus: all
 	@QUERN=$(B)/quern tests/corpus_cli.py
 
@@ -250,6 +251,6 @@ kills: all
 	@QUERN=$(B)/quern scripts/kill_resume.py --kills 500 --stops 100 --like $(B)/test-models/hf
 
 check-all: export QUERN_TEST_ROUNDS = 16
-check-all: lint sanitize interop valgrind aarch64 test faults kills
+check-all: lint sanitize interop valgrind aarch64 m32 test corpus mutants faults kills
 
-.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize aarch64 faults kills check-all
+.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize aarch64 m32 corpus mutants malformed-objects faults kills check-all
