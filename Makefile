@@ -306,9 +306,11 @@ mutants:
 	@$(SUBMAKE) $(B)/malformed-tests
 	@B=$(B) scripts/mutants.py
 
-# The corpus through the commands, with and without instruments.
+# The whole corpus through the commands. Instrumented: see sanitize.
 corpus: all
 	@QUERN=$(B)/quern tests/corpus_cli.py
+	@$(SUBMAKE) $(ASAN) $(B)/asan/quern
+	@QUERN=$(B)/asan/quern tests/corpus_cli.py --plain
 
 # Every system call that a small job makes goes wrong once; allocations also with a search for leaks;
 # and runs in bad surroundings. Minutes.
