@@ -279,7 +279,7 @@ enum nonfinite {
 
 /* A stored tensor with values that are NaN or Inf. */
 struct nonfinite_values {
-    const struct model *model;
+    struct model *model;
     const struct tensor *tensor;
     uint64_t count, first; /* how many, and the flat index of the first */
 };
