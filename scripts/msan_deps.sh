@@ -9,7 +9,9 @@ set -euo pipefail
 dir=${1:?usage: scripts/msan_deps.sh DIR}
 mkdir -p "$dir"
 dir=$(realpath "$dir")
-[ ! -s "$dir/libdeps.a" ] || exit 0
+packages=(cjson libyaml pcre2)
+! grep -q '^PKGS.*libzstd' Makefile || packages+=(libzstd)
+[ "$(cat "$dir/packages" 2>/dev/null)" != "${packages[*]}" ] || exit 0
 CC=${MSAN_CC:-clang}
 
 lacks() {
@@ -31,8 +33,6 @@ for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
 done
 apt=(apt-get -qq -o APT::Sandbox::User= -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$dir/apt/parts"
     -o "Dir::State::lists=$dir/apt/lists")
-packages=(cjson libyaml pcre2)
-! grep -q '^PKGS.*libzstd' Makefile || packages+=(libzstd)
 "${apt[@]}" update >"$dir/apt.log" 2>&1 || lacks "apt-get update: $(tail -1 "$dir/apt.log")"
 cd "$dir/src"
 
@@ -87,3 +87,4 @@ fi
 rm -f "$dir/libdeps.a"
 ar rcs "$dir/libdeps.a.new" "$dir"/obj/*.o
 mv "$dir/libdeps.a.new" "$dir/libdeps.a"
+echo "${packages[*]}" >"$dir/packages"

@@ -44,6 +44,7 @@ void plain_fail(const char *file, int line, bool fatal, const char *text, const 
 #define PLAIN_CHECK(fatal, fine, text, ...) \
     ((fine) ? (void)0 : plain_fail(__FILE__, __LINE__, fatal, text, " " __VA_ARGS__))
 #define cr_assert(fine, ...)       PLAIN_CHECK(true, fine, #fine, ##__VA_ARGS__)
+#define cr_assert_not(fine, ...)   PLAIN_CHECK(true, !(fine), "not " #fine, ##__VA_ARGS__)
 #define cr_expect(fine, ...)       PLAIN_CHECK(false, fine, #fine, ##__VA_ARGS__)
 #define cr_assert_eq(a, b, ...)    PLAIN_CHECK(true, (a) == (b), #a " == " #b, ##__VA_ARGS__)
 #define cr_assert_neq(a, b, ...)   PLAIN_CHECK(true, (a) != (b), #a " != " #b, ##__VA_ARGS__)
