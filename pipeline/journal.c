@@ -28,15 +28,14 @@ struct journal {
     uint64_t *batch;            /* of the thread: what it is about to record */
     bool *syncing;              /* ... and the files it lies in */
     enum journal_place *places; /* per file */
-    bool resumed;
+    uint32_t entry_step;        /* of the next entry that is read: its step ... */
+    bool resumed, running;
     double seconds, last_sync;
     uint8_t *entry_batch; /* likewise of the thread: entries that it is about to record */
     size_t batch_entries, batch_capacity;
     uint64_t recorded_entries;
-    uint32_t entry_step; /* where the next entry that is read belongs */
-    uint64_t entry_first;
+    uint64_t entry_first; /* ... and where in it */
     pthread_t thread;
-    bool running;
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t wake;
@@ -448,6 +447,8 @@ static enum quern_status record_reports(struct journal *j, struct quern_error *e
 static enum quern_status record_entries(struct journal *j, struct quern_error *err)
 {
     const size_t size = j->plan->sink ? j->plan->sink->entry_bytes : 0;
+    if (size == 0)
+        return QUERN_OK;
     for (size_t i = 0, n; i < j->batch_entries; i += n) {
         const size_t most = RECORD_MAX / size;
         n = j->batch_entries - i < most ? j->batch_entries - i : most;
