@@ -290,16 +290,16 @@ aarch64:
 READER_SRC := $(addprefix core/,arena.c dtype.c error.c hash.c io.c pull.c str.c) \
               $(addprefix formats/,gguf.c gguf_check.c gguf_layout.c imatrix.c imatrix_dat.c model.c model_open.c \
                   safetensors.c shard_index.c sniff.c)
-$(B)/bare-%: $(B)/tests/test_%.o $(READER_SRC:%.c=$(B)/%.o)
+$(B)/plain-%: $(B)/tests/test_%.o $(B)/tests/plain/plain_tests.o $(READER_SRC:%.c=$(B)/%.o)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ -lm -pthread $(LDFLAGS)
 
 m32:
 	@$(SUBMAKE) B=$(B)/m32 LDFLAGS=-m32 \
-	    CFLAGS="-m32 -msse2 -mfpmath=sse -D_FILE_OFFSET_BITS=64 -Itests/bare" \
-	    $(B)/m32/bare-corpus $(B)/m32/bare-mutations
-	@$(B)/m32/bare-corpus
-	@$(B)/m32/bare-mutations
+	    CFLAGS="-m32 -msse2 -mfpmath=sse -D_FILE_OFFSET_BITS=64 $(PLAIN)" \
+	    $(B)/m32/plain-corpus $(B)/m32/plain-mutations
+	@$(B)/m32/plain-corpus
+	@$(B)/m32/plain-mutations
 
 # Every check of the readers is taken away, one at a time: a test must notice. Minutes.
 mutants:
