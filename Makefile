@@ -290,25 +290,27 @@ aarch64:
 READER_SRC := $(addprefix core/,arena.c dtype.c error.c hash.c io.c pull.c str.c) \
               $(addprefix formats/,gguf.c gguf_check.c gguf_layout.c imatrix.c imatrix_dat.c model.c model_open.c \
                   safetensors.c shard_index.c sniff.c)
-$(B)/plain-%: $(B)/tests/test_%.o $(B)/tests/plain/plain_tests.o $(READER_SRC:%.c=$(B)/%.o)
+$(B)/bare-%: $(B)/tests/test_%.o $(B)/tests/plain/plain_tests.o $(READER_SRC:%.c=$(B)/%.o)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ -lm -pthread $(LDFLAGS)
 
 m32:
 	@$(SUBMAKE) B=$(B)/m32 LDFLAGS=-m32 \
 	    CFLAGS="-m32 -msse2 -mfpmath=sse -D_FILE_OFFSET_BITS=64 $(PLAIN)" \
-	    $(B)/m32/plain-corpus $(B)/m32/plain-mutations
-	@$(B)/m32/plain-corpus
-	@$(B)/m32/plain-mutations
+	    $(B)/m32/bare-corpus $(B)/m32/bare-mutations
+	@$(B)/m32/bare-corpus
+	@$(B)/m32/bare-mutations
 
 # Every check of the readers is taken away, one at a time: a test must notice. Minutes.
 mutants:
 	@$(SUBMAKE) $(B)/malformed-tests
 	@B=$(B) scripts/mutants.py
 
-# The corpus through the commands, with and without instruments.
+# The whole corpus through the commands. Instrumented: see sanitize.
 corpus: all
 	@QUERN=$(B)/quern tests/corpus_cli.py
+	@$(SUBMAKE) $(ASAN) $(B)/asan/quern
+	@QUERN=$(B)/asan/quern tests/corpus_cli.py --plain
 
 # Every system call that a small job makes goes wrong once; allocations also with a search for leaks;
 # and runs in bad surroundings. Minutes.

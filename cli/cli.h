@@ -66,12 +66,11 @@ struct cli {
     const char *imatrix;
     /* verify */
     const char *via;
-    bool tensors_only;
     /* pack, unpack; pack_bases: of packs that any command reads */
     const char *level;
     struct values pack_bases;
     /* inspect */
-    bool tensors;
+    bool tensors, tensors_only; /* the second: verify */
     const char *kv;
     /* plan, run, join */
     unsigned parts;
@@ -130,7 +129,8 @@ struct command {
 #define COMMON_PACK  16u /* --pack-base */
 
 extern const struct command commands[]; /* ends with a NULL name */
-extern const struct option run_options[], pack_options[], json_options[], help_options[];
+extern const struct option run_options[], pack_options[], record_options[], json_options[],
+    help_options[];
 
 /* The option tables of a command, one after the other: table 0, 1, ... or NULL. */
 const struct option *command_options(const struct command *c, unsigned table);
@@ -138,6 +138,8 @@ const struct option *command_options(const struct command *c, unsigned table);
 /* ---- run_command.c */
 /* Reads its words into c, which is all zero but for what is to be preset, and runs it. Exit code.
  */
+/* Makes the models of --pack-base known. Exit code. */
+int add_pack_bases(const struct cli *c);
 int run_command(struct cli *c, const struct command *command, int argc, char **argv);
 /* The same by its words, of which the first is its name. Only those that write a model. */
 int run_words(struct cli *c, const struct values *words);

@@ -166,8 +166,6 @@ int cmd_pack(struct cli *c)
     if (!str_ends(str_from(r.output), PACK_SUFFIX))
         return usage_error(c, "the OUTPUT '%s' must end in " PACK_SUFFIX,
                            quoted(str_from(r.output)).text);
-    if (c->provenance)
-        return usage_error(c, "--provenance has no meaning here: a pack gives back what went in");
     const int bad = take_level(c, &r);
     if (bad)
         return bad;
@@ -295,8 +293,6 @@ int cmd_unpack(struct cli *c)
     const char *output = c->output ? c->output : a->count > 1 ? a->items[1] : NULL;
     if (!output || a->count != (c->output ? 1 : 2))
         return usage_error(c, "expected NAME.qpk OUTPUT");
-    if (c->provenance)
-        return usage_error(c, "--provenance has no meaning here: a pack gives back what went in");
     if (plan_unpack(a->items[0], output, c->force, &p, &err) != QUERN_OK)
         return report_error(c, &err);
     print_notes(c, p);

@@ -4,8 +4,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/archive.h"
 #include "core/io.h"
 #include "core/output.h"
+#include "formats/byte_files.h"
+#include "formats/pack.h"
 #include "making.h"
 #include "pipeline/hashing.h"
 #include "pipeline/provenance.h"
@@ -102,14 +105,16 @@ static enum quern_status look_closer(const struct cli *c, struct model *m, const
     const struct quern_run_options options = {
         .threads = c->threads, .mem_bytes = c->mem, .cancel = &stop_signal};
     struct stat st;
+    const bool on_disk = stat(path, &st) == 0; /* not in a pack */
     struct plan *p = plan_new("hash", NULL);
     enum quern_status s = p ? plan_add_model(p, m, NULL) : QUERN_EMEMORY;
     if (s == QUERN_OK)
         s = plan_hash_model(p, m, true, NULL);
     if (s == QUERN_OK)
         s = plan_run(p, &options, NULL, NULL);
-    for (uint32_t k = 0; s == QUERN_OK && stat(path, &st) == 0 && k < m->nfiles; k++)
-        if (m->files[k].id.ino == st.st_ino && m->files[k].id.dev == st.st_dev)
+    for (uint32_t k = 0; s == QUERN_OK && k < m->nfiles; k++)
+        if (on_disk ? m->files[k].id.ino == st.st_ino && m->files[k].id.dev == st.st_dev
+                    : strcmp(m->files[k].path, path) == 0)
             compare_tensors(p, m, k, in, err);
     plan_free(p);
     return s;
@@ -129,41 +134,67 @@ static void describe(const struct cli *c, const char *path, const struct record_
     in_file(err, path, QUERN_EIO);
 }
 
+/* Packs that inputs lie in, open while they are looked at. */
+struct packs {
+    struct archive **items;
+    uint32_t count;
+    size_t last; /* bytes of the path of the last one */
+};
+
+static enum quern_status open_pack_of(const char *path, const char *before, struct packs *packs,
+                                      struct arena *arena, struct quern_error *err)
+{
+    const size_t n = pack_part(path);
+    if (n == 0 || (before && n == packs->last && strncmp(path, before, n) == 0))
+        return QUERN_OK;
+    const char *pack = arena_printf(arena, "%.*s", (int)n, path);
+    if (!pack)
+        return fail_memory(err, n);
+    TRY(pack_open(pack, PACK_DATA, &packs->items[packs->count], err));
+    packs->count++;
+    packs->last = n;
+    return QUERN_OK;
+}
+
 /* False when it is not there, or cannot be the same. */
 static bool right_size(const char *path, const struct record_input *in, struct findings *f)
 {
     struct quern_error err;
-    struct stat st;
-    if (stat(path, &st) != 0) {
-        fail_errno(&err, path, "open");
-        found(f, &err);
-        return false;
-    }
-    if (S_ISREG(st.st_mode) && (uint64_t)st.st_size == in->nbytes)
+    uint64_t nbytes;
+    if (byte_file_size(path, &nbytes) && nbytes == in->nbytes)
         return true;
-    fail(&err, QUERN_EIO, "changed",
-         "it has %" PRIu64 " bytes" WANT "expected %" PRIu64 ", as recorded", (uint64_t)st.st_size,
-         in->nbytes);
+    if (!path_exists(path))
+        fail_errno(&err, path, "open");
+    else if (!path_is_file(path))
+        fail(&err, QUERN_EIO, "changed", "it is no file any more");
+    else
+        fail(&err, QUERN_EIO, "changed",
+             "it has %" PRIu64 " bytes" WANT "expected %" PRIu64 ", as recorded", nbytes,
+             in->nbytes);
     in_file(&err, path, QUERN_EIO);
     found(f, &err);
     return false;
 }
 
 static enum quern_status compare_inputs(const struct cli *c, const struct record *r,
-                                        struct arena *arena, struct findings *f,
-                                        struct quern_error *err)
+                                        struct packs *packs, struct arena *arena,
+                                        struct findings *f, struct quern_error *err)
 {
     const struct quern_run_options options = {
         .threads = c->threads, .mem_bytes = c->mem, .cancel = &stop_signal};
     const char **paths = ARENA_NEW(arena, const char *, r->ninputs + 1u);
     uint32_t *which = ARENA_NEW(arena, uint32_t, r->ninputs + 1u), n = 0;
     char(*hex)[65] = arena_array(arena, r->ninputs + 1u, sizeof *hex);
-    if (!paths || !which || !hex)
+    const char *before = NULL;
+    packs->items = ARENA_NEW(arena, struct archive *, r->ninputs + 1u);
+    if (!paths || !which || !hex || !packs->items)
         return fail_memory(err, r->ninputs * sizeof *hex);
     for (uint32_t i = 0; i < r->ninputs; i++) {
         const char *path = place_now(c, r, r->inputs[i].path, arena);
         if (!path)
             return fail_memory(err, strlen(r->inputs[i].path));
+        TRY(open_pack_of(path, before, packs, arena, err));
+        before = pack_part(path) ? path : before;
         if (!right_size(path, &r->inputs[i], f))
             continue;
         paths[n] = path;
@@ -186,17 +217,20 @@ static int check_inputs(const struct cli *c, const struct record *r)
     struct arena arena = {0};
     struct quern_error err;
     struct findings f = {.items = calloc(SHOWN, sizeof *f.items)};
+    struct packs packs = {.count = 0};
     int code = 0;
     if (!f.items) {
         fail_memory(&err, SHOWN * sizeof *f.items);
         code = report_error(c, &err);
-    } else if (compare_inputs(c, r, &arena, &f, &err) != QUERN_OK) {
+    } else if (compare_inputs(c, r, &packs, &arena, &f, &err) != QUERN_OK) {
         code = err.status == QUERN_ECANCELLED ? 128 + stop_signal : report_error(c, &err);
     } else if (f.total) {
         code = report_errors(c, f.items, f.count, f.total);
         if (!c->quiet)
             say("The record is of other inputs; --input OLD=NEW tells where the right ones are.");
     }
+    while (packs.count > 0)
+        archive_leave(packs.items[--packs.count]);
     free(f.items);
     arena_free(&arena);
     return code;
@@ -318,6 +352,8 @@ static int rebuild(const struct cli *c, const struct record *r)
     if (code == 0)
         code = check_target(c, r, &b);
     if (code == 0)
+        code = add_pack_bases(r->cli);
+    if (code == 0)
         code = check_inputs(c, r);
     if (code == 0)
         code = make(c, r, &b, &arena);
@@ -335,8 +371,7 @@ int cmd_rebuild(struct cli *c)
     if (c->args.count != 1)
         return usage_error(c, "expected one RECORD, got %zu argument%s", c->args.count,
                            c->args.count == 1 ? "" : "s");
-    int code = c->provenance ? usage_error(c, "--provenance: the record is there already")
-                             : check_moves(c);
+    int code = check_moves(c);
     if (code != 0)
         return code;
     catch_signals();

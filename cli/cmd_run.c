@@ -76,7 +76,7 @@ static enum quern_status make_dir(const char *path, bool *fresh, struct quern_er
 static void host_name(char name[LONGEST_HOST + 1])
 {
     if (gethostname(name, LONGEST_HOST) != 0)
-        strcpy(name, "host");
+        snprintf(name, LONGEST_HOST, "host");
     name[LONGEST_HOST] = '\0';
     for (char *p = name; *p; p++)
         if (*p == '/' || *p == '.')

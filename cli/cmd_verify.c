@@ -1,6 +1,7 @@
 /* cmd_verify.c - quern verify: is a file exactly what its source gives? */
 #include "cli.h"
 #include "merge/verify_plan.h"
+#include "pipeline/nonfinite.h"
 #include "pipeline/verify.h"
 
 /* SOURCE QUANTIZED, or QUANTIZED alone when a merge without a recipe is told by options. */
@@ -39,6 +40,9 @@ static int check_merge_flags(const struct cli *c)
 
 static int run_verification(struct cli *c, struct plan *p)
 {
+    struct quern_error err;
+    if (plan_set_nonfinite(p, c->nonfinite, &err) != QUERN_OK)
+        return report_error(c, &err);
     if (c->verbose)
         print_notes(c, p);
     const int code = run_quietly(c, p);

@@ -88,7 +88,7 @@ enum quern_status done_read(const struct job *j, const struct division *d, uint3
 {
     struct arena arena = {0};
     struct json *root = NULL;
-    struct str text;
+    struct str text = {NULL, 0};
     struct stat st;
     enum quern_status s = QUERN_OK;
     const char *path = done_path(j, part, &arena);

@@ -17,8 +17,10 @@ const struct option *command_options(const struct command *c, unsigned table)
     case 2:
         return c->common & COMMON_PACK ? pack_options : no_options;
     case 3:
-        return c->common & COMMON_JSON ? json_options : no_options;
+        return c->common & COMMON_JOB ? record_options : no_options;
     case 4:
+        return c->common & COMMON_JSON ? json_options : no_options;
+    case 5:
         return help_options;
     default:
         return NULL;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/json.h"
+#include "merge/made.h"
 #include "pipeline/provenance.h"
 #include "quant/codec.h"
 
@@ -377,10 +378,15 @@ void shape_text(const uint64_t *dims, unsigned ndims, char *buf, size_t n)
         used += (size_t)snprintf(buf + used, n - used, "%s%" PRIu64, d ? "x" : "", dims[d]);
 }
 
+/* Of a copy, how its source is made: a merge that is laid out anew is a merge. */
 const char *step_op(const struct step *s)
 {
-    const bool made = s->op == &op_copy && s->nsources > 0 && s->sources[0].kind;
-    return made ? s->sources[0].kind->name : s->op->name;
+    const struct source *src = s->nsources > 0 ? &s->sources[0] : NULL;
+    if (s->op != &op_copy || !src || !src->kind)
+        return s->op->name;
+    while (src && src->kind && !made_by(src))
+        src = src->kind->inner ? src->kind->inner(src, 0) : NULL;
+    return src && made_by(src) ? step_op(made_by(src)) : s->sources[0].kind->name;
 }
 
 static void print_step(FILE *f, const struct step *s)

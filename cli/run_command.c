@@ -4,7 +4,7 @@
 #include "cli.h"
 #include "formats/pack.h"
 
-static int add_pack_bases(const struct cli *c)
+int add_pack_bases(const struct cli *c)
 {
     struct quern_error err;
     for (size_t i = 0; i < c->pack_bases.count; i++)

@@ -38,13 +38,17 @@ const struct option run_options[] = {
      NULL},
     {"sha256", 0, OPTION_FLAG, FIELD(sha256), NULL,
      "print the SHA-256 of every file that was written, as sha256sum does", NULL},
-    {"provenance", 0, OPTION_FLAG, FIELD(provenance), NULL,
-     "write into the output, and into OUTPUT.quern.json, what it is made of and how: hashes of all "
-     "inputs and their tensors, recipe, options, version; see quern help rebuild", NULL},
     {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
      "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
     {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
     {"verbose", 'v', OPTION_FLAG, FIELD(verbose), NULL, "also list every tensor", NULL},
+    {.name = NULL},
+};
+
+const struct option record_options[] = {
+    {"provenance", 0, OPTION_FLAG, FIELD(provenance), NULL,
+     "write into the output, and into OUTPUT.quern.json, what it is made of and how: hashes of all "
+     "inputs and their tensors, recipe, options, version; see quern help rebuild", NULL},
     {.name = NULL},
 };
 
@@ -417,6 +421,8 @@ static const struct option verify_options[] = {
      "as it was made: a metadata key that was set; repeatable", NULL},
     {"reference-bugs", 0, OPTION_FLAG, FIELD(quantize.reference_bugs), NULL,
      "expect llama-quantize's bytes even where they are wrong (IQ3_S with zeros)", NULL},
+    {"nonfinite", 0, OPTION_TEXT, FIELD(nonfinite), "error|keep|zero",
+     "as it was made: what became of weights that are NaN or Inf", "error keep zero"},
     {"tensors-only", 0, OPTION_FLAG, FIELD(tensors_only), NULL,
      "compare no keys and no files beside the weights", NULL},
     {"via", 0, OPTION_TEXT, FIELD(via), "auto|f32|f16|bf16",
@@ -647,7 +653,7 @@ const struct command commands[] = {
      "has moved. Without -o the output goes beside RECORD, under its name without .quern.json. No shell "
      "is run, and nothing is written but OUTPUT.\n"
      "Exit code 1: an output came out different; 3: RECORD is no record; 5: an input is missing or not "
-     "what it was, with the tensor that differs.", rebuild_options, COMMON_RUN | COMMON_JSON,
+     "what it was, with the tensor that differs.", rebuild_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
      "quern quantize --provenance model-f16.gguf model.gguf Q4_K_M\n"
      "  write model.gguf.quern.json as well\n"
      "quern rebuild model.gguf.quern.json -o again.gguf\n"

@@ -208,7 +208,7 @@ static void print_key(const struct key_mismatch *x)
 {
     const struct meta *k = x->made ? x->made : x->there;
     printf("  key '%s' ", quoted(k->key).text);
-    if (same_arrays(x)) {
+    if (x->made && x->there && same_arrays(x)) {
         printf("differs from item %" PRIu64 " on (%" PRIu64 " items, the source gives %" PRIu64
                ")\n",
                x->item, x->there->count, x->made->count);

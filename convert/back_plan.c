@@ -93,7 +93,7 @@ static enum quern_status from_view(struct view *v, const struct back_request *r,
     if (m->dir)
         TRY(unpack_view(v, &folder, &p->arena, &u, err));
     if (u.by)
-        TRY(plan_note(p, err, "%" PRIu32 " weights are unpacked (%s)", u.nweights, u.by));
+        TRY(plan_note(p, err, "%s", unpacked_words(&u).text));
     TRY(safetensors_form(v, dtype, p, out, err));
     return m->dir && !is_file_name(r->output) ? carry(m, &u, dtype, p, err) : QUERN_OK;
 }

@@ -410,7 +410,7 @@ static enum quern_status unpack(struct view *view, struct folder *folder, struct
     *config = (struct side_file){.name = "config.json", .text = u.config};
     folder->sides = config;
     folder->nsides = u.config.p ? 1 : 0;
-    return plan_note(p, err, "%" PRIu32 " weights are unpacked (%s)", u.nweights, u.by);
+    return plan_note(p, err, "%s", unpacked_words(&u).text);
 }
 
 static enum quern_status from_view(struct view *view, struct folder *folder,

@@ -1,6 +1,10 @@
 /* byte_files.c - files whose bytes are read as they are. */
 #include "formats/byte_files.h"
 
+#include <sys/stat.h>
+
+#include "core/archive.h"
+
 static enum quern_status add_file(struct model *m, const char *path, struct quern_error *err)
 {
     const uint32_t file = m->nfiles;
@@ -24,12 +28,36 @@ static enum quern_status add_file(struct model *m, const char *path, struct quer
     return model_pread(m, file, NULL, 0, 0, err); /* which closes it when too many are open */
 }
 
-enum quern_status byte_files_open(const char *const *paths, uint32_t n, struct model **out,
-                                  struct quern_error *err)
+static const struct archive *home_of(const char *path)
+{
+    const char *rest;
+    const struct archive *a = archive_at(path, &rest);
+    return a && *rest ? a : NULL;
+}
+
+bool byte_file_size(const char *path, uint64_t *nbytes)
+{
+    const char *rest;
+    uint32_t entry;
+    struct stat st;
+    const struct archive *a = archive_at(path, &rest);
+    if (a && *rest)
+        return archive_find(a, rest, &entry, nbytes);
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+        return false;
+    *nbytes = (uint64_t)st.st_size;
+    return true;
+}
+
+enum quern_status byte_files_open(const char *const *paths, uint32_t n, uint32_t *taken,
+                                  struct model **out, struct quern_error *err)
 {
     struct model *m;
-    TRY(model_new(n ? paths[0] : "", n, &m, err));
-    for (uint32_t i = 0; i < n; i++) {
+    *taken = n > 0;
+    while (*taken < n && home_of(paths[*taken]) == home_of(paths[0]))
+        ++*taken;
+    TRY(model_new(n ? paths[0] : "", *taken, &m, err));
+    for (uint32_t i = 0; i < *taken; i++) {
         const enum quern_status s = add_file(m, paths[i], err);
         if (s != QUERN_OK) {
             model_close(m);

@@ -78,8 +78,11 @@ enum model_format { MODEL_SAFETENSORS, MODEL_GGUF };
 struct model {
     struct arena arena;
     enum model_format format;
-    const char *path; /* as given */
-    const char *dir;  /* the Hugging Face directory, or NULL for plain files */
+    /* While a plan runs that wants it: NaN and Inf in its tensors are read as 0 ... */
+    bool zero_nonfinite;
+    _Atomic(bool) saw_nonfinite; /* ... and there were some */
+    const char *path;            /* as given */
+    const char *dir;             /* the Hugging Face directory, or NULL for plain files */
     struct model_file *files;
     uint32_t nfiles;
     struct tensor *tensors; /* in file order: by file, then by offset */
@@ -93,9 +96,6 @@ struct model {
     const char **notes; /* harmless oddities: trailing bytes, wrong total_size ... */
     uint32_t nnotes;
     struct fd_cache *fds;
-    /* While a plan runs that wants it: NaN and Inf in its tensors are read as 0 ... */
-    bool zero_nonfinite;
-    _Atomic(bool) saw_nonfinite;                            /* ... and there were some */
     struct archive *archive;                                /* that all files lie in; or NULL */
     uint32_t tensor_capacity, meta_capacity, note_capacity; /* of the malloc'ed arrays above */
 };

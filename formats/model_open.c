@@ -499,27 +499,6 @@ static enum quern_status open_path(const char *path, struct model **out, struct 
     return name_ends(path, ".index.json") ? open_index(path, out, err) : open_file(path, out, err);
 }
 
-/* The path of a pack may go on with that of a file or directory in it. Its length without that, or
- * 0 when no part of it is a pack. */
-static size_t pack_part(const char *path)
-{
-    char part[PATH_MAX];
-    struct stat st;
-    for (const char *at = path; *at;) {
-        at += strcspn(at + 1, "/") + 1;
-        const size_t n = (size_t)(at - path);
-        if (n >= sizeof part)
-            return 0;
-        memcpy(part, path, n);
-        part[n] = '\0';
-        if (stat(part, &st) != 0 || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
-            return 0;
-        if (S_ISREG(st.st_mode))
-            return pack_is_one(part) ? n : 0;
-    }
-    return 0;
-}
-
 /* The model holds the pack by then, or nobody does. */
 static enum quern_status open_packed(const char *path, size_t n, enum pack_use use,
                                      struct model **out, struct quern_error *err)

@@ -2,6 +2,7 @@
 #include "formats/pack_inside.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -404,4 +405,23 @@ uint64_t pack_run_stored(const struct pack *p, const struct pack_run *run)
 {
     const uint32_t first = p->chunk_frame[run->first_chunk];
     return p->frame_at[p->chunk_frame[run->first_chunk + run->nchunks]] - p->frame_at[first];
+}
+
+size_t pack_part(const char *path)
+{
+    char part[PATH_MAX];
+    struct stat st;
+    for (const char *at = path; *at;) {
+        at += strcspn(at + 1, "/") + 1;
+        const size_t n = (size_t)(at - path);
+        if (n >= sizeof part)
+            return 0;
+        memcpy(part, path, n);
+        part[n] = '\0';
+        if (stat(part, &st) != 0 || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
+            return 0;
+        if (S_ISREG(st.st_mode))
+            return pack_is_one(part) ? n : 0;
+    }
+    return 0;
 }

@@ -55,6 +55,9 @@ enum pack_use { PACK_FILES, PACK_DATA };
 
 /* Is this a file that begins like a pack? */
 bool pack_is_one(const char *path);
+/* The path of a pack may go on with that of a file or directory in it. Its length without that, or
+ * 0 when no part of it is a pack. */
+size_t pack_part(const char *path);
 /* *out is a user's hold of it: archive_leave() it. EFORMAT, EIO, EMEMORY; EUSAGE "base": the base
  * is not there or is another. */
 enum quern_status pack_open(const char *path, enum pack_use use, struct archive **out,

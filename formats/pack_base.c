@@ -25,6 +25,7 @@ enum quern_status pack_add_base(const char *path, struct quern_error *err)
         bases[nbases++] = copy;
     pthread_mutex_unlock(&lock);
     if (room)
+        /* cppcheck-suppress memleak ; the list has it */
         return QUERN_OK;
     free(copy);
     return fail(err, QUERN_EUSAGE, "usage", "there are more than %u bases of packs", MAX_BASES);

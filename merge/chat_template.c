@@ -239,7 +239,9 @@ enum quern_status chat_template_text(const struct recipe *recipe, const struct m
 enum quern_status chat_template_notes(const struct recipe *r, const struct model_set *set,
                                       struct arena *arena, struct plan *p, struct quern_error *err)
 {
-    struct str texts[MAX_SOURCES];
+    struct str texts[MAX_SOURCES] = {
+        {NULL, 0}
+    };
     unsigned of = set->donor;
     for (unsigned i = 0; i < set->count; i++)
         if (template_of(&set->views[i], arena, &texts[i], NULL) != QUERN_OK)

@@ -1,6 +1,8 @@
 /* made.c - read what a step makes. */
 #include "merge/made.h"
 
+#include <assert.h>
+
 #include "quant/codec.h"
 
 #define ALIGN 64u
@@ -266,6 +268,7 @@ enum quern_status made_source(const struct step *s, struct arena *arena, struct 
 enum quern_status made_measured(struct hidden_step *h, struct arena *arena, struct source *out,
                                 struct quern_error *err)
 {
+    assert(h);
     const struct made made = judge(&h->step, h);
     return make_source(&h->step, &made, arena, out, err);
 }

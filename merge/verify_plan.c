@@ -82,27 +82,27 @@ static enum quern_status check_options(const struct verifying *v, unsigned way,
     const struct convert_request *r = &v->req.convert;
     const struct quern_quantize *q = &v->quantize;
     const struct {
-        bool given;
         const char *name;
         unsigned ways;
+        bool given;
     } options[] = {
-        {q->imatrix,          "--imatrix",         TO_GGUF                   },
-        {q->ninclude_weights, "--include-weights", TO_GGUF                   },
-        {q->nexclude_weights, "--exclude-weights", TO_GGUF                   },
-        {q->nprune_layers,    "--prune-layers",    TO_GGUF                   },
-        {q->reference_bugs,   "--reference-bugs",  TO_GGUF                   },
-        {q->noverride_kvs,    "--override-kv",     TO_GGUF | WAY_ADAPTER     },
-        {q->keep_names,       "--keep-names",      WAY_QUANTIZE              },
-        {q->arch,             "--arch",            WAY_QUANTIZE              },
-        {r->via,              "--via",             CONVERTED                 },
-        {r->pre,              "--pre",             CONVERTED                 },
-        {r->like,             "--like",            CONVERTED                 },
-        {r->map_path,         "--map",             CONVERTED                 },
-        {r->text_only,        "--text-only",       CONVERTED                 },
-        {r->model_name,       "--model-name",      CONVERTED | WAY_ADAPTER   },
-        {r->metadata,         "--metadata",        CONVERTED | WAY_ADAPTER   },
-        {r->base,             "--base",            WAY_ADAPTER               },
-        {v->req.seed,         "--random-seed",     WAY_MERGE | WAY_MERGE_GGUF},
+        {"--imatrix",         TO_GGUF,                    q->imatrix         },
+        {"--include-weights", TO_GGUF,                    q->ninclude_weights},
+        {"--exclude-weights", TO_GGUF,                    q->nexclude_weights},
+        {"--prune-layers",    TO_GGUF,                    q->nprune_layers   },
+        {"--reference-bugs",  TO_GGUF,                    q->reference_bugs  },
+        {"--override-kv",     TO_GGUF | WAY_ADAPTER,      q->noverride_kvs   },
+        {"--keep-names",      WAY_QUANTIZE,               q->keep_names      },
+        {"--arch",            WAY_QUANTIZE,               q->arch            },
+        {"--via",             CONVERTED,                  r->via             },
+        {"--pre",             CONVERTED,                  r->pre             },
+        {"--like",            CONVERTED,                  r->like            },
+        {"--map",             CONVERTED,                  r->map_path        },
+        {"--text-only",       CONVERTED,                  r->text_only       },
+        {"--model-name",      CONVERTED | WAY_ADAPTER,    r->model_name      },
+        {"--metadata",        CONVERTED | WAY_ADAPTER,    r->metadata        },
+        {"--base",            WAY_ADAPTER,                r->base            },
+        {"--random-seed",     WAY_MERGE | WAY_MERGE_GGUF, v->req.seed        },
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (options[i].given && !(options[i].ways & way))

@@ -1,12 +1,11 @@
 /* beside.c - find the small files of a model. */
 #include "beside.h"
 
-#include <dirent.h>
-#include <stdlib.h>
-#include <sys/stat.h>
+#include "core/archive.h"
+#include "formats/byte_files.h"
 
 /* Nothing larger is read as configuration or tokenizer. */
-#define MOST_BYTES (INT64_C(256) << 20)
+#define MOST_BYTES (UINT64_C(256) << 20)
 
 bool path_list_add(struct path_list *l, const char *path)
 {
@@ -30,54 +29,44 @@ bool path_list_add(struct path_list *l, const char *path)
 }
 
 /* Weights are inputs of their own, or none; records tell of outputs. */
-static int may_be_read(const struct dirent *e)
+static bool may_be_read(const char *entry)
 {
     static const char *const others[] = {".safetensors", ".gguf", ".bin",     ".pt",
                                          ".pth",         ".onnx", ".msgpack", ".quern.json"};
-    const struct str name = str_from(e->d_name);
+    const struct str name = str_from(entry);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (str_ends(name, others[i]))
-            return 0;
+            return false;
     return name.p[0] != '.';
-}
-
-static int by_name(const struct dirent **a, const struct dirent **b)
-{
-    return strcmp((*a)->d_name, (*b)->d_name);
 }
 
 static enum quern_status list_dir(const char *dir, struct path_list *l, struct quern_error *err)
 {
-    struct dirent **entries;
-    const int n = scandir(dir, &entries, may_be_read, by_name);
-    if (n < 0)
-        return fail_errno(err, dir, "read the directory");
-    enum quern_status s = QUERN_OK;
-    for (int i = 0; i < n; i++) {
-        struct stat st;
-        const char *path = path_join(l->arena, dir, entries[i]->d_name);
+    const char **names;
+    uint32_t n;
+    TRY(path_list(dir, l->arena, &names, &n, err));
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t nbytes;
+        const char *path = may_be_read(names[i]) ? path_join(l->arena, dir, names[i]) : "";
         if (!path)
-            s = fail_memory(err, strlen(dir));
-        else if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= MOST_BYTES &&
-                 !path_list_add(l, path))
-            s = fail_memory(err, strlen(path));
-        free(entries[i]);
+            return fail_memory(err, strlen(dir));
+        if (*path && byte_file_size(path, &nbytes) && nbytes <= MOST_BYTES &&
+            !path_list_add(l, path))
+            return fail_memory(err, strlen(path));
     }
-    free(entries);
-    return s;
+    return QUERN_OK;
 }
 
 static enum quern_status list_if_there(struct path_list *l, const char *dir, const char *name,
                                        struct quern_error *err)
 {
-    struct stat st;
     const char *path = path_join(l->arena, dir, name);
     if (!path)
         return fail_memory(err, strlen(name));
-    if (stat(path, &st) != 0)
-        return QUERN_OK;
-    if (S_ISDIR(st.st_mode))
+    if (path_is_dir(path))
         return list_dir(path, l, err);
+    if (!path_is_file(path))
+        return QUERN_OK;
     return path_list_add(l, path) ? QUERN_OK : fail_memory(err, strlen(path));
 }
 

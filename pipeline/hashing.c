@@ -247,11 +247,12 @@ enum quern_status hash_files(const char *const *paths, uint32_t n,
                                            .progress = options ? options->progress : NULL,
                                            .user = options ? options->user : NULL,
                                            .cancel = options ? options->cancel : NULL};
-    struct model *m;
-    if (n == 0)
-        return QUERN_OK;
-    TRY(byte_files_open(paths, n, &m, err));
-    const enum quern_status s = hash_opened(m, &some, hex, err);
-    model_close(m);
+    enum quern_status s = QUERN_OK;
+    for (uint32_t at = 0, taken; s == QUERN_OK && at < n; at += taken) {
+        struct model *m;
+        TRY(byte_files_open(paths + at, n - at, &taken, &m, err));
+        s = hash_opened(m, &some, hex + at, err);
+        model_close(m);
+    }
     return s;
 }

@@ -111,7 +111,7 @@ static enum quern_status count_stored(struct nonfinite_values *v, const volatile
                                       struct quern_error *err)
 {
     const struct tensor *t = v->tensor;
-    struct model *m = (struct model *)(uintptr_t)v->model; /* which has a cache of descriptors */
+    struct model *m = v->model;
     uint8_t *bytes = malloc(dtype_stored(t->dtype, AT_ONCE));
     if (!bytes)
         return fail_memory(err, dtype_stored(t->dtype, AT_ONCE));
@@ -199,7 +199,7 @@ enum quern_status nonfinite_survey(struct plan *p, bool all, const volatile int 
 /* "[3, 70]" */
 static void index_text(const uint64_t *dims, unsigned ndims, uint64_t at, char *buf, size_t n)
 {
-    uint64_t index[MAX_DIMS];
+    uint64_t index[MAX_DIMS] = {0};
     size_t used = 0;
     for (unsigned d = ndims; d-- > 0;) {
         index[d] = at % dims[d];
@@ -226,7 +226,7 @@ static const char *name_of(double v)
 static double value_of(const struct nonfinite_values *v)
 {
     const struct tensor *t = v->tensor;
-    struct model *m = (struct model *)(uintptr_t)v->model;
+    struct model *m = v->model;
     const size_t block = dtype_traits[t->dtype].block_elems;
     uint8_t raw[512];
     double x[256];

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "beside.h"
+#include "core/archive.h"
 #include "core/json.h"
 #include "core/output.h"
 #include "formats/byte_files.h"
@@ -16,15 +17,23 @@
 
 /* ---- inputs --------------------------------------------------------------------------------- */
 
+/* Files of an archive share its identity; those have their paths. */
+static bool is_file(const struct model *m, uint32_t file, const char *path, const struct stat *st)
+{
+    const struct file_id *id = &m->files[file].id;
+    if (m->archive || !st)
+        return strcmp(m->files[file].path, path) == 0;
+    return id->ino == st->st_ino && id->dev == st->st_dev;
+}
+
 static bool is_input(const struct plan *p, const char *path)
 {
     struct stat st;
-    if (stat(path, &st) != 0)
-        return false;
+    const bool on_disk = stat(path, &st) == 0;
     for (uint32_t i = 0; i < p->hashes->nmodels; i++) {
         const struct model *m = p->hashes->models[i].model;
         for (uint32_t k = 0; k < m->nfiles; k++)
-            if (m->files[k].id.ino == st.st_ino && m->files[k].id.dev == st.st_dev)
+            if (is_file(m, k, path, on_disk ? &st : NULL))
                 return true;
     }
     return false;
@@ -33,15 +42,31 @@ static bool is_input(const struct plan *p, const char *path)
 static enum quern_status add_named(struct plan *p, const char *path, struct path_list *l,
                                    struct quern_error *err)
 {
-    struct stat st;
-    if (is_input(p, path))
-        return QUERN_OK;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+    if (path_is_dir(path)) {
         path = path_join(l->arena, path, "config.json");
-        if (path && (stat(path, &st) != 0 || is_input(p, path)))
+        if (path && !path_is_file(path))
             return QUERN_OK;
     }
+    if (path && is_input(p, path))
+        return QUERN_OK;
     return path && path_list_add(l, path) ? QUERN_OK : fail_memory(err, 64);
+}
+
+static enum quern_status open_small(struct plan *p, const struct path_list *l,
+                                    struct quern_error *err)
+{
+    struct provenance *v = p->provenance;
+    v->beside = ARENA_NEW(&p->arena, struct model *, l->count + 1u);
+    if (!v->beside)
+        return fail_memory(err, l->count * sizeof *v->beside);
+    for (uint32_t at = 0, taken; at < l->count; at += taken) {
+        struct model **m = &v->beside[v->nbeside];
+        TRY(byte_files_open(l->items + at, l->count - at, &taken, m, err));
+        v->nbeside++;
+        p->held_bytes += model_bytes(*m);
+        TRY(plan_hash_model(p, *m, false, err));
+    }
+    return QUERN_OK;
 }
 
 /* Models are hashed tensor by tensor; then come the small files. */
@@ -57,11 +82,7 @@ static enum quern_status hash_inputs(struct plan *p, const struct provenance_req
         TRY(list_beside(p->hashes->models[i].model, &small, err));
     for (uint32_t i = 0; p->hashes && i < r->nfiles; i++)
         TRY(add_named(p, r->files[i], &small, err));
-    if (small.count == 0)
-        return QUERN_OK;
-    TRY(byte_files_open(small.items, small.count, &p->provenance->beside, err));
-    p->held_bytes += model_bytes(p->provenance->beside);
-    return plan_hash_model(p, p->provenance->beside, false, err);
+    return open_small(p, &small, err);
 }
 
 /* The directory and the name: enough to know it again, and nothing of where it lay. */
@@ -102,6 +123,7 @@ static enum quern_status list_inputs(struct plan *p, const struct provenance_req
             struct recorded_input *in = &v->inputs[n];
             in->model = l->models[i].model;
             in->file = k;
+            in->small = l->models[i].sums == NULL;
             in->path = recorded_path(p, r->paths ? r->paths[n] : in->model->files[k].path,
                                      r->paths ? NULL : r->hub_cache);
             if (!in->path)
@@ -200,12 +222,6 @@ enum quern_status plan_record(struct plan *p, const struct provenance_request *r
         return fail(err, QUERN_EUSAGE, "usage",
                     p->provenance ? "the plan has a record already"
                                   : "a plan that writes nothing has no record");
-    for (uint32_t i = 0; i < p->nmodels; i++)
-        if (p->models[i]->archive)
-            return in_file(err, p->models[i]->archive->path,
-                           fail(err, QUERN_EUNSUPPORTED, "pack",
-                                "a record cannot name files in a pack as its inputs" WANT
-                                "unpack it first"));
     TRY(copy_request(p, r, err));
     TRY(set_target(p, !r->paths, err));
     TRY(hash_inputs(p, r, err));
@@ -217,9 +233,9 @@ void provenance_free(struct provenance *v)
 {
     if (!v)
         return;
-    model_close(v->beside);
+    while (v->nbeside > 0)
+        model_close(v->beside[--v->nbeside]);
     free(v->outputs);
-    v->beside = NULL;
     v->outputs = NULL;
 }
 
@@ -310,8 +326,8 @@ enum quern_status provenance_take_outputs(const struct plan *p, const char *cons
         return QUERN_OK;
     free(v->outputs);
     v->noutputs = p->nfiles + (p->dir ? p->nsides : 0);
-    v->outputs = calloc(v->noutputs, sizeof *v->outputs);
-    char(*hex)[65] = calloc(v->noutputs, sizeof *hex);
+    v->outputs = calloc(v->noutputs + 1u, sizeof *v->outputs);
+    char(*hex)[65] = calloc(v->noutputs + 1u, sizeof *hex);
     enum quern_status s =
         v->outputs && hex ? QUERN_OK : fail_memory(err, v->noutputs * sizeof *v->outputs);
     if (s == QUERN_OK)

@@ -37,6 +37,7 @@ struct recorded_input {
     const char *path, *name; /* in the record, in the keys */
     struct model *model;
     uint32_t file;
+    bool small; /* a file without tensors */
 };
 
 struct recorded_output {
@@ -53,7 +54,8 @@ struct provenance {
     uint32_t ninputs;
     struct recorded_output *outputs;
     uint32_t noutputs;
-    struct model *beside; /* small files among the inputs; owned */
+    struct model **beside; /* small files among the inputs; owned */
+    uint32_t nbeside;
     /* Of the first output file: without our keys, and with them and all hashes. The plan has zeros
      * in place of hashes, so that it is the same plan before and after a run. */
     struct str bare_header, filled;

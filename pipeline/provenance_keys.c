@@ -55,7 +55,7 @@ static void put_tensors(const struct plan *p, bool filled, struct strings *s)
         const struct recorded_input *in = &p->provenance->inputs[i];
         const struct model_file *f = &in->model->files[in->file];
         snprintf(number, sizeof number, "%" PRIu32 ":", i);
-        for (uint32_t k = 0; in->model != p->provenance->beside && k < f->ntensors; k++) {
+        for (uint32_t k = 0; !in->small && k < f->ntensors; k++) {
             hash_of_tensor(p, in->model, f->first_tensor + k, hex);
             add_string(s, filled ? hex : zeros, number,
                        in->model->tensors[f->first_tensor + k].name);

@@ -40,7 +40,7 @@ static void put_tensors(const struct plan *p, struct json_writer *w, const struc
 {
     const struct model_file *f = &i->model->files[i->file];
     char hex[65];
-    if (i->model == p->provenance->beside)
+    if (i->small)
         return;
     line(w, "     ");
     member(w, "tensors");

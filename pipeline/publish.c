@@ -81,6 +81,11 @@ static bool all_final(const struct plan *p, const struct publication *pub)
 static enum quern_status check_outputs(const struct plan *p, const struct publication *pub,
                                        struct quern_error *err)
 {
+    const char *first = p->dir ? p->dir : p->nfiles ? p->files[0].path : "";
+    if (strcmp(first, "-") == 0)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "the OUTPUT is '-': models are not written to standard output" WANT
+                    "expected a name (./- for one that is called so)");
     if (!all_final(p, pub))
         TRY(provenance_check_place(p, err));
     if (p->dir) {
@@ -336,7 +341,7 @@ static enum quern_status take_outputs(const struct plan *p, const struct publica
                                       struct quern_error *err)
 {
     const uint32_t n = p->nfiles + (p->dir ? p->nsides : 0);
-    char **paths = p->provenance ? calloc(n, sizeof *paths) : NULL;
+    char **paths = p->provenance ? calloc(n + 1u, sizeof *paths) : NULL;
     enum quern_status s = QUERN_OK;
     if (!p->provenance)
         return QUERN_OK;

@@ -3,9 +3,9 @@
 
 #include <stdio.h>
 
-struct difference_text text_difference(struct str a, struct str b)
+struct contrast text_difference(struct str a, struct str b)
 {
-    struct difference_text d;
+    struct contrast d;
     size_t same = 0;
     while (same < a.n && same < b.n && a.p[same] == b.p[same])
         same++;

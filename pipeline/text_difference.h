@@ -5,9 +5,9 @@
 #include "core/str.h"
 
 /* "1234 and 1200 bytes, different from byte 57 on"; counted from 0. The texts are not equal. */
-struct difference_text {
+struct contrast {
     char text[96];
 };
-struct difference_text text_difference(struct str a, struct str b);
+struct contrast text_difference(struct str a, struct str b);
 
 #endif

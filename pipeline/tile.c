@@ -161,10 +161,12 @@ static bool has_numbers(enum dtype d)
     return (dtype_is_float(d) || dtype_is_quantized(d)) && codec_can_decode(d);
 }
 
-/* Weights that are moved as bytes are looked at, too, unless they may be any. */
+/* Weights that are moved as bytes are looked at, too, unless they may be any: what takes bytes in
+ * their order (a digest, an archive) wants them as they are. */
 static bool looks_at_moved(const struct tile *t, const struct source *src)
 {
-    return t->nonfinite == NONFINITE_ERROR && has_numbers(src->tensor->dtype);
+    return t->nonfinite == NONFINITE_ERROR && !t->step->op->in_order &&
+           has_numbers(src->tensor->dtype);
 }
 
 static enum quern_status check_moved(const struct tile *t, const struct source *src,
@@ -204,7 +206,8 @@ static enum quern_status read_stored(const struct tile *t, struct cut *c, uint64
         if (status != QUERN_OK)
             return in_source(err, src, status);
         c->moved += nbytes;
-        source_mend(src, c->raw[k], n);
+        if (!t->step->op->in_order)
+            source_mend(src, c->raw[k], n);
         if (c->is_raw)
             TRY(check_moved(t, src, c->raw[k], first, n, err));
     }
@@ -708,7 +711,13 @@ static enum quern_status compare_chunk(const struct tile *t, struct cut *c, uint
                                        uint64_t n, struct quern_error *err)
 {
     const struct step *s = t->step;
-    TRY(source_read_raw(s->against, first, n, c->theirs, &c->moved, err));
+    /* As they lie there, also in a run that takes NaN of its sources for 0. */
+    const struct tensor *theirs = s->against->tensor;
+    const size_t nbytes = dtype_stored(theirs->dtype, n);
+    c->moved += nbytes;
+    TRY(in_source(err, s->against,
+                  model_pread(s->against->model, theirs->file, c->theirs, nbytes,
+                              theirs->offset + dtype_stored(theirs->dtype, first), err)));
     const struct stored_pair pair = {.step = s,
                                      .ours = c->out + dtype_stored(s->dtype, first - t->first),
                                      .theirs = c->theirs,

@@ -71,11 +71,11 @@ static enum quern_status compare(struct plan *p, struct verification *v, struct 
         const struct meta *made = &p->metas[i], *there = NULL;
         uint32_t k;
         if (name_table_find(&m->meta_index, made->key, model_meta_key, m, &k))
-            there = &m->metas[k];
+            there = m->metas + k;
         if (!there || !same_value(made, there))
             add(v, made, there);
     }
-    for (uint32_t i = 0; i < m->nmetas; i++)
+    for (uint32_t i = 0; m->metas && i < m->nmetas; i++)
         if (!name_table_find(ours, m->metas[i].key, key_of, p, &(uint32_t){0}))
             add(v, NULL, &m->metas[i]);
     return QUERN_OK;

@@ -378,19 +378,20 @@ static bool unit_is_finite(enum dtype d, const char *p)
     return isfinite(x);
 }
 
-/* Of at most SOME elements: where there are any, one by one. */
-static size_t bad_units(enum dtype d, char *p, size_t nelems, size_t *first, bool zero)
+/* Of at most SOME elements: where there are any, one by one. zero: the same bytes to make zeros
+ * of them, or NULL. */
+static size_t bad_units(enum dtype d, const char *p, size_t nelems, size_t *first, char *zero)
 {
     const struct dtype_traits *t = &dtype_traits[d];
     size_t n = 0;
     *first = codec_first_nonfinite(d, p, nelems);
     for (size_t i = *first; i < nelems; i += t->block_elems) {
-        char *unit = p + i / t->block_elems * t->block_bytes;
-        if (unit_is_finite(d, unit))
+        const size_t at = i / t->block_elems * t->block_bytes;
+        if (unit_is_finite(d, p + at))
             continue;
         n += t->block_elems;
         if (zero)
-            memset(unit, 0, t->block_bytes);
+            memset(zero + at, 0, t->block_bytes);
     }
     return n;
 }
@@ -398,10 +399,10 @@ static size_t bad_units(enum dtype d, char *p, size_t nelems, size_t *first, boo
 uint64_t codec_count_nonfinite(enum dtype d, const void *stored, size_t nelems, size_t *first)
 {
     uint64_t count = 0;
-    char *p = (char *)(uintptr_t)stored; /* only read */
+    const char *p = stored;
     for (size_t done = 0, n, at; done < nelems; done += n, p += dtype_stored(d, n)) {
         n = at_most_some(nelems - done);
-        const size_t bad = bad_units(d, p, n, &at, false);
+        const size_t bad = bad_units(d, p, n, &at, NULL);
         if (count == 0 && bad)
             *first = done + at;
         count += bad;
@@ -416,7 +417,7 @@ bool codec_zero_nonfinite(enum dtype d, void *stored, size_t nelems)
     char *p = (char *)stored + dtype_stored(d, from);
     for (size_t left = nelems - from, n, at; left > 0; left -= n, p += dtype_stored(d, n)) {
         n = at_most_some(left);
-        any |= bad_units(d, p, n, &at, true) > 0;
+        any |= bad_units(d, p, n, &at, p) > 0;
     }
     return any;
 }

@@ -41,10 +41,10 @@ interop() {
     make interop
 }
 
-# Minutes for each target; the long runs are scripts/fuzz.sh --runs.
+# Minutes for each target; the long runs are scripts/fuzz.sh -n.
 # shellcheck disable=SC2317
 fuzz() {
-    make fuzz && scripts/fuzz.sh --seconds 60
+    make fuzz && scripts/fuzz.sh -s 60
 }
 
 # Tools without which a part cannot run: then it is left out, and says so.

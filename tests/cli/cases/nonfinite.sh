@@ -22,3 +22,14 @@ q convert --nonfinite error m/nan.gguf no.gguf
 q quantize --json --nonfinite zero m/nan.gguf json.gguf Q8_0 | grep -o '"nonfinite":.*}]'
 q quantize --dry-run --nonfinite zero m/nan.gguf dry.gguf Q8_0 | tail -4
 files
+# What was made so is verified so, and what is NaN in the output is seen.
+q verify m/nan.gguf zero.gguf
+q verify --nonfinite zero m/nan.gguf zero.gguf
+q verify --nonfinite keep m/nan.gguf keep.gguf
+q verify --nonfinite zero m/nan.gguf keep.gguf
+# A record keeps the way, and hashes of what the inputs hold.
+q quantize -q --provenance --nonfinite zero m/nan.gguf recorded.gguf Q8_0
+q rebuild -q recorded.gguf.quern.json -o again.gguf
+same recorded.gguf again.gguf
+rm -- *.json
+files

@@ -75,11 +75,14 @@ cp base.qpk flipped.qpk
 printf '\377\377' | dd of=flipped.qpk bs=1 seek=20000 conv=notrunc status=none
 q check flipped.qpk
 q unpack -q flipped.qpk out5
+# shellcheck disable=SC2010 # names without blanks
 ls -A | grep -v gguf
 
 # Verified, and told apart from what it is not.
 must quantize base.qpk plain.gguf Q8_0 --keep-names --arch llama
-q quantize --provenance base.qpk told.gguf Q8_0 --keep-names --arch llama
+q quantize -q --provenance base.qpk told.gguf Q8_0 --keep-names --arch llama
+q rebuild -q told.gguf.quern.json -o told2.gguf
+same told.gguf told2.gguf
 q pack base -o other.qpk --provenance
 must convert base b.gguf -t q8_0 --pre gpt-2
 q verify base.qpk b.gguf --pre gpt-2

@@ -34,6 +34,7 @@ q rebuild merged.quern.json --input hf=moved/hf -o again
 record=$(sed 's/\("file": "out.gguf".*"sha256": "\)...../\100000/' out.gguf.quern.json)
 echo "$record" >other.quern.json
 q rebuild other.quern.json --input in.gguf=moved/in.gguf -o again.gguf
+# shellcheck disable=SC2001 # a pattern
 echo "${record/\"version\": \"/\"version\": \"9.}" | sed 's/"version": "[^"]*"/"version": "9.1.0"/' >old.quern.json
 q rebuild old.quern.json --input in.gguf=moved/in.gguf -o again.gguf
 # Records that are none.
@@ -51,6 +52,7 @@ bad 's/"options":{}/"options":{"no-such":true}/'
 bad 's/"output": "out.gguf"/"output": "..\/out.gguf"/'
 bad 's/"form": "file"/"form": "device"/'
 bad 's/"Q8_0"/"Q8_0","2","3"/'
+# shellcheck disable=SC2016 # a literal dollar
 bad '$d'
 bad 's/"sha256": "./"sha256": "X/'
 bad 's/"bytes": /"bytes": -/'

@@ -79,3 +79,9 @@ record chain.gguf quantize a.gguf chain.gguf Q4_0 --allow-requantize
 again chain.gguf chain2.gguf
 # Hashes that are asked for come from the record.
 [ "$(program quantize --provenance --sha256 -q m/dense-f16.gguf h.gguf Q8_0 | cut -c1-64)" = "$(digest h.gguf)" ] && echo right hash
+# An input in a pack is known by what is in it: unpacked it is the same.
+must pack -q m/hf -o hf.qpk
+record packed-in.gguf convert hf.qpk packed-in.gguf --pre llama-bpe
+again packed-in.gguf packed-in2.gguf
+must rebuild -q packed-in.gguf.quern.json --input hf.qpk=m/hf -o unpacked.gguf
+same packed-in.gguf unpacked.gguf

@@ -25,6 +25,10 @@ must merge "${ids[@]}" r.yml merged
 must merge "${ids[@]}" r.yml merged.gguf Q5_K_M
 q verify "${ids[@]}" r.yml merged
 q verify "${ids[@]}" r.yml merged.gguf
+must pack merged -o merged.qpk
+q verify "${ids[@]}" r.yml merged.qpk
+must pack pocket/pocket-base -o base.qpk
+q verify base.qpk p4.gguf
 q verify --method slerp --base pocket/pocket-base --model pocket/pocket-code --param t=0.4 --dtype bfloat16 merged.gguf
 q verify r.yml merged.gguf
 must merge --base m/hf --lora m/lora with
