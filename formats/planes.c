@@ -47,20 +47,22 @@
             x[i] = unordered_##BITS((TYPE)(ordered_##BITS(base[i]) + d));                          \
         }                                                                                          \
     }                                                                                              \
-    static void scatter_##BITS(const TYPE *x, size_t n, size_t stride, uint8_t *planes)            \
+    static void scatter_##BITS(const TYPE *restrict x, size_t n, size_t stride,                    \
+                               uint8_t *restrict planes)                                           \
     {                                                                                              \
-        for (unsigned k = 0; k < BITS / 8; k++)                                                    \
-            for (size_t i = 0; i < n; i++)                                                         \
+        for (size_t i = 0; i < n; i++)                                                             \
+            for (unsigned k = 0; k < BITS / 8; k++)                                                \
                 planes[k * stride + i] = (uint8_t)(x[i] >> 8 * k);                                 \
     }                                                                                              \
     static void gather_##BITS(TYPE *restrict x, size_t n, size_t stride,                           \
                               const uint8_t *restrict planes)                                      \
     {                                                                                              \
-        for (size_t i = 0; i < n; i++)                                                             \
-            x[i] = planes[i];                                                                      \
-        for (unsigned k = 1; k < BITS / 8; k++)                                                    \
-            for (size_t i = 0; i < n; i++)                                                         \
-                x[i] = (TYPE)(x[i] | (TYPE)((TYPE)planes[k * stride + i] << 8 * k));               \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            TYPE v = planes[i];                                                                    \
+            for (unsigned k = 1; k < BITS / 8; k++)                                                \
+                v = (TYPE)(v | (TYPE)((TYPE)planes[k * stride + i] << 8 * k));                     \
+            x[i] = v;                                                                              \
+        }                                                                                          \
     }                                                                                              \
     static void split_group_##BITS(const uint8_t *x, const uint8_t *base, size_t n, size_t stride, \
                                    uint8_t *planes)                                                \
