@@ -45,7 +45,7 @@ static enum quern_status say_missing(const struct job *j, const bool *missing, u
     if (!text)
         return fail_memory(err, length);
     fail(err, QUERN_EIO, "parts",
-         "parts %.200s of %u are not done" WANT "run them first: quern run ... --part I", text, n);
+         "not done of %u parts: %.200s" WANT "run them first: quern run ... --part I", n, text);
     free(text);
     return in_file(err, j->path, QUERN_EIO);
 }

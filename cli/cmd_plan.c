@@ -52,19 +52,19 @@ static void print_division(const struct planning *g, const struct division *d, c
 {
     const struct cli *c = g->outer;
     char reads[16], writes[16];
-    uint64_t total = 0, dearest = 0, most = 0, most_written = 0;
+    uint64_t total = 0, costliest = 0, most = 0, most_written = 0;
     for (uint32_t k = 0; k < d->count; k++) {
         const struct portion *p = &d->portions[k];
         total += p->cost;
-        dearest = p->cost > dearest ? p->cost : dearest;
+        costliest = p->cost > costliest ? p->cost : costliest;
         most = p->read_bytes > most ? p->read_bytes : most;
         most_written = written_by(d, k) > most_written ? written_by(d, k) : most_written;
     }
     say("%s: %u part%s of %s", quoted(str_from(g->job.path)).text, d->count,
         d->count == 1 ? "" : "s", quoted(str_from(g->job.output)).text);
-    say("  a part reads at most %s, writes at most %s; the dearest is %.2f times the mean",
+    say("  a part reads at most %s, writes at most %s; the costliest is %.2f times the mean",
         human_bytes(most, reads), human_bytes(most_written, writes),
-        total ? (double)dearest * d->count / (double)total : 1.0);
+        total ? (double)costliest * d->count / (double)total : 1.0);
     if (c->parts > d->count)
         say("  note: %u parts were asked for; no more can be made of these tensors", c->parts);
     if (script)

@@ -182,7 +182,7 @@ static void tell(const struct part_run *r, const struct division *d, bool before
         json_close(&w, '}');
         print_json(&w);
     } else if (!c->quiet) {
-        say("part %u of %u %s: %s; %u of them are there", r->part + 1, d->count,
+        say("part %u of %u %s: %s; done in all: %u", r->part + 1, d->count,
             before ? "was done before" : "is done", human_bytes(nbytes, size),
             parts_done(r->job, d));
     }

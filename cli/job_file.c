@@ -141,7 +141,7 @@ static void steps_json(struct json_writer *w, const struct plan *p, const struct
         json_open(w, '{');
         json_key(w, "tensor");
         json_put_str(w, s->name);
-        field_text(w, "op", s->op->name);
+        field_text(w, "op", step_op(s));
         field_text(w, "type", dtype_traits[s->dtype].name);
         shape_json(w, s);
         field_u64(w, "file", s->file);

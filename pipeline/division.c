@@ -74,7 +74,7 @@ static uint32_t portions_at(const struct lump *lumps, uint32_t n, uint64_t most)
     return count;
 }
 
-/* The least that the dearest portion may cost. */
+/* The least that the costliest portion may cost. */
 static uint64_t least_cost(const struct lump *lumps, uint32_t n, uint32_t count)
 {
     uint64_t low = 0, high = 0;

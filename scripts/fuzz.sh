@@ -17,7 +17,7 @@ while getopts an:s: option; do
     esac
 done
 shift $((OPTIND - 1))
-# shellcheck disable=SC2046 # names without blanks
+# shellcheck disable=SC2046 # one word for each target
 [ $# -gt 0 ] || set -- $(sed -n 's/^    X(\([a-z_]*\)).*/\1/p' tests/fuzz/fuzz.h)
 
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:symbolize=1
@@ -32,8 +32,7 @@ for target; do
         python3 scripts/fuzz_corpus.py seed "$target" "$dir"
     fi
     start=$(date +%s) code=0
-    # shellcheck disable=SC2086 # options, blank-separated
-    # Counters of edges are enough; reductions of inputs that are known cost more than they give.
+    # shellcheck disable=SC2086 # FUZZ_OPTIONS is several words
     "$program" "$limit" -max_len="$max" -timeout=10 -rss_limit_mb=3072 -print_final_stats=1 -verbosity=1 -reload=0 \
         -artifact_prefix="$PWD/build/fuzz/failures/$target-" ${FUZZ_OPTIONS:-} "$dir" >"$log" 2>&1 || code=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")

@@ -89,6 +89,75 @@ def small_safetensors(tensors):
     return struct.pack("<Q", len(text)) + text + bytes(at)
 
 
+def small_tokenizers():
+    """One of each kind that is understood, with a vocabulary of a few words."""
+    alphabet = [chr(c) for c in range(33, 127)] + ["\u0120", "\u010a"]
+    bpe = {"type": "BPE", "vocab": {t: i for i, t in enumerate(alphabet + ["ll", "llo", "H", "He", "w\u00c3\u00b6"])}, "merges": ["l l", "ll o", "H e"]}
+    sp = dict(bpe, vocab={"<unk>": 0, "\u2581": 1, "H": 2, "e": 3, "<0x0A>": 4, "\u2581H": 5, "l": 6}, merges=[["\u2581", "H"]], byte_fallback=True, unk_token="<unk>", fuse_unk=True)
+    piece = {"type": "WordPiece", "vocab": {"[UNK]": 0, "hello": 1, "##lo": 2, ",": 3}, "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
+    unigram = {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0], ["\u2581", -2.5], ["Hello", -3], ["l", -4.25]], "byte_fallback": False}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    split = {"type": "Split", "pattern": {"Regex": "\\p{L}+| ?\\p{N}{1,3}|[^\\s]|\\s+(?!\\S)|\\s+"}, "behavior": "Isolated", "invert": False}
+    meta = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": True}
+    added = [{"id": 120, "content": "<s>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}]
+    template = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [120], "tokens": ["<s>"]}}}
+    replace = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u2581"}, {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]}
+    decoder = {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
+
+    def whole(model, pre=None, normalizer=None, decoder=None, post=None):
+        return json.dumps({"added_tokens": added, "normalizer": normalizer, "pre_tokenizer": pre, "post_processor": post, "decoder": decoder, "model": model}).encode()
+
+    def steps(*parts):
+        return {"type": "Sequence", "pretokenizers": list(parts)}
+
+    return [
+        whole(bpe, dict(level, use_regex=True), {"type": "NFC"}, {"type": "ByteLevel"}, template),
+        whole(bpe, steps(split, level), None, {"type": "ByteLevel"}, template),
+        whole(dict(bpe, ignore_merges=True), steps({"type": "Digits", "individual_digits": True}, level)),
+        whole(bpe, steps({"type": "Punctuation", "behavior": "Contiguous"}, dict(split, behavior="Removed", invert=True), level)),
+        whole(sp, None, replace, decoder, template),
+        whole(sp, meta, None, decoder),
+        whole(unigram, meta, {"type": "Precompiled", "precompiled_charsmap": "AAAA"}, {"type": "Metaspace", "replacement": "\u2581"}),
+        whole(piece, {"type": "BertPreTokenizer"}, {"type": "BertNormalizer", "lowercase": True}, {"type": "WordPiece", "prefix": "##"}, {"type": "BertProcessing", "sep": ["[SEP]", 1], "cls": ["[CLS]", 2]}),
+        whole({"type": "WordLevel", "vocab": {"a": 0, "<unk>": 1}, "unk_token": "<unk>"}, {"type": "Whitespace"}, None, None, {"type": "RobertaProcessing", "sep": ["</s>", 0], "cls": ["<s>", 1]}),
+    ]
+
+
+# As fuzz_folder.c numbers them.
+FOLDER_NAMES = ["model.safetensors.index.json", "model.safetensors", "m-1.safetensors", "m-2.safetensors", "config.json",
+                "x-00001-of-00002.gguf", "x-00002-of-00002.gguf", "other.gguf", "pytorch_model.bin", "other.safetensors"]
+
+
+def split_file(no, count, tensor):
+    def text(s):
+        return struct.pack("<Q", len(s)) + s.encode()
+
+    keys = text("split.no") + struct.pack("<IH", 2, no) + text("split.count") + struct.pack("<IH", 2, count) + text("split.tensors.count") + struct.pack("<Ii", 5, count)
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, 3) + keys + text(tensor) + struct.pack("<IQIQ", 1, 8, 0, 0)
+    return head + bytes(-len(head) % 32 + 32)
+
+
+def gguf_adapters():
+    """LoRA adapters as llama.cpp writes them, of a few weights."""
+
+    def text(s):
+        return struct.pack("<Q", len(s)) + s.encode()
+
+    def string(key, value):
+        return text(key) + struct.pack("<I", 8) + text(value)
+
+    keys = [string("general.architecture", "llama"), string("general.type", "adapter"), string("adapter.type", "lora"), text("adapter.lora.alpha") + struct.pack("<If", 6, 8.0)]
+    out = []
+    for extra in ([], [text("adapter.alora.invocation_tokens") + struct.pack("<IIQII", 9, 4, 2, 1, 2)]):
+        tensors, at = b"", 0
+        for name, dims in [("blk.0.attn_q.weight.lora_a", [4, 2]), ("blk.0.attn_q.weight.lora_b", [2, 4]), ("token_embd.weight.lora_a", [2, 6]), ("token_embd.weight.lora_b", [4, 2])]:
+            tensors += text(name) + struct.pack("<IQQIQ", 2, *dims, 0, at)
+            at += (dims[0] * dims[1] * 4 + 31) // 32 * 32
+        head = b"GGUF" + struct.pack("<IQQ", 3, 4, len(keys + extra)) + b"".join(keys + extra) + tensors
+        out.append(head + bytes(-len(head) % 32 + at))
+    return out
+
+
 def seeds(target):
     corpus = make("make_corpus.py")
     tok = os.path.join(ROOT, "tests/data/convert/tok")
@@ -127,7 +196,7 @@ def seeds(target):
     if target == "imatrix_gguf":
         return files(corpus + "/imatrix/*.gguf") + files(corpus + "/gguf/*", 1024)
     if target == "tokenizer":
-        return [x[:2048] for x in files(tok + "/**/*.json", 1 << 20)] + files(ROOT + "/tests/data/pocket/*/tokenizer.json", 2048)
+        return small_tokenizers() + [x[:2048] for x in files(tok + "/**/*.json", 1 << 20)] + files(ROOT + "/tests/data/pocket/*/tokenizer.json", 2048)
     if target == "tokenizer_config":
         return files(tok + "/**/*config*.json", 1024) + files(ROOT + "/tests/data/pocket/*/tokenizer_config.json", 1024)
     if target == "sentencepiece":
@@ -137,7 +206,10 @@ def seeds(target):
         return [json.dumps(a["config"]).encode() for a in adapters if "config" in a] + [b'{"peft_type":"LORA","r":4,"lora_alpha":8,"target_modules":["q_proj"]}']
     if target == "adapter":
         a = json.dumps({"m.q_proj.lora_A.weight": {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 32]}, "m.q_proj.lora_B.weight": {"dtype": "F32", "shape": [4, 2], "data_offsets": [32, 64]}}).encode()
-        return [part(0, b'{"peft_type":"LORA","r":2,"lora_alpha":8,"target_modules":["q_proj"]}') + part(1, struct.pack("<Q", len(a)) + a + bytes(64))] + [part(2, x) for x in files(corpus + "/gguf/ok*", 1024)]
+        out = [part(0, b'{"peft_type":"LORA","r":2,"lora_alpha":8,"target_modules":["q_proj"]}') + part(1, struct.pack("<Q", len(a)) + a + bytes(64))]
+        for m in json.loads(read(os.path.join(ROOT, "tests/data/convert/adapters.json")))["adapters"]:
+            out.append(part(0, json.dumps(smaller(m["config"])).encode()) + part(1, small_safetensors(m["tensors"][:8])))
+        return out + [part(2, x) for x in gguf_adapters() + files(corpus + "/gguf/ok*", 1024)]
     if target == "convert":
         out = []
         for m in checkpoints():
@@ -158,6 +230,19 @@ def seeds(target):
             if x:
                 out.append(x)
         return out
+    if target == "folder":
+        out = []
+        for d in sorted(glob.glob(corpus + "/index/*")):
+            x = b""
+            for f in sorted(glob.glob(d + "/*")):
+                name = os.path.basename(f)
+                if os.path.isfile(f) and os.path.getsize(f) < 1000 and name in FOLDER_NAMES:
+                    x += part(FOLDER_NAMES.index(name), read(f))
+            out.append(x)
+        good = files(corpus + "/gguf/ok*", 600)
+        out += [part(5, x) + part(6, x) for x in good] + [part(5, x) for x in good] + [part(7, x) for x in good[:5]]
+        out += [part(1, x) for x in files(corpus + "/safetensors/ok*", 600)]
+        return out + [part(5, split_file(0, 2, "a")) + part(6, split_file(1, 2, "b")), part(5, split_file(0, 1, "a")), part(8, b"")]
     if target == "args":
         text = b"".join(files(ROOT + "/tests/cli/cases/*.sh", 1 << 20))
         lines = [line.split() for line in text.splitlines() if b"quern " in line or b"$QUERN" in line]

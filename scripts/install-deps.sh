@@ -58,6 +58,7 @@ need_library libzstd libzstd-dev
 if [ "$level" != build ]; then
     need_header criterion/criterion.h libcriterion-dev
     need_command python3 python3
+    need_command ninja ninja-build
 fi
 if [ "$level" = ci ]; then
     need_command git git

@@ -247,7 +247,7 @@ Test(division, files_of_an_output_are_a_model)
     model_close(set);
 }
 
-/* No portion costs more than the dearest step and a fair share together. */
+/* No portion costs more than the costliest step and a fair share together. */
 Test(division, portions_cost_about_the_same)
 {
     struct quern_error err;
@@ -256,14 +256,14 @@ Test(division, portions_cost_about_the_same)
     struct plan *p = one_pass(in_dir("m.gguf"), &input);
     cr_assert(plan_divide(p, MAX_PORTIONS, &p->arena, &single, &err) == QUERN_OK);
     cr_assert(single.count == p->nsteps);
-    uint64_t dearest = 0, total = 0, parts = 0;
+    uint64_t costliest = 0, total = 0, parts = 0;
     for (uint32_t i = 0; i < single.count; i++) {
-        dearest = single.portions[i].cost > dearest ? single.portions[i].cost : dearest;
+        costliest = single.portions[i].cost > costliest ? single.portions[i].cost : costliest;
         total += single.portions[i].cost;
     }
     cr_assert(plan_divide(p, 6, &p->arena, &d, &err) == QUERN_OK && d.count == 6);
     for (uint32_t i = 0; i < d.count; i++) {
-        cr_assert(d.portions[i].cost <= dearest + total / 6 && d.portions[i].cost > 0);
+        cr_assert(d.portions[i].cost <= costliest + total / 6 && d.portions[i].cost > 0);
         parts += d.portions[i].cost;
     }
     cr_assert(parts == total);

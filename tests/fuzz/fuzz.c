@@ -8,12 +8,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_FILES    16
+#define MAX_FILES    32
 #define MAX_CPU_TIME 1.0 /* seconds of an input */
 
 struct memory_file {
     char path[96];
     int fd;
+    bool named; /* its path leads to it */
 };
 
 static struct memory_file files[MAX_FILES];
@@ -32,24 +33,55 @@ const char *fuzz_dir(void)
     return dir;
 }
 
-static struct memory_file *file_named(const char *name)
+static struct memory_file *find_file(const char *path)
 {
-    char path[sizeof files[0].path], target[40];
-    snprintf(path, sizeof path, "%s/%s", fuzz_dir(), name);
     for (unsigned i = 0; i < nfiles; i++)
         if (strcmp(files[i].path, path) == 0)
             return &files[i];
+    return NULL;
+}
+
+static struct memory_file *new_file(const char *path)
+{
     FUZZ_CHECK(nfiles < MAX_FILES);
     struct memory_file *f = &files[nfiles++];
-    char *slash = strrchr(path, '/');
+    snprintf(f->path, sizeof f->path, "%s", path);
+    char *slash = strrchr(f->path, '/');
     *slash = '\0';
-    mkdir(path, 0700); /* there is one level below the directory; it may be there already */
+    mkdir(f->path, 0700); /* there is one level below the directory; it may be there already */
     *slash = '/';
-    memcpy(f->path, path, sizeof path);
     f->fd = memfd_create("quern-fuzz", MFD_CLOEXEC);
-    snprintf(target, sizeof target, "/proc/self/fd/%d", f->fd);
-    FUZZ_CHECK(f->fd >= 0 && symlink(target, path) == 0);
+    FUZZ_CHECK(f->fd >= 0);
     return f;
+}
+
+static void give_name(struct memory_file *f)
+{
+    char target[40];
+    snprintf(target, sizeof target, "/proc/self/fd/%d", f->fd);
+    FUZZ_CHECK(symlink(target, f->path) == 0);
+    f->named = true;
+}
+
+static struct memory_file *file_named(const char *name)
+{
+    char path[sizeof files[0].path];
+    snprintf(path, sizeof path, "%s/%s", fuzz_dir(), name);
+    struct memory_file *f = find_file(path);
+    if (!f)
+        f = new_file(path);
+    if (!f->named)
+        give_name(f);
+    return f;
+}
+
+void fuzz_file_gone(const char *name)
+{
+    char path[sizeof files[0].path];
+    snprintf(path, sizeof path, "%s/%s", fuzz_dir(), name);
+    struct memory_file *f = find_file(path);
+    if (f && f->named)
+        f->named = unlink(path) != 0;
 }
 
 const char *fuzz_file(const char *name, const void *bytes, size_t n)

@@ -16,6 +16,7 @@
     X(gguf)                  \
     X(safetensors)           \
     X(index)                 \
+    X(folder)                \
     X(json)                  \
     X(config_edit)           \
     X(yaml)                  \
@@ -86,6 +87,8 @@ extern void (*fuzz_on_error)(const struct quern_error *err);
 
 /* A file in memory under a path that ends in name, with these bytes; files keep their paths. */
 const char *fuzz_file(const char *name, const void *bytes, size_t n);
+/* Takes the name of such a file away again. */
+void fuzz_file_gone(const char *name);
 /* The directory of these files, and an end to both. */
 const char *fuzz_dir(void);
 void fuzz_end(void);

@@ -41,6 +41,7 @@ static void run(const struct plain_test *t)
     const struct plain_options *all = suite_options(t->suite);
     void (*const init)(void) = t->options.init ? t->options.init : all->init;
     void (*const fini)(void) = t->options.fini ? t->options.fini : all->fini;
+    alarm((unsigned)(all->timeout * 4)); /* 0: none */
     if (init)
         init();
     t->run();
