@@ -8,6 +8,9 @@ CC ?= cc
 OPT ?= -O2 -g
 KERNEL_OPT ?= -O3
 SAN ?=
+# What finds overflows at run time; sanitizers find more.
+HARDEN ?= $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong)
+CLANG ?= clang
 B ?= build
 
 VERSION := $(shell sed -n 's/.*QUERN_VERSION *"\(.*\)"/\1/p' include/quern.h)
@@ -19,13 +22,16 @@ WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-pro
 # The bytes quern writes depend on -ffp-contract=off.
 CFLAGS_ALL := -std=gnu11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -ffp-contract=off \
               -fno-math-errno -pthread -D_GNU_SOURCE -Iinclude -I. $(SAN) $(CFLAGS)
-PKGS := libcjson yaml-0.1 libpcre2-8
-PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null || echo -lcjson -lyaml -lpcre2-8)
+PKGS := libcjson yaml-0.1 libpcre2-8 libzstd
+PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null || echo -lcjson -lyaml -lpcre2-8 -lzstd)
 LIBS = $(PKG_LIBS) -lm -pthread $(SAN) $(LDFLAGS)
 
 LIB_SRC := $(wildcard core/*.c formats/*.c quant/*.c pipeline/*.c merge/*.c convert/*.c)
 CLI_SRC := $(wildcard cli/*.c)
 TEST_SRC := $(wildcard tests/test_*.c)
+FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SHARED := $(filter-out %/libfuzzer.c tests/fuzz/fuzz_%.c,$(wildcard tests/fuzz/*.c))
+FUZZ_SRC := $(FUZZ_NAMES:%=tests/fuzz/fuzz_%.c) $(FUZZ_SHARED)
 
 ifneq ($(filter x86_64,$(ARCH)),)
 ISAS := portable avx2 avx512
@@ -40,6 +46,7 @@ KERNEL_OBJ := $(ISAS:%=$(B)/quant/kernels/kernels_%.o)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(KERNEL_OBJ)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 TEST_OBJ := $(TEST_SRC:%.c=$(B)/%.o)
+FUZZ_OBJ := $(FUZZ_SRC:%.c=$(B)/%.o)
 
 # `make V=1` shows the commands.
 Q := $(if $(V),,@)
@@ -56,7 +63,7 @@ help:
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC   $@"
-	$(Q)$(CC) $(CFLAGS_ALL) $(OBJ_FLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) $(HARDEN) $(OBJ_FLAGS) -MMD -MP -c $< -o $@
 
 # Kernels: one source, one object and one symbol per instruction set.
 $(KERNEL_OBJ): $(B)/quant/kernels/kernels_%.o: quant/kernels/kernels.c
@@ -84,9 +91,17 @@ $(B)/quern: $(CLI_OBJ) $(LIB_OBJ)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ $(LIBS)
 
-$(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ)
+# Of the command all but main().
+$(B)/unit-tests: $(TEST_OBJ) $(FUZZ_OBJ) $(filter-out %/quern.o,$(CLI_OBJ)) $(LIB_OBJ)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ -lcriterion $(LIBS)
+
+# The same tests without Criterion, for sanitizers that do not get on with it; needs CFLAGS=$(PLAIN).
+PLAIN := -Itests/plain
+$(B)/plain-tests: $(TEST_OBJ) $(FUZZ_OBJ) $(filter-out %/quern.o,$(CLI_OBJ)) \
+    $(B)/tests/plain/plain_tests.o $(LIB_OBJ)
+	@echo "  LINK $@"
+	$(Q)$(CC) $^ -o $@ $(LIBS)
 
 # What is said of malformed files: enough to tell a reader that has lost a check (mutants, m32).
 MALFORMED := corpus recipe_verdicts mutations mutated_runs imatrix journal core json
@@ -102,8 +117,30 @@ malformed-objects:
 # Compilers take minutes to optimize that.
 $(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi -O1
 
+# Plain loops that only become vectors at this level.
+$(B)/formats/planes.o: OBJ_FLAGS := $(KERNEL_OPT)
+
+# ---- fuzzing: one program for each target, linked with what it needs. CC must be clang.
+$(B)/fuzz/libfuzzed.a: $(LIB_OBJ) $(filter-out %/quern.o,$(CLI_OBJ)) $(FUZZ_SHARED:%.c=$(B)/%.o)
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(B)/fuzz/libfuzzed.a tests/fuzz/libfuzzer.c
+	@echo "  LINK $@"
+	$(Q)$(CC) $(CFLAGS_ALL) -DTARGET=$* tests/fuzz/libfuzzer.c $(filter-out %.c,$^) -o $@ \
+	    -fsanitize=fuzzer $(LIBS)
+
+# They serve both builds; make would remove them.
+.SECONDARY: $(FUZZ_OBJ)
+
+# What they do themselves is no coverage.
+$(FUZZ_OBJ): OBJ_FLAGS := $(FUZZ_OBJ_FLAGS)
+
+fuzzers: $(FUZZ_NAMES:%=$(B)/fuzz/%)
+
 # ---- install
-COMMANDS := quantize merge convert lora imatrix inspect check compare types
+COMMANDS := quantize merge convert lora imatrix inspect check compare verify rebuild pack unpack plan run join types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
 
 $(B)/man/quern.1: $(B)/quern
@@ -150,7 +187,7 @@ uninstall:
 clean:
 	rm -rf $(B)
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(B)/bench/bench_kernels.d
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FUZZ_OBJ:.o=.d) $(B)/bench/bench_kernels.d
 
 .PHONY: all help clean man install uninstall
 
@@ -196,11 +233,45 @@ valgrind: all
 
 # Unit and corpus tests, instrumented, in a directory of their own. Sanitizers make gcc warn where
 # there is nothing to warn about.
+ASAN = B=$(B)/asan OPT="-O1 -g" KERNEL_OPT=-O1 CFLAGS="-Wno-error -Wno-psabi" \
+    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all"
 sanitize:
-	@$(SUBMAKE) B=$(B)/asan OPT="-O1 -g" KERNEL_OPT=-O1 CFLAGS="-Wno-error -Wno-psabi" \
-	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/unit-tests $(B)/asan/quern
+	@$(SUBMAKE) $(ASAN) $(B)/asan/unit-tests
 	@QUERN_TEST_ROUNDS=0 UBSAN_OPTIONS=print_stacktrace=1 $(B)/asan/unit-tests
-	@QUERN=$(B)/asan/quern tests/corpus_cli.py --plain
+
+# What runs plans, with many workers.
+tsan:
+	@$(SUBMAKE) B=$(B)/tsan OPT="-O1 -g" KERNEL_OPT=-O1 CFLAGS="-Wno-error -Wno-psabi $(PLAIN)" SAN=-fsanitize=thread \
+	    $(B)/tsan/quern $(B)/tsan/plain-tests
+	@B=$(B)/tsan scripts/tsan.sh
+
+# Unit tests and the command line, linked with libraries that are instrumented, too.
+msan:
+	@MSAN_CC="$(CLANG)" scripts/msan_deps.sh $(B)/msan/deps
+	@$(SUBMAKE) CC="$(CLANG)" B=$(B)/msan OPT="-O1 -g" KERNEL_OPT=-O1 PKG_LIBS=$(B)/msan/deps/libdeps.a \
+	    CFLAGS="-Wno-error -Wno-psabi $(PLAIN)" \
+	    SAN="-fsanitize=memory -fsanitize-memory-track-origins -fno-omit-frame-pointer" \
+	    $(B)/msan/quern $(B)/msan/plain-tests
+	@B=$(B)/msan scripts/msan.sh
+
+# All of it as another compiler sees it.
+clang:
+	@$(SUBMAKE) CC="$(CLANG)" B=$(B)/clang $(B)/clang/quern $(B)/clang/libquern.so $(B)/clang/unit-tests
+	@$(B)/clang/unit-tests
+
+# The fuzz targets twice: quick, with traps, and slow, with ASan. scripts/fuzz.sh runs them.
+# Kernels stay plain: coverage finds nothing in them, and compilers take minutes.
+FUZZ_KERNELS = -O2 -fno-sanitize=all
+FUZZ_FLAGS = -fno-omit-frame-pointer -Wno-error -Wno-psabi
+fuzz: export FUZZ_OBJ_FLAGS = -fno-sanitize=fuzzer-no-link
+fuzz:
+	@$(SUBMAKE) CC="$(CLANG)" B=$(B)/fuzz-quick OPT="-O2 -g" KERNEL_OPT="$(FUZZ_KERNELS)" \
+	    CFLAGS="$(FUZZ_FLAGS) -DFUZZ_COUNTS_MALLOC" \
+	    SAN="-fsanitize=undefined -fsanitize-trap=undefined -fsanitize=fuzzer-no-link \
+	        -fno-sanitize-coverage=trace-cmp" fuzzers
+	@$(SUBMAKE) CC="$(CLANG)" B=$(B)/fuzz-asan OPT="-O1 -g" KERNEL_OPT="$(FUZZ_KERNELS)" \
+	    CFLAGS="$(FUZZ_FLAGS) -DARENA_ITEMS_APART" \
+	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all -fsanitize=fuzzer-no-link" fuzzers
 
 # The kernels as another architecture compiles them, run under emulation: the same bytes.
 CROSS ?= aarch64-linux-gnu
@@ -219,13 +290,13 @@ aarch64:
 READER_SRC := $(addprefix core/,arena.c dtype.c error.c hash.c io.c pull.c str.c) \
               $(addprefix formats/,gguf.c gguf_check.c gguf_layout.c imatrix.c imatrix_dat.c model.c model_open.c \
                   safetensors.c shard_index.c sniff.c)
-$(B)/bare-%: $(B)/tests/test_%.o $(READER_SRC:%.c=$(B)/%.o)
+$(B)/bare-%: $(B)/tests/test_%.o $(B)/tests/plain/plain_tests.o $(READER_SRC:%.c=$(B)/%.o)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ -lm -pthread $(LDFLAGS)
 
 m32:
 	@$(SUBMAKE) B=$(B)/m32 LDFLAGS=-m32 \
-	    CFLAGS="-m32 -msse2 -mfpmath=sse -D_FILE_OFFSET_BITS=64 -Itests/bare" \
+	    CFLAGS="-m32 -msse2 -mfpmath=sse -D_FILE_OFFSET_BITS=64 $(PLAIN)" \
 	    $(B)/m32/bare-corpus $(B)/m32/bare-mutations
 	@$(B)/m32/bare-corpus
 	@$(B)/m32/bare-mutations
@@ -238,19 +309,45 @@ mutants:
 # The whole corpus through the commands. Instrumented: see sanitize.
 corpus: all
 	@QUERN=$(B)/quern tests/corpus_cli.py
+	@$(SUBMAKE) $(ASAN) $(B)/asan/quern
+	@QUERN=$(B)/asan/quern tests/corpus_cli.py --plain
 
-# Every system call that a small job makes goes wrong once. Minutes.
-faults: all
-	@python3 tests/make_models.py $(B)/test-models
+# Every system call that a small job makes goes wrong once; allocations also with a search for leaks;
+# and runs in bad surroundings. Minutes.
+faults: all test-models
+	@$(SUBMAKE) $(ASAN) $(B)/asan/quern
 	@QUERN=$(B)/quern MODELS=$(B)/test-models python3 tests/faults.py
+	@QUERN=$(B)/asan/quern MODELS=$(B)/test-models python3 tests/faults.py --memory
 	@QUERN=$(B)/quern MODELS=$(B)/test-models python3 tests/hazards.py
 
+power-loss: all test-models
+	@QUERN=$(B)/quern MODELS=$(B)/test-models python3 tests/power_loss.py
+
 # Every command that writes, interrupted at random moments and resumed. Minutes.
-kills: all
-	@python3 tests/make_models.py $(B)/test-models
+kills: all test-models
 	@QUERN=$(B)/quern scripts/kill_resume.py --kills 500 --stops 100 --like $(B)/test-models/hf
 
-check-all: export QUERN_TEST_ROUNDS = 16
-check-all: lint sanitize interop valgrind aarch64 m32 test corpus mutants faults kills
+# The same bytes from other compilers and levels of optimization as well.
+determinism: all
+	@$(SUBMAKE) B=$(B)/O0 OPT=-O0 KERNEL_OPT=-O0 HARDEN= CFLAGS=-Wno-error $(B)/O0/quern
+	@$(SUBMAKE) B=$(B)/lto OPT="-O3 -flto=auto" CFLAGS=-Wno-error LDFLAGS=-O3 $(B)/lto/quern
+	@if command -v $(lastword $(CLANG)) >/dev/null; then \
+	    $(SUBMAKE) CC="$(CLANG)" B=$(B)/clang $(B)/clang/quern; else echo "skipped: clang is missing"; fi
+	@QUERN=$(B)/quern python3 tests/determinism.py $(foreach b,O0 lto clang,--build $(b)=$(B)/$(b)/quern)
 
-.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize aarch64 m32 corpus mutants malformed-objects faults kills check-all
+memory: all
+	@QUERN=$(B)/quern python3 tests/memory.py
+
+# Divided jobs on a real Slurm, which is started here; needs root, slurm-wlm and munge.
+slurm: all
+	@QUERN=$(B)/quern python3 tests/slurm.py
+
+test-models:
+	@python3 tests/make_models.py $(B)/test-models
+
+# Everything, one part after the other; a table at the end. scripts/check_all.sh PART... for some.
+check-all:
+	@B=$(B) scripts/check_all.sh
+
+.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize tsan msan clang aarch64 faults \
+    power-loss kills fuzz fuzzers determinism memory slurm m32 mutants corpus malformed-objects test-models check-all

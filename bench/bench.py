@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""bench.py [quantize] [merge] [convert] [onepass] [memory] [kernels] - measure quern, next to its peers where they are there.
+"""bench.py [quantize] [merge] [convert] [onepass] [pack] [memory] [kernels] - measure quern, next to its peers where they are there.
 
 Peers are named by the environment:
   LLAMA_QUANTIZE=/path/to/llama-quantize   MERGEKIT_YAML=/path/to/mergekit-yaml
@@ -7,6 +7,8 @@ Peers are named by the environment:
 Without them only quern's own figures are printed. Also read:
   QUERN=build/quern   BENCH_DIR=build/bench-data (needs about 35 GB; 1 GB with SMALL=1)   ROUNDS=5   MERGEKIT_ROUNDS=3   SMALL=1 (quick and meaningless)
   JOBS="f16:Q4_K_M ties hf:Q8_0 ..." (of the quantize, merge and convert sections, only these)
+
+  ZIPNN_PYTHON=/path/to/python (one that has the package zipnn; for the pack section)
 
 Method: contenders take turns, in alternating order, after one unmeasured round that also brings the inputs into the page
 cache; output files are removed before each run; the table shows medians over the rounds. CPU time is user + system
@@ -75,6 +77,15 @@ def read_through(target):
                 pass
 
 
+def drop_from_cache(target):
+    """As models that were downloaded some time ago: what is read from the disk lies in larger pieces in the page cache than what
+    was written in small ones, which makes reading it cheaper, for everybody."""
+    files = [os.path.join(target, f) for f in os.listdir(target)] if os.path.isdir(target) else [target]
+    for name in files:
+        with open(name, "rb") as f:
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def take_turns(contenders, inputs, rounds=ROUNDS, slow=None):
     """contenders: {label: (command, output)}; slow: {label: rounds} of those that run in the first rounds only and have none
     to warm up. Returns {label: [Run]}."""
@@ -132,6 +143,7 @@ def make_model(*args):
         remove(target)
         subprocess.run([tool("make_model")] + list(args), check=True)
         os.sync() # so that the write-back of the inputs is not in the figures
+        drop_from_cache(target)
         with open(done, "w"):
             pass
     return target
@@ -370,6 +382,50 @@ def bench_memory():
 
 # ---- (e) kernels
 
+# ---- packs
+
+def zipnn_size(model):
+    """Bytes that ZipNN makes of a model's weights, when this Python has it; else None."""
+    code = ("import sys, zipnn; data = open(sys.argv[1], 'rb').read()\n"
+            "print(len(zipnn.ZipNN(bytearray_dtype='bfloat16').compress(data[(len(data) % 2):])))")
+    python = os.environ.get("ZIPNN_PYTHON", sys.executable)
+    done = subprocess.run([python, "-c", code, os.path.join(model, "model.safetensors")], capture_output=True, text=True)
+    return int(done.stdout.split()[-1]) if done.returncode == 0 and done.stdout.split() else None
+
+
+def bench_pack():
+    base, tuned = hf("bf16", MEDIUM, 0), hf("bf16", MEDIUM, 1)
+    pack, delta, out, gguf_out = path("base.qpk"), path("tuned.qpk"), path("unpacked"), path("from-pack.gguf")
+    quern = lambda *words: [QUERN, *words, "-q", "-j", "1"]
+    subprocess.run(quern("pack", base, "-o", pack, "-f"), check=True)
+    subprocess.run(quern("pack", tuned, "-o", delta, "--base", base, "-f"), check=True)
+    original, zipnn = size_of(base), zipnn_size(base)
+    print("Sizes: %s packed %.1f %%%s; a fine-tune of it against it %.1f %%." % (
+        mib(original), 100 * size_of(pack) / original, ", ZipNN %.1f %%" % (100 * zipnn / original) if zipnn else "",
+        100 * size_of(delta) / size_of(tuned)))
+    print()
+    rows = []
+    for label, command, output, inputs in (
+            ("pack", quern("pack", base, "-o", path("again.qpk")), path("again.qpk"), [base]),
+            ("pack against a base", quern("pack", tuned, "-o", path("again.qpk"), "--base", base), path("again.qpk"), [base, tuned]),
+            ("unpack", quern("unpack", pack, out), out, [pack]),
+            ("unpack with its base", quern("unpack", delta, out), out, [delta, base]),
+            ("read all (check)", [QUERN, "check", "-q", "-j", "1", pack], out, [pack]),
+            ("read all, not packed", [QUERN, "check", "-q", "-j", "1", base], out, [base])):
+        runs = take_turns({label: (command, output)}, inputs)[label]
+        rows.append([label, spread(runs, "wall"), spread(runs, "cpu"), "%.0f MB/s" % (original / 1e6 / median(runs, "cpu")),
+                     mib(median(runs, "rss"))])
+    table(["one thread", "wall s", "CPU s", "of the original per CPU second", "memory"], rows)
+    rows = []
+    for kind in ("Q4_0", "Q4_K", "Q6_K"):
+        words = (gguf_out, kind, "--keep-names", "--arch", "llama")
+        runs = take_turns({"plain": (quern("quantize", base, *words), gguf_out), "pack": (quern("quantize", pack, *words), gguf_out)},
+                          [base, pack])
+        rows.append([kind, spread(runs["plain"], "cpu"), spread(runs["pack"], "cpu"),
+                     "%+.0f %%" % (100 * (median(runs["pack"], "cpu") / median(runs["plain"], "cpu") - 1))])
+    table(["quantize to", "CPU s, plain", "CPU s, from the pack", ""], rows)
+
+
 def bench_kernels():
     if not os.path.exists(KERNELS):
         say("build/bench-kernels is not there: no kernel figures.")
@@ -407,7 +463,7 @@ def machine():
 
 def main():
     global QUERN, KERNELS
-    sections = {"quantize": bench_quantize, "merge": bench_merge, "convert": bench_convert, "onepass": bench_onepass, "memory": bench_memory, "kernels": bench_kernels}
+    sections = {"quantize": bench_quantize, "merge": bench_merge, "convert": bench_convert, "onepass": bench_onepass, "pack": bench_pack, "memory": bench_memory, "kernels": bench_kernels}
     wanted = sys.argv[1:] or list(sections)
     if any(w not in sections for w in wanted):
         sys.exit(__doc__.split("\n\n")[0])

@@ -21,6 +21,7 @@ static size_t nweights = 32768; /* stays in a core's cache, as the pipeline's pi
 static int nrounds = 11;
 
 static float *x[NX], *y, *importance;
+static uint16_t *half[NX]; /* the same as BF16 */
 static float sigma2;
 static bool markdown;
 static uint32_t *mag;
@@ -128,6 +129,19 @@ static void run_gram(const struct kernels *k, int nx)
     double dots[6];
     k->gram((const float *const *)x, NULL, (size_t)nx, nweights, dots);
     sink = dots[0];
+}
+
+static void run_gram_bf16(const struct kernels *k, int nx)
+{
+    double dots[6];
+    k->gram_bf16((const uint16_t *const *)half + 1, half[0], (size_t)nx, nweights, dots);
+    sink = dots[0];
+}
+
+static void run_weighted_sum_bf16(const struct kernels *k, int nx)
+{
+    k->weighted_sum_bf16((uint16_t *)(void *)stored, half[0], (const uint16_t *const *)half + 1,
+                         weights, (size_t)nx, nweights);
 }
 
 static void run_q8_0_from_bf16(const struct kernels *k, int unused)
@@ -305,6 +319,8 @@ static void make_data(void)
         x[m] = allocate(sizeof(float));
         for (size_t i = 0; i < nweights; i++)
             x[m][i] = m == 0 ? gauss() * 0.02f : x[0][i] + gauss() * 0.01f;
+        half[m] = allocate(sizeof(uint16_t));
+        kernels_reference.encode[DTYPE_BF16](x[m], half[m], nweights);
     }
     y = allocate(sizeof(float));
     stored = allocate(sizeof(double));
@@ -357,23 +373,25 @@ int main(int argc, char **argv)
         run_bench(&b);
     }
     static const struct bench others[] = {
-        {"first_beyond",       run_first_beyond,    0,   DTYPE_COUNT},
-        {"weighted_sum 2",     run_weighted_sum,    2,   DTYPE_COUNT},
-        {"weighted_sum 3",     run_weighted_sum,    3,   DTYPE_COUNT},
-        {"product 16",         run_product,         16,  DTYPE_COUNT},
-        {"pair_dots",          run_pair_dots,       0,   DTYPE_COUNT},
-        {"gram 2",             run_gram,            2,   DTYPE_COUNT},
-        {"gram 3",             run_gram,            3,   DTYPE_COUNT},
-        {"Q8_0 from BF16",     run_q8_0_from_bf16,  0,   DTYPE_COUNT},
-        {"block_errors 32",    run_block_errors,    32,  DTYPE_COUNT},
-        {"block_errors 256",   run_block_errors,    256, DTYPE_COUNT},
-        {"weighted_errors",    run_weighted_errors, 0,   DTYPE_COUNT},
-        {"delta_magnitude",    run_delta_magnitude, 0,   DTYPE_COUNT},
-        {"radix first",        run_radix_first,     0,   DTYPE_COUNT},
-        {"radix second",       run_radix_second,    0,   DTYPE_COUNT},
-        {"count_equal",        run_count_equal,     0,   DTYPE_COUNT},
-        {"ties",               run_ties,            3,   DTYPE_COUNT},
-        {"ties, no consensus", run_ties,            2,   DTYPE_COUNT},
+        {"first_beyond",           run_first_beyond,      0,   DTYPE_COUNT},
+        {"weighted_sum 2",         run_weighted_sum,      2,   DTYPE_COUNT},
+        {"weighted_sum 3",         run_weighted_sum,      3,   DTYPE_COUNT},
+        {"product 16",             run_product,           16,  DTYPE_COUNT},
+        {"pair_dots",              run_pair_dots,         0,   DTYPE_COUNT},
+        {"gram 2",                 run_gram,              2,   DTYPE_COUNT},
+        {"gram 3",                 run_gram,              3,   DTYPE_COUNT},
+        {"Q8_0 from BF16",         run_q8_0_from_bf16,    0,   DTYPE_COUNT},
+        {"gram 2 of BF16",         run_gram_bf16,         2,   DTYPE_COUNT},
+        {"weighted_sum 2 of BF16", run_weighted_sum_bf16, 2,   DTYPE_COUNT},
+        {"block_errors 32",        run_block_errors,      32,  DTYPE_COUNT},
+        {"block_errors 256",       run_block_errors,      256, DTYPE_COUNT},
+        {"weighted_errors",        run_weighted_errors,   0,   DTYPE_COUNT},
+        {"delta_magnitude",        run_delta_magnitude,   0,   DTYPE_COUNT},
+        {"radix first",            run_radix_first,       0,   DTYPE_COUNT},
+        {"radix second",           run_radix_second,      0,   DTYPE_COUNT},
+        {"count_equal",            run_count_equal,       0,   DTYPE_COUNT},
+        {"ties",                   run_ties,              3,   DTYPE_COUNT},
+        {"ties, no consensus",     run_ties,              2,   DTYPE_COUNT},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (wanted(&others[i], nwords, words))

@@ -8,25 +8,6 @@
 /* Larger files are told apart by size and time. */
 #define MAX_CONTENT (1u << 20)
 
-/* Fields whose options may differ from run to run. */
-static const size_t free_fields[] = {
-    offsetof(struct cli, threads), offsetof(struct cli, mem),      offsetof(struct cli, output),
-    offsetof(struct cli, dry_run), offsetof(struct cli, force),    offsetof(struct cli, resume),
-    offsetof(struct cli, quiet),   offsetof(struct cli, verbose),  offsetof(struct cli, json),
-    offsetof(struct cli, help),    offsetof(struct cli, progress), offsetof(struct cli, stats),
-    offsetof(struct cli, sha256),
-};
-
-static bool is_free(const struct option *o)
-{
-    if (o->kind == OPTION_IGNORED || o->kind == OPTION_IGNORED_TEXT || o->kind == OPTION_REFUSED)
-        return true;
-    for (size_t i = 0; i < sizeof free_fields / sizeof *free_fields; i++)
-        if (o->field == free_fields[i])
-            return true;
-    return false;
-}
-
 static bool is_output(const struct plan *p, const char *path)
 {
     for (uint32_t i = 0; i < p->nfiles; i++)
@@ -87,6 +68,7 @@ static void ask_option(const struct cli *c, const struct option *o, struct plan 
         plan_asked(p, field, sizeof(bool));
         break;
     case OPTION_TEXT:
+    case OPTION_FILE:
         ask_text(p, *(const char *const *)field);
         break;
     case OPTION_PAIR:
@@ -119,6 +101,6 @@ void ask_plan(const struct cli *c, struct plan *p)
     ask_values(p, &c->args);
     for (unsigned i = 0; (t = command_options(c->command, i)); i++)
         for (; t->name; t++)
-            if (!is_free(t))
+            if (!option_is_free(t))
                 ask_option(c, t, p);
 }

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/safe_text.h"
 #include "pipeline/plan.h"
 
 #define MAX_ARGS 256
@@ -28,6 +29,7 @@ struct cli {
     uint64_t mem;
     const char *output;
     const char *progress;
+    const char *nonfinite;
     bool dry_run, force, resume, quiet, verbose, json, help, stats;
     /* quantize */
     struct quern_quantize quantize;
@@ -50,19 +52,41 @@ struct cli {
     unsigned rank;
     bool no_save_modules;
     bool sha256; /* check, and whatever writes */
+    /* a record of the making */
+    bool provenance;
+    const char *recipe;     /* path of the recipe, once it is known */
+    size_t output_at;       /* 1 + which of the words is the OUTPUT, once that is known; or 0 */
+    struct model *also[2];  /* read besides the inputs of the plan; or NULL */
+    struct rebuild *making; /* rebuild: what is made again; or NULL */
+    struct values inputs;   /* rebuild */
     /* imatrix */
     unsigned chunk_size;
     const char *model, *output_format;
     /* compare */
     const char *imatrix;
+    /* verify */
+    const char *via;
+    /* pack, unpack; pack_bases: of packs that any command reads */
+    const char *level;
+    struct values pack_bases;
     /* inspect */
-    bool tensors;
+    bool tensors, tensors_only; /* the second: verify */
     const char *kv;
+    /* plan, run, join */
+    unsigned parts;
+    uint64_t part_bytes;
+    const char *layout, *emit, *part;
+    bool keep_records;
+    /* Set by a command that plans another one: what happens to its plan instead of being run. The
+     * plan is freed by the other command. Returns an exit code. */
+    int (*take_plan)(struct cli *c, struct plan *p, void *data);
+    void *take_data;
 };
 
 enum option_kind {
     OPTION_FLAG,
     OPTION_TEXT,
+    OPTION_FILE, /* a text that names an input */
     OPTION_PAIR, /* two words: const char *[2] */
     OPTION_LIST,
     OPTION_LIST_FILE, /* a file with values of the list, in its place among the others */
@@ -99,12 +123,32 @@ struct command {
 /* Which of the common options a command takes. */
 #define COMMON_RUN  1u /* -j --mem --dry-run -f -q -v --progress -o */
 #define COMMON_JSON 2u /* --json */
+/* What are no options of its own are the words of another command. */
+#define COMMON_WORDS 8u
+#define COMMON_JOB   4u  /* none: but what it makes can be made again from a record of its words */
+#define COMMON_PACK  16u /* --pack-base */
 
 extern const struct command commands[]; /* ends with a NULL name */
-extern const struct option run_options[], json_options[], help_options[];
+extern const struct option run_options[], pack_options[], record_options[], json_options[],
+    help_options[];
 
 /* The option tables of a command, one after the other: table 0, 1, ... or NULL. */
 const struct option *command_options(const struct command *c, unsigned table);
+
+/* ---- run_command.c */
+/* Reads its words into c, which is all zero but for what is to be preset, and runs it. Exit code.
+ */
+/* Makes the models of --pack-base known. Exit code. */
+int add_pack_bases(const struct cli *c);
+int run_command(struct cli *c, const struct command *command, int argc, char **argv);
+/* The same by its words, of which the first is its name. Only those that write a model. */
+int run_words(struct cli *c, const struct values *words);
+/* The option of this name or letter (0: by name), or NULL. */
+const struct option *find_option(const struct command *c, struct str name, char letter);
+/* No byte of the output depends on it. */
+bool option_is_free(const struct option *o);
+/* The command of this name, or NULL. */
+const struct command *find_command(const char *name);
 
 /* Fills c from the words after the command's name. Exit code 0, or 2 after a message. */
 int parse_options(struct cli *c, int argc, char **argv);
@@ -125,6 +169,10 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int usage_error(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints the error (and, with --json, the object on stdout) and returns the exit code. */
 int report_error(const struct cli *c, const struct quern_error *err);
+/* The same for a run that has ended: an error, or a signal. */
+int report_failed_run(const struct cli *c, const struct quern_error *err, bool resumable);
+int report_stopped(const struct cli *c, const struct quern_error *err, int signal, bool resumable,
+                   bool writes);
 /* The same for many, nerrors of them shown out of total. */
 struct listed_error {
     struct quern_error error;
@@ -137,6 +185,8 @@ void field_text(struct json_writer *w, const char *key, const char *value);
 void field_u64(struct json_writer *w, const char *key, uint64_t value);
 void field_f64(struct json_writer *w, const char *key, double value);
 void print_json(struct json_writer *w);
+/* The same elsewhere. What acts on a terminal is escaped. */
+void write_json(FILE *f, struct json_writer *w);
 const char *human_bytes(uint64_t n, char buf[16]);
 const char *human_count(uint64_t n, char buf[16]);
 const char *bold(FILE *f), *dim(FILE *f), *plain(FILE *f); /* "" when f is no terminal */
@@ -151,6 +201,11 @@ struct file_hash {
     const char *path;
     char hex[65];
 };
+/* How a step makes its tensor, in a word. */
+const char *step_op(const struct step *s);
+/* plan_json.c: the object on stdout. result is NULL for a dry run. */
+void plan_json(const struct plan *p, const struct quern_result *result,
+               const struct file_hash *hashes, size_t nhashes);
 void print_summary(const struct cli *c, const struct plan *p, const struct quern_result *r,
                    const struct file_hash *hashes, size_t nhashes);
 
@@ -171,6 +226,11 @@ void shape_text(const uint64_t *dims, unsigned ndims, char *buf, size_t n);
 void print_errors(FILE *f, const struct plan *p, bool all, size_t worst);
 void errors_json(struct json_writer *w, const struct plan *p); /* one object */
 
+/* ---- zeroed.c: weights that were NaN or Inf */
+const char *nonfinite_word(const struct plan *p);
+void print_zeroed(const struct plan *p);
+void zeroed_json(struct json_writer *j, const struct plan *p); /* one member */
+
 /* ---- meter.c: the progress line */
 struct meter;
 struct meter *meter_new(const struct cli *c);
@@ -179,12 +239,37 @@ void meter_end(struct meter *m);
 
 /* ---- run_plan.c: dry run or run, with meter, signals and summary */
 int run_plan(struct cli *c, struct plan *p);
+/* Gives the plan a record when one is asked for, or the one that it is made again from. Exit code.
+ * recording.c */
+int record_plan(struct cli *c, struct plan *p);
+/* From here on signals set stop_signal. */
+void catch_signals(void);
+/* The same for commands with --nonfinite. */
+int run_weights(struct cli *c, struct plan *p);
+/* Runs with meter and signals. Exit code. */
+int run_with_result(struct cli *c, struct plan *p, struct quern_result *result);
 /* Runs with meter and signals; says nothing but errors. Exit code. */
 int run_quietly(struct cli *c, struct plan *p);
+/* The same; result, and with --sha256 the sums of the files, in the plan's memory. */
+int run_and_hash(struct cli *c, struct plan *p, struct quern_result *result,
+                 struct file_hash **hashes, size_t *nhashes);
 /* The signal that asked to stop, or 0. */
 extern volatile int stop_signal;
 
+/* ---- cmd_inspect.c */
+/* The value of a key in about `room` characters. */
+void print_meta(FILE *f, const struct meta *k, int room);
+
+/* ---- verify_report.c: what a plan that compares has found. Exit code. */
+int report_verification(const struct cli *c, const struct plan *p);
+
+/* ---- verify_hint.c: a guess at why, in buf; NULL when there is none */
+const char *verify_hint(const struct cli *c, const struct plan *p, char *buf, size_t n);
+
 /* ---- cmd_merge.c */
+struct merge_request;
+/* --method, --base, --model, --lora and their like. */
+int take_merge_flags(const struct cli *c, struct merge_request *r);
 /* Where Hugging Face keeps what it has downloaded, by the environment. */
 const char *hub_cache_dir(struct arena *arena);
 
@@ -198,6 +283,13 @@ int cmd_imatrix(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_check(struct cli *c);
 int cmd_compare(struct cli *c);
+int cmd_plan(struct cli *c);
+int cmd_run(struct cli *c);
+int cmd_join(struct cli *c);
+int cmd_verify(struct cli *c);
+int cmd_rebuild(struct cli *c);
+int cmd_pack(struct cli *c);
+int cmd_unpack(struct cli *c);
 int cmd_types(struct cli *c);
 int cmd_help(struct cli *c);
 

@@ -185,8 +185,7 @@ static enum quern_status show(const struct cli *c, struct model *m, struct arena
     struct unpacked u;
     const enum quern_status s = unpack_model(m, arena, v, &u, err);
     if (s == QUERN_OK && u.by && !c->quiet)
-        say("note: %s: %u weights are unpacked (%s)", quoted(str_from(m->path)).text, u.nweights,
-            u.by);
+        say("note: %s: %s", quoted(str_from(m->path)).text, unpacked_words(&u).text);
     if (s == QUERN_EUNSUPPORTED && !c->quiet)
         say("note: %s; it is compared as it is stored", err->text);
     return s == QUERN_EUNSUPPORTED ? QUERN_OK : s;

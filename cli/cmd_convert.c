@@ -9,6 +9,7 @@
 #include "core/output.h"
 #include "formats/adapter.h"
 #include "lesson.h"
+#include "making.h"
 
 /* Classes of config.json by architecture, one line each. */
 static int print_supported(const struct cli *c)
@@ -30,14 +31,16 @@ static int print_supported(const struct cli *c)
 }
 
 /* INPUT [OUTPUT]; the OUTPUT may be given by -o or --outfile, or follow from the input. */
-static int read_words(const struct cli *c, const char **input, struct convert_request *r)
+static int read_words(struct cli *c, const char **input, struct convert_request *r)
 {
     const struct values *a = &c->args;
     size_t i = 0;
     if (a->count == 0)
         return usage_error(c, "expected INPUT [OUTPUT]");
     *input = a->items[i++];
-    r->output = c->output ? c->output : i < a->count ? a->items[i++] : NULL;
+    r->output = c->output;
+    if (!r->output && i < a->count)
+        r->output = a->items[(c->output_at = ++i) - 1];
     if (i < a->count)
         return usage_error(c, "too many arguments: '%s' (the type goes after -t)",
                            quoted(str_from(a->items[i])).text);
@@ -111,7 +114,7 @@ static int convert(struct cli *c, const char *input, const struct convert_reques
     if (make_plan(c, input, r, &m, &p, &err) != QUERN_OK) {
         code = report_error(c, &err);
     } else {
-        code = run_plan(c, p);
+        code = run_weights(c, p);
         plan_free(p);
     }
     model_close(m);
@@ -125,7 +128,8 @@ static int check_outputs(const struct cli *c, const struct convert_request *r)
     const bool to_file = c->write_map && strcmp(c->write_map, "-") != 0;
     const bool one = r->output && !r->split_max_bytes && !r->split_max_tensors && !c->dry_run;
     if ((to_file && output_check(c->write_map, false, c->force, &err) != QUERN_OK) ||
-        (one && output_check(r->output, false, c->force, &err) != QUERN_OK))
+        (one && output_check(c->making ? c->making->target : r->output, false, c->force, &err) !=
+                    QUERN_OK))
         return report_error(c, &err);
     return 0;
 }
@@ -145,6 +149,8 @@ static int learn_and_convert(struct cli *c, struct convert_request *r)
         code = lesson_take(c, &x);
     if (code == 0 && c->write_map)
         code = lesson_write(c, &x);
+    c->also[0] = x.base;
+    c->also[1] = x.made;
     if (code == 0 && !only_map) {
         r->map = learn_map(x.l);
         r->like = r->like ? r->like : c->learn[1];
@@ -188,6 +194,10 @@ int cmd_convert(struct cli *c)
                                 .force = c->force};
     if (c->print_supported)
         return print_supported(c);
+    if (c->provenance && c->write_map)
+        return usage_error(c,
+                           "--provenance and --write-map exclude each other: write the map, then "
+                           "convert with --map");
     r.hub_cache = c->hub_cache ? c->hub_cache : hub_cache_dir(&arena);
     const int code = c->learn[0] ? learn_and_convert(c, &r) : convert_words(c, &r);
     arena_free(&arena);

@@ -3,14 +3,6 @@
 
 #include "cli.h"
 
-static const struct command *find_command(const char *name)
-{
-    for (const struct command *c = commands; c->name; c++)
-        if (strcmp(c->name, name) == 0)
-            return c;
-    return NULL;
-}
-
 int cmd_help(struct cli *c)
 {
     const char *name = c->args.count ? c->args.items[0] : NULL;

@@ -68,6 +68,7 @@ static int convert_matrix(struct cli *c, const struct values *a)
     const size_t nwords = c->output ? 1 : 2;
     if (a->count != nwords)
         return usage_error(c, "convert takes INPUT OUTPUT, or INPUT -o OUTPUT");
+    c->output_at = c->output ? 0 : 3; /* convert INPUT OUTPUT */
     return combine(c, a->items, 1, c->output ? c->output : a->items[1]);
 }
 

@@ -1,6 +1,7 @@
 /* cmd_inspect.c - quern inspect: what is in a model, from its headers. */
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -84,11 +85,12 @@ static struct str array_item(const struct meta *k, size_t *at)
     return item;
 }
 
-static void print_short(FILE *f, const struct meta *k, int room)
+void print_meta(FILE *f, const struct meta *k, int room)
 {
     char text[64];
     if (k->type == META_STRING) {
-        fprintf(f, "%.*s", room, quoted(k->value).text);
+        const struct quoted q = quoted(k->value);
+        fprintf(f, "%.*s", (int)str_fit(q.text, (size_t)room), q.text);
     } else if (k->type != META_ARRAY) {
         scalar_text(k->type, k->value.p, text, sizeof text);
         fprintf(f, "%s", text);
@@ -98,7 +100,8 @@ static void print_short(FILE *f, const struct meta *k, int room)
         for (uint64_t i = 0; i < k->count && used + 24 < room; i++) {
             const struct str item = array_item(k, &at);
             if (k->item_type == META_STRING) {
-                used += fprintf(f, " '%.20s'", quoted(item).text);
+                const struct quoted q = quoted(item);
+                used += fprintf(f, " '%.*s'", (int)str_fit(q.text, 20), q.text);
             } else {
                 scalar_text(k->item_type, item.p, text, sizeof text);
                 used += fprintf(f, " %s", text);
@@ -148,6 +151,20 @@ static void json_meta(struct json_writer *w, const struct meta *k)
     }
 }
 
+/* Of any length; its line ends are lines, but it does nothing else to a terminal. */
+static void print_text(struct str s)
+{
+    uint32_t acts;
+    for (size_t at = 0, n; at < s.n; at += n) {
+        n = next_character(s, at, &acts);
+        if (acts == PLAIN_CHARACTER || acts == '\n' || acts == '\t')
+            fwrite(s.p + at, 1, n, stdout);
+        else
+            fputs(quoted((struct str){s.p + at, n}).text, stdout);
+    }
+    putchar('\n');
+}
+
 /* --kv: the bare value, for scripts; arrays one item a line. */
 static int print_kv(const struct cli *c, const struct model *m)
 {
@@ -173,9 +190,11 @@ static int print_kv(const struct cli *c, const struct model *m)
         if (type != META_STRING) {
             scalar_text(type, item.p, text, sizeof text);
             printf("%s\n", text);
-        } else if (k->type == META_STRING) {
+        } else if (k->type == META_STRING && !isatty(STDOUT_FILENO)) {
             fwrite(item.p, 1, item.n, stdout);
             putchar('\n');
+        } else if (k->type == META_STRING) {
+            print_text(item);
         } else {
             printf("%s\n", quoted(item).text);
         }
@@ -310,7 +329,7 @@ static void print_metadata(const struct model *m)
         const int room = width - (int)column - 10;
         printf("  %-*s %s%-4s%s ", (int)column, quoted(k->key).text, dim(stdout),
                meta_type_name(k->type), plain(stdout));
-        print_short(stdout, k, room < 20 ? 20 : room);
+        print_meta(stdout, k, room < 20 ? 20 : room);
         putchar('\n');
     }
 }
@@ -341,7 +360,7 @@ int cmd_inspect(struct cli *c)
     struct model *m;
     if (c->args.count != 1)
         return usage_error(c, "expected one INPUT, got %zu", c->args.count);
-    if (model_open(c->args.items[0], &m, &err) != QUERN_OK)
+    if (model_open_headers(c->args.items[0], &m, &err) != QUERN_OK)
         return report_error(c, &err);
     int code = 0;
     if (c->kv) {

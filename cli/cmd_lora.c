@@ -6,6 +6,7 @@
 #include "cli.h"
 #include "convert/unpack.h"
 #include "formats/adapter.h"
+#include "making.h"
 #include "merge/extract.h"
 #include "pipeline/compare.h"
 
@@ -324,9 +325,11 @@ static void extracted_json(const struct plan *p, const struct extract_report *r)
 static int run_extraction(struct cli *c, const struct extraction_of_models *x)
 {
     const bool own_json = c->json && !c->dry_run;
+    int code = own_json ? record_plan(c, x->plan) : 0;
     if (own_json)
         print_notes(c, x->plan);
-    const int code = own_json ? run_quietly(c, x->plan) : run_plan(c, x->plan);
+    if (code == 0)
+        code = own_json ? run_quietly(c, x->plan) : run_plan(c, x->plan);
     if (code != 0 || c->dry_run)
         return code;
     if (own_json)
@@ -334,6 +337,13 @@ static int run_extraction(struct cli *c, const struct extraction_of_models *x)
     else
         print_extracted(c, x->plan, x->report);
     return 0;
+}
+
+/* What is made again tells of a base where it lay then. */
+static const char *base_name(const struct cli *c, struct extraction_of_models *x)
+{
+    const char *path = x->base->dir ? x->base->dir : x->base->path;
+    return c->making ? place_then(c, path, &x->arena) : NULL;
 }
 
 /* First what differs at all, then the extraction: the files are laid out before it begins. */
@@ -359,6 +369,7 @@ static int extract_from(struct cli *c, struct extraction_of_models *x, const cha
                                             .nexcludes = c->excludes.count,
                                             .no_save_modules = c->no_save_modules,
                                             .dtype = c->out_dtype,
+                                            .base_name = base_name(c, x),
                                             .force = c->force};
     if (extract_plan(&request, &x->plan, &x->report, &err) != QUERN_OK)
         return report_error(c, &err);
@@ -370,6 +381,7 @@ static int extract(struct cli *c, const struct values *a)
     struct quern_error err;
     struct extraction_of_models x = {0};
     const size_t nwords = c->output ? 2 : 3;
+    c->output_at = c->output ? 0 : 4; /* extract BASE TUNED OUTPUT */
     if (a->count != nwords)
         return usage_error(c, "extract takes BASE TUNED OUTPUT, got %zu word%s", a->count,
                            a->count == 1 ? "" : "s");

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "making.h"
 #include "merge/merge.h"
 
 /* Where huggingface_hub keeps its downloads. */
@@ -21,18 +22,25 @@ const char *hub_cache_dir(struct arena *arena)
     return home && *home ? path_join(arena, home, ".cache/huggingface/hub") : NULL;
 }
 
-static int read_words(const struct cli *c, struct merge_request *r)
+static int read_words(struct cli *c, struct merge_request *r)
 {
     const struct values *a = &c->args;
     size_t i = 0;
     if (!c->method && c->loras.count == 0) {
         if (a->count == 0)
             return usage_error(c, "expected RECIPE OUTPUT, or --method NAME with --model");
-        r->recipe_path = a->items[i++];
+        c->recipe = r->recipe_path = a->items[i++];
+        /* What is made again has its recipe with it. */
+        if (c->making && c->making->record->recipe.p) {
+            r->recipe_text = c->making->record->recipe.p;
+            r->recipe_path = NULL;
+        }
     } else if (c->method && c->models.count == 0) {
         return usage_error(c, "--method without --model; a recipe goes without --method");
     }
-    r->output = c->output ? c->output : i < a->count ? a->items[i++] : NULL;
+    r->output = c->output;
+    if (!r->output && i < a->count)
+        r->output = a->items[(c->output_at = ++i) - 1];
     if (!r->output)
         return usage_error(c, "the OUTPUT is missing");
     r->type = i < a->count ? a->items[i++] : NULL;
@@ -42,7 +50,7 @@ static int read_words(const struct cli *c, struct merge_request *r)
 }
 
 /* With a recipe, --model ID=PATH tells where a model lies; with --method it is a model. */
-static int read_flags(const struct cli *c, struct merge_request *r)
+int take_merge_flags(const struct cli *c, struct merge_request *r)
 {
     if (c->method && c->loras.count)
         return usage_error(c, "--lora goes with --base alone; with a method write a recipe");
@@ -123,7 +131,7 @@ static int plan_and_run(struct cli *c, struct merge_request *r)
     int code;
     r->sink = mistakes.items ? &sink : NULL;
     if (merge_plan(r, &p, &err) == QUERN_OK) {
-        code = run_plan(c, p);
+        code = run_weights(c, p);
         plan_free(p);
     } else if (tells_all(&mistakes, &err)) {
         code = report_errors(c, mistakes.items, mistakes.count, mistakes.total);
@@ -184,7 +192,7 @@ int cmd_merge(struct cli *c)
     };
     int code = read_words(c, &r);
     if (code == 0)
-        code = read_flags(c, &r);
+        code = take_merge_flags(c, &r);
     if (code == 0)
         code = check_gguf_options(c, &r);
     if (code == 0)
@@ -192,6 +200,10 @@ int cmd_merge(struct cli *c)
     if (code != 0) {
         arena_free(&arena);
         return code;
+    }
+    if (c->making) {
+        r.places.moved = c->making->moved.items;
+        r.places.nmoved = c->making->moved.count;
     }
     r.places.hub_cache = c->hub_cache ? c->hub_cache : hub_cache_dir(&arena);
     code = plan_and_run(c, &r);

@@ -12,7 +12,7 @@ struct words {
 
 /* INPUT [OUTPUT] TYPE [THREADS]: like llama-quantize, the second word is the type when it names
  * one. With -o there is no OUTPUT word. */
-static int read_words(const struct cli *c, struct words *w)
+static int read_words(struct cli *c, struct words *w)
 {
     const struct values *a = &c->args;
     size_t i = 0;
@@ -24,7 +24,7 @@ static int read_words(const struct cli *c, struct words *w)
     /* A word that is not the last and no type is the output. */
     if (!w->output &&
         !(file_type_find(str_from(a->items[1])) && (a->count == 2 || !strpbrk(a->items[1], "./"))))
-        w->output = a->items[i++];
+        w->output = a->items[(c->output_at = ++i) - 1];
     if (i >= a->count)
         return usage_error(c, "the TYPE is missing after OUTPUT '%s'",
                            quoted(str_from(w->output)).text);
@@ -100,32 +100,35 @@ static int with_model(struct cli *c, struct model *m, const struct words *w)
     else if (make_plan(c, m, output, &p, &err) != QUERN_OK)
         code = report_error(c, &err);
     else {
-        code = run_plan(c, p);
+        code = run_weights(c, p);
         plan_free(p);
     }
     arena_free(&arena);
     return code;
 }
 
-/* The library marks a file among the patterns with an @. */
-static bool mark_files(struct values *v, struct arena *arena)
+/* The library marks a file among the patterns with an @. NULL when memory ran out. */
+static const char *const *mark_files(const struct values *v, struct arena *arena)
 {
-    for (size_t i = 0; i < v->count; i++)
-        if (v->is_file[i] && !(v->items[i] = arena_printf(arena, "@%s", v->items[i])))
-            return false;
-    return true;
+    const char **marked = ARENA_NEW(arena, const char *, v->count + 1);
+    for (size_t i = 0; marked && i < v->count; i++) {
+        marked[i] = v->is_file[i] ? arena_printf(arena, "@%s", v->items[i]) : v->items[i];
+        if (!marked[i])
+            return NULL;
+    }
+    return marked;
 }
 
 int take_quantize_options(struct cli *c, const char *type, struct arena *arena)
 {
     struct quern_quantize *q = &c->quantize;
     struct quern_error err;
-    if (!mark_files(&c->tensor_types, arena)) {
+    q->tensor_types = mark_files(&c->tensor_types, arena);
+    if (!q->tensor_types) {
         fail_memory(&err, MAX_ARGS);
         return report_error(c, &err);
     }
     q->type = type;
-    q->tensor_types = c->tensor_types.items;
     q->ntensor_types = c->tensor_types.count;
     q->include_weights = c->include_weights.items;
     q->ninclude_weights = c->include_weights.count;

@@ -85,9 +85,11 @@ void help_command(FILE *f, const struct command *c)
         wrap(f, c->text, 0, 0, width);
     }
     const struct option *t;
+    bool headed = false;
     for (unsigned i = 0; (t = command_options(c, i)); i++) {
-        if (t->name && (i == 0 || i == 1 || !(c->common & COMMON_RUN)))
+        if (t->name && (!headed || i == 1))
             fprintf(f, "\n%s:\n", i == 1 ? "Common options" : "Options");
+        headed |= t->name != NULL;
         for (; t->name; t++)
             if (t->about)
                 option_entry(f, t, width);

@@ -47,10 +47,7 @@ static void json_line(const struct quern_progress *p, double seconds)
     field_f64(&w, "seconds", seconds);
     field_text(&w, "tensor", p->tensor);
     json_close(&w, '}');
-    const struct str text = json_written(&w);
-    if (text.p)
-        fprintf(stderr, "%s\n", text.p);
-    json_writer_free(&w);
+    write_json(stderr, &w);
 }
 
 static void draw(const struct quern_progress *p, double seconds)
@@ -65,7 +62,7 @@ static void draw(const struct quern_progress *p, double seconds)
     const int used = fprintf(stderr, " %3.0f %%  %s/s  %.0f:%02.0f left  ", share * 100.0, rate,
                              (double)((uint64_t)left / 60), (double)((uint64_t)left % 60));
     const unsigned room = width > 21u + (unsigned)used ? width - 21u - (unsigned)used : 0;
-    fprintf(stderr, "%.*s", (int)room, p->tensor);
+    fprintf(stderr, "%.*s", (int)str_fit(p->tensor, room), p->tensor);
     fflush(stderr);
 }
 

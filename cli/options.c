@@ -15,12 +15,24 @@ const struct option *command_options(const struct command *c, unsigned table)
     case 1:
         return c->common & COMMON_RUN ? run_options : no_options;
     case 2:
-        return c->common & COMMON_JSON ? json_options : no_options;
+        return c->common & COMMON_PACK ? pack_options : no_options;
     case 3:
+        return c->common & COMMON_JOB ? record_options : no_options;
+    case 4:
+        return c->common & COMMON_JSON ? json_options : no_options;
+    case 5:
         return help_options;
     default:
         return NULL;
     }
+}
+
+const struct command *find_command(const char *name)
+{
+    for (const struct command *c = commands; c->name; c++)
+        if (strcmp(c->name, name) == 0)
+            return c;
+    return NULL;
 }
 
 bool parse_size(const char *text, uint64_t *out)
@@ -93,6 +105,7 @@ static int set_option(struct cli *c, const struct option *o, const char *value)
         *(bool *)field(c, o) = true;
         return 0;
     case OPTION_TEXT:
+    case OPTION_FILE:
         *(const char **)field(c, o) = value;
         return 0;
     case OPTION_PAIR: /* the second is the next word */
@@ -138,7 +151,26 @@ static int set_option(struct cli *c, const struct option *o, const char *value)
     return 70;
 }
 
-static const struct option *find(const struct command *c, struct str name, char letter)
+/* Fields whose options may differ from run to run. */
+static const size_t free_fields[] = {
+    offsetof(struct cli, threads), offsetof(struct cli, mem),        offsetof(struct cli, output),
+    offsetof(struct cli, dry_run), offsetof(struct cli, force),      offsetof(struct cli, resume),
+    offsetof(struct cli, quiet),   offsetof(struct cli, verbose),    offsetof(struct cli, json),
+    offsetof(struct cli, help),    offsetof(struct cli, progress),   offsetof(struct cli, stats),
+    offsetof(struct cli, sha256),  offsetof(struct cli, provenance),
+};
+
+bool option_is_free(const struct option *o)
+{
+    if (o->kind == OPTION_IGNORED || o->kind == OPTION_IGNORED_TEXT || o->kind == OPTION_REFUSED)
+        return true;
+    for (size_t i = 0; i < sizeof free_fields / sizeof *free_fields; i++)
+        if (o->field == free_fields[i])
+            return true;
+    return false;
+}
+
+const struct option *find_option(const struct command *c, struct str name, char letter)
 {
     const struct option *t;
     for (unsigned i = 0; (t = command_options(c, i)); i++)
@@ -173,7 +205,7 @@ static int take_option(struct cli *c, int argc, char **argv, int *i)
         value = equals + 1;
         name.n = (size_t)(equals - name.p);
     }
-    const struct option *o = find(c->command, name, is_long ? 0 : word[1]);
+    const struct option *o = find_option(c->command, name, is_long ? 0 : word[1]);
     /* -j4 as well as -j 4; flags are not bundled. */
     const bool is_flag =
         o && (o->kind == OPTION_FLAG || o->kind == OPTION_IGNORED || o->kind == OPTION_REFUSED);
@@ -200,13 +232,24 @@ static int take_option(struct cli *c, int argc, char **argv, int *i)
     return set_option(c, o, value);
 }
 
+/* Of a command that wraps another: is this an option of its own? */
+static bool is_own(const struct command *c, const char *word)
+{
+    if (!(c->common & COMMON_WORDS))
+        return true;
+    const size_t n = strcspn(word, "=");
+    return word[1] == '-' ? find_option(c, (struct str){word + 2, n > 2 ? n - 2 : 0}, 0) != NULL
+                          : find_option(c, str_from(""), word[1]) != NULL;
+}
+
 int parse_options(struct cli *c, int argc, char **argv)
 {
+    const bool wraps = c->command->common & COMMON_WORDS;
     bool only_args = false;
     for (int i = 0; i < argc; i++) {
-        if (!only_args && strcmp(argv[i], "--") == 0) {
+        if (!wraps && !only_args && strcmp(argv[i], "--") == 0) {
             only_args = true;
-        } else if (!only_args && argv[i][0] == '-' && argv[i][1]) {
+        } else if (!only_args && argv[i][0] == '-' && argv[i][1] && is_own(c->command, argv[i])) {
             const int code = take_option(c, argc, argv, &i);
             if (code != 0)
                 return code;

@@ -7,14 +7,6 @@
 
 #include "cli.h"
 
-static const struct command *find_command(const char *name)
-{
-    for (const struct command *c = commands; c->name; c++)
-        if (strcmp(c->name, name) == 0)
-            return c;
-    return NULL;
-}
-
 static int unknown_command(const char *name)
 {
     const char *names[32];
@@ -37,26 +29,6 @@ static int choose_kernels(void)
     say("quern: QUERN_CPU '%s': expected portable, avx2 or avx512, and a CPU that has it",
         quoted(str_from(cpu)).text);
     return 2;
-}
-
-static int run_command(const struct command *command, int argc, char **argv)
-{
-    struct cli c = {.command = command};
-    /* --json must be known before the first error is printed. */
-    for (int i = 0; i < argc && (command->common & COMMON_JSON); i++)
-        c.json |= strcmp(argv[i], "--json") == 0;
-    const int code = parse_options(&c, argc, argv);
-    if (code != 0)
-        return code;
-    if (c.help) {
-        help_command(stdout, command);
-        return 0;
-    }
-    if (c.progress && strcmp(c.progress, "auto") != 0 && strcmp(c.progress, "json") != 0 &&
-        strcmp(c.progress, "none") != 0)
-        return usage_error(&c, "--progress '%s': expected auto, json or none",
-                           quoted(str_from(c.progress)).text);
-    return command->run(&c);
 }
 
 /* Large blocks go back to the system when they are freed. Otherwise what one worker allocates and
@@ -98,7 +70,8 @@ int main(int argc, char **argv)
     const struct command *command = find_command(word);
     if (!command)
         return unknown_command(word);
-    int code = run_command(command, argc - 2, argv + 2);
+    struct cli c = {.command = command};
+    int code = run_command(&c, command, argc - 2, argv + 2);
     /* What was asked for on stdout must have arrived: a full disk is an error. */
     if (fflush(stdout) != 0 || ferror(stdout)) {
         say("quern: cannot write to standard output");

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "core/json.h"
+#include "merge/made.h"
+#include "pipeline/provenance.h"
 #include "quant/codec.h"
 
 void say(const char *format, ...)
@@ -147,12 +149,38 @@ void field_f64(struct json_writer *w, const char *key, double value)
     json_put_f64(w, value);
 }
 
-void print_json(struct json_writer *w)
+/* A character as JSON escapes it. */
+static void put_escaped(FILE *f, uint32_t c)
+{
+    if (c < 0x10000)
+        fprintf(f, "\\u%04x", c);
+    else
+        fprintf(f, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10), 0xDC00 + (c & 0x3FF));
+}
+
+void write_json(FILE *f, struct json_writer *w)
 {
     const struct str text = json_written(w);
-    if (text.p)
-        printf("%s\n", text.p);
+    size_t plain = 0; /* up to here it is written */
+    uint32_t acts;
+    for (size_t at = 0, n; text.p && at < text.n; at += n) {
+        n = next_character(text, at, &acts);
+        if (acts == PLAIN_CHARACTER)
+            continue;
+        fwrite(text.p + plain, 1, at - plain, f); /* it can stand in a string only */
+        put_escaped(f, acts);
+        plain = at + n;
+    }
+    if (text.p) {
+        fwrite(text.p + plain, 1, text.n - plain, f);
+        fputc('\n', f);
+    }
     json_writer_free(w);
+}
+
+void print_json(struct json_writer *w)
+{
+    write_json(stdout, w);
 }
 
 static void error_fields(struct json_writer *j, const struct quern_error *e)
@@ -182,17 +210,53 @@ static void say_error(const struct quern_error *e, size_t more)
         say("This is a bug in quern. Please report it with the command line and this message.");
 }
 
-int report_error(const struct cli *c, const struct quern_error *e)
+static void print_error_object(const struct quern_error *e, bool resumable)
 {
     struct json_writer j = {0};
-    say_error(e, 0);
-    if (!c->json)
-        return (int)e->status;
     json_open(&j, '{');
     error_fields(&j, e);
+    if (resumable) {
+        json_key(&j, "resumable");
+        json_put_bool(&j, true);
+    }
     json_close(&j, '}');
     print_json(&j);
+}
+
+int report_error(const struct cli *c, const struct quern_error *e)
+{
+    say_error(e, 0);
+    if (c->json)
+        print_error_object(e, false);
     return (int)e->status;
+}
+
+/* What can be done about it stands in a line of its own. */
+static const char how_to_resume[] = "run the same command with --resume to go on from here";
+
+int report_failed_run(const struct cli *c, const struct quern_error *e, bool resumable)
+{
+    say_error(e, 0);
+    if (resumable)
+        say("What is finished has been kept: %s.", how_to_resume);
+    if (c->json)
+        print_error_object(e, resumable);
+    return (int)e->status;
+}
+
+int report_stopped(const struct cli *c, const struct quern_error *e, int signal, bool resumable,
+                   bool writes)
+{
+    struct quern_error stopped = *e;
+    say("quern: stopped by signal %d%s%s", signal,
+        resumable ? "; "
+        : writes  ? "; no output was written"
+                  : "",
+        resumable ? how_to_resume : "");
+    stopped.status = (enum quern_status)(128 + signal); /* the exit code */
+    if (c->json)
+        print_error_object(&stopped, resumable);
+    return 128 + signal;
 }
 
 int report_errors(const struct cli *c, const struct listed_error *errors, size_t nerrors,
@@ -314,6 +378,17 @@ void shape_text(const uint64_t *dims, unsigned ndims, char *buf, size_t n)
         used += (size_t)snprintf(buf + used, n - used, "%s%" PRIu64, d ? "x" : "", dims[d]);
 }
 
+/* Of a copy, how its source is made: a merge that is laid out anew is a merge. */
+const char *step_op(const struct step *s)
+{
+    const struct source *src = s->nsources > 0 ? &s->sources[0] : NULL;
+    if (s->op != &op_copy || !src || !src->kind)
+        return s->op->name;
+    while (src && src->kind && !made_by(src))
+        src = src->kind->inner ? src->kind->inner(src, 0) : NULL;
+    return src && made_by(src) ? step_op(made_by(src)) : s->sources[0].kind->name;
+}
+
 static void print_step(FILE *f, const struct step *s)
 {
     char shape[64], bytes[16], sources[64] = "";
@@ -325,10 +400,8 @@ static void print_step(FILE *f, const struct step *s)
                 (size_t)snprintf(sources + used, sizeof sources - used, "%s%s", k ? "," : "", name);
     }
     shape_text(s->dims, s->ndims, shape, sizeof shape);
-    const bool made = s->op == &op_copy && s->nsources > 0 && s->sources[0].kind;
-    fprintf(f, "%-44s %-7s %-14s %-8s -> %-8s %9s", quoted(s->name).text,
-            made ? s->sources[0].kind->name : s->op->name, shape, sources,
-            dtype_traits[s->dtype].name, human_bytes(s->nbytes, bytes));
+    fprintf(f, "%-44s %-7s %-14s %-8s -> %-8s %9s", quoted(s->name).text, step_op(s), shape,
+            sources, dtype_traits[s->dtype].name, human_bytes(s->nbytes, bytes));
     if (s->fallback)
         fprintf(f, "  (rows do not fit %s)", dtype_traits[s->wanted].name);
     fputc('\n', f);
@@ -340,69 +413,6 @@ void print_steps(FILE *f, const struct plan *p)
 {
     for (uint32_t i = 0; i < p->nsteps; i++)
         print_step(f, &p->steps[i]);
-}
-
-static void hashes_json(struct json_writer *j, const struct file_hash *hashes, size_t n)
-{
-    json_key(j, "sha256");
-    json_open(j, '{');
-    for (size_t i = 0; i < n; i++)
-        field_text(j, hashes[i].path, hashes[i].hex);
-    json_close(j, '}');
-}
-
-static void plan_json(const struct plan *p, const struct quern_result *r,
-                      const struct file_hash *hashes, size_t nhashes)
-{
-    struct quern_plan_summary s;
-    struct type_share shares[DTYPE_COUNT];
-    struct json_writer j = {0};
-    summarize(p, &s);
-    json_open(&j, '{');
-    field_text(&j, "command", p->verb);
-    if (p->dir)
-        field_text(&j, "output", p->dir);
-    json_key(&j, "files");
-    json_open(&j, '[');
-    for (uint32_t i = 0; i < p->nfiles; i++)
-        json_put_text(&j, p->files[i].path);
-    json_close(&j, ']');
-    field_u64(&j, "tensors", s.nsteps);
-    field_u64(&j, "weights", s.nelems);
-    field_u64(&j, "input_bytes", s.input_bytes);
-    field_u64(&j, "output_bytes", s.output_bytes);
-    field_f64(&j, "bits_per_weight", s.bits_per_weight);
-    field_u64(&j, "fallback_tensors", s.nfallbacks);
-    field_u64(&j, "fallback_weights", s.fallback_elems);
-    field_u64(&j, "min_mem_bytes", plan_min_mem(p));
-    json_key(&j, "types");
-    json_open(&j, '{');
-    const size_t n = types_of_plan(p, shares);
-    for (size_t i = 0; i < n; i++)
-        field_u64(&j, dtype_traits[shares[i].dtype].name, shares[i].nbytes);
-    json_close(&j, '}');
-    if (r) {
-        field_f64(&j, "seconds", r->seconds);
-        field_u64(&j, "threads", r->threads);
-        field_u64(&j, "peak_rss_bytes", r->peak_rss_bytes);
-        if (r->relative_error >= 0)
-            field_f64(&j, "relative_rms_error", r->relative_error);
-    }
-    if (p->errors) {
-        json_key(&j, "errors");
-        errors_json(&j, p);
-    }
-    if (hashes)
-        hashes_json(&j, hashes, nhashes);
-    if (p->refusal)
-        field_text(&j, "refusal", p->refusal->text);
-    json_key(&j, "notes");
-    json_open(&j, '[');
-    for (uint32_t i = 0; i < p->nnotes; i++)
-        json_put_text(&j, p->notes[i]);
-    json_close(&j, ']');
-    json_close(&j, '}');
-    print_json(&j);
 }
 
 static void print_fallbacks(FILE *f, const struct quern_plan_summary *s)
@@ -431,6 +441,10 @@ void print_plan(const struct cli *c, const struct plan *p)
     print_fallbacks(stdout, &s);
     for (uint32_t i = 0; i < p->ndropped; i++)
         printf("  left out: %s\n", p->dropped[i]);
+    if (p->nonfinite == NONFINITE_KEEP)
+        printf("  NaN and Inf are kept in tensors that are copied to a plain type\n");
+    else if (p->nonfinite == NONFINITE_ZERO)
+        printf("  NaN and Inf are taken for 0\n");
     printf(
         "\n  reads %s, writes %s in %zu file%s, %.4g bits per weight, needs %s of memory or more\n",
         human_bytes(s.input_bytes, in), human_bytes(s.output_bytes, out), s.nfiles,
@@ -461,6 +475,7 @@ void print_summary(const struct cli *c, const struct plan *p, const struct quern
     print_output_line(p);
     print_types(stderr, shares, types_of_plan(p, shares));
     print_fallbacks(stderr, &s);
+    print_zeroed(p);
     if (s.input_bytes)
         say("  %s -> %s (%.1f %%), %.4g bits per weight", human_bytes(s.input_bytes, in),
             human_bytes(s.output_bytes, out),
@@ -472,6 +487,8 @@ void print_summary(const struct cli *c, const struct plan *p, const struct quern
             r->relative_error * 100);
     if (p->errors)
         print_errors(stderr, p, c->verbose, 3);
+    if (p->provenance && p->provenance->path)
+        say("  record in %s", quoted(str_from(p->provenance->path)).text);
     const double moved = (double)(r->read_bytes + r->written_bytes);
     say("  %.2f s, %s/s, %u thread%s (%s), peak memory %s", r->seconds,
         human_bytes((uint64_t)(moved / (r->seconds > 1e-9 ? r->seconds : 1e-9)), rate), r->threads,

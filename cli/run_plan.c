@@ -6,6 +6,9 @@
 
 #include "cli.h"
 #include "core/io.h"
+#include "pipeline/hashing.h"
+#include "pipeline/nonfinite.h"
+#include "pipeline/provenance.h"
 #include "pipeline/publish.h"
 
 volatile int stop_signal;
@@ -20,7 +23,7 @@ static void on_signal(int number)
     stop_signal = number;
 }
 
-static void catch_signals(void)
+void catch_signals(void)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
@@ -31,6 +34,8 @@ static void catch_signals(void)
     }
     /* A full disk quota or file-size limit must come back as an error of write(2). */
     signal(SIGXFSZ, SIG_IGN);
+    /* Hours of work do not end because nobody listens any more. */
+    signal(SIGPIPE, SIG_IGN);
 }
 
 /* What the library calls back with. */
@@ -58,22 +63,6 @@ static double sync_seconds(void)
     return seconds > 0.001 && seconds < 3600.0 ? seconds : 0.0;
 }
 
-static int say_stopped(const struct cli *c, const struct plan *p, bool resumable,
-                       enum quern_status s, const struct quern_error *err)
-{
-    const int code = s == QUERN_ECANCELLED ? 128 + stop_signal : report_error(c, err);
-    const char *how = "run the same command with --resume to go on from here";
-    if (s == QUERN_ECANCELLED)
-        say("quern: stopped by signal %d%s%s", stop_signal,
-            resumable   ? "; "
-            : p->nfiles ? "; no output was written"
-                        : "",
-            resumable ? how : "");
-    else if (resumable)
-        say("What is finished has been kept: %s.", how);
-    return code;
-}
-
 static int run(struct cli *c, struct plan *p, struct quern_result *result)
 {
     struct quern_error err;
@@ -92,45 +81,71 @@ static int run(struct cli *c, struct plan *p, struct quern_result *result)
     ask_plan(c, p);
     const enum quern_status s = plan_run(p, &options, result, &err);
     meter_end(watch.meter);
-    return s == QUERN_OK ? 0 : say_stopped(c, p, result->resumable, s, &err);
+    if (s == QUERN_ECANCELLED)
+        return report_stopped(c, &err, stop_signal, result->resumable, p->nfiles > 0);
+    return s == QUERN_OK ? 0 : report_failed_run(c, &err, result->resumable);
 }
 
-/* Every file of the output, read once more from the disk. */
-static enum quern_status hash_outputs(struct plan *p, struct file_hash **hashes, size_t *n,
-                                      struct quern_error *err)
+/* Every file of the output, read once more from the disk unless the record has told. */
+static enum quern_status hash_outputs(const struct cli *c, struct plan *p,
+                                      struct file_hash **hashes, size_t *n, struct quern_error *err)
 {
-    const uint32_t nsides = p->dir ? p->nsides : 0;
-    *n = 0;
-    *hashes = ARENA_NEW(&p->arena, struct file_hash, p->nfiles + nsides);
-    if (!*hashes)
-        return fail_memory(err, (p->nfiles + nsides) * sizeof **hashes);
-    for (uint32_t i = 0; i < p->nfiles + nsides; i++) {
+    const struct quern_run_options options = {
+        .threads = c->threads, .mem_bytes = c->mem, .cancel = &stop_signal};
+    const uint32_t count = p->nfiles + (p->dir ? p->nsides : 0);
+    const char **paths = ARENA_NEW(&p->arena, const char *, count);
+    char(*hex)[65] = arena_array(&p->arena, count, sizeof *hex);
+    *hashes = ARENA_NEW(&p->arena, struct file_hash, count);
+    if (!paths || !hex || !*hashes)
+        return fail_memory(err, count * sizeof **hashes);
+    for (uint32_t i = 0; i < count; i++) {
         const char *name = i < p->nfiles ? p->files[i].path : p->sides[i - p->nfiles].name;
-        struct file_hash *h = &(*hashes)[i];
-        h->path = path_join(&p->arena, p->dir, name);
-        if (!h->path)
+        paths[i] = path_join(&p->arena, p->dir, name);
+        if (!paths[i])
             return fail_memory(err, strlen(name));
-        TRY(sha256_file(h->path, h->hex, err));
-        ++*n;
+        if (p->provenance)
+            memcpy(hex[i], p->provenance->outputs[i].sha256, sizeof hex[i]);
+    }
+    if (!p->provenance)
+        TRY(hash_files(paths, count, &options, hex, err));
+    for (*n = 0; *n < count; ++*n) {
+        (*hashes)[*n].path = paths[*n];
+        memcpy((*hashes)[*n].hex, hex[*n], sizeof hex[*n]);
     }
     return QUERN_OK;
+}
+
+int run_and_hash(struct cli *c, struct plan *p, struct quern_result *result,
+                 struct file_hash **hashes, size_t *nhashes)
+{
+    struct quern_error err;
+    *hashes = NULL;
+    *nhashes = 0;
+    const int code = run(c, p, result);
+    if (code != 0)
+        return code;
+    if (c->sha256 && p->nfiles && hash_outputs(c, p, hashes, nhashes, &err) != QUERN_OK)
+        return report_error(c, &err);
+    return 0;
 }
 
 static int run_now(struct cli *c, struct plan *p)
 {
     struct quern_result result;
-    struct quern_error err;
-    struct file_hash *hashes = NULL;
-    size_t nhashes = 0;
-    const int code = run(c, p, &result);
+    struct file_hash *hashes;
+    size_t nhashes;
+    const int code = run_and_hash(c, p, &result, &hashes, &nhashes);
     if (code != 0)
         return code;
-    if (c->sha256 && p->nfiles && hash_outputs(p, &hashes, &nhashes, &err) != QUERN_OK)
-        return report_error(c, &err);
     if (c->verbose && !c->json)
         print_steps(stderr, p);
     print_summary(c, p, &result, hashes, nhashes);
     return 0;
+}
+
+int run_with_result(struct cli *c, struct plan *p, struct quern_result *result)
+{
+    return run(c, p, result);
 }
 
 int run_quietly(struct cli *c, struct plan *p)
@@ -142,6 +157,11 @@ int run_quietly(struct cli *c, struct plan *p)
 int run_plan(struct cli *c, struct plan *p)
 {
     struct quern_error err;
+    if (c->take_plan)
+        return c->take_plan(c, p, c->take_data);
+    const int code = record_plan(c, p);
+    if (code != 0)
+        return code;
     print_notes(c, p);
     if (c->dry_run && p->refusal && !c->quiet)
         say("note: to be run, this lacks something: %s", p->refusal->text);
@@ -152,4 +172,12 @@ int run_plan(struct cli *c, struct plan *p)
         return report_error(c, &err);
     print_plan(c, p);
     return 0;
+}
+
+int run_weights(struct cli *c, struct plan *p)
+{
+    struct quern_error err;
+    if (plan_set_nonfinite(p, c->nonfinite, &err) != QUERN_OK)
+        return report_error(c, &err);
+    return run_plan(c, p);
 }

@@ -45,8 +45,37 @@ const struct option run_options[] = {
     {.name = NULL},
 };
 
+const struct option record_options[] = {
+    {"provenance", 0, OPTION_FLAG, FIELD(provenance), NULL,
+     "write into the output, and into OUTPUT.quern.json, what it is made of and how: hashes of all "
+     "inputs and their tensors, recipe, options, version; see quern help rebuild", NULL},
+    {.name = NULL},
+};
+
+const struct option pack_options[] = {
+    {"pack-base", 0, OPTION_LIST, FIELD(pack_bases), "MODEL",
+     "where the base of a pack (.qpk) is, when it is not where the pack says; repeatable", NULL},
+    {.name = NULL},
+};
+
+static const struct option pack_own_options[] = {
+    {"base", 0, OPTION_TEXT, FIELD(base), "MODEL",
+     "store tensors as their difference from those of the same name, type and shape in this model, which "
+     "unpacking will need", NULL},
+    {"level", 0, OPTION_TEXT, FIELD(level), "huf|1|3|9|19",
+     "what is tried beside entropy coding: nothing (huf), or zstd's level; the smaller result is kept "
+     "(default: 1, where a sample says that it pays)", "huf 1 3 9 19"},
+    {.name = NULL},
+};
+
+static const struct option unpack_options[] = {
+    {"base", 0, OPTION_LIST, FIELD(pack_bases), "MODEL",
+     "the model that the pack was made against, when it is not where the pack says", NULL},
+    {.name = NULL},
+};
+
 static const struct option quantize_options[] = {
-    {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
+    {"imatrix", 0, OPTION_FILE, FIELD(quantize.imatrix), "FILE",
      "importance matrix (.gguf or .dat): which columns matter; the types of about two bits and less need one", NULL},
     {"include-weights", 0, OPTION_LIST, FIELD(include_weights), "TEXT",
      "use only the entries of the matrix whose name contains TEXT; repeatable", NULL},
@@ -89,6 +118,10 @@ static const struct option quantize_options[] = {
     {"stats", 0, OPTION_FLAG, FIELD(stats), NULL,
      "measure what every tensor loses and add the worst ones and totals to the summary, as quern "
      "compare would show them; -v lists all", NULL},
+    {"nonfinite", 0, OPTION_TEXT, FIELD(nonfinite), "error|keep|zero",
+     "weights that are NaN or Inf: refuse them (error, the default), pass them on in tensors that are "
+     "only copied to a plain type (keep), or take them for 0 and tell where they were (zero)",
+     "error keep zero"},
     {.name = NULL},
 };
 
@@ -118,7 +151,7 @@ static const struct option merge_options[] = {
      "of methods that draw random numbers (default: 0)", NULL},
     {"allow-requantize", 0, OPTION_FLAG, FIELD(quantize.allow_requantize), NULL,
      "permit TYPE for block-quantized tensors that are only passed on", NULL},
-    {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
+    {"imatrix", 0, OPTION_FILE, FIELD(quantize.imatrix), "FILE",
      "with TYPE: importance matrix, as quern quantize takes it", NULL},
     {"tensor-type", 0, OPTION_LIST, FIELD(tensor_types), "REGEX=TYPE",
      "with TYPE: element type of the tensors of the GGUF whose name matches; repeatable", NULL},
@@ -135,14 +168,14 @@ static const struct option merge_options[] = {
     {"no-fallback", 0, OPTION_FLAG, FIELD(quantize.no_fallback), NULL,
      "with TYPE: fail when a row does not fit its type, instead of taking another type", NULL},
     {"model-name", 0, OPTION_TEXT, FIELD(model_name), "NAME", "general.name of a GGUF", NULL},
-    {"metadata", 0, OPTION_TEXT, FIELD(metadata), "FILE",
+    {"metadata", 0, OPTION_FILE, FIELD(metadata), "FILE",
      "for a GGUF: a JSON object with general.* keys: author, description, tags ...", NULL},
     {"pre", 0, OPTION_TEXT, FIELD(pre), "NAME",
      "for a GGUF of Hugging Face models: tokenizer.ggml.pre, when it is not recognised", NULL},
-    {"like", 0, OPTION_TEXT, FIELD(like), "TEMPLATE.gguf",
+    {"like", 0, OPTION_FILE, FIELD(like), "TEMPLATE.gguf",
      "for a GGUF of Hugging Face models: hyper-parameters, tokenizer and keys as in a GGUF of the same "
      "family, see quern convert", NULL},
-    {"map", 0, OPTION_TEXT, FIELD(map), "FILE",
+    {"map", 0, OPTION_FILE, FIELD(map), "FILE",
      "with --like: rules in YAML for what becomes of tensors, see quern convert", NULL},
     {"text-only", 0, OPTION_FLAG, FIELD(text_only), NULL,
      "for a GGUF of Hugging Face models: leave out what is for pictures and sound", NULL},
@@ -192,6 +225,10 @@ static const struct option merge_options[] = {
     {"stats", 0, OPTION_FLAG, FIELD(stats), NULL,
      "measure what every tensor loses and add the worst ones and totals to the summary, as quern "
      "compare would show them; -v lists all", NULL},
+    {"nonfinite", 0, OPTION_TEXT, FIELD(nonfinite), "error|keep|zero",
+     "weights that are NaN or Inf: refuse them (error, the default), pass them on in tensors that are "
+     "only copied to a plain type (keep), or take them for 0 and tell where they were (zero)",
+     "error keep zero"},
     {.name = NULL},
 };
 
@@ -204,17 +241,17 @@ static const struct option convert_options[] = {
      "where to write, as -o; {ftype} in the name becomes the type", NULL},
     {"allow-requantize", 0, OPTION_FLAG, FIELD(quantize.allow_requantize), NULL,
      "permit making a block type from tensors that are quantized already", NULL},
-    {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
+    {"imatrix", 0, OPTION_FILE, FIELD(quantize.imatrix), "FILE",
      "importance matrix, for file types of quern quantize", NULL},
     {"model-name", 0, OPTION_TEXT, FIELD(model_name), "NAME", "general.name of the output", NULL},
-    {"metadata", 0, OPTION_TEXT, FIELD(metadata), "FILE",
+    {"metadata", 0, OPTION_FILE, FIELD(metadata), "FILE",
      "a JSON object with general.* keys: author, description, tags ...", NULL},
     {"pre", 0, OPTION_TEXT, FIELD(pre), "NAME",
      "tokenizer.ggml.pre: how text is split before tokens are looked up, when it is not recognised",
      NULL},
     {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
      "set a metadata key of the output; TYPE is int, float, bool or str; repeatable", NULL},
-    {"base", 0, OPTION_TEXT, FIELD(base), "DIR",
+    {"base", 0, OPTION_FILE, FIELD(base), "DIR",
      "of an adapter: the model it was trained on, or its config.json (default: the one that "
      "adapter_config.json names, a path or in the Hugging Face cache)", NULL},
     {"transformers-cache", 0, OPTION_TEXT, FIELD(hub_cache), "DIR",
@@ -224,10 +261,10 @@ static const struct option convert_options[] = {
      "a GGUF as safetensors without config.json and tokenizer", NULL},
     {"arch", 0, OPTION_TEXT, FIELD(quantize.arch), "NAME",
      "with --keep-names: general.architecture of the output", NULL},
-    {"like", 0, OPTION_TEXT, FIELD(like), "TEMPLATE.gguf",
+    {"like", 0, OPTION_FILE, FIELD(like), "TEMPLATE.gguf",
      "take hyper-parameters, tokenizer, keys and the order of tensors from a GGUF of the same family, "
      "whatever class config.json names; shapes are checked, differences told", NULL},
-    {"map", 0, OPTION_TEXT, FIELD(map), "FILE",
+    {"map", 0, OPTION_FILE, FIELD(map), "FILE",
      "with --like: rules in YAML for what becomes of tensors, for architectures that are not listed",
      NULL},
     {"learn", 0, OPTION_PAIR, FIELD(learn), "BASE_HF BASE.gguf",
@@ -254,6 +291,10 @@ static const struct option convert_options[] = {
      "quern converts text models only; --text-only leaves out what is for pictures and sound", NULL, NULL},
     {"bigendian", 0, OPTION_REFUSED, 0,
      "quern writes little-endian GGUF only, which is what all its platforms read", NULL, NULL},
+    {"nonfinite", 0, OPTION_TEXT, FIELD(nonfinite), "error|keep|zero",
+     "weights that are NaN or Inf: refuse them (error, the default), pass them on in tensors that are "
+     "only copied to a plain type (keep), or take them for 0 and tell where they were (zero)",
+     "error keep zero"},
     {.name = NULL},
 };
 
@@ -278,6 +319,14 @@ static const struct option imatrix_options[] = {
      "tokens of a chunk (default: as the first input says, else 512)", NULL},
     {"output-format", 0, OPTION_TEXT, FIELD(output_format), "gguf|dat",
      "format of OUTPUT, whatever its name ends in", "gguf dat"},
+    {.name = NULL},
+};
+
+static const struct option rebuild_options[] = {
+    {"input", 0, OPTION_LIST, FIELD(inputs), "OLD=NEW",
+     "what the record calls OLD, a path or the directories one begins with, is at NEW now; repeatable", NULL},
+    {"transformers-cache", 0, OPTION_TEXT, FIELD(hub_cache), "DIR",
+     "the Hugging Face cache to look models up in", NULL},
     {.name = NULL},
 };
 
@@ -312,6 +361,116 @@ static const struct option compare_options[] = {
     {.name = NULL},
 };
 
+static const struct option plan_options[] = {
+    {"output", 'o', OPTION_TEXT, FIELD(output), "PLAN", "file to write (default: job.plan)", NULL},
+    {"parts", 0, OPTION_COUNT, FIELD(parts), "N", "into how many parts (default: 1)", NULL},
+    {"part-size", 0, OPTION_SIZE, FIELD(part_bytes), "SIZE",
+     "into as many as it takes for a part to write about SIZE", NULL},
+    {"layout", 0, OPTION_TEXT, FIELD(layout), "files|joined",
+     "files (default): each part makes one file of the output, a GGUF split set or shards of a "
+     "directory; joined: the files that the command makes when it is not divided, bit for bit", "files joined"},
+    {"emit", 0, OPTION_TEXT, FIELD(emit), "SCHEDULER",
+     "also write what runs the parts and joins them: slurm, ninja, k8s or parallel", "slurm ninja k8s parallel"},
+    {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "with --emit: threads of a part (default: 1)", NULL},
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE", "with --emit: --mem of a part (default: 256MiB)", NULL},
+    {"force", 'f', OPTION_FLAG, FIELD(force), NULL,
+     "replace PLAN, and let the command replace its output", NULL},
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
+    {.name = NULL},
+};
+
+static const struct option part_options[] = {
+    {"part", 0, OPTION_TEXT, FIELD(part), "I|I/N|auto",
+     "which one, counted from 1; auto (default): SLURM_ARRAY_TASK_ID, or JOB_COMPLETION_INDEX + 1, of "
+     "the environment", NULL},
+    {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)", NULL},
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE",
+     "ceiling on working memory, checked before the start (default: 256MiB)", NULL},
+    {"force", 'f', OPTION_FLAG, FIELD(force), NULL, "make the part again although it is done", NULL},
+    {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
+     "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
+    {.name = NULL},
+};
+
+static const struct option join_options[] = {
+    {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)", NULL},
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE",
+     "ceiling on working memory, checked before the start (default: 256MiB)", NULL},
+    {"force", 'f', OPTION_FLAG, FIELD(force), NULL, "replace an existing output", NULL},
+    {"sha256", 0, OPTION_FLAG, FIELD(sha256), NULL,
+     "print the SHA-256 of every file that was written, as sha256sum does", NULL},
+    {"keep-records", 0, OPTION_FLAG, FIELD(keep_records), NULL,
+     "leave the records of what is done, for build tools that look at them", NULL},
+    {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
+     "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
+    {.name = NULL},
+};
+
+static const struct option verify_options[] = {
+    {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
+     "the importance matrix that QUANTIZED was made with", NULL},
+    {"include-weights", 0, OPTION_LIST, FIELD(include_weights), "TEXT",
+     "as it was made: only the entries of the matrix whose name contains TEXT; repeatable", NULL},
+    {"exclude-weights", 0, OPTION_LIST, FIELD(exclude_weights), "TEXT",
+     "as it was made: all but the entries whose name contains TEXT; repeatable", NULL},
+    {"prune-layers", 0, OPTION_LIST, FIELD(prune_layers), "L,L...",
+     "as it was made: without these layers", NULL},
+    {"override-kv", 0, OPTION_LIST, FIELD(override_kvs), "KEY=TYPE:VALUE",
+     "as it was made: a metadata key that was set; repeatable", NULL},
+    {"reference-bugs", 0, OPTION_FLAG, FIELD(quantize.reference_bugs), NULL,
+     "expect llama-quantize's bytes even where they are wrong (IQ3_S with zeros)", NULL},
+    {"nonfinite", 0, OPTION_TEXT, FIELD(nonfinite), "error|keep|zero",
+     "as it was made: what became of weights that are NaN or Inf", "error keep zero"},
+    {"tensors-only", 0, OPTION_FLAG, FIELD(tensors_only), NULL,
+     "compare no keys and no files beside the weights", NULL},
+    {"via", 0, OPTION_TEXT, FIELD(via), "auto|f32|f16|bf16",
+     "from Hugging Face: the type it was converted to before it was quantized (default: auto, the 16-bit "
+     "type of the weights, or f16)", "auto f32 f16 bf16"},
+    {"pre", 0, OPTION_TEXT, FIELD(pre), "NAME",
+     "from Hugging Face: tokenizer.ggml.pre, when it is not recognised", NULL},
+    {"like", 0, OPTION_TEXT, FIELD(like), "FILE.gguf", "from Hugging Face: the template it was made by", NULL},
+    {"map", 0, OPTION_TEXT, FIELD(map), "FILE", "with --like: the rules for tensors", NULL},
+    {"model-name", 0, OPTION_TEXT, FIELD(model_name), "NAME", "from Hugging Face: general.name", NULL},
+    {"metadata", 0, OPTION_TEXT, FIELD(metadata), "FILE",
+     "from Hugging Face: JSON file with general.* keys", NULL},
+    {"text-only", 0, OPTION_FLAG, FIELD(text_only), NULL,
+     "from Hugging Face: without what is for pictures and sound", NULL},
+    {"keep-names", 0, OPTION_FLAG, FIELD(quantize.keep_names), NULL,
+     "QUANTIZED is a plain container of safetensors (recognised by its names)", NULL},
+    {"arch", 0, OPTION_TEXT, FIELD(quantize.arch), "NAME", "of such a container: general.architecture", NULL},
+    {"method", 0, OPTION_TEXT, FIELD(method), "NAME",
+     "a merge without a recipe: its method (as quern merge takes it, with the options below)", NULL},
+    {"base", 0, OPTION_TEXT, FIELD(base), "MODEL", "base model (with --method, --lora, or of an adapter)", NULL},
+    {"model", 0, OPTION_LIST, FIELD(models), "MODEL",
+     "a merged model (with --method), or ID=PATH: where a model named in the recipe lies; repeatable", NULL},
+    {"lora", 0, OPTION_LIST, FIELD(loras), "PATH[:WEIGHT]", "an adapter added to the --base; repeatable", NULL},
+    {"param", 0, OPTION_LIST, FIELD(params), "NAME=VALUE", "a parameter (with --method); repeatable", NULL},
+    {"dtype", 0, OPTION_TEXT, FIELD(dtype), "TYPE",
+     "type of the merged weights (with --method or --lora)", "float32 float16 bfloat16"},
+    {"out-dtype", 0, OPTION_TEXT, FIELD(out_dtype), "TYPE",
+     "type they are stored as (with --method or --lora)", "float32 float16 bfloat16"},
+    {"random-seed", 0, OPTION_NUMBER, FIELD(seed), "N",
+     "of methods that draw random numbers (default: 0)", NULL},
+    {"mergekit-exact", 0, OPTION_FLAG, FIELD(mergekit_exact), NULL,
+     "the merge rounded after every operation, as mergekit does", NULL},
+    {"allow-crimes", 0, OPTION_FLAG, FIELD(allow_crimes), NULL,
+     "the models of the merge do not quite fit together", NULL},
+    {"transformers-cache", 0, OPTION_TEXT, FIELD(hub_cache), "DIR",
+     "where hub ids are looked up", NULL},
+    {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)",
+     NULL},
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE", "ceiling on working memory (default: 256MiB)",
+     NULL},
+    {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
+     "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only: the exit code tells", NULL},
+    {"verbose", 'v', OPTION_FLAG, FIELD(verbose), NULL,
+     "list all that differs, also keys that only describe the model, and notes of planning", NULL},
+    {.name = NULL},
+};
+
 const struct command commands[] = {
     {"quantize", "[options] INPUT [OUTPUT] TYPE [THREADS]",
      "store a model's weights in another type", "INPUT is a .gguf file or the first of a split set, a .safetensors file, a "
@@ -325,7 +484,7 @@ const struct command commands[] = {
      "Without OUTPUT a GGUF goes to ggml-model-TYPE.gguf beside INPUT.\n"
      "A row that does not fit a type's blocks gets llama-quantize's fallback type; the summary "
      "counts them. IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ2_M IQ3_XXS IQ3_XS and Q2_K_S need an importance "
-     "matrix.", quantize_options, COMMON_RUN | COMMON_JSON,
+     "matrix.", quantize_options, COMMON_RUN | COMMON_JSON | COMMON_JOB | COMMON_PACK,
      "quern quantize model-f16.gguf model-q8_0.gguf Q8_0\n"
      "  quantize a GGUF\n"
      "quern quantize --tensor-type 'ffn_down=q8_0' model-f16.gguf model.gguf Q4_0\n"
@@ -352,7 +511,7 @@ const struct command commands[] = {
      "adapters stand behind a '+' or under 'lora'.\n"
      "Arithmetic is in 32-bit floats, dot products in 64-bit, with one rounding to the output type "
      "at the end. Unknown keys in a recipe and filters that match no tensor are errors. Options of "
-     "mergekit-yaml that mean nothing here (--cuda, --lazy-unpickle ...) get a note.", merge_options, COMMON_RUN | COMMON_JSON,
+     "mergekit-yaml that mean nothing here (--cuda, --lazy-unpickle ...) get a note.", merge_options, COMMON_RUN | COMMON_JSON | COMMON_JOB | COMMON_PACK,
      "quern merge --base MODEL --lora ADAPTER:0.8 merged/\n"
      "  a model with a LoRA adapter in it\n"
      "quern merge recipe.yml merged/\n"
@@ -380,7 +539,7 @@ const struct command commands[] = {
      "TYPE is auto, f32, f16 or bf16.\n"
      "ADAPTER is a LoRA of PEFT; it becomes a GGUF adapter, in F32 unless -t says f16, bf16, q8_0 or "
      "auto. Of its base only config.json is needed.", convert_options,
-     COMMON_RUN | COMMON_JSON,
+     COMMON_RUN | COMMON_JSON | COMMON_JOB | COMMON_PACK,
      "quern convert HFDIR model.gguf\n"
      "  16 bits a weight, as in the checkpoint\n"
      "quern convert HFDIR model-q4_k_m.gguf -t Q4_K_M\n"
@@ -407,7 +566,7 @@ const struct command commands[] = {
      "differ are kept whole. The summary tells how much of the differences is lost. --dry-run reads "
      "both models, too: it looks for what differs.\n"
      "quern merge --base MODEL --lora ADAPTER adds adapters to their base.", lora_options,
-     COMMON_RUN | COMMON_JSON,
+     COMMON_RUN | COMMON_JSON | COMMON_JOB | COMMON_PACK,
      "quern lora info adapter/\n"
      "  what does it change?\n"
      "quern lora extract base/ tuned/ adapter/ --rank 64\n"
@@ -425,7 +584,7 @@ const struct command commands[] = {
      "lint reads every value: NaN, Inf and negative values, weights and experts that nothing was "
      "counted for; with --model also entries that match no weight of it or have another length, and "
      "weights of its layers without entry. Exit code 0: clean; 1: something was found; 3: "
-     "malformed.", imatrix_options, COMMON_RUN | COMMON_JSON,
+     "malformed.", imatrix_options, COMMON_RUN | COMMON_JSON | COMMON_JOB | COMMON_PACK,
      "quern imatrix combine a.gguf b.gguf -o both.gguf\n"
      "  add up what two runs of llama-imatrix collected\n"
      "quern imatrix lint imatrix.gguf --model model-f16.gguf\n"
@@ -434,13 +593,13 @@ const struct command commands[] = {
      "  the older format in, the newer out\n", cmd_imatrix},
     {"inspect", "[options] INPUT", "show what is in a model",
      "Reads headers only: format, metadata, tensors, and bytes by element type.", inspect_options,
-     COMMON_JSON, "quern inspect model.gguf\n"
+     COMMON_JSON | COMMON_PACK, "quern inspect model.gguf\n"
      "  an overview\n"
      "quern inspect --kv general.architecture model.gguf\n"
      "  one value, for scripts\n", cmd_inspect},
     {"check", "[options] INPUT...", "check that models are sound",
      "Checks every rule of the file formats and reads all weights to look for NaN, Inf and block "
-     "scales that are not finite. Exit code 0: sound; 1: bad values; 3: malformed.", check_options, COMMON_JSON, "quern check *.gguf\n  before publishing\n", cmd_check},
+     "scales that are not finite. Exit code 0: sound; 1: bad values; 3: malformed.", check_options, COMMON_JSON | COMMON_PACK, "quern check *.gguf\n  before publishing\n", cmd_check},
     {"compare", "[options] A B", "measure how far model B is from model A",
      "A is the original, B what stands for it: a quantized, converted or merged form. Both are "
      "anything quern reads, of any types; tensors are matched by name and shape. For every tensor: "
@@ -454,11 +613,99 @@ const struct command commands[] = {
      "that are no weights are compared byte by byte. The numbers do not depend on --threads, --mem "
      "or the CPU, and are those of quantize --stats.\n"
      "Exit code 0: all values are equal; 1: they are not, a tensor is in one model only or of "
-     "another shape, or a value is NaN or Inf.", compare_options, COMMON_JSON,
+     "another shape, or a value is NaN or Inf.", compare_options, COMMON_JSON | COMMON_PACK,
      "quern compare model-f16.gguf model-q4_0.gguf\n"
      "  what quantizing cost\n"
      "quern compare --json --imatrix imatrix.gguf model-f16.gguf model-q4_k_m.gguf\n"
      "  for a script, errors weighted by importance\n", cmd_compare},
+    {"verify",
+     "[options] SOURCE QUANTIZED\n"
+     "[options] --method NAME --base MODEL --model MODEL... MERGED\n"
+     "[options] --base MODEL --lora ADAPTER[:WEIGHT]... MERGED",
+     "check that a file is exactly what its source gives",
+     "Makes every block of QUANTIZED anew from SOURCE, in the same way and as fast as it was made, and "
+     "compares the bytes instead of writing them. SOURCE is a GGUF, a Hugging Face directory, a "
+     ".safetensors file, an adapter of PEFT or a recipe (.yml) of quern merge; QUANTIZED is a GGUF, a "
+     "directory or a .safetensors file, made by quern, llama-quantize, convert_hf_to_gguf.py or mergekit. "
+     "The type of every tensor is read from QUANTIZED; of the options those that it was made with and that "
+     "no file can tell must be given again, --imatrix above all.\n"
+     "Tensors are matched by name: their order and files do not matter. Of each that differs: how many "
+     "blocks, the first by row, block in the row and element, the largest difference of values, and the "
+     "root mean square error over the blocks that differ relative to what they should hold. The worst are "
+     "shown first. A guess at the reason follows where there is one.\n"
+     "Keys and, of a directory, config.json and tokenizer files are compared as well. Keys that only "
+     "describe the model (general.* but general.architecture, quantize.*, split.*) and files for "
+     "people do not count.\n"
+     "Exit code 0: exact; 1: something differs, is missing or does not come from the source.",
+     verify_options, COMMON_JSON | COMMON_PACK,
+     "quern verify model-f16.gguf model-q8_0.gguf\n"
+     "  is it what it says it is?\n"
+     "quern verify --imatrix imatrix.gguf HFDIR model-iq4_xs.gguf\n"
+     "  converted and quantized anew, nothing written\n"
+     "quern verify recipe.yml merged.gguf\n"
+     "  a merge, its conversion and its quantization\n", cmd_verify},
+    {"rebuild", "[options] RECORD [-o OUTPUT]", "make an output again from its record",
+     "RECORD is the OUTPUT.quern.json that --provenance has written beside OUTPUT. The inputs it names "
+     "are compared with it by size and SHA-256; then the recorded command runs with the recorded recipe "
+     "and options, and every file of its output must have the recorded SHA-256 before it gets its name: "
+     "the same bytes or nothing.\n"
+     "Paths are those of the first run, seen from the directory where this one runs; --input tells what "
+     "has moved. Without -o the output goes beside RECORD, under its name without .quern.json. No shell "
+     "is run, and nothing is written but OUTPUT.\n"
+     "Exit code 1: an output came out different; 3: RECORD is no record; 5: an input is missing or not "
+     "what it was, with the tensor that differs.", rebuild_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
+     "quern quantize --provenance model-f16.gguf model.gguf Q4_K_M\n"
+     "  write model.gguf.quern.json as well\n"
+     "quern rebuild model.gguf.quern.json -o again.gguf\n"
+     "  the same bytes, or an error\n"
+     "quern rebuild --input models=/mnt/models model.gguf.quern.json -o again.gguf\n"
+     "  inputs have moved\n", cmd_rebuild},
+    {"pack", "[options] INPUT... -o NAME.qpk", "store models in one compressed file",
+     "INPUT is a directory of a model or a file; everything goes in, tokenizer and README too, and comes "
+     "back byte for byte. Weights are cut into chunks of 1 MiB whose bytes are sorted into planes before "
+     "zstd sees them: BF16 takes about 67 %, F32 84 %, F32 that holds 16-bit values 34 %. Block types "
+     "hardly shrink.\n"
+     "With --base, tensors are stored as their difference from the base's: 5 to 55 %, depending on how "
+     "far the weights have moved. Equal ones cost nothing. The base may be a pack itself.\n"
+     "Every command reads packs as if they were the directory: quantize, merge, convert and the others "
+     "decode what they need while they work. NAME.qpk/FILE names one file of a pack.",
+     pack_own_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
+     "quern pack base/ -o base.qpk\n"
+     "  a model in one file\n"
+     "quern pack tuned/ -o tuned.qpk --base base.qpk\n"
+     "  a fine-tune as its difference from that\n"
+     "quern quantize tuned.qpk tuned-q4_k_m.gguf Q4_K_M\n"
+     "  without unpacking it\n", cmd_pack},
+    {"unpack", "[options] NAME.qpk OUTPUT", "restore the files of a pack",
+     "OUTPUT is a directory; for a pack that was made of one file it is that file. A file gets its name "
+     "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
+     "quern unpack tuned.qpk tuned/ --base base.qpk\n"
+     "  with a base that is not where it was\n", cmd_unpack},
+    {"plan", "[options] COMMAND ARGUMENT...", "divide a job into parts for any scheduler",
+     "COMMAND and its arguments are those of quern quantize, merge or convert. Nothing but headers is "
+     "read. PLAN is JSON: the command, what its inputs look like, and for every part what it makes. "
+     "quern run makes one part, quern join the output; parts need nothing of each other, may run "
+     "anywhere where the files have the same names, in any order, more than once.\n"
+     "--emit writes the job file of a scheduler as well, named like PLAN. Work in progress lies in "
+     ".OUTPUT.quern-parts beside the output.\n"
+     "The output does not depend on the number of parts, but with --layout files for the number of its "
+     "files.", plan_options, COMMON_JSON | COMMON_WORDS,
+     "quern plan --parts 8 --emit slurm quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M\n"
+     "  job.plan and job.sh; then: sbatch job.sh\n"
+     "quern plan --part-size 4G --layout joined -o m.plan merge recipe.yml merged.gguf Q4_K_M\n"
+     "  parts of about 4 GB, one file in the end\n", cmd_plan},
+    {"run", "[options] PLAN --part I", "run one part of a plan",
+     "Makes the part unless it is done. What an interrupted run of it has left on the same machine is "
+     "gone on with. Exit code 5 is worth another try, 143 means that it was told to stop, the others "
+     "will be the same the next time.", part_options, COMMON_JSON,
+     "quern run job.plan --part 3/8\n"
+     "  the third of eight\n", cmd_run},
+    {"join", "[options] PLAN", "put together the parts of a plan",
+     "Looks whether all parts are done and have the bytes that were made, puts the output together and "
+     "gives it its name. A file that one part has made whole is not copied where the file system can "
+     "give it a second name.", join_options, COMMON_JSON,
+     "quern join job.plan\n"
+     "  when all parts are done\n", cmd_join},
     {"types", "", "list the element types",
      "For every type: bits per weight, block, which formats can store it, whether quern reads "
      "and writes its values, and what an importance matrix is to it.", NULL, COMMON_JSON, NULL, cmd_types},

@@ -495,6 +495,7 @@ enum quern_status adapter_plan(const char *path, const struct convert_request *r
     };
     a.c.keys.arena = &p->arena;
     p->force = r->force;
+    p->nonfinite = NONFINITE_ERROR;
     const enum quern_status s = plan_in_file(p, path, build(&a, path, err), err);
     free(a.c.steps);
     hf_config_close(&a.c.config);

@@ -213,7 +213,8 @@ static enum quern_status put_keys(struct back *b, struct json_writer *w, struct 
         }
     for (uint32_t i = 0; i < b->model->nmetas; i++) {
         const struct str key = b->model->metas[i].key;
-        if (key.n > b->name.n && str_starts(key, b->name.p) && key.p[b->name.n] == '.' &&
+        if (key.n > b->name.n && memcmp(key.p, b->name.p, b->name.n) == 0 &&
+            key.p[b->name.n] == '.' &&
             !row_of(b, (struct str){key.p + b->name.n + 1, key.n - b->name.n - 1}))
             name_list_add(&unknown, key);
     }

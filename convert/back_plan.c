@@ -93,7 +93,7 @@ static enum quern_status from_view(struct view *v, const struct back_request *r,
     if (m->dir)
         TRY(unpack_view(v, &folder, &p->arena, &u, err));
     if (u.by)
-        TRY(plan_note(p, err, "%" PRIu32 " weights are unpacked (%s)", u.nweights, u.by));
+        TRY(plan_note(p, err, "%s", unpacked_words(&u).text));
     TRY(safetensors_form(v, dtype, p, out, err));
     return m->dir && !is_file_name(r->output) ? carry(m, &u, dtype, p, err) : QUERN_OK;
 }
@@ -158,6 +158,7 @@ static enum quern_status build(struct model *m, const struct back_request *r, st
     struct hf_form hf = {0};
     enum dtype dtype = DTYPE_COUNT;
     p->force = r->force;
+    p->nonfinite = NONFINITE_ERROR;
     if (!*r->output)
         return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
     if (to_file && r->shard_bytes)

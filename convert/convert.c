@@ -38,12 +38,25 @@ bool convert_is_own_type(struct str type, enum dtype *out)
     return false;
 }
 
+/* What the converter makes, before it is quantized. */
+static enum quern_status choose_via(struct conversion *c, struct quern_error *err)
+{
+    const char *via = c->request->via;
+    c->weights = DTYPE_COUNT;
+    if (!via || (convert_is_own_type(str_from(via), &c->weights) && c->weights != DTYPE_Q8_0))
+        return QUERN_OK;
+    return fail(err, QUERN_EUSAGE, "usage",
+                "'%s' is no type to convert to before quantizing" WANT
+                "expected auto, f32, f16 or bf16",
+                quoted(str_from(via)).text);
+}
+
 static enum quern_status choose_weights(struct conversion *c, struct quern_error *err)
 {
     const struct str type = str_from(c->request->type);
     c->quantizes = c->request->like_quantize || !convert_is_own_type(type, &c->weights);
     if (c->quantizes)
-        c->weights = DTYPE_COUNT;
+        TRY(choose_via(c, err));
     if (c->quantizes && !file_type_find(type))
         return fail(err, QUERN_EUSAGE, "usage",
                     "'%s' is no type to convert to" WANT
@@ -341,6 +354,7 @@ static enum quern_status build(struct conversion *c, const struct folder *folder
                                struct quern_error *err)
 {
     c->plan->force = c->request->force;
+    c->plan->nonfinite = NONFINITE_ERROR;
     if (c->request->output && !*c->request->output)
         return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
     if (c->request->quantize && c->request->quantize->arch)
@@ -396,7 +410,7 @@ static enum quern_status unpack(struct view *view, struct folder *folder, struct
     *config = (struct side_file){.name = "config.json", .text = u.config};
     folder->sides = config;
     folder->nsides = u.config.p ? 1 : 0;
-    return plan_note(p, err, "%" PRIu32 " weights are unpacked (%s)", u.nweights, u.by);
+    return plan_note(p, err, "%s", unpacked_words(&u).text);
 }
 
 static enum quern_status from_view(struct view *view, struct folder *folder,

@@ -20,6 +20,7 @@ struct convert_request {
     /* Options of quantizing for TYPE beyond the 16-bit ones and Q8_0. */
     const struct quern_quantize *quantize;
     bool like_quantize; /* TYPE is llama-quantize's: as converting with auto, then quantizing */
+    const char *via;    /* then: converting with f32, f16 or bf16 instead; NULL: auto */
     const char *model_name, *metadata, *pre; /* or NULL */
     /* A GGUF of the same family: all but the data of tensors is as there. Or NULL. */
     const char *like;

@@ -2,6 +2,7 @@
 #include "convert/adapter_plan.h"
 #include "convert/convert.h"
 #include "core/io.h"
+#include "pipeline/nonfinite.h"
 
 #define MAX_MAP (1u << 20)
 
@@ -58,8 +59,7 @@ enum quern_status quern_plan_convert(struct quern_model *model, const char *outp
         plan_free(p);
         return s;
     }
-    *out = (struct quern_plan *)p;
-    return QUERN_OK;
+    return plan_hand_out(p, options->nonfinite, out, err);
 }
 
 enum quern_status quern_plan_convert_adapter(const char *adapter, const char *output,
@@ -70,6 +70,5 @@ enum quern_status quern_plan_convert_adapter(const char *adapter, const char *ou
     const struct convert_request request = request_of(output, options, &q);
     struct plan *p;
     TRY(adapter_plan(adapter, &request, &p, err));
-    *out = (struct quern_plan *)p;
-    return QUERN_OK;
+    return plan_hand_out(p, options->nonfinite, out, err);
 }

@@ -127,6 +127,20 @@ static enum quern_status begin_keys(struct plan *p, const struct model *m,
     return ok ? QUERN_OK : fail_memory(err, m->nmetas * sizeof(struct meta));
 }
 
+/* The types of its matrices are settled when it is made of a PEFT adapter. */
+static enum quern_status check_adapter(const struct model *m, const char *type,
+                                       struct quern_error *err)
+{
+    const struct meta *kind = model_meta(m, "general.type");
+    struct str word;
+    if (!type || m->format != MODEL_GGUF || !kind || !meta_string(kind, &word) ||
+        !str_is(word, "adapter"))
+        return QUERN_OK;
+    return fail(err, QUERN_EUNSUPPORTED, "adapter",
+                "it is an adapter, whose matrices keep their types" WANT
+                "expected no type, or the adapter of PEFT that it was made of");
+}
+
 static enum quern_status edit_metadata(struct plan *p, const struct convert_request *r,
                                        struct meta_list *metas, struct quern_error *err)
 {
@@ -146,7 +160,9 @@ enum quern_status gguf_plan(struct plan *p, struct model *m, const struct conver
     struct meta_list metas;
     uint64_t alignment;
     p->force = r->force;
+    p->nonfinite = type ? NONFINITE_ERROR : NONFINITE_MOVED;
     TRY(check_options(m, r, !is_auto, err));
+    TRY(check_adapter(m, type, err));
     TRY(plan_copy_model(p, m, err));
     TRY(begin_keys(p, m, r, &metas, err));
     TRY(edit_metadata(p, r, &metas, err));

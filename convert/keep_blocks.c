@@ -58,9 +58,14 @@ static uint64_t count_forms(const struct source *s, uint64_t most)
 }
 
 /* Factors of one number for the tensor, or one for each matrix of a stack. */
-static bool can_keep(const struct step *s)
+static bool can_keep(const struct conversion *c, const struct step *s)
 {
     const struct block_form *form = form_of_step(s);
+    const struct quern_quantize *q = c->request->quantize;
+    const struct model *types_of = q ? (const struct model *)q->types_of : NULL;
+    const struct tensor *t = types_of ? model_find(types_of, s->name) : NULL;
+    if (types_of && form && (!t || t->dtype != form->dtype))
+        return false;
     if (!form || (form->dtype != DTYPE_MXFP4 && form->dtype != DTYPE_NVFP4) ||
         !str_ends(s->name, ".weight") ||
         s->dims[s->ndims - 1] % dtype_traits[form->dtype].block_elems != 0)
@@ -118,10 +123,10 @@ static enum quern_status reorder(struct conversion *c, const struct step *old, u
                                  struct kept k[DTYPE_COUNT], struct quern_error *err)
 {
     for (uint32_t i = 0; i < nold; i++)
-        if (can_keep(&old[i]))
+        if (can_keep(c, &old[i]))
             TRY(keep_step(c, &old[i], &k[form_of_step(&old[i])->dtype], err));
     for (uint32_t i = 0; i < nold; i++) {
-        if (can_keep(&old[i]))
+        if (can_keep(c, &old[i]))
             continue;
         TRY(convert_add_step(c, old[i].name, &old[i].sources[0], old[i].op, err));
         c->steps[c->nsteps - 1] = old[i];

@@ -189,17 +189,7 @@ static void shape_words(const uint64_t *dims, unsigned ndims, char *buf, size_t 
 
 bool like_same_shape(const struct step *s, const struct tensor *t)
 {
-    unsigned i = 0, j = 0;
-    while (i < s->ndims && s->dims[i] == 1)
-        i++;
-    while (j < t->ndims && t->dims[j] == 1)
-        j++;
-    if (s->ndims - i != t->ndims - j)
-        return false;
-    for (; i < s->ndims; i++, j++)
-        if (s->dims[i] != t->dims[j])
-            return false;
-    return true;
+    return dims_alike(s->dims, s->ndims, t->dims, t->ndims);
 }
 
 static bool is_vocabulary(const struct step *s, const struct tensor *t)

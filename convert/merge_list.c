@@ -74,9 +74,13 @@ static bool keep_line(struct merge_list *l, const char *line, const char *end)
     const struct str left = next_word(&line, end), right = next_word(&line, end);
     if (right.n == 0 || next_word(&line, end).n)
         return true;
-    const char *text = arena_printf(&l->arena, "%.*s %.*s", STR_ARG(left), STR_ARG(right));
+    /* Any bytes but blanks, U+0000 too. */
+    char *text = arena_alloc(&l->arena, left.n + 1 + right.n);
     if (!text)
         return false;
+    memcpy(text, left.p, left.n);
+    text[left.n] = ' ';
+    memcpy(text + left.n + 1, right.p, right.n);
     l->texts[l->n++] = (struct str){text, left.n + 1 + right.n};
     return true;
 }

@@ -358,8 +358,11 @@ enum quern_status packed_ints_source(struct arena *arena, struct packed_ints *p,
     struct tensor *t = ARENA_NEW(arena, struct tensor, 1);
     if (!t)
         return fail_memory(err, sizeof *t);
-    *t = (struct tensor){
-        .name = name, .dims = dims, .ndims = ndims, .dtype = dtype, .file = p->codes->tensor->file};
+    *t = (struct tensor){.name = name,
+                         .dims = dims,
+                         .ndims = ndims,
+                         .dtype = (uint8_t)dtype,
+                         .file = p->codes->tensor->file};
     if (!dims_product(dims, ndims, &t->nelems) || !dtype_bytes(dtype, t->nelems, &t->nbytes))
         t->nelems = 0;
     TRY(check_size(p, t->nelems, err));

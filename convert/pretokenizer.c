@@ -27,7 +27,7 @@ static struct split_step *next_step(struct steps_reader *r)
     return &r->p->steps[r->p->nsteps++];
 }
 
-static void add_step(struct steps_reader *r, int kind)
+static void add_step(struct steps_reader *r, enum step_kind kind)
 {
     struct split_step *const s = next_step(r);
     if (s)

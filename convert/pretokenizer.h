@@ -19,9 +19,11 @@ enum split_behavior {
     SPLIT_CONTIGUOUS,
 };
 
+enum step_kind { STEP_SPLIT, STEP_SPACE, STEP_LETTERS };
+
 /* A step either puts a space in front, or replaces bytes by letters, or splits at matches. */
 struct split_step {
-    enum { STEP_SPLIT, STEP_SPACE, STEP_LETTERS } kind;
+    enum step_kind kind;
     enum split_behavior behavior;
     bool invert;
     struct pattern *pattern; /* owned */

@@ -27,7 +27,8 @@ struct special_ids {
     struct str template;
     struct chat_template *templates; /* when there are several */
     uint32_t ntemplates;
-    uint64_t ntokens; /* ids from here on are left out */
+    struct str other_template; /* chat_template.jinja when it is another one; else .p is NULL */
+    uint64_t ntokens;          /* ids from here on are left out */
     struct arena arena;
 };
 

@@ -6,6 +6,7 @@
 
 #include "convert/meta_array.h"
 #include "core/io.h"
+#include "pipeline/text_difference.h"
 
 #define MAX_TEMPLATE_BYTES (UINT64_C(1) << 24)
 
@@ -109,6 +110,43 @@ static enum quern_status template_json(struct special_ids *s, const struct folde
     return status;
 }
 
+/* The one that is used when nothing says which. */
+static struct str usual_template(const struct special_ids *s)
+{
+    for (uint32_t i = 0; i < s->ntemplates; i++)
+        if (s->templates[i].name.p && str_is(s->templates[i].name, "default"))
+            return s->templates[i].text;
+    return s->ntemplates ? (struct str){NULL, 0} : s->template;
+}
+
+/* transformers takes the file, the converter of llama.cpp the configuration. */
+static enum quern_status find_other(struct special_ids *s, const struct folder *f,
+                                    struct quern_error *err)
+{
+    const struct str used = usual_template(s);
+    struct folder_file file;
+    struct str text;
+    bool found;
+    TRY(folder_find(f, "chat_template.jinja", &s->arena, &found, &file, err));
+    if (!found || !used.p)
+        return QUERN_OK;
+    TRY(read_template(&s->arena, &file, &text, err));
+    if (!str_eq(text, used))
+        s->other_template = text;
+    return QUERN_OK;
+}
+
+enum quern_status templates_note(const struct special_ids *s, struct plan *p,
+                                 struct quern_error *err)
+{
+    if (!s->other_template.p)
+        return QUERN_OK;
+    return plan_note(p, err,
+                     "tokenizer_config.json and chat_template.jinja have different chat templates "
+                     "(%s); the first is taken, as llama.cpp's converter does",
+                     text_difference(usual_template(s), s->other_template).text);
+}
+
 enum quern_status templates_find(struct special_ids *s, const struct folder *f,
                                  const struct tokenizer_config *tc, struct quern_error *err)
 {
@@ -120,7 +158,7 @@ enum quern_status templates_find(struct special_ids *s, const struct folder *f,
         s->template = tc->template;
         s->templates = tc->templates;
         s->ntemplates = tc->ntemplates;
-        return QUERN_OK;
+        return find_other(s, f, err);
     }
     TRY(folder_find(f, "chat_template.jinja", &s->arena, &found, &file, err));
     if (found) {

@@ -2,6 +2,7 @@
  */
 #include "unpack.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,6 +117,11 @@ enum quern_status unpack_put(struct unpacking *u, const struct source *at, struc
     t->file = at->tensor->file;
     *made = *s;
     made->tensor = t;
+    if (u->made[place_of(u, at)])
+        return in_source(err, at,
+                         fail(err, QUERN_EFORMAT, "packed-part",
+                              "it has the parts of two packed forms" WANT
+                              "expected one scale, or one set of parts, for each weight"));
     u->made[place_of(u, at)] = made;
     u->taken[place_of(u, at)] = true;
     u->nweights++;
@@ -426,4 +432,12 @@ enum quern_status unpack_model(struct model *m, struct arena *arena, struct view
     TRY(view_of_model(m, arena, v, err));
     return m->format == MODEL_SAFETENSORS && m->dir ? unpack_view(v, &folder, arena, out, err)
                                                     : QUERN_OK;
+}
+
+struct unpacked_words unpacked_words(const struct unpacked *u)
+{
+    struct unpacked_words w;
+    snprintf(w.text, sizeof w.text, "%" PRIu32 " weight%s unpacked (%s)", u->nweights,
+             u->nweights == 1 ? " is" : "s are", u->by);
+    return w;
 }

@@ -25,5 +25,10 @@ enum quern_status unpack_view(struct view *v, const struct folder *folder, struc
  * what is stored. Free with view_free() whatever comes back. */
 enum quern_status unpack_model(struct model *m, struct arena *arena, struct view *v,
                                struct unpacked *out, struct quern_error *err);
+/* "12 weights are unpacked (GPTQ)": for a note where there were any. */
+struct unpacked_words {
+    char text[96];
+};
+struct unpacked_words unpacked_words(const struct unpacked *u);
 
 #endif

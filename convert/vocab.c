@@ -5,6 +5,7 @@
 
 #include "convert/meta_array.h"
 #include "convert/slow_tokenizer.h"
+#include "convert/template_files.h"
 #include "convert/vocab_job.h"
 #include "core/io.h"
 #include "core/pull.h"
@@ -61,6 +62,8 @@ enum quern_status job_put_special(struct vocab_job *j, uint64_t limit)
     enum quern_status status = special_ids_find(&s, j->ask->config, &j->tc, j->json, limit, j->err);
     for (size_t i = 0; status == QUERN_OK && i < j->nextra; i++)
         status = set_extra(j, &s, &j->extra[i]);
+    if (status == QUERN_OK)
+        status = templates_note(&s, j->plan, j->err);
     if (status == QUERN_OK)
         status = job_put(j, special_ids_put(&s, j->metas));
     special_ids_close(&s);

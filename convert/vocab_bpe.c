@@ -164,9 +164,11 @@ static enum quern_status mark_beginnings(struct vocab_job *j)
             item->text.n -= 2;
             continue;
         }
-        const char *marked = arena_printf(&j->arena, "\xE2\x96\x81%.*s", STR_ARG(item->text));
+        char *marked = arena_alloc(&j->arena, item->text.n + 3);
         if (!marked)
-            return fail_memory(j->err, item->text.n + 4);
+            return fail_memory(j->err, item->text.n + 3);
+        memcpy(marked, "\xE2\x96\x81", 3);
+        memcpy(marked + 3, item->text.p, item->text.n); /* there may be a U+0000 in it */
         item->text = (struct str){marked, item->text.n + 3};
     }
     return QUERN_OK;

@@ -13,18 +13,25 @@ struct arena_block {
     _Alignas(16) unsigned char data[];
 };
 
+/* For sanitizers: every item in a block of its own and of its exact size. */
+#ifdef ARENA_ITEMS_APART
+static const bool apart = true;
+#else
+static const bool apart = false;
+#endif
+
 void *arena_alloc(struct arena *a, uint64_t nbytes)
 {
     if (nbytes > SIZE_MAX / 2)
         return NULL;
-    const size_t need = ((size_t)nbytes + 15) & ~(size_t)15;
+    const size_t need = apart ? (size_t)nbytes : ((size_t)nbytes + 15) & ~(size_t)15;
     struct arena_block *b = a->head;
-    if (!b || b->size - b->used < need) {
+    if (apart || !b || b->size - b->used < need) {
         /* Blocks double up to 1 MiB, so that small objects stay small. */
         size_t size = b ? b->size * 2 : 1024;
         if (size > (1u << 20))
             size = 1u << 20;
-        if (size < need)
+        if (apart || size < need)
             size = need;
         b = malloc(sizeof *b + size);
         if (!b)

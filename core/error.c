@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "safe_text.h"
+
 /* Append to a buffer of n bytes; cuts at its end. */
 __attribute__((format(printf, 4, 5))) static size_t put(char *buf, size_t n, size_t used,
                                                         const char *format, ...)
@@ -37,10 +39,10 @@ static void render(struct quern_error *e)
 
 static void copy_text(char *dst, size_t n, const char *src)
 {
-    size_t i = 0;
-    for (; i + 1 < n && src[i]; i++)
-        dst[i] = src[i];
-    dst[i] = '\0';
+    const size_t fits = str_fit(src, n - 1);
+    memcpy(dst, src, fits);
+    dst[fits] = '\0';
+    defuse(dst);
 }
 
 enum quern_status fail(struct quern_error *err, enum quern_status status, const char *kind,
@@ -91,9 +93,6 @@ enum quern_status in_file(struct quern_error *err, const char *path, enum quern_
         /* A path may come from an index. Longer than quoted() takes: keep it whole, defused. */
         copy_text(err->file, sizeof err->file,
                   strlen(path) < QUOTED_MAX / 4 ? quoted(str_from(path)).text : path);
-        for (char *c = err->file; *c; c++)
-            if ((unsigned char)*c < 0x20 || *c == 0x7F)
-                *c = '?';
         render(err);
     }
     return status;

@@ -37,15 +37,15 @@ static uint64_t mix(uint64_t a, uint64_t b)
 static uint64_t load(const unsigned char *p, size_t n)
 {
     uint64_t v = 0;
-    if (n > 0) /* an empty name may have no bytes to point at */
-        memcpy(&v, p, n);
+    memcpy(&v, p, n);
     return v;
 }
 
 uint64_t hash_bytes(const void *data, size_t n)
 {
     pthread_once(&key_once, make_key);
-    const unsigned char *p = data;
+    /* An empty name may have no address, and nothing may be added to that. */
+    const unsigned char *p = n > 0 ? data : (const unsigned char *)"";
     uint64_t h = key[0] ^ n;
     size_t left = n;
     for (; left >= 16; p += 16, left -= 16)

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "archive.h"
+
 /* Large single calls gain nothing and Linux cuts them at 2 GiB anyway. */
 #define MAX_IO (1u << 30)
 
@@ -92,24 +94,23 @@ enum quern_status pwrite_full(int fd, const void *buf, size_t n, uint64_t offset
 enum quern_status read_small_file(const char *path, uint64_t max, struct arena *arena,
                                   struct str *out, struct quern_error *err)
 {
-    int fd;
-    struct file_id id;
-    TRY(input_open(path, &fd, &id, err));
+    struct any_file f;
+    TRY(any_open(path, &f, err));
     enum quern_status s = QUERN_OK;
     char *text = NULL;
-    if (id.nbytes > max)
+    if (f.nbytes > max)
         s = in_file(err, path,
                     fail(err, QUERN_EFORMAT, "too-large",
-                         "it has %" PRIu64 " bytes" WANT "expected at most %" PRIu64, id.nbytes,
+                         "it has %" PRIu64 " bytes" WANT "expected at most %" PRIu64, f.nbytes,
                          max));
-    else if (!(text = arena_alloc(arena, (size_t)id.nbytes + 1)))
-        s = in_file(err, path, fail_memory(err, id.nbytes + 1));
+    else if (!(text = arena_alloc(arena, (size_t)f.nbytes + 1)))
+        s = in_file(err, path, fail_memory(err, f.nbytes + 1));
     else
-        s = pread_full(fd, text, (size_t)id.nbytes, 0, path, err);
-    close(fd);
+        s = any_read(&f, text, (size_t)f.nbytes, 0, err);
+    any_close(&f);
     if (s == QUERN_OK) {
-        text[id.nbytes] = '\0';
-        *out = (struct str){text, (size_t)id.nbytes};
+        text[f.nbytes] = '\0';
+        *out = (struct str){text, (size_t)f.nbytes};
     }
     return s;
 }
@@ -120,6 +121,18 @@ const char *path_base(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
+}
+
+const char *path_moved(struct arena *arena, const char *const *pairs, size_t npairs,
+                       const char *path)
+{
+    for (size_t i = 0; i < npairs; i++) {
+        const char *equals = strchr(pairs[i], '=');
+        const size_t n = equals ? (size_t)(equals - pairs[i]) : 0;
+        if (n && strncmp(path, pairs[i], n) == 0 && (path[n] == '\0' || path[n] == '/'))
+            return arena_printf(arena, "%s%s", equals + 1, path + n);
+    }
+    return path;
 }
 
 char *path_join(struct arena *arena, const char *dir, const char *name)

@@ -31,6 +31,10 @@ enum quern_status read_small_file(const char *path, uint64_t max, struct arena *
 
 /* "dir/name" in the arena; dir may be NULL or empty. NULL when memory ran out. */
 char *path_join(struct arena *arena, const char *dir, const char *name);
+/* Where path is now that some have moved: pairs are "OLD=NEW", OLD a path or the directories that
+ * one begins with. path itself when none fits, else the arena's; NULL when memory ran out. */
+const char *path_moved(struct arena *arena, const char *const *pairs, size_t npairs,
+                       const char *path);
 /* The part of path after the last slash. */
 const char *path_base(const char *path);
 

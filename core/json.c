@@ -91,14 +91,13 @@ static enum quern_status check_text(struct checker *c, struct quern_error *err)
 static enum quern_status parse_checked(struct checker *c, cJSON **root, struct quern_error *err)
 {
     TRY(check_text(c, err));
+    if (c->long_number)
+        return fail(err, QUERN_EFORMAT, "json",
+                    "the JSON text has a number that is too long" WANT
+                    "expected numbers of at most %u characters",
+                    MAX_NUMBER);
     *root = cJSON_ParseWithLength(c->out, c->nout);
-    if (*root)
-        return QUERN_OK;
-    /* What is left: memory, or a number. */
-    if (!c->long_number)
-        return fail_memory(err, c->nout);
-    return fail(err, QUERN_EFORMAT, "json",
-                "the JSON text could not be read" WANT "expected numbers of ordinary length");
+    return *root ? QUERN_OK : fail_memory(err, c->nout);
 }
 
 enum quern_status json_parse(struct str text, struct json **root, struct quern_error *err)

@@ -258,23 +258,106 @@ static void output_free(struct output *o)
     *o = (struct output){0};
 }
 
-enum quern_status output_begin(struct output *o, const char *path, uint64_t nbytes, unsigned flags,
-                               struct quern_error *err)
+static enum quern_status output_name(struct output *o, const char *path, unsigned flags,
+                                     struct quern_error *err)
 {
     const bool inside = flags & OUTPUT_INSIDE;
     *o = (struct output){.final_path = strdup(path),
                          .part_path = inside ? strdup(path) : output_beside(path, PART_SUFFIX),
                          .inside = inside};
-    enum quern_status s = QUERN_OK;
-    if (!o->final_path || !o->part_path)
-        s = fail_memory(err, strlen(path));
-    if (s == QUERN_OK)
-        s = open_part(o, err);
+    if (o->final_path && o->part_path)
+        return QUERN_OK;
+    output_free(o);
+    return fail_memory(err, strlen(path));
+}
+
+/* A part file that has another name besides belongs to somebody else, who still needs it. */
+static void let_go(const char *part_path)
+{
+    struct stat st;
+    if (lstat(part_path, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink > 1)
+        unlink(part_path);
+}
+
+enum quern_status output_begin(struct output *o, const char *path, uint64_t nbytes, unsigned flags,
+                               struct quern_error *err)
+{
+    TRY(output_name(o, path, flags, err));
+    if (!(flags & OUTPUT_KEEP))
+        let_go(o->part_path);
+    enum quern_status s = open_part(o, err);
     if (s == QUERN_OK)
         s = reserve(o, nbytes, flags & OUTPUT_KEEP, err);
     if (s != QUERN_OK && flags & OUTPUT_KEEP)
         output_leave(o);
     else if (s != QUERN_OK)
+        output_abort(o);
+    return s;
+}
+
+/* ---- a file that is there already ----------------------------------------------------------- */
+
+#define COPY_PIECE ((size_t)1 << 20)
+
+/* For file systems without hard links, and across two of them. */
+static enum quern_status copy_made(struct output *o, const char *made, struct quern_error *err)
+{
+    struct file_id id;
+    int from;
+    TRY(input_open(made, &from, &id, err));
+    enum quern_status s = reserve(o, id.nbytes, false, err);
+    uint8_t *piece = malloc(COPY_PIECE);
+    if (s == QUERN_OK && !piece)
+        s = fail_memory(err, COPY_PIECE);
+    for (uint64_t at = 0; s == QUERN_OK && at < id.nbytes; at += COPY_PIECE) {
+        const uint64_t left = id.nbytes - at;
+        const size_t n = left < COPY_PIECE ? (size_t)left : COPY_PIECE;
+        s = pread_full(from, piece, n, at, made, err);
+        if (s == QUERN_OK)
+            s = pwrite_full(o->fd, piece, n, at, o->part_path, err);
+    }
+    free(piece);
+    close(from);
+    return s;
+}
+
+/* Puts another name of the file in the place of the part file, which is locked. */
+static bool link_made(const struct output *o, const char *made)
+{
+    char *beside;
+    if (asprintf(&beside, "%s.link", o->part_path) < 0)
+        return false;
+    unlink(beside);
+    const bool ok = link(made, beside) == 0 && rename(beside, o->part_path) == 0;
+    if (!ok)
+        unlink(beside);
+    free(beside);
+    return ok;
+}
+
+static enum quern_status adopt(struct output *o, const char *made, struct quern_error *err)
+{
+    struct stat mine, theirs;
+    TRY(open_part(o, err));
+    if (stat(made, &theirs) != 0)
+        return fail_errno(err, made, "open");
+    o->ino = theirs.st_ino;
+    if (fstat(o->fd, &mine) == 0 && mine.st_ino == theirs.st_ino && mine.st_dev == theirs.st_dev)
+        return QUERN_OK;
+    if (!link_made(o, made))
+        return copy_made(o, made, err);
+    const int old = o->fd;
+    const enum quern_status s = output_reopen(o, err);
+    close(old);
+    return s;
+}
+
+enum quern_status output_adopt(struct output *o, const char *path, const char *made, unsigned flags,
+                               struct quern_error *err)
+{
+    TRY(output_name(o, path, flags, err));
+    const enum quern_status s = adopt(o, made, err);
+    if (s != QUERN_OK)
         output_abort(o);
     return s;
 }
@@ -359,7 +442,7 @@ void output_leave(struct output *o)
 
 /* ---- directories ---------------------------------------------------------------------------- */
 
-/* Removes the files in a directory, not subdirectories. */
+/* Removes what is in a directory of ours; it never has many levels. */
 static enum quern_status empty_dir(const char *path, struct quern_error *err)
 {
     DIR *d = opendir(path);
@@ -369,8 +452,14 @@ static enum quern_status empty_dir(const char *path, struct quern_error *err)
     for (const struct dirent *e; s == QUERN_OK && (e = readdir(d));) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
-        if (unlinkat(dirfd(d), e->d_name, 0) != 0)
+        if (unlinkat(dirfd(d), e->d_name, 0) == 0)
+            continue;
+        char *sub = NULL;
+        if (errno == EISDIR && asprintf(&sub, "%s/%s", path, e->d_name) >= 0)
+            s = empty_dir(sub, err);
+        if (s == QUERN_OK && unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR) != 0)
             s = fail_errno(err, path, "clear the directory");
+        free(sub);
     }
     closedir(d);
     return s;

@@ -43,6 +43,10 @@ enum {
 /* EEXIST "locked" when another run is making the same file; EIO "disk-full" before any work. */
 enum quern_status output_begin(struct output *o, const char *path, uint64_t nbytes, unsigned flags,
                                struct quern_error *err);
+/* The file made becomes this one: by a second name, or as a copy where that cannot be. It stays
+ * what it is under its own name. flags: OUTPUT_INSIDE. */
+enum quern_status output_adopt(struct output *o, const char *path, const char *made, unsigned flags,
+                               struct quern_error *err);
 /* For a time: sync and close it, open it again. */
 enum quern_status output_close(struct output *o, struct quern_error *err);
 enum quern_status output_reopen(struct output *o, struct quern_error *err);

@@ -1,11 +1,10 @@
 /* sha256.c - SHA-256 as FIPS 180-4 states it. */
 #include "sha256.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "io.h"
+#include "archive.h"
+#include "sha256_blocks.h"
 
 static const uint32_t k[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -28,9 +27,18 @@ static uint32_t load_be32(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-static void compress(uint32_t h[8], const uint8_t *block)
+/* One round. Instead of moving the eight words along, the next round gets them by other names. */
+static inline void turn(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e, uint32_t f,
+                        uint32_t g, uint32_t *h, uint32_t kw)
 {
-    uint32_t w[64], v[8];
+    *h += (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + (g ^ (e & (f ^ g))) + kw;
+    *d += *h;
+    *h += (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) | (c & (a | b)));
+}
+
+static void compress_one(uint32_t h[8], const uint8_t *block)
+{
+    uint32_t w[64];
     for (unsigned t = 0; t < 16; t++)
         w[t] = load_be32(block + 4 * t);
     for (unsigned t = 16; t < 64; t++) {
@@ -38,19 +46,53 @@ static void compress(uint32_t h[8], const uint8_t *block)
         w[t] = w[t - 16] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) + w[t - 7] +
                (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
     }
-    memcpy(v, h, sizeof v);
-    for (unsigned t = 0; t < 64; t++) {
-        const uint32_t e = v[4], a = v[0];
-        const uint32_t t1 = v[7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) +
-                            ((e & v[5]) ^ (~e & v[6])) + k[t] + w[t];
-        const uint32_t t2 = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) +
-                            ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
-        memmove(v + 1, v, 7 * sizeof *v);
-        v[4] += t1;
-        v[0] = t1 + t2;
+    uint32_t v0 = h[0], v1 = h[1], v2 = h[2], v3 = h[3], v4 = h[4], v5 = h[5], v6 = h[6], v7 = h[7];
+    for (unsigned t = 0; t < 64; t += 8) {
+        turn(v0, v1, v2, &v3, v4, v5, v6, &v7, k[t] + w[t]);
+        turn(v7, v0, v1, &v2, v3, v4, v5, &v6, k[t + 1] + w[t + 1]);
+        turn(v6, v7, v0, &v1, v2, v3, v4, &v5, k[t + 2] + w[t + 2]);
+        turn(v5, v6, v7, &v0, v1, v2, v3, &v4, k[t + 3] + w[t + 3]);
+        turn(v4, v5, v6, &v7, v0, v1, v2, &v3, k[t + 4] + w[t + 4]);
+        turn(v3, v4, v5, &v6, v7, v0, v1, &v2, k[t + 5] + w[t + 5]);
+        turn(v2, v3, v4, &v5, v6, v7, v0, &v1, k[t + 6] + w[t + 6]);
+        turn(v1, v2, v3, &v4, v5, v6, v7, &v0, k[t + 7] + w[t + 7]);
     }
+    const uint32_t v[8] = {v0, v1, v2, v3, v4, v5, v6, v7};
     for (unsigned i = 0; i < 8; i++)
         h[i] += v[i];
+}
+
+static void compress_plain(uint32_t h[8], const uint32_t constants[64], const uint8_t *p, size_t n)
+{
+    (void)constants;
+    for (; n > 0; n--, p += 64)
+        compress_one(h, p);
+}
+
+/* Special instructions are used once they have given what plain arithmetic gives. */
+static sha256_blocks *choose(void)
+{
+    sha256_blocks *special = sha256_blocks_special();
+    uint32_t a[8], b[8];
+    uint8_t blocks[128];
+    for (unsigned i = 0; i < sizeof blocks; i++)
+        blocks[i] = (uint8_t)(i * 73 + 11);
+    for (unsigned i = 0; i < 8; i++)
+        a[i] = b[i] = k[i];
+    if (!special)
+        return compress_plain;
+    compress_plain(a, k, blocks, 2);
+    special(b, k, blocks, 2);
+    return memcmp(a, b, sizeof a) == 0 ? special : compress_plain;
+}
+
+static void compress(uint32_t h[8], const uint8_t *p, size_t n)
+{
+    static _Atomic(sha256_blocks *) chosen;
+    sha256_blocks *blocks = chosen;
+    if (!blocks)
+        chosen = blocks = choose();
+    blocks(h, k, p, n);
 }
 
 void sha256_start(struct sha256 *s)
@@ -68,9 +110,9 @@ void sha256_add(struct sha256 *s, const void *data, size_t n)
     s->nbytes += n;
     while (n > 0) {
         if (used == 0 && n >= 64) {
-            compress(s->h, p);
-            p += 64;
-            n -= 64;
+            compress(s->h, p, n / 64);
+            p += n / 64 * 64;
+            n %= 64;
             continue;
         }
         const size_t take = n < 64 - used ? n : 64 - used;
@@ -79,7 +121,7 @@ void sha256_add(struct sha256 *s, const void *data, size_t n)
         p += take;
         n -= take;
         if (used == 64) {
-            compress(s->h, s->block);
+            compress(s->h, s->block, 1);
             used = 0;
         }
     }
@@ -97,28 +139,36 @@ void sha256_end(struct sha256 *s, uint8_t digest[32])
         digest[i] = (uint8_t)(s->h[i / 4] >> (24 - 8 * (i % 4)));
 }
 
+void sha256_hex(struct sha256 s, char hex[65])
+{
+    static const char digits[] = "0123456789abcdef";
+    uint8_t digest[32];
+    sha256_end(&s, digest);
+    for (unsigned i = 0; i < 32; i++) {
+        hex[2 * i] = digits[digest[i] >> 4];
+        hex[2 * i + 1] = digits[digest[i] & 15];
+    }
+    hex[64] = '\0';
+}
+
 enum quern_status sha256_file(const char *path, char hex[65], struct quern_error *err)
 {
     enum { BUFFER = 1 << 20 };
-    int fd;
-    struct file_id id;
-    TRY(input_open(path, &fd, &id, err));
+    struct any_file f;
+    TRY(any_open(path, &f, err));
     uint8_t *buf = malloc(BUFFER);
     enum quern_status status = buf ? QUERN_OK : fail_memory(err, BUFFER);
     struct sha256 s;
     sha256_start(&s);
-    for (uint64_t at = 0; status == QUERN_OK && at < id.nbytes;) {
-        const size_t n = id.nbytes - at < BUFFER ? (size_t)(id.nbytes - at) : BUFFER;
-        status = pread_full(fd, buf, n, at, path, err);
+    for (uint64_t at = 0; status == QUERN_OK && at < f.nbytes;) {
+        const size_t n = f.nbytes - at < BUFFER ? (size_t)(f.nbytes - at) : BUFFER;
+        status = any_read(&f, buf, n, at, err);
         if (status == QUERN_OK)
             sha256_add(&s, buf, n);
         at += n;
     }
-    uint8_t digest[32];
-    sha256_end(&s, digest);
-    for (unsigned i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    sha256_hex(s, hex);
     free(buf);
-    close(fd);
+    any_close(&f);
     return status;
 }

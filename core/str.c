@@ -1,5 +1,5 @@
 /* str.c - compare, check and quote borrowed text. */
-#include "str.h"
+#include "safe_text.h"
 
 #include <stdio.h>
 
@@ -90,14 +90,65 @@ bool utf8_valid(struct str s, size_t *at_bad)
     return true;
 }
 
-/* C1 controls (U+0080..U+009F) and the bidi controls act on terminals too. */
-static bool acts_on_terminal(const unsigned char *p, size_t n)
+/* Of a valid sequence of n bytes. */
+static uint32_t code_point(const unsigned char *p, size_t n)
 {
-    if (n == 2 && p[0] == 0xC2 && p[1] < 0xA0)
-        return true;
-    if (n == 3 && p[0] == 0xE2 && p[1] == 0x80)
-        return p[2] >= 0x8B && p[2] <= 0xAE && (p[2] <= 0x8F || p[2] >= 0xA8);
-    return n == 3 && p[0] == 0xE2 && p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9;
+    if (n == 1)
+        return p[0];
+    uint32_t c = p[0] & (0x7Fu >> n);
+    for (size_t i = 1; i < n; i++)
+        c = c << 6 | (p[i] & 0x3Fu);
+    return c;
+}
+
+/* Controls, line ends, marks that turn the direction of writing, and what cannot be seen. */
+static bool acts_on_terminal(uint32_t c)
+{
+    static const uint32_t ranges[][2] = {
+        {0,       0x1F   },
+        {0x7F,    0x9F   },
+        {0xAD,    0xAD   },
+        {0x61C,   0x61C  },
+        {0x180E,  0x180E },
+        {0x200B,  0x200F },
+        {0x2028,  0x202E },
+        {0x2060,  0x206F },
+        {0xFEFF,  0xFEFF },
+        {0xFFF9,  0xFFFB },
+        {0xE0000, 0xE007F}
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges && c >= ranges[i][0]; i++)
+        if (c <= ranges[i][1])
+            return true;
+    return false;
+}
+
+size_t next_character(struct str s, size_t at, uint32_t *acts)
+{
+    const unsigned char *p = (const unsigned char *)s.p + at;
+    const size_t n = utf8_step(p, s.n - at);
+    const uint32_t c = n ? code_point(p, n) : 0xFFFD;
+    *acts = n == 0 || acts_on_terminal(c) ? c : PLAIN_CHARACTER;
+    return n ? n : 1;
+}
+
+void defuse(char *text)
+{
+    const struct str s = str_from(text);
+    uint32_t acts;
+    for (size_t at = 0, n; at < s.n; at += n) {
+        n = next_character(s, at, &acts);
+        if (acts != PLAIN_CHARACTER)
+            memset(text + at, '?', n);
+    }
+}
+
+size_t str_fit(const char *text, size_t most)
+{
+    size_t n = strnlen(text, most);
+    while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80)
+        n--;
+    return n;
 }
 
 /* Writes the printable form of s[from..to) at out + used; returns the new length, or SIZE_MAX when
@@ -106,12 +157,11 @@ static size_t quote_range(char *out, size_t used, size_t max, struct str s, size
 {
     const unsigned char *p = (const unsigned char *)s.p;
     while (from < to) {
-        size_t n = utf8_step(p + from, s.n - from);
-        char form[16];
-        size_t len;
-        if (n == 0 || p[from] < 0x20 || p[from] == 0x7F || acts_on_terminal(p + from, n)) {
-            len = 0;
-            n = n ? n : 1;
+        char form[20];
+        uint32_t acts;
+        const size_t n = next_character(s, from, &acts);
+        size_t len = 0;
+        if (acts != PLAIN_CHARACTER) {
             for (size_t i = 0; i < n; i++)
                 len += (size_t)snprintf(form + len, sizeof form - len, "\\x%02x", p[from + i]);
         } else if (p[from] == '\\' || p[from] == '\'') {

@@ -338,8 +338,6 @@ static enum quern_status read_dims(struct reader *r, struct tensor *t, struct qu
         return fail_memory(err, ndims * sizeof *dims);
     t->dims = dims;
     t->ndims = (uint8_t)ndims;
-    t->nelems = 1;
-    bool fits = true;
     for (uint64_t i = 0; i < ndims; i++) {
         uint64_t *d = &dims[ndims - 1 - i];
         TRY(read_uint(r, 8, d, err));
@@ -347,9 +345,8 @@ static enum quern_status read_dims(struct reader *r, struct tensor *t, struct qu
             return at_offset(err, r->pos - 8,
                              fail(err, QUERN_EFORMAT, "dims",
                                   "a dimension is %" PRIu64 WANT "expected at most 2^63-1", *d));
-        fits = fits && checked_mul(t->nelems, *d, &t->nelems) && t->nelems <= INT64_MAX;
     }
-    if (!fits)
+    if (!dims_product(dims, t->ndims, &t->nelems) || t->nelems > INT64_MAX)
         return at_offset(err, at,
                          fail(err, QUERN_EFORMAT, "overflow",
                               "the product of its dimensions exceeds 2^63-1" WANT

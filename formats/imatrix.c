@@ -341,6 +341,39 @@ enum quern_status imatrix_counts(const struct imatrix *im, const struct imatrix_
     return imatrix_round_counts(im, t, first, n, counts, err);
 }
 
+static bool are_zero(const float *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (v[i] > 0)
+            return false;
+    return true;
+}
+
+enum quern_status imatrix_check_matrix(const struct imatrix *im, const struct imatrix_entry *e,
+                                       uint64_t mat, size_t n, const float *v,
+                                       struct quern_error *err)
+{
+    float x[IMATRIX_BATCH];
+    if (!are_zero(v, n)) /* nearly always the first one tells */
+        return QUERN_OK;
+    for (uint64_t done = 0, some; done < e->ncols; done += some) {
+        some = e->ncols - done < IMATRIX_BATCH ? e->ncols - done : IMATRIX_BATCH;
+        TRY(imatrix_read(im, e, mat * e->ncols + done, (size_t)some, x, err));
+        if (!are_zero(x, (size_t)some))
+            return QUERN_OK;
+    }
+    char which[48] = "";
+    if (e->nmats > 1)
+        snprintf(which, sizeof which, " of matrix %" PRIu64, mat);
+    return in_file(err, im->model->path,
+                   in_tensor(err, e->sums->name,
+                             fail(err, QUERN_EFORMAT, "zero-importance",
+                                  "all values%s are 0, and so would be all its weights" WANT
+                                  "leave the entry out (--exclude-weights); --reference-bugs "
+                                  "takes it",
+                                  which)));
+}
+
 static void divide(float *values, size_t n, float count)
 {
     for (size_t i = 0; i < n; i++)

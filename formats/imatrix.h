@@ -53,6 +53,12 @@ enum quern_status imatrix_counts(const struct imatrix *im, const struct imatrix_
                                  uint64_t first, size_t n, float *counts, struct quern_error *err);
 #define IMATRIX_BATCH 64 /* what callers read at once */
 
+/* For those who are about to encode by n values of matrix mat: EFORMAT "zero-importance" when these
+ * and all others of the matrix are 0. */
+enum quern_status imatrix_check_matrix(const struct imatrix *im, const struct imatrix_entry *e,
+                                       uint64_t mat, size_t n, const float *v,
+                                       struct quern_error *err);
+
 /* For those who have values of tensor t at hand, from first on: EFORMAT "nonfinite" when one is
  * NaN, Inf or negative. Counts are rounded in place; one of 2^53 or more is none. */
 enum quern_status imatrix_check_values(const struct imatrix *im, const struct tensor *t,

@@ -84,6 +84,7 @@ void model_close(struct model *m)
     for (uint32_t i = 0; i < nfiles; i++)
         free(m->files[i].header);
     fd_cache_free(m->fds, nfiles);
+    archive_leave(m->archive);
     free(m->tensors);
     free(m->metas);
     free(m->notes);
@@ -101,7 +102,20 @@ size_t model_bytes(const struct model *m)
                sizeof *m->fds + m->nfiles * sizeof m->fds->files[0];
     for (uint32_t i = 0; i < m->nfiles; i++)
         n += (size_t)m->files[i].header_bytes;
+    if (m->archive)
+        n += (size_t)m->archive->kind->held_bytes(m->archive);
     return n;
+}
+
+uint64_t model_worker_bytes(const struct model *m)
+{
+    return m->archive ? m->archive->kind->worker_bytes(m->archive) : 0;
+}
+
+void model_set_workers(struct model *m, uint32_t nworkers)
+{
+    if (m->archive)
+        m->archive->kind->set_workers(m->archive, nworkers);
 }
 
 /* ---- growing -------------------------------------------------------------------------------- */
@@ -157,16 +171,39 @@ enum quern_status model_note(struct model *m, const char *text, struct quern_err
     return QUERN_OK;
 }
 
+/* A file of an archive is told from others by the archive's file. */
+static enum quern_status find_entry(struct archive *a, struct model_file *f, const char *path,
+                                    const char *name, struct quern_error *err)
+{
+    uint64_t nbytes;
+    if (!archive_find(a, name, &f->entry, &nbytes)) {
+        errno = ENOENT;
+        return fail_errno(err, path, "open");
+    }
+    f->id = a->id;
+    f->id.nbytes = nbytes;
+    return QUERN_OK;
+}
+
 enum quern_status model_add_file(struct model *m, const char *path, const char *name,
                                  struct quern_error *err)
 {
     struct model_file *f = &m->files[m->nfiles];
     struct cached_fd *c = &m->fds->files[m->nfiles];
-    TRY(input_open(path, &c->fd, &f->id, err));
+    const char *inner;
+    struct archive *a = archive_at(path, &inner);
+    if (a && *inner)
+        TRY(find_entry(a, f, path, inner, err));
+    else
+        TRY(input_open(path, &c->fd, &f->id, err));
     f->path = path;
     f->name = name;
     f->first_tensor = m->ntensors;
     m->nfiles++;
+    if (a && *inner) {
+        m->archive = m->archive ? m->archive : archive_use(a->path);
+        return QUERN_OK;
+    }
     c->last_use = ++m->fds->clock;
     m->fds->nopen++;
     all_open++;
@@ -221,12 +258,26 @@ const struct meta *model_meta(const struct model *m, const char *key)
                                                                                  : NULL;
 }
 
+bool dims_alike(const uint64_t *a, uint32_t na, const uint64_t *b, uint32_t nb)
+{
+    for (; na > 0 && *a == 1; na--)
+        a++;
+    for (; nb > 0 && *b == 1; nb--)
+        b++;
+    return na == nb && (na == 0 || memcmp(a, b, na * sizeof *a) == 0);
+}
+
 bool dims_product(const uint64_t *dims, uint32_t ndims, uint64_t *nelems)
 {
+    bool empty = false;
     *nelems = 1;
-    for (uint32_t i = 0; i < ndims; i++)
-        if (!checked_mul(*nelems, dims[i], nelems))
+    for (uint32_t i = 0; i < ndims; i++) {
+        empty |= dims[i] == 0;
+        if (dims[i] > 0 && !checked_mul(*nelems, dims[i], nelems))
             return false;
+    }
+    if (empty)
+        *nelems = 0;
     return true;
 }
 
@@ -396,6 +447,8 @@ enum quern_status model_pread(struct model *m, uint32_t file, void *buf, size_t 
                               struct quern_error *err)
 {
     int fd;
+    if (m->archive)
+        return m->archive->kind->read(m->archive, m->files[file].entry, buf, n, offset, err);
     TRY(take_fd(m, file, &fd, err));
     const enum quern_status s = pread_full(fd, buf, n, offset, m->files[file].path, err);
     give_fd(m, file);
@@ -407,6 +460,9 @@ enum quern_status model_copy(struct model *m, uint32_t file, uint64_t offset, ui
 {
     int fd;
     off_t in = (off_t)offset, out = (off_t)to_offset;
+    *done = false;
+    if (m->archive)
+        return QUERN_OK;
     TRY(take_fd(m, file, &fd, err));
     while (n > 0) {
         const size_t most = n < MAX_COPY ? (size_t)n : MAX_COPY;
@@ -457,6 +513,8 @@ static enum quern_status same_header(const struct model_file *f, int fd, struct 
 
 enum quern_status model_unchanged(struct model *m, struct quern_error *err)
 {
+    if (m->archive)
+        return m->archive->kind->unchanged(m->archive, err);
     for (uint32_t i = 0; i < m->nfiles; i++) {
         int fd = -1;
         TRY(reopen(m, i, &fd, err));

@@ -1,11 +1,13 @@
 /* model.h - a checkpoint as one list of tensors, however many files it lies in.
  *
  * model_open() takes a .safetensors or .gguf file, one file of a GGUF split set, an
- * model.safetensors.index.json, or a directory with one of these. It reads headers only and checks
- * everything a header can promise against the real size of its file. */
+ * model.safetensors.index.json, or a directory with one of these; or a pack, which is such a
+ * directory (formats/pack.h). It reads headers only and checks everything a header can promise
+ * against the real size of its file. */
 #ifndef QUERN_MODEL_H
 #define QUERN_MODEL_H
 
+#include "core/archive.h"
 #include "core/arena.h"
 #include "core/dtype.h"
 #include "core/error.h"
@@ -40,6 +42,7 @@ struct model_file {
     uint64_t header_at, header_hash; /* where it begins in the file, and of what it held there */
     uint32_t split_no, split_count;  /* of a GGUF file; split_count 0 when it is not split */
     uint64_t split_ntensors;         /* in all files together; 0 when not told */
+    uint32_t entry;                  /* with model.archive: which of its files this is */
 };
 
 /* GGUF value types; safetensors metadata are strings. */
@@ -75,8 +78,11 @@ enum model_format { MODEL_SAFETENSORS, MODEL_GGUF };
 struct model {
     struct arena arena;
     enum model_format format;
-    const char *path; /* as given */
-    const char *dir;  /* the Hugging Face directory, or NULL for plain files */
+    /* While a plan runs that wants it: NaN and Inf in its tensors are read as 0 ... */
+    bool zero_nonfinite;
+    _Atomic(bool) saw_nonfinite; /* ... and there were some */
+    const char *path;            /* as given */
+    const char *dir;             /* the Hugging Face directory, or NULL for plain files */
     struct model_file *files;
     uint32_t nfiles;
     struct tensor *tensors; /* in file order: by file, then by offset */
@@ -90,10 +96,16 @@ struct model {
     const char **notes; /* harmless oddities: trailing bytes, wrong total_size ... */
     uint32_t nnotes;
     struct fd_cache *fds;
+    struct archive *archive;                                /* that all files lie in; or NULL */
     uint32_t tensor_capacity, meta_capacity, note_capacity; /* of the malloc'ed arrays above */
 };
 
 enum quern_status model_open(const char *path, struct model **out, struct quern_error *err);
+/* The same for a look at its headers: a pack's base need not be there. */
+enum quern_status model_open_headers(const char *path, struct model **out, struct quern_error *err);
+/* One file by itself, whatever it belongs to, and no error when it is no model: then it has no
+ * tensors. */
+enum quern_status model_open_alone(const char *path, struct model **out, struct quern_error *err);
 void model_close(struct model *m);
 
 const struct tensor *model_find(const struct model *m, struct str name);
@@ -123,6 +135,9 @@ const char *meta_type_name(enum meta_type type);
 
 /* Memory held by an open model: what --mem counts. */
 size_t model_bytes(const struct model *m);
+/* What every worker that reads from it adds, and a word before they start. */
+uint64_t model_worker_bytes(const struct model *m);
+void model_set_workers(struct model *m, uint32_t nworkers);
 
 /* ---- for the readers in formats/ only ------------------------------------------------------- */
 
@@ -140,8 +155,10 @@ struct tensor *model_new_tensor(struct model *m);
 struct meta *model_new_meta(struct model *m);
 /* The names of file's tensors go into the index; EFORMAT "duplicate" when one is there already. */
 enum quern_status model_index_tensors(struct model *m, uint32_t file, struct quern_error *err);
-/* Product of the dimensions, checked in their order. */
+/* Product of the dimensions. False when those that are not 0 leave 64 bits, in whatever order. */
 bool dims_product(const uint64_t *dims, uint32_t ndims, uint64_t *nelems);
+/* Alike but for outer dimensions of 1, which GGUF drops. */
+bool dims_alike(const uint64_t *a, uint32_t na, const uint64_t *b, uint32_t nb);
 /* text is the arena's; NULL stands for memory that ran out. */
 enum quern_status model_note(struct model *m, const char *text, struct quern_error *err);
 

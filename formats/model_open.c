@@ -1,13 +1,14 @@
 /* model_open.c - find out which files a path stands for, and read their headers. */
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "formats/gguf.h"
 #include "formats/model.h"
+#include "formats/pack.h"
 #include "formats/safetensors.h"
 
 #define SINGLE_FILE "model.safetensors"
@@ -93,6 +94,34 @@ static enum quern_status read_one(struct model *m, const char *path, struct quer
     return read_file(m, 0, err);
 }
 
+/* A file that is called a model must be one. */
+static enum quern_status read_alone(struct model *m, const char *path, struct quern_error *err)
+{
+    const char *own = arena_printf(&m->arena, "%s", path), *sentence;
+    uint8_t head[SNIFF_BYTES];
+    if (!own)
+        return fail_memory(err, strlen(path));
+    TRY(model_add_file(m, own, path_base(own), err));
+    const uint64_t nbytes = m->files[0].id.nbytes;
+    const size_t n = nbytes < sizeof head ? (size_t)nbytes : sizeof head;
+    TRY(model_pread(m, 0, head, n, 0, err));
+    if (format_of_name(own) == NEITHER && format_of_kind(sniff(head, n, &sentence)) != MODEL_GGUF)
+        return QUERN_OK;
+    return read_file(m, 0, err);
+}
+
+enum quern_status model_open_alone(const char *path, struct model **out, struct quern_error *err)
+{
+    struct model *m;
+    TRY(model_new(path, 1, &m, err));
+    const enum quern_status s = read_alone(m, path, err);
+    if (s == QUERN_OK)
+        *out = m;
+    else
+        model_close(m);
+    return s;
+}
+
 static enum quern_status open_file(const char *path, struct model **out, struct quern_error *err)
 {
     struct model *m;
@@ -115,7 +144,7 @@ static enum quern_status add_member(struct model *m, const char *path, struct qu
 {
     if (!path)
         return fail_memory(err, 0);
-    if (access(path, F_OK) != 0 && errno == ENOENT)
+    if (!path_exists(path) && errno == ENOENT)
         return in_file(err, path,
                        fail(err, QUERN_EFORMAT, "missing-shard",
                             "this file of the model is missing" WANT
@@ -270,20 +299,18 @@ static int name_to_file(const void *name, const void *file)
 /* Shards that lie there but are not in the index: somebody may have expected them to count. */
 static enum quern_status note_unlisted(struct model *m, struct quern_error *err)
 {
-    DIR *d = m->dir ? opendir(m->dir) : NULL;
-    if (!d)
-        return fail_errno(err, m->dir, "list the directory");
-    enum quern_status s = QUERN_OK;
-    const struct dirent *e;
-    while (s == QUERN_OK && (e = readdir(d))) {
-        if (name_ends(e->d_name, ".safetensors") &&
-            !bsearch(e->d_name, m->files, m->nfiles, sizeof *m->files, name_to_file))
+    struct arena scratch = {0};
+    const char **names;
+    uint32_t n = 0;
+    enum quern_status s = path_list(m->dir, &scratch, &names, &n, err);
+    for (uint32_t i = 0; s == QUERN_OK && i < n; i++)
+        if (name_ends(names[i], ".safetensors") &&
+            !bsearch(names[i], m->files, m->nfiles, sizeof *m->files, name_to_file))
             s = model_note(m,
                            arena_printf(&m->arena, "%s is not in the index and is ignored",
-                                        quoted(str_from(e->d_name)).text),
+                                        quoted(str_from(names[i])).text),
                            err);
-    }
-    closedir(d);
+    arena_free(&scratch);
     return s;
 }
 
@@ -388,16 +415,13 @@ static bool list_name(struct listing *l, const char *name)
 static enum quern_status list_directory(struct listing *l, const char *path,
                                         struct quern_error *err)
 {
-    DIR *d = opendir(path);
-    if (!d)
-        return fail_errno(err, path, "list the directory");
-    enum quern_status s = QUERN_OK;
-    const struct dirent *e;
-    while (s == QUERN_OK && (e = readdir(d)))
-        if (!list_name(l, e->d_name))
-            s = fail_memory(err, strlen(e->d_name));
-    closedir(d);
-    return s;
+    const char **names;
+    uint32_t n;
+    TRY(path_list(path, &l->arena, &names, &n, err));
+    for (uint32_t i = 0; i < n; i++)
+        if (!list_name(l, names[i]))
+            return fail_memory(err, strlen(names[i]));
+    return QUERN_OK;
 }
 
 static enum quern_status nothing_to_open(const struct listing *l, struct quern_error *err)
@@ -466,18 +490,52 @@ static enum quern_status open_directory(const char *path, struct model **out,
     return s;
 }
 
-enum quern_status model_open(const char *path, struct model **out, struct quern_error *err)
+/* ---- packs ---------------------------------------------------------------------------------- */
+
+static enum quern_status open_path(const char *path, struct model **out, struct quern_error *err)
 {
-    struct stat st;
-    if (stat(path, &st) != 0)
-        return fail_errno(err, path, "open");
+    if (path_is_dir(path))
+        return open_directory(path, out, err);
+    return name_ends(path, ".index.json") ? open_index(path, out, err) : open_file(path, out, err);
+}
+
+/* The model holds the pack by then, or nobody does. */
+static enum quern_status open_packed(const char *path, size_t n, enum pack_use use,
+                                     struct model **out, struct quern_error *err)
+{
+    struct arena scratch = {0};
+    struct archive *a = NULL;
+    const char *pack = arena_printf(&scratch, "%.*s", (int)n, path);
+    enum quern_status s = pack ? pack_open(pack, use, &a, err) : fail_memory(err, n);
+    if (s == QUERN_OK)
+        s = open_path(path, out, err);
+    archive_leave(a);
+    arena_free(&scratch);
+    return s;
+}
+
+static enum quern_status open_any(const char *path, enum pack_use use, struct model **out,
+                                  struct quern_error *err)
+{
     struct model *m = NULL;
-    if (S_ISDIR(st.st_mode))
-        TRY(open_directory(path, &m, err));
-    else if (name_ends(path, ".index.json"))
-        TRY(open_index(path, &m, err));
+    struct stat st;
+    const size_t n = pack_part(path);
+    if (n > 0)
+        TRY(open_packed(path, n, use, &m, err));
+    else if (stat(path, &st) != 0)
+        return fail_errno(err, path, "open");
     else
-        TRY(open_file(path, &m, err));
+        TRY(open_path(path, &m, err));
     *out = m;
     return QUERN_OK;
+}
+
+enum quern_status model_open(const char *path, struct model **out, struct quern_error *err)
+{
+    return open_any(path, PACK_DATA, out, err);
+}
+
+enum quern_status model_open_headers(const char *path, struct model **out, struct quern_error *err)
+{
+    return open_any(path, PACK_FILES, out, err);
 }

@@ -161,6 +161,14 @@ struct quern_quantize {
     const char *arch;         /* general.architecture for keep_names */
     uint64_t shard_bytes;     /* safetensors output: largest file, 0 = no limit */
     bool force;               /* replace an existing output */
+    /* GGUF output: instead of what the rules for type and the options say, every tensor gets the
+     * type that it has in this model, made of blocks, too; one that is not there or that cannot
+     * become that keeps its own. NULL: the rules. */
+    const struct quern_model *types_of;
+    /* Weights that are NaN or Inf: "error" (or NULL) refuses them; "keep" passes them on in tensors
+     * that are only copied, to a type that has such values; "zero" takes them for 0:
+     * quern_plan_zeroed() tells where */
+    const char *nonfinite;
 };
 
 /* Plans output from model: GGUF when output ends in .gguf (or keep_split), safetensors when it ends
@@ -193,6 +201,7 @@ struct quern_merge {
                             * sizes, as far as names and shapes permit */
     bool no_tokenizer;     /* directory output: no tokenizer files */
     bool allow_requantize; /* with type: permit block-quantized tensors that are only passed on */
+    const char *nonfinite; /* as in quern_quantize */
     /* Called for every mistake in the recipe and in how the models fit together, while the error
      * that comes back tells the first; or NULL. */
     void (*on_mistake)(const struct quern_error *mistake, void *user);
@@ -233,6 +242,7 @@ struct quern_convert {
     const char *base;      /* of an adapter: the directory or config.json of its model; or NULL */
     const char *hub_cache; /* Hugging Face hub cache to look that model up in, or NULL */
     bool force;            /* replace an existing output */
+    const char *nonfinite; /* as in quern_quantize */
 };
 
 /* Plans a GGUF from a Hugging Face directory: names, shapes and order of llama.cpp, keys from
@@ -267,6 +277,28 @@ QUERN_API enum quern_status quern_plan_compare(struct quern_model *a, struct que
                                                const char *imatrix, struct quern_plan **out,
                                                struct quern_error *err);
 
+/* How `made` was made of its source, as far as it does not say itself; all zero is valid. Of each
+ * count the options that decide bytes: type, output and the like are ignored. */
+struct quern_verify {
+    const struct quern_quantize *quantize; /* imatrix, layers, keys; or NULL */
+    const struct quern_convert *convert;   /* Hugging Face to GGUF, or an adapter; or NULL */
+    const struct quern_merge *merge;       /* of a recipe; or NULL */
+    /* Hugging Face to GGUF: the type before it was quantized ("f32", "f16", "bf16"), or NULL: the
+     * 16-bit type of the weights, else F16 */
+    const char *via;
+};
+
+/* Plans to make the model at path `made` anew from source and to compare the bytes instead of
+ * writing them. source: path of a model, an adapter or a recipe (.yml); NULL for a recipe in
+ * options->merge->recipe_text. The types of its tensors are read from `made`; order and files of
+ * tensors do not matter. options may be NULL. After quern_run(), which is QUERN_OK whether they
+ * differ or not, quern_plan_difference() tells of each tensor and quern_plan_mismatch() of all
+ * else. Only quern_run_options that do not write count.
+ * Errors: those of quern_open() for both, and of the plan that would write `made`. */
+QUERN_API enum quern_status quern_plan_verify(const char *source, const char *made,
+                                              const struct quern_verify *options,
+                                              struct quern_plan **out, struct quern_error *err);
+
 /* Frees the plan; NULL is allowed. */
 QUERN_API void quern_plan_free(struct quern_plan *plan);
 
@@ -289,6 +321,25 @@ QUERN_API const char *quern_plan_note(const struct quern_plan *plan, size_t i);
 /* Input tensors that the plan leaves out: number i as "NAME: why" (quoted), or NULL past the end.
  */
 QUERN_API const char *quern_plan_left_out(const struct quern_plan *plan, size_t i);
+
+/* What a record tells that the plan itself does not know; all zero is valid. */
+struct quern_provenance {
+    const char *command; /* what was asked for, in any words; NULL: "" */
+    const char *recipe;  /* the text of a recipe, or NULL */
+    /* Files that were read besides the inputs of the plan and what lies beside them. */
+    const char *const *files;
+    size_t nfiles;
+};
+
+/* Has the run of a plan that writes also hash its inputs, file by file and tensor by tensor, while
+ * they are read, and tell of them: in keys quern.* of the (first) output file, and in a record
+ * OUTPUT.quern.json with the hashes of all outputs, which is written last. docs/provenance.md has
+ * their form. The output differs from that of the same plan without provenance by these keys only,
+ * and is as deterministic. Call it once, before quern_run() and quern_plan_summarize().
+ * Errors: EUSAGE (a plan that writes nothing, or has a record), EIO, EMEMORY. */
+QUERN_API enum quern_status quern_plan_provenance(struct quern_plan *plan,
+                                                  const struct quern_provenance *options,
+                                                  struct quern_error *err);
 
 /* ---- running ------------------------------------------------------------------------------ */
 
@@ -346,6 +397,18 @@ QUERN_API enum quern_status quern_run(struct quern_plan *plan,
                                       const struct quern_run_options *options,
                                       struct quern_result *result, struct quern_error *err);
 
+/* A tensor of an input with values that were NaN or Inf. */
+struct quern_zeroed {
+    const char *tensor; /* name_bytes long, as the file has it */
+    size_t name_bytes;
+    const char *file;
+    uint64_t count, nelems; /* so many values of so many; of a block with such a scale, all */
+    uint64_t first;         /* index of the first along the flattened tensor */
+};
+/* After a run with nonfinite = "zero": number i in the order of the inputs and their tensors, or
+ * false past the end. */
+QUERN_API bool quern_plan_zeroed(const struct quern_plan *plan, size_t i, struct quern_zeroed *out);
+
 /* ---- errors of weights ---------------------------------------------------------------------- */
 
 /* How far the values b of a tensor are from the values a they stand for. Pairs with a NaN or Inf
@@ -382,6 +445,45 @@ QUERN_API bool quern_plan_errors(const struct quern_plan *plan, size_t i, struct
  * worst_block are 0. False when there is none, or when memory ran out. */
 QUERN_API bool quern_plan_total_errors(const struct quern_plan *plan, const char *type,
                                        struct quern_errors *out);
+
+/* ---- what a verification has found ---------------------------------------------------------- */
+
+/* Where the bytes of a tensor are not those that its source gives. */
+struct quern_difference {
+    const char *tensor; /* belongs to the plan */
+    const char *type;
+    bool exact;            /* every byte is the same: what follows is 0 */
+    uint64_t nblocks;      /* blocks that differ, of ... */
+    uint64_t total_blocks; /* ... so many; elements, where a type has no blocks */
+    unsigned block_elems;  /* 1 there */
+    uint64_t row, block;   /* of the first: its row, and which of this row's blocks */
+    uint64_t element;      /* in this row: the first value that differs */
+    bool has_values;       /* it holds weights, so there are the following */
+    double max_error;      /* largest difference of values, of all that are finite */
+    uint64_t max_error_at; /* its first place: index along the flattened tensor */
+    double relative_rmse; /* root mean square of the differences over that of the values that should
+                           * be there, both in the blocks that differ and nowhere else */
+    uint64_t nnonfinite;  /* values that are NaN or Inf in the file */
+};
+/* Tensor i of those that were compared, after quern_run(). False past the end, and for other plans.
+ */
+QUERN_API bool quern_plan_difference(const struct quern_plan *plan, size_t i,
+                                     struct quern_difference *out);
+
+/* What else is not as the source gives it. */
+struct quern_mismatch {
+    /* "tensor": missing, extra, or of another shape or type; "key": of GGUF or __metadata__;
+     * "file": beside the weights */
+    const char *kind;
+    const char *name; /* as it stands in a file: quote it before printing */
+    const char *what; /* "missing", "extra", "shape", "type", "value" ... */
+    /* It only tells what the model is called or how it was made (keys general.*, README.md ...),
+     * and says nothing against it. */
+    bool describes;
+};
+/* Number i, or false past the end and for other plans; there before quern_run() as well. */
+QUERN_API bool quern_plan_mismatch(const struct quern_plan *plan, size_t i,
+                                   struct quern_mismatch *out);
 
 /* Use the kernels of one instruction set: "portable", "avx2", "avx512" or NULL for the best this
  * CPU has. Call it before other threads use the library. False when this CPU cannot run them. */

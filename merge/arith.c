@@ -106,3 +106,12 @@ void sum_differences(bool wide, void *y, const void *base, const void *const x[]
     /* TIES that cuts off nothing and asks for no agreement. */
     codec_kernels()->ties(y, base, narrow, weights, none, nx, false, false, 1.0f, n);
 }
+
+bool sum_bf16(uint16_t *y, const uint16_t *base, const uint16_t *const x[], const double w[],
+              size_t nx, size_t n)
+{
+    float weights[MAX_SOURCES];
+    for (size_t k = 0; k < nx; k++)
+        weights[k] = (float)w[k];
+    return codec_kernels()->weighted_sum_bf16(y, base, x, weights, nx, n);
+}

@@ -34,4 +34,9 @@ void subtract_f32(float *d, const float *x, const float *base, size_t n);
 void sum_differences(bool wide, void *y, const void *base, const void *const x[], const double w[],
                      size_t nx, size_t n);
 
+/* Straight from BF16 to BF16, with a base as sum_differences(), without one (NULL) as
+ * sum_weighted(). False when a result is not finite: then what is in y means nothing. */
+bool sum_bf16(uint16_t *y, const uint16_t *base, const uint16_t *const x[], const double w[],
+              size_t nx, size_t n);
+
 #endif

@@ -1,11 +1,10 @@
 /* chat_template.c - choose a chat template: a known format, the models' own, or a given text. */
 #include "merge/chat_template.h"
 
-#include <unistd.h>
-
 #include "core/io.h"
 #include "core/pull.h"
 #include "pipeline/config_edit.h"
+#include "pipeline/text_difference.h"
 
 #define MAX_CONFIG (UINT64_C(1) << 26)
 #define SHORTEST   20
@@ -167,9 +166,9 @@ static enum quern_status template_of(const struct view *v, struct arena *arena, 
     struct str config;
     if (!jinja || !path)
         return fail_memory(err, strlen(m->dir));
-    if (access(jinja, F_OK) == 0)
+    if (path_exists(jinja))
         return read_small_file(jinja, MAX_CONFIG, arena, out, err);
-    if (access(path, F_OK) != 0)
+    if (!path_exists(path))
         return QUERN_OK;
     TRY(read_small_file(path, MAX_CONFIG, arena, &config, err));
     return in_file(err, path, from_config(arena, config, out, err));
@@ -232,5 +231,33 @@ enum quern_status chat_template_text(const struct recipe *recipe, const struct m
     if (wish.n < SHORTEST || !str_has(wish, "{"))
         return fail_template(recipe, err);
     *out = wish;
+    return QUERN_OK;
+}
+
+/* ---- what differs ---------------------------------------------------------------------------- */
+
+enum quern_status chat_template_notes(const struct recipe *r, const struct model_set *set,
+                                      struct arena *arena, struct plan *p, struct quern_error *err)
+{
+    struct str texts[MAX_SOURCES] = {
+        {NULL, 0}
+    };
+    unsigned of = set->donor;
+    for (unsigned i = 0; i < set->count; i++)
+        if (template_of(&set->views[i], arena, &texts[i], NULL) != QUERN_OK)
+            texts[i] = (struct str){NULL, 0}; /* a merge does not fail for it */
+    struct str first = texts[of];
+    for (unsigned i = 0; i < set->count && first.n == 0; i++) {
+        first = texts[i];
+        of = i;
+    }
+    for (unsigned i = 0; i < set->count; i++)
+        if (texts[i].n > 0 && !str_eq(trimmed(texts[i]), trimmed(first)))
+            TRY(plan_note(p, err, "the chat template of %s is not that of %s (%s)%s",
+                          ref_name(&r->models[i].ref).text, ref_name(&r->models[of].ref).text,
+                          text_difference(texts[i], first).text,
+                          r->chat_template.n == 0 && of == set->donor
+                              ? "; the output gets the latter (chat_template in the recipe chooses)"
+                              : ""));
     return QUERN_OK;
 }

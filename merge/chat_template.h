@@ -11,4 +11,9 @@
 enum quern_status chat_template_text(const struct recipe *recipe, const struct model_set *set,
                                      struct arena *arena, struct str *out, struct quern_error *err);
 
+/* A note for each model whose template is not that of the base, or of the model that gives the
+ * output its files; of the first that has one when that has none. */
+enum quern_status chat_template_notes(const struct recipe *recipe, const struct model_set *set,
+                                      struct arena *arena, struct plan *p, struct quern_error *err);
+
 #endif

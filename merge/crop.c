@@ -32,8 +32,13 @@ static enum quern_status crop_read(const struct source *s, void *scratch, bool w
     return QUERN_OK;
 }
 
+static const struct source *crop_inner(const struct source *s, uint32_t i)
+{
+    return i == 0 ? &((const struct crop *)s->params)->inner : NULL;
+}
+
 static const struct source_kind crop_kind = {
-    .name = "crop", .scratch_bytes = crop_scratch_bytes, .read = crop_read};
+    .name = "crop", .scratch_bytes = crop_scratch_bytes, .read = crop_read, .inner = crop_inner};
 
 enum quern_status crop_source(const struct source *s, uint64_t rows, uint64_t cols,
                               struct arena *arena, struct source *out, struct quern_error *err)
@@ -113,12 +118,7 @@ enum quern_status crop_target(struct planner *pl, struct target *t, struct mista
         const struct tensor *in = t->inputs[k].tensor;
         if (has_size(in, size))
             continue;
-        if (!made_alone(&t->inputs[k]))
-            return in_tensor(err, t->name,
-                             fail(err, QUERN_EUNSUPPORTED, "stages",
-                                  "an earlier stage makes it by statistics of all of it, and a "
-                                  "part is to be cut out" WANT
-                                  "run the stages one after the other"));
+        TRY(made_check_alone(&t->inputs[k], t->name, err));
         any = true;
         if (k == t->lead)
             pl->cut_rows = size[0];

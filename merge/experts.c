@@ -26,8 +26,13 @@ static enum quern_status part_read(const struct source *s, void *scratch, bool w
     return source_read(&p->inner, scratch, wide, p->first + first, n, x, moved, err);
 }
 
+static const struct source *part_inner(const struct source *s, uint32_t i)
+{
+    return i == 0 ? &((const struct part *)s->params)->inner : NULL;
+}
+
 static const struct source_kind part_kind = {
-    .name = "expert", .scratch_bytes = part_scratch_bytes, .read = part_read};
+    .name = "expert", .scratch_bytes = part_scratch_bytes, .read = part_read, .inner = part_inner};
 
 /* Sources of one size, one after the other. */
 struct pile {
@@ -74,8 +79,14 @@ static enum quern_status pile_read(const struct source *s, void *scratch, bool w
     return QUERN_OK;
 }
 
+static const struct source *pile_inner(const struct source *s, uint32_t i)
+{
+    const struct pile *p = s->params;
+    return i < p->count ? &p->items[i] : NULL;
+}
+
 static const struct source_kind pile_kind = {
-    .name = "experts", .scratch_bytes = pile_scratch_bytes, .read = pile_read};
+    .name = "experts", .scratch_bytes = pile_scratch_bytes, .read = pile_read, .inner = pile_inner};
 
 /* ---- names ------------------------------------------------------------------------------------
  */
@@ -130,11 +141,7 @@ static enum quern_status add(struct matcher *m, const struct source *like, struc
     uint64_t *copy = ARENA_NEW(m->keep, uint64_t, ndims);
     if (!t || !copy || !name.p)
         return fail_memory(m->err, sizeof *t);
-    if (!made_alone(like))
-        return in_tensor(m->err, name,
-                         fail(m->err, QUERN_EUNSUPPORTED, "stages",
-                              "an earlier stage makes it by statistics of all of it, in another "
-                              "layout" WANT "run the stages one after the other"));
+    TRY(made_check_alone(like, name, m->err));
     memcpy(copy, dims, ndims * sizeof *copy);
     *t = *like->tensor;
     t->name = name;

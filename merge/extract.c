@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "core/json.h"
 #include "core/pattern.h"
@@ -88,7 +87,7 @@ static enum quern_status check_kind(const struct model *base, struct arena *aren
                     "quern extracts adapters from safetensors models only; quern convert makes "
                     "them of GGUF");
     const char *path = base->dir ? path_join(arena, base->dir, "config.json") : NULL;
-    if (!path || access(path, F_OK) != 0)
+    if (!path || !path_exists(path))
         return QUERN_OK;
     TRY(read_small_file(path, JSON_MAX_BYTES, arena, &text, err));
     TRY(in_file(err, path, json_parse(text, &root, err)));
@@ -384,8 +383,9 @@ static void write_config(struct json_writer *w, const struct extractor *x)
     line(w, "alpha_pattern");
     write_smaller(w, p, x->rank);
     line(w, "base_model_name_or_path");
-    json_put_text(w, x->req->comparison->a->dir ? x->req->comparison->a->dir
-                                                : x->req->comparison->a->path);
+    json_put_text(w, x->req->base_name            ? x->req->base_name
+                     : x->req->comparison->a->dir ? x->req->comparison->a->dir
+                                                  : x->req->comparison->a->path);
     line(w, "bias");
     json_put_text(w, has_bias(p) ? "all" : "none");
     line(w, "fan_in_fan_out");
@@ -488,6 +488,7 @@ static enum quern_status build(struct extractor *x, struct quern_error *err)
 {
     struct plan *p = x->plan;
     p->force = x->req->force;
+    p->nonfinite = NONFINITE_ERROR;
     x->report = ARENA_NEW(&p->arena, struct extract_report, 1);
     if (!x->report)
         return fail_memory(err, sizeof *x->report);

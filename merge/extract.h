@@ -14,8 +14,9 @@ struct extract_request {
     uint64_t rank;      /* 0: the default; matrices that are smaller get less */
     const char *const *includes, *const *excludes; /* regular expressions on names of tensors */
     size_t nincludes, nexcludes;
-    bool no_save_modules; /* leave out what is no matrix of a layer, instead of keeping it whole */
-    const char *dtype;    /* of A and B: f32, f16 or bf16; NULL: f32 */
+    bool no_save_modules;  /* leave out what is no matrix of a layer, instead of keeping it whole */
+    const char *dtype;     /* of A and B: f32, f16 or bf16; NULL: f32 */
+    const char *base_name; /* what the adapter calls its base; NULL: its path */
     bool force;
 };
 

@@ -241,17 +241,9 @@ struct fuser {
     struct source leaves[MAX_SOURCES];
     unsigned nleaves;
     size_t carry_bytes;
+    bool needs_hidden; /* it must stay several steps */
     struct quern_error *err;
 };
-
-static enum quern_status cannot(struct fuser *f, struct str tensor, const char *why)
-{
-    return in_tensor(f->err, tensor,
-                     fail(f->err, QUERN_EUNSUPPORTED, "stages",
-                          "%s" WANT "run the stages one after the other: each as a recipe of its "
-                          "own, the later ones with the output of the earlier",
-                          why));
-}
 
 static bool same_source(const struct source *a, const struct source *b)
 {
@@ -267,21 +259,23 @@ static enum quern_status add_leaf(struct fuser *f, const struct source *s, struc
     while (i < f->nleaves && !same_source(&f->leaves[i], s))
         i++;
     if (i == MAX_SOURCES)
-        return cannot(f, s->tensor->name, "the stages read more than 65 tensors for one");
+        return made_fail(f->err, s->tensor->name, "the stages read more than 65 tensors for one");
     if (i == f->nleaves)
         f->leaves[f->nleaves++] = *s;
     *in = (struct input){false, (uint8_t)i};
     return QUERN_OK;
 }
 
+/* An op that fetches looks at rows: what is made of them is read on its own, and when that takes
+ * statistics, hidden steps have them. */
 static enum quern_status check_node(struct fuser *f, const struct step *s)
 {
     if (!s->op->apply)
-        return cannot(f, s->name, "what is made here are no numbers");
-    for (unsigned k = 0; s->op->fetch && k < s->nsources; k++)
-        if (!made_alone(&s->sources[k]))
-            return cannot(f, s->name,
-                          "the method looks at whole rows of what an earlier stage makes");
+        return made_fail(f->err, s->name, "what is made here are no numbers");
+    for (unsigned k = 0; s->op->fetch && k < s->nsources; k++) {
+        TRY(made_check_alone(&s->sources[k], s->name, f->err));
+        f->needs_hidden |= !source_ready(&s->sources[k]);
+    }
     return QUERN_OK;
 }
 
@@ -316,7 +310,7 @@ static enum quern_status add_node(struct fuser *f, const struct step *s, uint8_t
     for (unsigned k = 0; k < s->nsources; k++)
         TRY(add_input(f, &s->sources[k], &inputs[k], &needs));
     if (f->nnodes == MAX_NODES)
-        return cannot(f, s->name, "the stages take more than 64 steps for one tensor");
+        return made_fail(f->err, s->name, "the stages take more than 64 steps for one tensor");
     *index = (uint8_t)f->nnodes;
     f->steps[f->nnodes] = s;
     f->nodes[f->nnodes++] = (struct node){.step = *s, .inputs = inputs, .needs = needs};
@@ -350,7 +344,7 @@ static enum quern_status place_nodes(struct fuser *f, struct tree *t, struct ste
     t->narrow = t->fetched_bytes;
     t->fetched_bytes += t->wide ? (size_t)(most + 1) * PIECE * sizeof(float) : 0;
     if (npasses > UINT8_MAX)
-        return cannot(f, s->name, "the stages read this tensor too often");
+        return made_fail(f->err, s->name, "the stages read this tensor too often");
     s->npasses = (uint8_t)npasses;
     return QUERN_OK;
 }
@@ -367,6 +361,8 @@ static enum quern_status fuse_numbers(struct fuser *f, struct step *s)
 {
     uint8_t last;
     TRY(add_node(f, s, &last));
+    if (f->needs_hidden)
+        return QUERN_OK;
     struct tree *t = ARENA_NEW(f->arena, struct tree, 1);
     struct node *nodes = ARENA_NEW(f->arena, struct node, f->nnodes);
     const struct source *leaves = copy_leaves(f);
@@ -407,7 +403,8 @@ static enum quern_status flatten(struct fuser *f, const struct source *s)
         if (f->steps[i] == step)
             return QUERN_OK;
     if (f->nnodes == MAX_NODES)
-        return cannot(f, s->tensor->name, "the stages take more than 64 steps for one tensor");
+        return made_fail(f->err, s->tensor->name,
+                         "the stages take more than 64 steps for one tensor");
     f->steps[f->nnodes++] = step;
     for (unsigned k = 0; k < step->nsources; k++)
         TRY(flatten(f, &step->sources[k]));

@@ -149,6 +149,28 @@ void blend_apply(const struct piece *p, const void *const x[], void *y)
     add_up(p->step, x, p->state, y, p->n);
 }
 
+bool blend_measure_bf16(const struct piece *p, unsigned pass, const uint16_t *const x[],
+                        uint64_t *counts, void *record)
+{
+    const struct blend *b = p->step->params;
+    const unsigned origin = b->origin;
+    double some[MAX_SOURCES * (MAX_SOURCES + 1) / 2], *dots = record;
+    (void)pass;
+    (void)counts;
+    if (!codec_kernels()->gram_bf16(x + origin, origin ? x[0] : NULL, b->count, p->n, some))
+        return false;
+    for (size_t i = 0; i < gram_count(b->count); i++)
+        dots[i] += some[i];
+    return true;
+}
+
+bool blend_apply_bf16(const struct piece *p, const uint16_t *const x[], uint16_t *y)
+{
+    const struct blend *b = p->step->params;
+    const unsigned origin = b->origin;
+    return sum_bf16(y, origin ? x[0] : NULL, x + origin, p->state, b->count, p->n);
+}
+
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 static void add_row(const struct step *s, unsigned phase, const void *const x[], size_t n,

@@ -54,16 +54,19 @@ enum quern_status blend_combine(const struct step *s, unsigned pass, void *state
                                 const uint64_t *counts, void *records, uint64_t nrecords,
                                 struct quern_error *err);
 void blend_apply(const struct piece *p, const void *const x[], void *y);
+bool blend_measure_bf16(const struct piece *p, unsigned pass, const uint16_t *const x[],
+                        uint64_t *counts, void *record);
+bool blend_apply_bf16(const struct piece *p, const uint16_t *const x[], uint16_t *y);
 size_t blend_rows_fetch_bytes(const struct step *s);
 enum quern_status blend_rows_fetch(const struct piece *p, unsigned pass, uint64_t *moved,
                                    struct quern_error *err);
 void blend_rows_apply(const struct piece *p, const void *const x[], void *y);
 
-#define BLEND_OP(title)                                                             \
-    {                                                                               \
-        .name = title, .records_nonfinite = true, .state_bytes = blend_state_bytes, \
-        .need = blend_need, .measure = blend_measure, .combine = blend_combine,     \
-        .apply = blend_apply,                                                       \
+#define BLEND_OP(title)                                                                           \
+    {                                                                                             \
+        .name = title, .records_nonfinite = true, .state_bytes = blend_state_bytes,               \
+        .need = blend_need, .measure = blend_measure, .combine = blend_combine,                   \
+        .apply = blend_apply, .measure_bf16 = blend_measure_bf16, .apply_bf16 = blend_apply_bf16, \
     }
 
 #define BLEND_ROWS_OP(title)                                                             \

@@ -81,7 +81,18 @@ static void linear_apply(const struct piece *p, const void *const x[], void *y)
         divide_all(p->step->wide, y, l->divisor, p->n);
 }
 
-static const struct op op_linear = {.name = "linear", .apply = linear_apply};
+static bool linear_apply_bf16(const struct piece *p, const uint16_t *const x[], uint16_t *y)
+{
+    const struct linear *l = p->step->params;
+    return l->exact == DTYPE_COUNT && l->divisor == 1 &&
+           sum_bf16(y, NULL, x, l->weight, p->step->nsources, p->n);
+}
+
+static const struct op op_linear = {
+    .name = "linear",
+    .apply = linear_apply,
+    .apply_bf16 = linear_apply_bf16,
+};
 
 static enum quern_status linear_prepare(const struct merge_job *job, struct step *s,
                                         struct quern_error *err)

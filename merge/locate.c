@@ -30,6 +30,16 @@ static const char *mapped(const struct places *places, struct str name)
     return NULL;
 }
 
+static enum quern_status follow(const struct places *places, struct arena *arena, const char **path,
+                                struct quern_error *err)
+{
+    const char *now = path_moved(arena, places->moved, places->nmoved, *path);
+    if (!now)
+        return fail_memory(err, strlen(*path));
+    *path = now;
+    return QUERN_OK;
+}
+
 static enum quern_status not_found(const struct parts *p, bool hub, struct quern_error *err)
 {
     if (!hub)
@@ -49,10 +59,11 @@ static enum quern_status locate(const struct parts *p, const struct places *plac
     *hub = hub_is_id(p->path);
     *path = mapped(places, p->path);
     if (*path)
-        return QUERN_OK;
+        return follow(places, arena, path, err);
     const char *plain = arena_str(arena, p->path).p;
     if (!plain)
         return fail_memory(err, p->path.n);
+    TRY(follow(places, arena, &plain, err));
     if (is_there(plain)) {
         *path = plain;
         return QUERN_OK;
@@ -65,20 +76,25 @@ static enum quern_status locate(const struct parts *p, const struct places *plac
 }
 
 /* A mapping or a path whose name is all that the recipe says, signs and all; or NULL. */
-static const char *locate_whole(const struct model_ref *ref, const struct places *places)
+static enum quern_status locate_whole(const struct model_ref *ref, const struct places *places,
+                                      struct arena *arena, const char **path,
+                                      struct quern_error *err)
 {
     const struct str whole = ref_text(ref);
     const char *found = mapped(places, whole);
-    if (found)
-        return found;
-    return is_there(whole.p) ? whole.p : NULL;
+    *path = found ? found : whole.p;
+    TRY(follow(places, arena, path, err));
+    if (!found && !is_there(*path))
+        *path = NULL;
+    return QUERN_OK;
 }
 
 enum quern_status locate_model(const struct model_ref *ref, const struct places *places,
                                struct arena *arena, struct location *out, struct quern_error *err)
 {
-    *out = (struct location){.path = locate_whole(ref, places), .hub = hub_is_id(ref_text(ref))};
+    *out = (struct location){.hub = hub_is_id(ref_text(ref))};
     struct ref_parts all;
+    TRY(locate_whole(ref, places, arena, &out->path, err));
     /* The whole name may be that of a model, yet its map have an adapter. */
     if (out->path && ref->nloras == 0)
         return QUERN_OK;

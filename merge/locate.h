@@ -7,6 +7,8 @@
 struct places {
     const char *const *mappings; /* "ID=PATH" */
     size_t nmappings;
+    const char *const *moved; /* "OLD=NEW": paths that are elsewhere now, see path_moved() */
+    size_t nmoved;
     const char *hub_cache; /* the Hugging Face hub cache, or NULL */
 };
 

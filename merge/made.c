@@ -1,6 +1,8 @@
 /* made.c - read what a step makes. */
 #include "merge/made.h"
 
+#include <assert.h>
+
 #include "quant/codec.h"
 
 #define ALIGN 64u
@@ -213,9 +215,10 @@ static const struct source_kind made_kind = {.name = "stage",
                                              .ready = made_ready,
                                              .inner = made_inner};
 
-static struct made judge(const struct step *s)
+static struct made judge(const struct step *s, struct hidden_step *h)
 {
-    struct made m = {.step = s, .nreads = 1, .alone = s->npasses == 0 && s->op->apply};
+    struct made m = {
+        .step = s, .hidden = h, .nreads = 1, .alone = (h || s->npasses == 0) && s->op->apply};
     for (unsigned k = 0; k < s->nsources; k++) {
         const struct source *src = &s->sources[k];
         const struct made *inner = made_by(src) ? src->params : NULL;
@@ -258,14 +261,15 @@ static enum quern_status make_source(const struct step *s, const struct made *as
 enum quern_status made_source(const struct step *s, struct arena *arena, struct source *out,
                               struct quern_error *err)
 {
-    const struct made made = judge(s);
+    const struct made made = judge(s, NULL);
     return make_source(s, &made, arena, out, err);
 }
 
 enum quern_status made_measured(struct hidden_step *h, struct arena *arena, struct source *out,
                                 struct quern_error *err)
 {
-    const struct made made = {.step = &h->step, .hidden = h, .alone = true};
+    assert(h);
+    const struct made made = judge(&h->step, h);
     return make_source(&h->step, &made, arena, out, err);
 }
 
@@ -282,4 +286,19 @@ const struct step *made_by(const struct source *s)
 bool made_alone(const struct source *s)
 {
     return !made_by(s) || ((const struct made *)s->params)->alone;
+}
+
+enum quern_status made_fail(struct quern_error *err, struct str tensor, const char *why)
+{
+    return in_tensor(err, tensor,
+                     fail(err, QUERN_EUNSUPPORTED, "stages",
+                          "%s" WANT "run the stages one after the other: each as a recipe of its "
+                          "own, the later ones with the output of the earlier",
+                          why));
+}
+
+enum quern_status made_check_alone(const struct source *s, struct str name, struct quern_error *err)
+{
+    return made_alone(s) ? QUERN_OK
+                         : made_fail(err, name, "too much is read for what earlier stages make");
 }

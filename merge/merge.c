@@ -9,6 +9,7 @@
 #include "merge/experts.h"
 #include "merge/fuse.h"
 #include "merge/heads.h"
+#include "merge/hidden.h"
 #include "merge/moe.h"
 #include "merge/open_view.h"
 #include "merge/stages.h"
@@ -131,7 +132,8 @@ static enum quern_status align_vocabularies(struct planner *pl, struct quern_err
     TRY(chat_template_text(&pl->recipe, &pl->set, &pl->plan->arena, &pl->chat_template, err));
     if (!pl->chat_template.p)
         pl->chat_template = donor_view(pl)->chat_template;
-    return QUERN_OK;
+    return pl->to_file ? QUERN_OK
+                       : chat_template_notes(&pl->recipe, &pl->set, &pl->scratch, pl->plan, err);
 }
 
 const struct view *donor_view(const struct planner *pl)
@@ -248,6 +250,7 @@ static enum quern_status build(struct stages *s, const struct merge_request *req
     struct str text;
     p->owns_models = true;
     p->force = req->force;
+    p->nonfinite = NONFINITE_ERROR;
     TRY(request_text(req, &p->arena, &text, err));
     tell_request(req, text, p);
     if (is_moe_recipe(text))
@@ -268,7 +271,10 @@ static enum quern_status build(struct stages *s, const struct merge_request *req
         TRY(in_file(err, req->recipe_path, fuse_step(&pl->steps[i], &p->arena, err)));
     p->steps = pl->steps;
     p->nsteps = pl->targets.count;
-    return pl->converts ? lay_out_converted(pl, err) : lay_out(pl, err);
+    if (pl->converts)
+        return lay_out_converted(pl, err);
+    TRY(lay_out(pl, err));
+    return hidden_needs(p, err);
 }
 
 enum quern_status merge_plan(const struct merge_request *req, struct plan **out,

@@ -1,5 +1,6 @@
 /* merge_api.c - the public face of merging. */
 #include "merge/merge.h"
+#include "pipeline/nonfinite.h"
 
 enum quern_status quern_plan_merge(const char *output, const struct quern_merge *options,
                                    struct quern_plan **out, struct quern_error *err)
@@ -27,6 +28,5 @@ enum quern_status quern_plan_merge(const char *output, const struct quern_merge 
     };
     struct plan *p;
     TRY(merge_plan(&request, &p, err));
-    *out = (struct quern_plan *)p;
-    return QUERN_OK;
+    return plan_hand_out(p, options->nonfinite, out, err);
 }

@@ -3,9 +3,9 @@
 
 #include "core/io.h"
 #include "merge/card.h"
+#include "merge/hidden.h"
 #include "merge/planner.h"
 #include "merge/relayer.h"
-#include "merge/to_gguf.h"
 #include "merge/vocab_files.h"
 #include "pipeline/carry.h"
 #include "pipeline/config_edit.h"

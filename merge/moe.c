@@ -4,10 +4,10 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "core/io.h"
 #include "core/json.h"
+#include "merge/chat_template.h"
 #include "merge/open_view.h"
 #include "merge/pairing.h"
 #include "merge/to_gguf.h"
@@ -84,7 +84,7 @@ static enum quern_status first_token(struct moe_planner *pl, const char *dir, st
     const char *path = path_join(&pl->scratch, dir, "tokenizer_config.json");
     if (!path)
         return fail_memory(err, strlen(dir));
-    if (access(path, F_OK) != 0)
+    if (!path_exists(path))
         return QUERN_OK;
     TRY(read_small_file(path, JSON_MAX_BYTES, &pl->scratch, &text, err));
     TRY(in_file(err, path, json_parse(text, &root, err)));
@@ -228,6 +228,8 @@ static enum quern_status build(struct moe_planner *pl, struct str text, struct q
     for (uint32_t i = 0; i < pl->recipe.r.nnotes; i++)
         TRY(plan_note(p, err, "%s", pl->recipe.r.notes[i]));
     TRY(open_models(pl, err));
+    if (!pl->to_file)
+        TRY(chat_template_notes(&pl->recipe.r, &pl->set, &pl->scratch, p, err));
     TRY(plan_note(p, err, "the mixture is a %s: %u experts, %" PRIu64 " for each token",
                   pl->arch->name, pl->recipe.nexperts, pl->recipe.per_token));
     TRY(prepare_gates(pl, err));

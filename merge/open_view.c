@@ -101,7 +101,6 @@ enum quern_status open_view(const struct location *at, bool as_hf, struct plan *
     struct unpacked u;
     TRY(unpack_model(m, &p->arena, v, &u, err));
     if (u.by)
-        TRY(plan_note(p, err, "%s: %" PRIu32 " weights are unpacked (%s)",
-                      quoted(str_from(at->path)).text, u.nweights, u.by));
+        TRY(plan_note(p, err, "%s: %s", quoted(str_from(at->path)).text, unpacked_words(&u).text));
     return adapt_view(v, p, at, err);
 }

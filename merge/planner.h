@@ -13,7 +13,8 @@ struct planner {
     struct arena scratch; /* what only planning needs */
     struct model_set set;
     struct targets targets;
-    struct step *steps; /* of the targets */
+    struct step *steps;        /* of the targets */
+    const struct source *made; /* what they make, for other stages; NULL: not asked for */
     const struct stages *stages;
     struct vocab_result aligned;
     const struct vocab_result *vocabulary; /* of the result; NULL: the donor's own */

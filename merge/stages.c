@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "core/io.h"
-#include "merge/made.h"
+#include "merge/hidden.h"
 #include "merge/vocab_names.h"
 
 /* ---- reading ----------------------------------------------------------------------------------
@@ -205,17 +205,19 @@ void stages_free(struct stages *s)
 /* ---- results ----------------------------------------------------------------------------------
  */
 
-/* Rows of a vocabulary are taken in another order: each must be there to be read on its own. */
-static enum quern_status check_vocabulary(const struct planner *stage, const struct planner *user,
-                                          const struct source *s, struct quern_error *err)
+/* What all steps of a stage make, each once for all that use it. */
+static enum quern_status hide_steps(struct planner *stage, struct quern_error *err)
 {
-    if (!user->recipe.tokenizer.given || !is_vocabulary(s->tensor->name) || made_alone(s))
+    struct arena *arena = &stage->plan->arena;
+    if (stage->made)
         return QUERN_OK;
-    return in_tensor(err, s->tensor->name,
-                     fail(err, QUERN_EUNSUPPORTED, "stages",
-                          "stage '%s' makes it by statistics of all of it, and its rows are to be "
-                          "aligned by token" WANT "run the stages one after the other",
-                          quoted(stage->recipe.name).text));
+    struct source *made = ARENA_NEW(arena, struct source, stage->targets.count);
+    if (!made)
+        return fail_memory(err, stage->targets.count * sizeof *made);
+    for (uint32_t i = 0; i < stage->targets.count; i++)
+        TRY(hide_step(&stage->steps[i], arena, &made[i], err));
+    stage->made = made;
+    return QUERN_OK;
 }
 
 enum quern_status stage_view(struct planner *stage, struct planner *user, struct view *v,
@@ -238,11 +240,13 @@ enum quern_status stage_view(struct planner *stage, struct planner *user, struct
         TRY(merged_metas(stage, metas, err));
         v->metas = metas;
     }
+    TRY(hide_steps(stage, err));
     for (uint32_t i = 0; i < stage->targets.count; i++) {
-        struct source s;
-        TRY(made_source(&stage->steps[i], &p->arena, &s, err));
-        TRY(check_vocabulary(stage, user, &s, err));
-        TRY(view_set(v, &user->scratch, &s, err));
+        const struct source *s = &stage->made[i];
+        /* Rows of a vocabulary are taken in another order. */
+        if (user->recipe.tokenizer.given && is_vocabulary(s->tensor->name))
+            TRY(made_check_alone(s, s->tensor->name, err));
+        TRY(view_set(v, &user->scratch, s, err));
     }
     return QUERN_OK;
 }

@@ -3,111 +3,12 @@
 
 #include <stdlib.h>
 
-#include "merge/made.h"
+#include "merge/hidden.h"
 #include "pipeline/row_sums.h"
 
 const char *unwritten_directory(const struct merge_request *req, struct arena *arena)
 {
     return arena_printf(arena, "%.*s", (int)(strlen(req->output) - strlen(".gguf")), req->output);
-}
-
-/* ---- hidden steps ----------------------------------------------------------------------------
- */
-
-static bool is_listed(const struct plan *p, const struct hidden_step *h)
-{
-    for (uint32_t i = 0; i < p->nhidden; i++)
-        if (p->hidden[i] == h)
-            return true;
-    return false;
-}
-
-/* Adds the hidden steps that reading this source takes to needs. */
-static void collect(const struct source *s, struct hidden_step **needs, uint32_t *n)
-{
-    struct hidden_step *own = made_needs(s);
-    for (uint32_t i = 0; s->kind && s->kind->inner && s->kind->inner(s, i); i++)
-        collect(s->kind->inner(s, i), needs, n);
-    if (own && !own->listed) {
-        own->listed = true;
-        needs[(*n)++] = own;
-    }
-}
-
-/* room: as many as there are hidden steps. */
-static enum quern_status set_needs(struct plan *p, struct step *s, struct hidden_step **room,
-                                   struct quern_error *err)
-{
-    uint32_t n = 0;
-    for (unsigned k = 0; k < s->nsources; k++)
-        collect(&s->sources[k], room, &n);
-    for (uint32_t i = 0; i < n; i++)
-        room[i]->listed = false;
-    if (n == 0)
-        return QUERN_OK;
-    struct hidden_step **needs = ARENA_NEW(&p->arena, struct hidden_step *, n);
-    if (!needs)
-        return fail_memory(err, n * sizeof *needs);
-    memcpy(needs, room, n * sizeof *needs);
-    s->needs = needs;
-    s->nneeds = n;
-    for (uint32_t i = 0; i < n; i++)
-        if (!is_listed(p, needs[i]))
-            p->hidden[p->nhidden++] = needs[i];
-    return QUERN_OK;
-}
-
-/* most: how many steps may have been hidden. */
-static enum quern_status all_needs(struct plan *p, size_t most, struct quern_error *err)
-{
-    struct hidden_step **room = calloc(most + 1, sizeof *room);
-    p->hidden = ARENA_NEW(&p->arena, struct hidden_step *, most + 1);
-    if (!room || !p->hidden) {
-        free(room);
-        return fail_memory(err, most * sizeof *room);
-    }
-    enum quern_status status = QUERN_OK;
-    for (uint32_t i = 0; i < p->nsteps && status == QUERN_OK; i++)
-        status = set_needs(p, &p->steps[i], room, err);
-    free(room);
-    return status;
-}
-
-/* What a step makes, as a source. */
-static enum quern_status hide(struct plan *p, const struct step *s, struct source *out,
-                              struct quern_error *err)
-{
-    if (s->npasses == 0)
-        return made_source(s, &p->arena, out, err);
-    struct hidden_step *h = ARENA_NEW(&p->arena, struct hidden_step, 1);
-    if (!h)
-        return fail_memory(err, sizeof *h);
-    h->step = *s;
-    return made_measured(h, &p->arena, out, err);
-}
-
-enum quern_status hide_row_makers(struct plan *p, struct quern_error *err)
-{
-    for (uint32_t i = 0; i < p->nsteps; i++) {
-        struct step *s = &p->steps[i];
-        if (!row_sums_needed(s) || s->op == &op_copy)
-            continue;
-        struct step *inner = ARENA_NEW(&p->arena, struct step, 1);
-        struct source *made = ARENA_NEW(&p->arena, struct source, 1);
-        if (!inner || !made)
-            return fail_memory(err, sizeof *inner);
-        *inner = *s;
-        if (s->round_dtype != DTYPE_COUNT)
-            inner->dtype = s->round_dtype;
-        inner->importance = NULL;
-        TRY(hide(p, inner, made, err));
-        s->op = &op_copy;
-        s->params = NULL;
-        s->sources = made;
-        s->nsources = 1;
-        s->npasses = 0;
-    }
-    return all_needs(p, p->nsteps, err);
 }
 
 /* ---- the model that is not written ------------------------------------------------------------
@@ -132,7 +33,7 @@ static enum quern_status add_made(struct plan *p, const struct step *s, struct v
 {
     struct source made = s->sources[0];
     if (makes_numbers(s))
-        TRY(hide(p, s, &made, err));
+        TRY(hide_step(s, &p->arena, &made, err));
     return view_set(v, &p->arena, &made, err);
 }
 
@@ -211,7 +112,6 @@ enum quern_status follow_with_gguf(struct plan *p, const struct merge_request *r
     const struct folder folder = {
         .path = p->dir, .made = true, .sides = p->sides, .nsides = p->nsides};
     struct view view = {.made = true};
-    const uint32_t nmade = p->nsteps;
     struct convert_request r = req->convert;
     r.output = req->output;
     r.type = req->type ? req->type : "auto";
@@ -229,5 +129,5 @@ enum quern_status follow_with_gguf(struct plan *p, const struct merge_request *r
     view_free(&view);
     for (uint32_t i = 0; s == QUERN_OK && i < p->nsteps; i++)
         take_over(&p->steps[i]);
-    return s == QUERN_OK ? all_needs(p, nmade, err) : s;
+    return s == QUERN_OK ? hidden_needs(p, err) : s;
 }

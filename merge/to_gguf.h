@@ -15,7 +15,4 @@ const char *unwritten_directory(const struct merge_request *req, struct arena *a
 enum quern_status follow_with_gguf(struct plan *p, const struct merge_request *req,
                                    struct quern_error *err);
 
-/* Steps of a GGUF whose encoder looks at whole rows copy what a hidden step makes. */
-enum quern_status hide_row_makers(struct plan *p, struct quern_error *err);
-
 #endif

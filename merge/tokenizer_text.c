@@ -139,8 +139,15 @@ static void put_merges(struct text_writer *x, bool pairs)
             json_put_str(&x->w, r);
             json_close(&x->w, ']');
         } else {
-            char *joined = arena_printf(&x->t->arena, "%.*s %.*s", (int)l.n, l.p, (int)r.n, r.p);
-            json_put_text(&x->w, joined);
+            char *joined = arena_alloc(&x->t->arena, l.n + 1 + r.n);
+            if (!joined) {
+                x->w.failed = true;
+                return;
+            }
+            memcpy(joined, l.p, l.n); /* there may be a U+0000 in either */
+            joined[l.n] = ' ';
+            memcpy(joined + l.n + 1, r.p, r.n);
+            json_put_str(&x->w, (struct str){joined, l.n + 1 + r.n});
         }
     }
     json_close(&x->w, ']');

@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "core/checked.h"
 #include "core/sha256.h"
@@ -28,7 +27,7 @@ static const struct model_ref *ref_of(const struct aligner *a, unsigned k)
 static const char *file_in(const struct aligner *a, const char *dir, const char *name)
 {
     const char *path = path_join(&a->job->plan->arena, dir, name);
-    return path && access(path, F_OK) == 0 ? path : NULL;
+    return path && path_exists(path) ? path : NULL;
 }
 
 static enum quern_status fail_no_tokenizer(const struct aligner *a, const char *dir,

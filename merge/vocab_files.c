@@ -1,8 +1,6 @@
 /* vocab_files.c - tokenizer files that fit the vocabulary of the result. */
 #include "merge/vocab_files.h"
 
-#include <unistd.h>
-
 #include "core/io.h"
 #include "core/json.h"
 #include "merge/tokenizer_text.h"
@@ -73,7 +71,7 @@ static enum quern_status exchange(struct plan *p, const char *dir, const char *c
         const char *path = path_join(&p->arena, dir, names[i]);
         if (!path)
             return fail_memory(err, strlen(dir));
-        if (access(path, F_OK) == 0)
+        if (path_exists(path))
             TRY(plan_add_side_copy(p, names[i], path, err));
     }
     return QUERN_OK;

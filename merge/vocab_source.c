@@ -207,5 +207,11 @@ static enum quern_status read(const struct source *s, void *scratch, bool wide, 
                        : read_padding(&r, first + before, n - before, element(x, wide, before));
 }
 
+static const struct source *inner(const struct source *s, uint32_t i)
+{
+    const struct vocab_rows *v = s->params;
+    return i < v->map->nmodels ? &v->sources[i] : NULL;
+}
+
 const struct source_kind vocabulary_source = {
-    .name = "vocabulary", .scratch_bytes = scratch_bytes, .read = read};
+    .name = "vocabulary", .scratch_bytes = scratch_bytes, .read = read, .inner = inner};

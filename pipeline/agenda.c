@@ -3,19 +3,37 @@
 
 #include <stdlib.h>
 
+#include "hashing.h"
+
+#define AHEAD 8u /* a hidden step begins when one of so many steps needs it */
+
 static void add(struct agenda *a, struct work w)
 {
     a->items[a->count++] = w;
 }
 
-static void add_needs(struct agenda *a, const struct step *s)
+/* Any time is right for a digest: its state is small. */
+static void add_hash(struct hash_step *h, void *agenda)
 {
+    add(agenda, (struct work){&h->work.step, &h->work, 0, false});
+}
+
+static void add_hashes(struct agenda *a, const struct plan *p, const struct step *s)
+{
+    for (unsigned k = 0; k < s->nsources; k++)
+        hashes_before(p->hashes, &s->sources[k], add_hash, a);
+}
+
+static void add_needs(struct agenda *a, const struct plan *p, uint32_t i)
+{
+    const struct step *s = &p->steps[i];
     for (uint32_t k = 0; k < s->nneeds; k++) {
         struct hidden_step *h = s->needs[k];
         if (h->listed)
             continue;
         h->listed = true;
-        add(a, (struct work){&h->step, h, 0});
+        add_hashes(a, p, &h->step);
+        add(a, (struct work){&h->step, h, i, false});
     }
 }
 
@@ -33,10 +51,34 @@ static uint32_t unfinished(const struct plan *p, const struct journal *j, uint32
     return i;
 }
 
-enum quern_status agenda_open(struct plan *p, const struct journal *j, struct agenda *a,
-                              struct quern_error *err)
+static void find_first(struct agenda *a)
 {
-    const size_t most = (size_t)p->nsteps + p->nhidden;
+    while (a->first < a->count && (a->items[a->first].hidden || a->items[a->first].done))
+        a->first++;
+}
+
+static void add_steps(struct agenda *a, const struct plan *p, const struct journal *j)
+{
+    uint32_t i = unfinished(p, j, 0);
+    if (i < p->nsteps)
+        add_needs(a, p, i);
+    while (i < p->nsteps) {
+        const uint32_t next = unfinished(p, j, i + 1);
+        const bool near = next < p->nsteps && next - i <= AHEAD;
+        if (near)
+            add_needs(a, p, next);
+        add_hashes(a, p, &p->steps[i]);
+        add(a, (struct work){&p->steps[i], NULL, i, false});
+        if (!near && next < p->nsteps)
+            add_needs(a, p, next);
+        i = next;
+    }
+}
+
+enum quern_status agenda_open(struct plan *p, const struct journal *j, bool complete,
+                              struct agenda *a, struct quern_error *err)
+{
+    const size_t most = (size_t)p->nsteps + p->nhidden + (p->hashes ? p->hashes->nsteps : 0);
     *a = (struct agenda){.items = calloc(most + 1, sizeof *a->items)};
     if (!a->items)
         return fail_memory(err, most * sizeof *a->items);
@@ -44,16 +86,11 @@ enum quern_status agenda_open(struct plan *p, const struct journal *j, struct ag
         p->hidden[i]->listed = p->hidden[i]->measured = false;
         p->hidden[i]->nusers = 0;
     }
-    uint32_t i = unfinished(p, j, 0);
-    if (i < p->nsteps)
-        add_needs(a, &p->steps[i]);
-    while (i < p->nsteps) {
-        const uint32_t next = unfinished(p, j, i + 1);
-        if (next < p->nsteps)
-            add_needs(a, &p->steps[next]);
-        add(a, (struct work){&p->steps[i], NULL, i});
-        i = next;
-    }
+    hashes_restart(p->hashes);
+    if (!complete)
+        add_steps(a, p, j);
+    hashes_left(p->hashes, add_hash, a);
+    find_first(a);
     for (uint32_t k = 0; k < a->count; k++)
         count_users(a->items[k].step);
     return QUERN_OK;
@@ -75,11 +112,11 @@ void agenda_close(struct agenda *a)
 
 bool agenda_ready(const struct agenda *a, uint32_t i)
 {
-    const struct step *s = a->items[i].step;
-    for (uint32_t k = 0; k < s->nneeds; k++)
-        if (!s->needs[k]->measured)
+    const struct work *w = &a->items[i];
+    for (uint32_t k = 0; k < w->step->nneeds; k++)
+        if (!w->step->needs[k]->measured)
             return false;
-    return true;
+    return !w->hidden || a->items[a->first].index + AHEAD >= w->index;
 }
 
 void agenda_done(struct agenda *a, uint32_t i, void *state)
@@ -90,6 +127,8 @@ void agenda_done(struct agenda *a, uint32_t i, void *state)
         own->state = state;
         own->measured = true;
     }
+    a->items[i].done = true;
+    find_first(a);
     for (uint32_t k = 0; k < s->nneeds; k++) {
         struct hidden_step *h = s->needs[k];
         if (--h->nusers > 0)
@@ -99,23 +138,40 @@ void agenda_done(struct agenda *a, uint32_t i, void *state)
     }
 }
 
-static uint64_t needed_bytes(const struct step *s)
+static uint64_t state_bytes(const struct hidden_step *h)
+{
+    const struct step *s = &h->step;
+    return s->op->state_bytes ? s->op->state_bytes(s) : 0;
+}
+
+/* States that are kept from step i of the plan on, when steps are made one after the other. */
+static uint64_t first_needed_by(const struct plan *p, uint32_t i)
 {
     uint64_t total = 0;
-    for (uint32_t k = 0; k < s->nneeds; k++) {
-        const struct step *h = &s->needs[k]->step;
-        total += h->op->state_bytes ? h->op->state_bytes(h) : 0;
-    }
+    for (uint32_t k = 0; i < p->nsteps && k < p->steps[i].nneeds; k++)
+        if (p->steps[i].needs[k]->first_user == i)
+            total += state_bytes(p->steps[i].needs[k]);
+    return total;
+}
+
+static uint64_t last_needed_by(const struct plan *p, uint32_t i)
+{
+    uint64_t total = 0;
+    for (uint32_t k = 0; k < p->steps[i].nneeds; k++)
+        if (p->steps[i].needs[k]->last_user == i)
+            total += state_bytes(p->steps[i].needs[k]);
     return total;
 }
 
 uint64_t agenda_state_bytes(const struct plan *p)
 {
-    uint64_t most = 0, before = 0;
+    uint64_t most = 0, kept = 0;
+    for (uint32_t i = 0; i < AHEAD; i++)
+        kept += first_needed_by(p, i);
     for (uint32_t i = 0; i < p->nsteps; i++) {
-        const uint64_t now = needed_bytes(&p->steps[i]);
-        most = before + now > most ? before + now : most;
-        before = now;
+        kept += first_needed_by(p, i + AHEAD);
+        most = kept > most ? kept : most;
+        kept -= last_needed_by(p, i);
     }
     return most;
 }

@@ -1,10 +1,6 @@
 /* carry.c - copy tokenizer and configuration files beside new weights. */
 #include "carry.h"
 
-#include <dirent.h>
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "config_edit.h"
 
 #define MAX_CONFIG (1u << 20)
@@ -82,7 +78,7 @@ enum quern_status read_config(const char *dir, struct arena *arena, struct str *
     const char *path = path_join(arena, dir, "config.json");
     if (!path)
         return fail_memory(err, strlen(dir));
-    return access(path, F_OK) == 0 ? read_small_file(path, MAX_CONFIG, arena, out, err) : QUERN_OK;
+    return path_exists(path) ? read_small_file(path, MAX_CONFIG, arena, out, err) : QUERN_OK;
 }
 
 /* NULL when a file of this name stays behind. */
@@ -92,6 +88,11 @@ static const struct carried *find_carried(const char *name)
         if (strcmp(name, carried[i].name) == 0)
             return &carried[i];
     return NULL;
+}
+
+const char *carried_name(size_t i)
+{
+    return i < sizeof carried / sizeof *carried ? carried[i].name : NULL;
 }
 
 void plan_leave_tokenizer(struct plan *p)
@@ -109,11 +110,6 @@ static bool is_weights(const char *name)
 {
     const struct str s = str_from(name);
     return str_ends(s, ".safetensors") || str_is(s, "model.safetensors.index.json");
-}
-
-static int by_name(const struct dirent **a, const struct dirent **b)
-{
-    return strcmp((*a)->d_name, (*b)->d_name);
 }
 
 static enum quern_status carry_entry(struct plan *p, const char *dir, const char *name,
@@ -134,16 +130,12 @@ static enum quern_status carry_entry(struct plan *p, const char *dir, const char
 enum quern_status plan_carry_over(struct plan *p, const char *dir, const struct str *config,
                                   struct quern_error *err)
 {
-    struct dirent **entries;
-    const int n = scandir(dir, &entries, NULL, by_name);
-    if (n < 0)
-        return fail_errno(err, dir, "read the directory");
-    enum quern_status s = QUERN_OK;
-    for (int i = 0; i < n; i++) {
-        if (s == QUERN_OK)
-            s = carry_entry(p, dir, entries[i]->d_name, config, err);
-        free(entries[i]);
-    }
-    free(entries);
+    struct arena arena = {0};
+    const char **names;
+    uint32_t n = 0;
+    enum quern_status s = path_list(dir, &arena, &names, &n, err);
+    for (uint32_t i = 0; s == QUERN_OK && i < n; i++)
+        s = carry_entry(p, dir, names[i], config, err);
+    arena_free(&arena);
     return s;
 }

@@ -10,6 +10,9 @@
 enum quern_status plan_carry_over(struct plan *p, const char *dir, const struct str *config,
                                   struct quern_error *err);
 
+/* The names of such files: number i, or NULL. */
+const char *carried_name(size_t i);
+
 /* Takes the tokenizer's files out of what goes into the output directory. */
 void plan_leave_tokenizer(struct plan *p);
 

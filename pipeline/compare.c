@@ -51,19 +51,6 @@ static const struct op op_compare = {.name = "compare",
 
 /* ---- pairs ---------------------------------------------------------------------------------- */
 
-/* GGUF drops outer dimensions of 1, so they do not count. */
-static bool same_shape(const struct tensor *a, const struct tensor *b)
-{
-    unsigned i = 0, j = 0;
-    while (i < a->ndims && a->dims[i] == 1)
-        i++;
-    while (j < b->ndims && b->dims[j] == 1)
-        j++;
-    return a->ndims - i == b->ndims - j &&
-           (a->ndims == i ||
-            memcmp(a->dims + i, b->dims + j, (a->ndims - i) * sizeof *a->dims) == 0);
-}
-
 static bool is_weights(const struct tensor *t)
 {
     return (dtype_is_float(t->dtype) || dtype_is_quantized(t->dtype)) && codec_can_decode(t->dtype);
@@ -172,7 +159,8 @@ static enum quern_status pair_up(struct builder *b, struct quern_error *err)
             TRY(add_unmatched(b, (struct unmatched){.a = b->a->sources[i].tensor}, err));
     for (uint32_t i = 0; i < b->b->count; i++) {
         const struct source *y = &b->b->sources[i], *x = view_find(b->a, y->tensor->name);
-        const bool fits = x && same_shape(x->tensor, y->tensor);
+        const bool fits =
+            x && dims_alike(x->tensor->dims, x->tensor->ndims, y->tensor->dims, y->tensor->ndims);
         b->ncommon += x != NULL;
         if (fits && comparable(x, y))
             TRY(add_step(b, x, y, err));

@@ -1,12 +1,11 @@
 /* folder.c - find and read small files of a directory that may be there only in parts. */
 #include "folder.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "core/io.h"
+#include "formats/pack.h"
 
 static const struct side_file *find_side(const struct folder *f, const char *name)
 {
@@ -19,7 +18,6 @@ static const struct side_file *find_side(const struct folder *f, const char *nam
 enum quern_status folder_find(const struct folder *f, const char *name, struct arena *arena,
                               bool *found, struct folder_file *out, struct quern_error *err)
 {
-    struct stat st;
     *out = (struct folder_file){.path = path_join(arena, f->path, name)};
     if (!out->path)
         return fail_memory(err, strlen(name));
@@ -32,7 +30,7 @@ enum quern_status folder_find(const struct folder *f, const char *name, struct a
     if (side || f->made)
         return QUERN_OK;
     out->copy_from = out->path;
-    *found = stat(out->path, &st) == 0 && S_ISREG(st.st_mode);
+    *found = path_is_file(out->path);
     return QUERN_OK;
 }
 
@@ -89,12 +87,23 @@ static enum quern_status list_sides(const struct folder *f, const char *sub, str
     return QUERN_OK;
 }
 
+static enum quern_status list_dir(struct listing *l, struct quern_error *err)
+{
+    const char **all;
+    uint32_t n;
+    if (!path_is_dir(l->dir))
+        return QUERN_OK;
+    TRY(path_list(l->dir, l->arena, &all, &n, err));
+    for (uint32_t i = 0; i < n; i++)
+        TRY(list(l, all[i], err));
+    return QUERN_OK;
+}
+
 enum quern_status folder_list(const struct folder *f, const char *sub, const char *ending,
                               struct arena *arena, const char **names, size_t most, size_t *count,
                               struct quern_error *err)
 {
     struct listing l = {arena, path_join(arena, f->path, sub), ending, names, most, count};
-    const struct dirent *entry;
     enum quern_status s = QUERN_OK;
     *count = 0;
     if (!l.dir)
@@ -102,11 +111,7 @@ enum quern_status folder_list(const struct folder *f, const char *sub, const cha
     if (f->made) {
         s = list_sides(f, sub, &l, err);
     } else {
-        DIR *d = opendir(l.dir);
-        while (d && s == QUERN_OK && (entry = readdir(d)))
-            s = list(&l, entry->d_name, err);
-        if (d)
-            closedir(d);
+        s = list_dir(&l, err);
     }
     qsort(names, *count, sizeof *names, by_name);
     return s;
@@ -115,11 +120,17 @@ enum quern_status folder_list(const struct folder *f, const char *sub, const cha
 enum quern_status folder_name(const struct folder *f, struct arena *arena, struct str *out,
                               struct quern_error *err)
 {
-    char *real = f->made ? NULL : realpath(f->path, NULL);
-    if (!real && !f->made)
+    const char *rest = "";
+    const struct archive *a = f->made ? NULL : archive_at(f->path, &rest);
+    const bool there = !f->made && !*rest; /* on the disk, by this name */
+    char *real = there ? realpath(f->path, NULL) : NULL;
+    if (there && !real)
         return fail_errno(err, f->path, "find the directory");
-    const char *path = f->made ? f->path : real, *slash = strrchr(path, '/');
-    *out = arena_str(arena, str_from(slash ? slash + 1 : path));
+    const char *path = real ? real : f->path, *slash = strrchr(path, '/');
+    struct str name = str_from(slash ? slash + 1 : path);
+    if (a && !*rest && str_ends(name, PACK_SUFFIX))
+        name.n -= sizeof PACK_SUFFIX - 1;
+    *out = arena_str(arena, name);
     free(real);
     return out->p ? QUERN_OK : fail_memory(err, 256);
 }

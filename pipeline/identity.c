@@ -1,7 +1,6 @@
 /* identity.c - digests of a plan and of its inputs. */
 #include "identity.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -92,6 +91,7 @@ void plan_identity(const struct plan *p, uint8_t digest[32])
     sha256_start(&s);
     sha256_add(&s, of_request, sizeof of_request);
     add_text(&s, p->verb);
+    add_u64(&s, p->nonfinite);
     add_text(&s, p->dir);
     add_u64(&s, p->nfiles);
     for (uint32_t i = 0; i < p->nfiles; i++)
@@ -126,42 +126,34 @@ static void input_file(const struct model_file *f, struct input *in)
 }
 
 /* Configuration, tokenizer and the like. Weights are inputs of their own, or none of ours. */
-static int is_small(const struct dirent *e)
+static bool is_small(const char *name)
 {
-    const struct str name = str_from(e->d_name);
-    return name.p[0] != '.' && !str_ends(name, ".safetensors") && !str_ends(name, ".gguf");
-}
-
-static int by_name(const struct dirent **a, const struct dirent **b)
-{
-    return strcmp((*a)->d_name, (*b)->d_name);
+    const struct str s = str_from(name);
+    return name[0] != '.' && !str_ends(s, ".safetensors") && !str_ends(s, ".gguf");
 }
 
 static enum quern_status input_dir(const char *dir, struct input *in, struct quern_error *err)
 {
-    struct dirent **entries;
     struct arena arena = {0};
     struct sha256 s;
-    const int n = scandir(dir, &entries, is_small, by_name);
-    if (n < 0)
-        return fail_errno(err, dir, "read the directory");
+    const char **names;
+    uint32_t n = 0;
+    const enum quern_status status = path_list(dir, &arena, &names, &n, err);
     sha256_start(&s);
-    for (int i = 0; i < n; i++) {
+    for (uint32_t i = 0; status == QUERN_OK && i < n; i++) {
         struct stat st;
-        const char *path = path_join(&arena, dir, entries[i]->d_name);
+        const char *path = is_small(names[i]) ? path_join(&arena, dir, names[i]) : NULL;
         if (path && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
-            add_text(&s, entries[i]->d_name);
+            add_text(&s, names[i]);
             add_u64(&s, (uint64_t)st.st_size);
             add_u64(&s, (uint64_t)st.st_mtim.tv_sec);
             add_u64(&s, (uint64_t)st.st_mtim.tv_nsec);
         }
-        free(entries[i]);
     }
-    free(entries);
     arena_free(&arena);
     in->path = dir;
     sha256_end(&s, in->digest);
-    return QUERN_OK;
+    return status;
 }
 
 enum quern_status plan_inputs(const struct plan *p, struct input **inputs, uint32_t *n,

@@ -128,7 +128,9 @@ static enum quern_status refuse(struct importance *im, const struct step *s,
     if (!why)
         return fail_memory(err, sizeof *why);
     const char *type = dtype_traits[s->dtype].name;
-    const char *advice = !im->q->imatrix ? "--imatrix FILE, or another type" : "another type";
+    const char *advice = im->q->types_of   ? "--imatrix FILE, with the matrix it was made with"
+                         : !im->q->imatrix ? "--imatrix FILE, or another type"
+                                           : "another type";
     fail(why, QUERN_EUSAGE, "imatrix",
          "%s cannot be made without importance, and %s" WANT "expected %s", type,
          im->nkept ? "the matrix has none of this tensor" : "there is no importance matrix",

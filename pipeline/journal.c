@@ -30,6 +30,11 @@ struct journal {
     enum journal_place *places; /* per file */
     bool resumed;
     double seconds, last_sync;
+    uint8_t *entry_batch; /* likewise of the thread: entries that it is about to record */
+    size_t batch_entries, batch_capacity;
+    uint64_t recorded_entries;
+    uint32_t entry_step; /* where the next entry that is read belongs */
+    uint64_t entry_first;
     pthread_t thread;
     bool running;
 
@@ -41,6 +46,8 @@ struct journal {
     bool *dirty;
     uint8_t *reports; /* per step: enum report_state */
     bool new_reports;
+    uint8_t *entries; /* of a sink, since the last sync */
+    size_t nentries, entry_capacity;
     enum quern_status status; /* of syncing the output */
     struct quern_error error;
     bool given_up; /* the journal itself cannot be written: */
@@ -157,6 +164,8 @@ void journal_close(struct journal *j, bool remove)
     free(j->dirty);
     free(j->places);
     free(j->reports);
+    free(j->entries);
+    free(j->entry_batch);
     free(j);
 }
 
@@ -232,10 +241,45 @@ static bool sound_places(const struct journal *j)
     return all_final || sound;
 }
 
+/* Tiles have an order, so the entries need not say which they are of. */
+static bool take_entry(struct journal *j, const uint8_t *entry)
+{
+    const struct plan *p = j->plan;
+    while (j->entry_step < p->nsteps && j->entry_first == p->steps[j->entry_step].nelems) {
+        j->entry_step++;
+        j->entry_first = 0;
+    }
+    if (j->entry_step == p->nsteps)
+        return false;
+    const struct step *s = &p->steps[j->entry_step];
+    const uint64_t first = j->entry_first, left = s->nelems - first;
+    const uint64_t n = left < p->sink->tile_bytes ? left : p->sink->tile_bytes;
+    if (!p->sink->resume(p->sink, s, first, n, entry))
+        return false;
+    set_bits(j->done, j->base[j->entry_step] + first / CHUNK, (n + CHUNK - 1) / CHUNK);
+    j->entry_first += n;
+    j->recorded_entries++;
+    return true;
+}
+
+static bool take_entries(struct journal *j, const struct journal_record *r, const uint8_t *payload)
+{
+    const struct sink *k = j->plan->sink;
+    if (!k || !k->entry_bytes || r->first != j->recorded_entries ||
+        r->nbytes % k->entry_bytes != 0 || r->nbytes / k->entry_bytes != r->n)
+        return false;
+    for (uint64_t i = 0; i < r->n; i++)
+        if (!take_entry(j, payload + i * k->entry_bytes))
+            return false;
+    return true;
+}
+
 static bool take_record(struct journal *j, const struct journal_record *r, const void *payload)
 {
     const struct plan *p = j->plan;
     const uint64_t nchunks = j->base[p->nsteps];
+    if (r->kind == RECORD_ENTRIES)
+        return take_entries(j, r, payload);
     if (r->kind == RECORD_CHUNKS) {
         if (r->first > nchunks || r->n > nchunks - r->first)
             return false;
@@ -296,6 +340,9 @@ bool journal_skips_step(const struct journal *j, uint32_t step)
     if (!j || !j->resumed)
         return false;
     const struct step *s = &j->plan->steps[step];
+    /* Whatever sees tiles in their order sees all of them. */
+    if (j->plan->sink && !j->plan->sink->entry_bytes)
+        return false;
     if (s->stats || (s->op->report && j->reports[step] != REPORT_RECORDED))
         return false;
     return all_done(j, step);
@@ -316,6 +363,19 @@ uint64_t journal_kept_bytes(const struct journal *j)
 
 /* ---- recording ------------------------------------------------------------------------------ */
 
+/* Entries change places with those that were recorded last. */
+static void swap_entries(struct journal *j)
+{
+    uint8_t *const entries = j->entry_batch;
+    const size_t capacity = j->batch_capacity;
+    j->entry_batch = j->entries;
+    j->batch_entries = j->nentries;
+    j->batch_capacity = j->entry_capacity;
+    j->entries = entries;
+    j->nentries = 0;
+    j->entry_capacity = capacity;
+}
+
 /* What is finished becomes the batch. False when there is nothing. */
 static bool take_batch(struct journal *j, uint64_t *low, uint64_t *high, bool *reports)
 {
@@ -329,11 +389,12 @@ static bool take_batch(struct journal *j, uint64_t *low, uint64_t *high, bool *r
     }
     memcpy(j->syncing, j->dirty, j->plan->nfiles * sizeof *j->dirty);
     memset(j->dirty, 0, j->plan->nfiles * sizeof *j->dirty);
+    swap_entries(j);
     j->low = j->nwords;
     j->high = 0;
     j->new_reports = false;
     pthread_mutex_unlock(&j->lock);
-    return *low < *high || *reports;
+    return *low < *high || *reports || j->batch_entries;
 }
 
 static enum quern_status sync_outputs(const struct journal *j, struct quern_error *err)
@@ -384,6 +445,22 @@ static enum quern_status record_reports(struct journal *j, struct quern_error *e
     return QUERN_OK;
 }
 
+static enum quern_status record_entries(struct journal *j, struct quern_error *err)
+{
+    const size_t size = j->plan->sink ? j->plan->sink->entry_bytes : 0;
+    for (size_t i = 0, n; i < j->batch_entries; i += n) {
+        const size_t most = RECORD_MAX / size;
+        n = j->batch_entries - i < most ? j->batch_entries - i : most;
+        const struct journal_record r = {.kind = RECORD_ENTRIES,
+                                         .nbytes = (uint32_t)(n * size),
+                                         .first = j->recorded_entries,
+                                         .n = n};
+        TRY(journal_file_append(&j->file, &r, j->entry_batch + i * size, err));
+        j->recorded_entries += n;
+    }
+    return QUERN_OK;
+}
+
 static enum quern_status record_batch(struct journal *j, uint64_t low, uint64_t high, bool reports,
                                       struct quern_error *err)
 {
@@ -393,6 +470,7 @@ static enum quern_status record_batch(struct journal *j, uint64_t low, uint64_t 
         TRY(record_reports(j, err));
     if (low < high)
         TRY(record_chunks(j, low, high, err));
+    TRY(record_entries(j, err));
     return journal_file_sync(&j->file, err);
 }
 
@@ -483,6 +561,38 @@ enum quern_status journal_done(struct journal *j, uint32_t step, uint64_t first,
     const enum quern_status s = j->status;
     if (s != QUERN_OK)
         *err = j->error;
+    pthread_mutex_unlock(&j->lock);
+    return s;
+}
+
+/* Twice the room when there is none left: there is a second's work between two records. */
+static enum quern_status add_entry(struct journal *j, const void *entry, struct quern_error *err)
+{
+    const size_t size = j->plan->sink->entry_bytes;
+    if (j->nentries == j->entry_capacity) {
+        const size_t bigger = j->entry_capacity ? 2 * j->entry_capacity : 64;
+        uint8_t *p = realloc(j->entries, bigger * size);
+        if (!p)
+            return fail_memory(err, bigger * size);
+        j->entries = p;
+        j->entry_capacity = bigger;
+    }
+    memcpy(j->entries + j->nentries++ * size, entry, size);
+    return QUERN_OK;
+}
+
+enum quern_status journal_append(struct journal *j, uint32_t step, const void *entry,
+                                 struct quern_error *err)
+{
+    if (!j)
+        return QUERN_OK;
+    pthread_mutex_lock(&j->lock);
+    j->dirty[j->plan->steps[step].file] = true;
+    enum quern_status s = j->status;
+    if (s != QUERN_OK)
+        *err = j->error;
+    else
+        s = add_entry(j, entry, err);
     pthread_mutex_unlock(&j->lock);
     return s;
 }

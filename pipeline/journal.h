@@ -47,6 +47,9 @@ enum quern_status journal_done(struct journal *j, uint32_t step, uint64_t first,
 bool journal_skips(const struct journal *j, uint32_t step, uint64_t first, uint64_t n);
 /* All of a step was, and nothing needs to be known about it: its report is restored. */
 bool journal_skips_step(const struct journal *j, uint32_t step);
+/* The next tile of a sink, one of this step, has been appended to the output. */
+enum quern_status journal_append(struct journal *j, uint32_t step, const void *entry,
+                                 struct quern_error *err);
 /* The step's ops has its report. */
 void journal_report(struct journal *j, uint32_t step);
 

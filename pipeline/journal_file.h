@@ -26,7 +26,9 @@ struct journal_head {
     uint64_t *inos;   /* of the plan's files; malloc'ed */
 };
 
-enum journal_kind { RECORD_CHUNKS = 1, RECORD_REPORT };
+/* RECORD_ENTRIES: of tiles that were appended, in their order, from number `first` on; n of them.
+ */
+enum journal_kind { RECORD_CHUNKS = 1, RECORD_REPORT, RECORD_ENTRIES };
 
 struct journal_record {
     uint32_t kind;

@@ -6,11 +6,26 @@
 #include "formats/safetensors.h"
 #include "plan.h"
 
+#define INDEX_NAME "model.safetensors.index.json"
+
 static enum quern_status new_files(struct plan *p, uint32_t n, struct quern_error *err)
 {
     p->nfiles = n;
     p->files = ARENA_NEW(&p->arena, struct plan_file, n);
     return p->files ? QUERN_OK : fail_memory(err, n * sizeof *p->files);
+}
+
+static enum quern_status keep_metas(struct plan *p, const struct meta *metas, uint32_t n,
+                                    struct quern_error *err)
+{
+    struct meta *copy = ARENA_NEW(&p->arena, struct meta, n + 1u);
+    if (!copy)
+        return fail_memory(err, n * sizeof *copy);
+    if (n)
+        memcpy(copy, metas, n * sizeof *copy);
+    p->metas = copy;
+    p->nmetas = n;
+    return QUERN_OK;
 }
 
 /* Lays out the steps of one file, which are first .. first+n in step order. */
@@ -42,8 +57,11 @@ static enum quern_status gguf_file(struct plan *p, uint32_t file, const struct m
 enum quern_status layout_gguf(struct plan *p, const char *path, const struct meta_list *metas,
                               uint64_t alignment, struct quern_error *err)
 {
+    p->laid_out = LAID_GGUF;
+    p->laid_alignment = alignment;
     TRY(plan_size_steps(p, err));
     TRY(new_files(p, 1, err));
+    TRY(keep_metas(p, metas->items, metas->count, err));
     p->files[0].path = arena_printf(&p->arena, "%s", path);
     if (!p->files[0].path)
         return fail_memory(err, strlen(path));
@@ -73,6 +91,7 @@ enum quern_status layout_gguf_split(struct plan *p, const char *prefix,
                     MAX_SHARDS);
     TRY(plan_size_steps(p, err));
     TRY(new_files(p, nshards, err));
+    TRY(keep_metas(p, metas->items, metas->count, err));
     uint32_t first = 0;
     for (uint32_t shard = 0; shard < nshards; shard++) {
         uint32_t n = 0;
@@ -160,24 +179,11 @@ enum quern_status layout_safetensors(struct plan *p, const char *path, const str
 {
     TRY(plan_size_steps(p, err));
     TRY(new_files(p, 1, err));
+    TRY(keep_metas(p, metadata, nmetadata, err));
     p->files[0].path = arena_printf(&p->arena, "%s", path);
     if (!p->files[0].path)
         return fail_memory(err, strlen(path));
     return in_file(err, path, st_file(p, 0, metadata, nmetadata, 0, p->nsteps, err));
-}
-
-/* Steps [first, returned value) go into one shard. */
-static uint32_t shard_end(const struct plan *p, uint32_t first, uint64_t shard_bytes)
-{
-    uint64_t total = 0;
-    uint32_t i = first;
-    for (; i < p->nsteps; i++) {
-        const uint64_t with = total + p->steps[i].nbytes;
-        if (i > first && shard_bytes && with > shard_bytes)
-            break;
-        total = with;
-    }
-    return i;
 }
 
 static enum quern_status add_index(struct plan *p, struct quern_error *err)
@@ -194,26 +200,17 @@ static enum quern_status add_index(struct plan *p, struct quern_error *err)
     }
     struct str text;
     TRY(safetensors_index_text(&p->arena, names, files, p->nsteps, total, &text, err));
-    return plan_add_side_text(p, "model.safetensors.index.json", text, err);
+    return plan_add_side_text(p, INDEX_NAME, text, err);
 }
 
-enum quern_status layout_directory(struct plan *p, const char *dir, const struct meta *metadata,
-                                   uint32_t nmetadata, uint64_t shard_bytes,
-                                   struct quern_error *err)
+/* Steps first_of[i] .. first_of[i + 1] go into shard i. */
+static enum quern_status layout_shards(struct plan *p, const struct meta *metadata,
+                                       uint32_t nmetadata, const uint32_t *first_of,
+                                       uint32_t nshards, struct quern_error *err)
 {
-    TRY(plan_size_steps(p, err));
-    p->dir = arena_printf(&p->arena, "%s", dir);
-    if (!p->dir)
-        return fail_memory(err, strlen(dir));
-    uint32_t nshards = 0;
-    for (uint32_t i = 0; i < p->nsteps; i = shard_end(p, i, shard_bytes))
-        nshards++;
-    if (nshards == 0)
-        nshards = 1;
     TRY(new_files(p, nshards, err));
-    uint32_t first = 0;
+    TRY(keep_metas(p, metadata, nmetadata, err));
     for (uint32_t shard = 0; shard < nshards; shard++) {
-        const uint32_t end = shard_end(p, first, shard_bytes);
         char *name = nshards == 1 ? arena_printf(&p->arena, "model.safetensors")
                                   : arena_printf(&p->arena,
                                                  "model-%05" PRIu32 "-of-%05" PRIu32 ".safetensors",
@@ -221,10 +218,86 @@ enum quern_status layout_directory(struct plan *p, const char *dir, const struct
         if (!name)
             return fail_memory(err, 64);
         p->files[shard].path = name;
-        TRY(in_file(err, name, st_file(p, shard, metadata, nmetadata, first, end - first, err)));
-        first = end;
+        TRY(in_file(err, name,
+                    st_file(p, shard, metadata, nmetadata, first_of[shard],
+                            first_of[shard + 1] - first_of[shard], err)));
     }
     return nshards > 1 ? add_index(p, err) : QUERN_OK;
+}
+
+/* The first steps of shards, and where the last one ends. */
+static uint32_t cut_shards(const struct plan *p, uint64_t shard_bytes, uint32_t *first_of)
+{
+    uint64_t total = 0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->nsteps; i++) {
+        const uint64_t with = total + p->steps[i].nbytes;
+        if (i == 0 || (shard_bytes && with > shard_bytes)) {
+            first_of[n++] = i;
+            total = 0;
+        }
+        total += p->steps[i].nbytes;
+    }
+    if (n == 0)
+        first_of[n++] = 0;
+    first_of[n] = p->nsteps;
+    return n;
+}
+
+enum quern_status layout_directory(struct plan *p, const char *dir, const struct meta *metadata,
+                                   uint32_t nmetadata, uint64_t shard_bytes,
+                                   struct quern_error *err)
+{
+    TRY(plan_size_steps(p, err));
+    p->laid_out = LAID_DIRECTORY;
+    p->dir = arena_printf(&p->arena, "%s", dir);
+    uint32_t *first_of = ARENA_NEW(&p->arena, uint32_t, p->nsteps + 2u);
+    if (!p->dir || !first_of)
+        return fail_memory(err, p->nsteps * sizeof *first_of);
+    const uint32_t nshards = cut_shards(p, shard_bytes, first_of);
+    return layout_shards(p, metadata, nmetadata, first_of, nshards, err);
+}
+
+/* ---- in other files ------------------------------------------------------------------------- */
+
+static enum quern_status gguf_in_files(struct plan *p, const uint32_t *first_of, uint32_t n,
+                                       struct quern_error *err)
+{
+    const struct str path = str_from(p->files[0].path);
+    const bool ends = str_ends(path, ".gguf");
+    char *prefix = arena_printf(&p->arena, "%.*s", (int)(path.n - (ends ? 5 : 0)), path.p);
+    uint32_t *file_of = ARENA_NEW(&p->arena, uint32_t, p->nsteps + 1u);
+    struct meta_list metas = {.arena = &p->arena};
+    if (!prefix || !file_of || !meta_list_copy(&metas, &p->arena, p->metas, p->nmetas))
+        return fail_memory(err, p->nsteps * sizeof *file_of);
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = first_of[i]; k < first_of[i + 1]; k++)
+            file_of[k] = i;
+    return layout_gguf_split(p, prefix, &metas, p->laid_alignment, file_of, n, SPLIT_AS_QUANTIZE,
+                             err);
+}
+
+static enum quern_status directory_in_files(struct plan *p, const uint32_t *first_of, uint32_t n,
+                                            struct quern_error *err)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < p->nsides; i++)
+        if (strcmp(p->sides[i].name, INDEX_NAME) != 0)
+            p->sides[kept++] = p->sides[i];
+    p->nsides = kept;
+    return layout_shards(p, p->metas, p->nmetas, first_of, n, err);
+}
+
+enum quern_status layout_in_files(struct plan *p, const uint32_t *first_of, uint32_t n,
+                                  struct quern_error *err)
+{
+    if (p->laid_out == LAID_DIRECTORY)
+        return directory_in_files(p, first_of, n, err);
+    if (p->laid_out == LAID_GGUF)
+        return n > 1 ? gguf_in_files(p, first_of, n, err) : QUERN_OK;
+    return fail(err, QUERN_EUNSUPPORTED, "layout",
+                "this output has its files already" WANT
+                "expected a directory or one GGUF file: without, the parts are put together");
 }
 
 /* ---- importance matrices -------------------------------------------------------------------- */

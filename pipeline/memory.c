@@ -5,8 +5,10 @@
 #include <inttypes.h>
 
 #include "agenda.h"
+#include "hashing.h"
 #include "journal.h"
 #include "passes.h"
+#include "sequence.h"
 
 /* Enough for large reads and writes; more only pushes the data out of the caches. */
 #define WORKER_BYTES (UINT64_C(1) << 20)
@@ -15,7 +17,9 @@
 /* Beside the tiles: what one job of this step keeps. */
 static uint64_t job_bytes(const struct step *s, size_t *max_counts)
 {
-    uint64_t most = s->stats ? sizeof(struct error_sums) * chunks_of(s, s->npasses) : 0;
+    uint64_t most = s->stats     ? sizeof(struct error_sums) * chunks_of(s, s->npasses)
+                    : s->against ? sizeof(struct difference) * chunks_of(s, s->npasses)
+                                 : 0;
     for (unsigned pass = 0; pass < s->npasses; pass++) {
         const struct measure_need n = need_of(s, pass);
         const uint64_t bytes = n.ncounts * sizeof(uint64_t) + n.record_bytes * chunks_of(s, pass);
@@ -56,6 +60,7 @@ struct memory {
     uint64_t most_tile;  /* ... that speed can use */
     uint64_t job;        /* the largest job */
     size_t max_counts;
+    uint64_t reader; /* of a worker: for reading from archives, for tiles that wait */
 };
 
 static void survey_step(const struct step *s, struct memory *m)
@@ -69,25 +74,40 @@ static void survey_step(const struct step *s, struct memory *m)
     m->job = job > m->job ? job : m->job;
 }
 
+static void survey_hash(struct hash_step *h, void *memory)
+{
+    survey_step(&h->work.step, memory);
+}
+
 static void survey(const struct plan *p, struct memory *m)
 {
+    const struct sink *sink = p->sink;
     *m = (struct memory){.metadata = p->arena.nbytes + p->held_bytes + agenda_state_bytes(p) +
                                      journal_bytes(p)};
-    for (uint32_t i = 0; i < p->nmodels; i++)
+    for (uint32_t i = 0; i < p->nmodels; i++) {
         m->metadata += model_bytes(p->models[i]);
+        m->reader += model_worker_bytes(p->models[i]);
+    }
     if (p->imatrix) /* its model is one of those */
         m->metadata += p->imatrix->arena.nbytes;
+    if (sink) {
+        m->metadata += SEQUENCE_SPARE * sink->kept_bytes;
+        m->reader += SEQUENCE_SHARE * sink->kept_bytes + sink->worker_bytes;
+        m->least_tile = m->most_tile = sink->scratch_bytes;
+        return;
+    }
     for (uint32_t i = 0; i < p->nsteps; i++)
         survey_step(&p->steps[i], m);
     for (uint32_t i = 0; i < p->nhidden; i++)
         survey_step(&p->hidden[i]->step, m);
+    hashes_all(p->hashes, survey_hash, m);
     if (m->most_tile < m->least_tile)
         m->most_tile = m->least_tile;
 }
 
 static uint64_t worker_fixed(const struct memory *m)
 {
-    return m->max_counts * sizeof(uint64_t) + RECORD_BYTES;
+    return m->max_counts * sizeof(uint64_t) + RECORD_BYTES + m->reader;
 }
 
 uint64_t plan_min_mem(const struct plan *p)

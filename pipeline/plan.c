@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #include "core/checked.h"
+#include "core/safe_text.h"
+#include "provenance.h"
 #include "quant/codec.h"
 
 struct plan *plan_new(const char *verb, struct quern_error *err)
@@ -21,6 +23,16 @@ struct plan *plan_new(const char *verb, struct quern_error *err)
     return p;
 }
 
+void plan_number_users(struct plan *p)
+{
+    for (uint32_t i = p->nsteps; i-- > 0;)
+        for (uint32_t k = 0; k < p->steps[i].nneeds; k++)
+            p->steps[i].needs[k]->first_user = i;
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        for (uint32_t k = 0; k < p->steps[i].nneeds; k++)
+            p->steps[i].needs[k]->last_user = i;
+}
+
 void plan_asked(struct plan *p, const void *bytes, size_t n)
 {
     const uint64_t length = n;
@@ -32,11 +44,14 @@ void plan_free(struct plan *p)
 {
     if (!p)
         return;
+    if (p->sink && p->sink->end)
+        p->sink->end(p->sink);
     /* An importance matrix is among the inputs, but closes its own file. */
     for (uint32_t i = 0; p->owns_models && i < p->nmodels; i++)
         if (!p->imatrix || p->models[i] != p->imatrix->model)
             model_close(p->models[i]);
     imatrix_close(p->imatrix);
+    provenance_free(p->provenance);
     arena_free(&p->arena);
     free(p);
 }
@@ -70,6 +85,8 @@ enum quern_status plan_note(struct plan *p, struct quern_error *err, const char 
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    text[str_fit(text, sizeof text - 1)] = '\0';
+    defuse(text);
     const char **notes = grow_array(&p->arena, p->notes, p->nnotes, sizeof(char *));
     char *copy = arena_printf(&p->arena, "%s", text);
     if (!notes || !copy)

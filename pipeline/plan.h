@@ -25,6 +25,8 @@
 #define MAX_SOURCES 65 /* sixty-four models and a base */
 
 struct source_kind;
+struct hash_list;
+struct provenance;
 
 /* Something that yields the elements of a tensor in the shape the step wants: a tensor as it is
  * stored, or with a kind, values that are made while they are read (an adapter added, rows laid out
@@ -72,6 +74,8 @@ struct block_form {
 
 /* The same for any source, stored ones included. */
 size_t source_scratch_bytes(const struct source *s, bool wide);
+/* Bytes of a stored tensor, n elements, as they are to be taken: see model.zero_nonfinite. */
+void source_mend(const struct source *s, void *bytes, uint64_t n);
 /* Such memory outside of a run: all zero, aligned; free() it. NULL when there is no more. */
 void *source_scratch_new(const struct source *s, bool wide);
 enum quern_status source_read(const struct source *s, void *scratch, bool wide, uint64_t first,
@@ -129,6 +133,9 @@ struct op {
      * arithmetic: all sources have the output's type. NULL for ops on numbers. */
     enum quern_status (*raw)(const struct step *s, const uint8_t *const src[], uint8_t *dst,
                              size_t nbytes, uint64_t at, struct quern_error *err);
+    /* Tiles are done one after the other, from the first on. Of hidden steps only; what such a step
+     * needs must be measured before its first tile, not before it is begun. */
+    bool in_order;
 
     size_t (*state_bytes)(const struct step *s); /* NULL: none */
     size_t carry_bytes;
@@ -155,6 +162,12 @@ struct op {
     void *(*report)(const struct step *s);
     /* y has room for n elements of the same width as x. */
     void (*apply)(const struct piece *p, const void *const x[], void *y);
+    /* The same straight from and to the bytes, where sources and output are stored BF16. False: it
+     * must go through numbers, and nothing is done yet. What apply writes is finite. measure is for
+     * ops that record NaN and Inf. Both may be NULL. */
+    bool (*measure_bf16)(const struct piece *p, unsigned pass, const uint16_t *const x[],
+                         uint64_t *counts, void *record);
+    bool (*apply_bf16)(const struct piece *p, const uint16_t *const x[], uint16_t *y);
 };
 
 /* Folds column `column` of nrecords records of ncolumns doubles each, pairwise in a fixed tree. */
@@ -201,7 +214,9 @@ struct step {
     struct hidden_step *const *needs; /* whose results it reads: measured before it begins, each
                                        * after those that it needs itself */
     uint32_t nneeds;
-    bool stats;         /* set by plan_run(): measure what encoding loses */
+    bool stats; /* set by plan_run(): measure what encoding loses */
+    /* Whose stored bytes the result is compared with instead of being written; or NULL. */
+    const struct source *against;
     const char *detail; /* for a dry run: sources and parameters in words; or NULL */
 };
 
@@ -213,6 +228,19 @@ struct hidden_step {
     bool measured;   /* ready to be read */
     bool listed;     /* has its place in the agenda */
     uint32_t nusers; /* that are not done */
+    /* The first and the last step of the plan that needs it, by number. */
+    uint32_t first_user, last_user;
+};
+
+/* Where the bytes that a step makes are not those of what it is compared with: one for each chunk,
+ * joined to one for the step. */
+struct difference {
+    /* Over the blocks that differ and no others: a is what is made, b what is there. Without pairs
+     * where the values are no weights. Runs of 256 elements of plain types. */
+    struct error_sums errors;
+    uint64_t nblocks;     /* that differ; of plain types: elements */
+    uint64_t first_block; /* counted from 0 along the flattened tensor */
+    uint64_t first_elem;  /* the first value in it that differs; its first when all are equal */
 };
 
 /* Bytes of a file that are neither its header nor a tensor. */
@@ -228,13 +256,65 @@ struct plan_file {
     const struct inset *insets; /* of formats that have their directory between the data */
     uint32_t ninsets;
     uint64_t nbytes;
+    const char *made; /* this file has all its bytes already, header included; or NULL */
 };
+
+/* How the output was laid out, when it can be done again in other files. */
+enum laid_out { LAID_FIXED, LAID_GGUF, LAID_DIRECTORY };
 
 /* A small file that goes into an output directory as it is. */
 struct side_file {
     const char *name;
     struct str text;       /* its bytes, or ... */
     const char *copy_from; /* ... the file to copy, when not NULL */
+};
+
+/* What becomes of weights that are NaN or Inf. */
+enum nonfinite {
+    NONFINITE_MOVED, /* refused where numbers are made of them; bytes that are moved may be any */
+    NONFINITE_ERROR, /* refused everywhere */
+    NONFINITE_KEEP,  /* a tensor that is copied keeps them where its type has such values */
+    NONFINITE_ZERO   /* stored ones are read as 0 */
+};
+
+/* A stored tensor with values that are NaN or Inf. */
+struct nonfinite_values {
+    struct model *model;
+    const struct tensor *tensor;
+    uint64_t count, first; /* how many, and the flat index of the first */
+};
+
+/* A tile of a step on its way into a sink. */
+struct sink_tile {
+    const struct step *step;
+    uint64_t first, n;   /* bytes of it */
+    bool written;        /* an earlier run has written them to the output */
+    struct parts *parts; /* the files of the output */
+    uint8_t *kept;       /* memory from make to take */
+    uint8_t *scratch;    /* this worker's, in make */
+    uint64_t moved;      /* bytes read and written, to be added to */
+};
+
+/* Where a plan's tiles go when they must be seen in the order of the steps, as for a checksum of a
+ * whole file, or when where they go follows from those before. Workers make tiles in any order;
+ * then they are taken one at a time. Steps are of bytes (U8), without passes, and have one source
+ * or more; op is for dry runs. The members are the first of a larger struct. */
+struct sink {
+    uint64_t tile_bytes; /* of all tiles but the last of a step; whole chunks */
+    size_t kept_bytes;
+    size_t scratch_bytes;
+    uint64_t worker_bytes; /* more memory that each worker takes */
+    enum quern_status (*make)(struct sink *k, struct sink_tile *t, struct quern_error *err);
+    enum quern_status (*take)(struct sink *k, struct sink_tile *t, struct quern_error *err);
+    /* All tiles were taken; before the files get their names. */
+    enum quern_status (*finish)(struct sink *k, struct parts *parts, struct quern_error *err);
+    /* Nonzero: tiles are appended to the one file of the plan, whose size nobody knows. This many
+     * bytes, at the start of a taken tile's memory, are what an interrupted run needs to know of it
+     * when it goes on: resume() gets them tile by tile, from the first. False: they cannot be. */
+    uint32_t entry_bytes;
+    bool (*resume)(struct sink *k, const struct step *s, uint64_t first, uint64_t n,
+                   const void *entry);
+    void (*end)(struct sink *k); /* frees what it holds, with the plan; may be NULL */
 };
 
 struct plan {
@@ -245,8 +325,13 @@ struct plan {
     struct hidden_step **hidden; /* each after those that it needs */
     uint32_t nhidden;
     struct plan_file *files;
-    uint32_t nfiles; /* 0: nothing is written, steps end with their last measuring pass */
+    uint32_t nfiles; /* 0: nothing is written, steps end with their last measuring pass, unless */
+    bool compares;   /* they go on and compare what they make with step.against */
     const char *dir; /* output directory, or NULL */
+    const struct meta *metas; /* keys of the output as laid out, of the first of several files */
+    uint32_t nmetas;
+    enum laid_out laid_out;
+    uint64_t laid_alignment; /* of LAID_GGUF */
     struct side_file *sides;
     uint32_t nsides;
     bool force;
@@ -262,10 +347,18 @@ struct plan {
      * of the values it encodes (a) and those that are stored (b). Without pairs where the values
      * are no weights. */
     struct error_sums *errors;
+    struct difference *differences;    /* per step of a plan that compares, after the run */
+    struct verification *verification; /* what else it found (verify.h); or NULL */
+    struct hash_list *hashes;          /* digests to be taken while it runs (hashing.h); or NULL */
+    struct provenance *provenance;     /* what to tell of the making (provenance.h); or NULL */
     const char **dropped; /* ledger: input tensors left out by request, quoted, with why */
     uint32_t ndropped;
+    enum nonfinite nonfinite;
+    struct nonfinite_values *zeroed; /* after a run with NONFINITE_ZERO: where there were any */
+    uint32_t nzeroed;
     struct sha256 asked;         /* of what plan_asked() was told */
     struct quern_error *refusal; /* why the plan may be looked at but not run; or NULL */
+    struct sink *sink;           /* NULL: tiles are written where their step says */
 };
 
 struct plan *plan_new(const char *verb, struct quern_error *err);
@@ -283,6 +376,9 @@ enum quern_status plan_add_side_text(struct plan *p, const char *name, struct st
                                      struct quern_error *err);
 enum quern_status plan_add_side_copy(struct plan *p, const char *name, const char *from,
                                      struct quern_error *err);
+
+/* Says in the hidden steps who needs them, when the steps have come into their order. */
+void plan_number_users(struct plan *p);
 
 /* What of a request decides the bytes of the output: an unfinished one is only gone on with for the
  * same. Said by whoever takes the request: the command line, or quern_plan_*(). */
@@ -320,6 +416,10 @@ enum quern_status layout_safetensors(struct plan *p, const char *path, const str
 enum quern_status layout_directory(struct plan *p, const char *dir, const struct meta *metadata,
                                    uint32_t nmetadata, uint64_t shard_bytes,
                                    struct quern_error *err);
+/* One GGUF file or a directory once more, in n files: steps first_of[i] .. first_of[i + 1] in file
+ * i. EUNSUPPORTED for other outputs. */
+enum quern_status layout_in_files(struct plan *p, const uint32_t *first_of, uint32_t n,
+                                  struct quern_error *err);
 /* An importance matrix of the older form: a step is a row with ncalls[i] calls. */
 enum quern_status layout_imatrix_dat(struct plan *p, const char *path, const uint32_t *ncalls,
                                      uint32_t chunk_count, struct str dataset,

@@ -1,7 +1,10 @@
 /* plan_api.c - the public face of plans: summarize, run, free. */
-#include "retype.h"
-
 #include <stdlib.h>
+
+#include "core/json.h"
+#include "nonfinite.h"
+#include "provenance.h"
+#include "retype.h"
 
 static struct plan *inner(struct quern_plan *p)
 {
@@ -19,8 +22,18 @@ enum quern_status quern_plan_quantize(struct quern_model *model, const char *out
 {
     struct plan *p;
     TRY(plan_quantize((struct model *)model, output, options, &p, err));
-    *out = (struct quern_plan *)p;
-    return QUERN_OK;
+    return plan_hand_out(p, options->nonfinite, out, err);
+}
+
+enum quern_status plan_hand_out(struct plan *p, const char *nonfinite, struct quern_plan **out,
+                                struct quern_error *err)
+{
+    const enum quern_status s = plan_set_nonfinite(p, nonfinite, err);
+    if (s == QUERN_OK)
+        *out = (struct quern_plan *)p;
+    else
+        plan_free(p);
+    return s;
 }
 
 void quern_plan_free(struct quern_plan *plan)
@@ -107,6 +120,40 @@ const char *quern_plan_note(const struct quern_plan *plan, size_t i)
 {
     const struct plan *p = inner_const(plan);
     return i < p->nnotes ? p->notes[i] : NULL;
+}
+
+bool quern_plan_zeroed(const struct quern_plan *plan, size_t i, struct quern_zeroed *out)
+{
+    const struct plan *p = inner_const(plan);
+    if (i >= p->nzeroed)
+        return false;
+    const struct nonfinite_values *v = &p->zeroed[i];
+    *out = (struct quern_zeroed){.tensor = v->tensor->name.p,
+                                 .name_bytes = v->tensor->name.n,
+                                 .file = v->model->files[v->tensor->file].path,
+                                 .count = v->count,
+                                 .nelems = v->tensor->nelems,
+                                 .first = v->first};
+    return true;
+}
+
+enum quern_status quern_plan_provenance(struct quern_plan *plan,
+                                        const struct quern_provenance *options,
+                                        struct quern_error *err)
+{
+    static const struct quern_provenance none;
+    const struct quern_provenance *o = options ? options : &none;
+    struct json_writer w = {0};
+    json_put_text(&w, o->command ? o->command : "");
+    const struct provenance_request r = {
+        .job = json_written(&w),
+        .recipe = o->recipe ? str_from(o->recipe) : (struct str){NULL, 0},
+        .files = o->files,
+        .nfiles = (uint32_t)o->nfiles
+    };
+    const enum quern_status s = r.job.p ? plan_record(inner(plan), &r, err) : fail_memory(err, w.n);
+    json_writer_free(&w);
+    return s;
 }
 
 enum quern_status quern_run(struct quern_plan *plan, const struct quern_run_options *options,

@@ -1,6 +1,7 @@
 /* publish.c - outputs of a run appear together and only when complete. */
 #include "publish.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/io.h"
+#include "provenance.h"
 
 #define SYNC_SECONDS  1.0
 #define MAX_SIDE_FILE (256u << 20)
@@ -68,9 +70,24 @@ static bool is_final(const struct publication *pub, uint32_t file)
     return pub->journal && journal_place_of(pub->journal, file) == PLACE_FINAL;
 }
 
+static bool all_final(const struct plan *p, const struct publication *pub)
+{
+    for (uint32_t i = 0; i < p->nfiles; i++)
+        if (!is_final(pub, i))
+            return false;
+    return true;
+}
+
 static enum quern_status check_outputs(const struct plan *p, const struct publication *pub,
                                        struct quern_error *err)
 {
+    const char *first = p->dir ? p->dir : p->nfiles ? p->files[0].path : "";
+    if (strcmp(first, "-") == 0)
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "the OUTPUT is '-': models are not written to standard output" WANT
+                    "expected a name (./- for one that is called so)");
+    if (!all_final(p, pub))
+        TRY(provenance_check_place(p, err));
     if (p->dir) {
         TRY(check_dir_not_input(p, err));
         return is_final(pub, 0) ? QUERN_OK : output_check(p->dir, true, p->force, err);
@@ -88,6 +105,22 @@ enum quern_status publish_check(const struct plan *p, struct quern_error *err)
 {
     const struct publication none = {0};
     return check_outputs(p, &none, err);
+}
+
+/* Directories of the output directory that the name leads through. */
+static enum quern_status make_subdirs(const struct publication *pub, const char *name,
+                                      struct quern_error *err)
+{
+    for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
+        char *path;
+        if (asprintf(&path, "%s/%.*s", pub->dir.part_path, (int)(slash - name), name) < 0)
+            return fail_memory(err, strlen(name));
+        const bool made = mkdir(path, 0777) == 0 || errno == EEXIST;
+        const enum quern_status s = made ? QUERN_OK : fail_errno(err, path, "create the directory");
+        free(path);
+        TRY(s);
+    }
+    return QUERN_OK;
 }
 
 /* Path of an entry of the output directory while it is being made; malloc'ed. */
@@ -122,7 +155,7 @@ static enum quern_status check_space(const struct plan *p, struct quern_error *e
     const uint64_t there = part_bytes(p);
     uint64_t need = 0, space = 0;
     for (uint32_t i = 0; i < p->nfiles; i++)
-        if (__builtin_add_overflow(need, p->files[i].nbytes, &need))
+        if (!p->files[i].made && __builtin_add_overflow(need, p->files[i].nbytes, &need))
             need = UINT64_MAX;
     TRY(output_free_space(where, &space, err));
     if (need <= there || need - there <= space)
@@ -133,17 +166,25 @@ static enum quern_status check_space(const struct plan *p, struct quern_error *e
                         need - there, space));
 }
 
+static enum quern_status begin_output(const struct plan_file *f, struct output *o, const char *path,
+                                      unsigned flags, struct quern_error *err)
+{
+    return f->made ? output_adopt(o, path, f->made, flags, err)
+                   : output_begin(o, path, f->nbytes, flags, err);
+}
+
 static enum quern_status begin_file(const struct plan *p, struct publication *pub, uint32_t i,
                                     unsigned flags, struct quern_error *err)
 {
     const struct plan_file *f = &p->files[i];
     if (!p->dir)
-        return output_begin(&pub->parts.outs[i], f->path, f->nbytes, flags, err);
+        return begin_output(f, &pub->parts.outs[i], f->path, flags, err);
+    TRY(make_subdirs(pub, f->path, err));
     char *path = inside(pub, f->path);
     if (!path)
         return fail_memory(err, strlen(f->path));
     const enum quern_status s =
-        output_begin(&pub->parts.outs[i], path, f->nbytes, flags | OUTPUT_INSIDE, err);
+        begin_output(f, &pub->parts.outs[i], path, flags | OUTPUT_INSIDE, err);
     free(path);
     return s;
 }
@@ -245,11 +286,13 @@ static enum quern_status write_side(const struct publication *pub, const struct 
 }
 
 /* What of a file is no tensor. */
-static enum quern_status write_lead(const struct plan_file *f, int fd, uint64_t *bytes_moved,
-                                    struct quern_error *err)
+static enum quern_status write_lead(const struct plan *p, uint32_t file, int fd,
+                                    uint64_t *bytes_moved, struct quern_error *err)
 {
-    TRY(pwrite_full(fd, f->header.p, f->header.n, 0, f->path, err));
-    *bytes_moved += f->header.n;
+    const struct plan_file *f = &p->files[file];
+    const struct str header = provenance_header(p, file);
+    TRY(pwrite_full(fd, header.p, header.n, 0, f->path, err));
+    *bytes_moved += header.n;
     for (uint32_t i = 0; i < f->ninsets; i++) {
         const struct inset *in = &f->insets[i];
         TRY(pwrite_full(fd, in->text.p, in->text.n, in->offset, f->path, err));
@@ -263,36 +306,81 @@ static enum quern_status write_header(const struct plan *p, struct publication *
 {
     int fd;
     TRY(parts_take(&pub->parts, file, &fd, err));
-    const enum quern_status s = write_lead(&p->files[file], fd, bytes_moved, err);
+    const enum quern_status s = write_lead(p, file, fd, bytes_moved, err);
     parts_give(&pub->parts, file);
     return s;
 }
 
-/* While several files get their names, the journal must know that all of them are complete, or be
- * of no use. */
+/* While several files get their names, or one and then its record, the journal must know that all
+ * of them are complete, or be of no use. */
 static enum quern_status settle_journal(const struct plan *p, struct publication *pub,
                                         struct quern_error *err)
 {
     const char *trouble;
-    TRY(journal_stop(pub->journal, p->nfiles > 1 && !p->dir, &trouble, err));
+    const bool stepwise = (p->nfiles > 1 && !p->dir) || (p->provenance && p->provenance->path);
+    TRY(journal_stop(pub->journal, stepwise, &trouble, err));
     return trouble ? journal_forget(pub->journal, err) : QUERN_OK;
 }
 
-enum quern_status publish_commit(const struct plan *p, struct publication *pub,
-                                 uint64_t *bytes_moved, struct quern_error *err)
+/* Where an output lies now: under its final name, or still in the making. */
+static char *place_of(const struct plan *p, const struct publication *pub, uint32_t i)
 {
-    if (pub->complete)
+    const char *name = i < p->nfiles ? p->files[i].path : p->sides[i - p->nfiles].name;
+    const struct output *o = pub->parts.outs && i < p->nfiles ? &pub->parts.outs[i] : NULL;
+    char *path;
+    if (p->dir && !pub->complete)
+        return inside(pub, name);
+    if (p->dir)
+        return asprintf(&path, "%s/%s", p->dir, name) < 0 ? NULL : path;
+    return strdup(o && o->open ? o->part_path : name);
+}
+
+/* Before they get their names: who stops this can go on with it. */
+static enum quern_status take_outputs(const struct plan *p, const struct publication *pub,
+                                      const struct quern_run_options *options,
+                                      struct quern_error *err)
+{
+    const uint32_t n = p->nfiles + (p->dir ? p->nsides : 0);
+    char **paths = p->provenance ? calloc(n + 1u, sizeof *paths) : NULL;
+    enum quern_status s = QUERN_OK;
+    if (!p->provenance)
         return QUERN_OK;
+    if (!paths)
+        return fail_memory(err, n * sizeof *paths);
+    for (uint32_t i = 0; i < n; i++)
+        if (!(paths[i] = place_of(p, pub, i)))
+            s = fail_memory(err, 256);
+    if (s == QUERN_OK)
+        s = provenance_take_outputs(p, (const char *const *)paths, options, err);
+    for (uint32_t i = 0; i < n; i++)
+        free(paths[i]);
+    free(paths);
+    return s;
+}
+
+enum quern_status publish_commit(const struct plan *p, const struct quern_run_options *options,
+                                 struct publication *pub, uint64_t *bytes_moved,
+                                 struct quern_error *err)
+{
+    if (pub->complete) {
+        TRY(take_outputs(p, pub, options, err));
+        return provenance_write(p, true, err);
+    }
+    if (p->sink && p->sink->finish && !pub->naming)
+        TRY(p->sink->finish(p->sink, &pub->parts, err));
     for (uint32_t i = 0; i < p->nfiles; i++)
-        if (pub->parts.outs[i].open)
+        if (pub->parts.outs[i].open && !p->files[i].made)
             TRY(write_header(p, pub, i, bytes_moved, err));
+    for (uint32_t i = 0; i < p->nsides; i++)
+        TRY(write_side(pub, &p->sides[i], err));
+    TRY(take_outputs(p, pub, options, err));
     TRY(settle_journal(p, pub, err));
     for (uint32_t i = 0; i < p->nfiles; i++)
         if (pub->parts.outs[i].open)
             TRY(output_commit(&pub->parts.outs[i], p->force && !p->dir, err));
-    for (uint32_t i = 0; i < p->nsides; i++)
-        TRY(write_side(pub, &p->sides[i], err));
-    return p->dir ? output_dir_commit(&pub->dir, p->force, err) : QUERN_OK;
+    if (p->dir)
+        TRY(output_dir_commit(&pub->dir, p->force, err));
+    return provenance_write(p, p->force || pub->naming, err);
 }
 
 bool publish_end(const struct plan *p, const struct quern_run_options *options,

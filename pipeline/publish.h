@@ -17,9 +17,10 @@ struct publication {
  * options->resume, go on with those of an interrupted run. */
 enum quern_status publish_begin(const struct plan *p, const struct quern_run_options *options,
                                 struct publication *pub, struct quern_error *err);
-/* Headers and side files, sync, rename. */
-enum quern_status publish_commit(const struct plan *p, struct publication *pub,
-                                 uint64_t *bytes_moved, struct quern_error *err);
+/* Headers and side files, sync, rename; the record last. */
+enum quern_status publish_commit(const struct plan *p, const struct quern_run_options *options,
+                                 struct publication *pub, uint64_t *bytes_moved,
+                                 struct quern_error *err);
 /* Ends what is not committed, frees the rest; fine after a commit and on a zeroed object. keep:
  * what is finished stays for a run that resumes; true when there is anything to stay. */
 bool publish_end(const struct plan *p, const struct quern_run_options *options,

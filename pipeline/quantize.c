@@ -197,6 +197,7 @@ static enum quern_status build(struct plan *p, struct model *m, const char *outp
                                const struct quern_quantize *q, struct quern_error *err)
 {
     p->force = q->force;
+    p->nonfinite = NONFINITE_ERROR;
     if (!*output)
         return fail(err, QUERN_EUSAGE, "usage", "the output name is empty");
     TRY(plan_copy_model(p, m, err));

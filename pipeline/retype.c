@@ -362,9 +362,49 @@ static enum dtype choose(struct retype *r, struct step *s, int by_pattern)
     return mix_fallback(wanted, t.row);
 }
 
+/* The step is to be stored as another type. */
+static enum quern_status change_type(struct retype *r, struct step *s, enum dtype to,
+                                     struct quern_error *err)
+{
+    s->dtype = (uint8_t)to;
+    s->reference_bugs = r->q->reference_bugs;
+    /* The matrix knows the tensor by the name it had before pruning. */
+    const struct str known_as = s->matrix_name.n ? s->matrix_name : s->sources[0].tensor->name;
+    return importance_give(&r->importance, s, known_as,
+                           mix_requires_importance(&r->mix, s->name, to), err);
+}
+
+/* It holds weights, in rows that fit the type. */
+static bool can_become(const struct step *s, enum dtype to)
+{
+    const uint64_t row = s->ndims ? s->dims[s->ndims - 1] : 1;
+    return (dtype_is_quantized(s->dtype) || dtype_is_float(s->dtype)) &&
+           codec_can_decode(s->dtype) && (dtype_is_float(to) || dtype_is_quantized(to)) &&
+           row % dtype_traits[to].block_elems == 0;
+}
+
+/* The type that the tensor has in q->types_of. */
+static enum quern_status take_type(struct retype *r, struct step *s, struct quern_error *err)
+{
+    const struct model *m = (const struct model *)r->q->types_of;
+    const struct tensor *t = model_find(m, s->name);
+    if (!t || !can_become(s, t->dtype))
+        return store_kept(r, s, err);
+    if (t->dtype == s->dtype)
+        return QUERN_OK;
+    if (!codec_can_encode(t->dtype))
+        return in_file(err, m->path,
+                       in_tensor(err, s->name,
+                                 fail(err, QUERN_EUNSUPPORTED, "type", "quern cannot write %s yet",
+                                      dtype_traits[t->dtype].name)));
+    return change_type(r, s, t->dtype, err);
+}
+
 static enum quern_status retype_step(struct retype *r, struct step *s, struct quern_error *err)
 {
     int by_pattern;
+    if (r->q->types_of)
+        return take_type(r, s, err);
     TRY(match_override(r, s->name, &by_pattern, err));
     if (mix_keeps(&r->mix, s->name, real_dims(s)))
         return store_kept(r, s, err);
@@ -372,12 +412,7 @@ static enum quern_status retype_step(struct retype *r, struct step *s, struct qu
     if (to == s->dtype)
         return QUERN_OK;
     TRY(check_change(r, s, to, err));
-    s->dtype = (uint8_t)to;
-    s->reference_bugs = r->q->reference_bugs && to == DTYPE_IQ3_S;
-    /* The matrix knows the tensor by the name it had before pruning. */
-    const struct str known_as = s->matrix_name.n ? s->matrix_name : s->sources[0].tensor->name;
-    return importance_give(&r->importance, s, known_as,
-                           mix_requires_importance(&r->mix, s->name, to), err);
+    return change_type(r, s, to, err);
 }
 
 static enum quern_status check_patterns(const struct retype *r, struct quern_error *err)
@@ -465,10 +500,13 @@ enum quern_status gguf_override_keys(struct plan *p, const struct quern_quantize
     return QUERN_OK;
 }
 
-/* COPY keeps the file type of the input, or guesses it from the most frequent element type. */
-static uint32_t copied_file_type(const struct plan *p, const struct model *donor)
+/* COPY keeps the file type of the input, or guesses it from the most frequent element type. With
+ * the types of another model goes what that says it is. */
+static uint32_t copied_file_type(const struct retype *r)
 {
-    const struct meta *k = model_meta(donor, "general.file_type");
+    const struct plan *p = r->plan;
+    const struct model *types_of = (const struct model *)r->q->types_of;
+    const struct meta *k = model_meta(types_of ? types_of : r->donor, "general.file_type");
     uint64_t v;
     if (k && k->type == META_U32 && meta_u64(k, &v))
         return (uint32_t)v;
@@ -486,7 +524,7 @@ static enum quern_status edit_keys(struct retype *r, struct meta_list *metas,
                                    struct quern_error *err)
 {
     const struct file_type *t = r->mix.type;
-    const uint32_t number = t->copies ? copied_file_type(r->plan, r->donor) : t->number;
+    const uint32_t number = t->copies ? copied_file_type(r) : t->number;
     if (!meta_list_set_u32(metas, "general.quantization_version", 2) ||
         !meta_list_set_u32(metas, "general.file_type", number))
         return fail_memory(err, sizeof(struct meta));

@@ -9,9 +9,12 @@
 #include <time.h>
 
 #include "agenda.h"
+#include "differences.h"
 #include "memory.h"
 #include "passes.h"
+#include "provenance.h"
 #include "publish.h"
+#include "sequence.h"
 #include "tile.h"
 
 #define DEFAULT_MEM      (UINT64_C(256) << 20)
@@ -29,7 +32,8 @@ struct job {
     size_t ncounts;
     uint8_t *records;
     size_t record_bytes;
-    struct error_sums *errors; /* per chunk, in the applying pass of a run with stats */
+    struct error_sums *errors;      /* per chunk, in the applying pass of a run with stats */
+    struct difference *differences; /* likewise, of a plan that compares */
     uint64_t nchunks;
     bool combining;
 };
@@ -50,6 +54,7 @@ struct run {
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
+    struct sequence sequence;
     struct scratch *workers; /* nworkers */
     struct job *jobs;        /* max_jobs, item == UINT32_MAX when free */
     uint32_t next_item, njobs;
@@ -103,7 +108,14 @@ static void job_free(struct job *j)
     free(j->counts);
     free(j->records);
     free(j->errors);
+    free(j->differences);
     *j = (struct job){.item = UINT32_MAX};
+}
+
+/* Steps go on after measuring. */
+static bool goes_on(const struct plan *p)
+{
+    return p->nfiles > 0 || p->compares;
 }
 
 static const struct step *step_of(const struct run *r, const struct job *j)
@@ -133,6 +145,8 @@ static enum quern_status job_pass(struct run *r, struct job *j, struct quern_err
     if (j->pass == s->npasses) {
         if (s->stats && !(j->errors = calloc(j->nchunks + 1, sizeof *j->errors)))
             return fail_memory(err, j->nchunks * sizeof *j->errors);
+        if (s->against && !(j->differences = calloc(j->nchunks + 1, sizeof *j->differences)))
+            return fail_memory(err, j->nchunks * sizeof *j->differences);
         return QUERN_OK;
     }
     const struct measure_need n = need_of(s, j->pass);
@@ -151,7 +165,8 @@ static enum quern_status job_start(struct run *r, struct job *j, uint32_t item,
     const struct step *s = r->agenda.items[item].step;
     const size_t state_bytes = s->op->state_bytes ? s->op->state_bytes(s) : 0;
     *j = (struct job){.item = item};
-    j->tile_elems = tile_elems(s, r->shares.tile_budget);
+    j->tile_elems =
+        r->plan->sink ? r->plan->sink->tile_bytes : tile_elems(s, r->shares.tile_budget);
     j->state = state_bytes ? calloc(1, state_bytes) : NULL;
     if (state_bytes && !j->state)
         return fail_memory(err, state_bytes);
@@ -171,14 +186,21 @@ static bool sound_so_far(const struct run *r, const struct job *j)
     return r->status == QUERN_OK || r->error_at.item > j->item;
 }
 
+/* One tile at a time, and none before what comes before the first is done. */
+static bool must_wait(const struct run *r, const struct job *j)
+{
+    return step_of(r, j)->op->in_order &&
+           (j->next_tile > j->done_tiles || !agenda_ready(&r->agenda, j->item));
+}
+
 /* The next tile of the lowest step that has one. */
 static struct job *take_tile(struct run *r, uint64_t *tile)
 {
     struct job *best = NULL;
-    for (uint32_t i = 0; i < r->shares.max_jobs; i++) {
+    for (uint32_t i = 0; i < r->shares.max_jobs && !sequence_full(&r->sequence); i++) {
         struct job *j = &r->jobs[i];
         if (j->item == UINT32_MAX || j->combining || j->next_tile >= j->ntiles ||
-            !worth_doing(r, (struct place){j->item, j->pass, j->next_tile}))
+            !worth_doing(r, (struct place){j->item, j->pass, j->next_tile}) || must_wait(r, j))
             continue;
         if (!best || j->item < best->item)
             best = j;
@@ -203,7 +225,8 @@ static void job_end(struct run *r, struct job *j)
 
 static struct job *open_job(struct run *r)
 {
-    if (!agenda_ready(&r->agenda, r->next_item))
+    if (!r->agenda.items[r->next_item].step->op->in_order &&
+        !agenda_ready(&r->agenda, r->next_item))
         return NULL;
     for (uint32_t i = 0; i < r->shares.max_jobs; i++) {
         struct job *j = &r->jobs[i];
@@ -261,7 +284,7 @@ static void end_pass(struct run *r, struct job *j)
         const unsigned next = status == QUERN_OK && s->op->next_pass
                                   ? s->op->next_pass(s, j->pass, j->state)
                                   : j->pass + 1u;
-        const bool last = (r->plan->nfiles == 0 || is_hidden(r, j)) && next == s->npasses;
+        const bool last = (!goes_on(r->plan) || is_hidden(r, j)) && next == s->npasses;
         if (status == QUERN_OK && next == s->npasses && !is_hidden(r, j))
             journal_report(r->pub.journal, r->agenda.items[j->item].index);
         if (status == QUERN_OK && !last) {
@@ -279,6 +302,9 @@ static void end_pass(struct run *r, struct job *j)
         }
     } else if (j->errors) {
         fold_errors(j->errors, j->nchunks, &r->plan->errors[r->agenda.items[j->item].index]);
+    } else if (j->differences) {
+        differences_fold(j->differences, j->nchunks,
+                         &r->plan->differences[r->agenda.items[j->item].index]);
     }
     job_end(r, j);
     pthread_cond_broadcast(&r->changed);
@@ -296,6 +322,77 @@ static void place_tile(const struct job *j, const struct step *s, uint64_t tile,
     t->n = left < most ? left : most;
 }
 
+/* A tile of the job is done, or has failed. */
+static void count_tile(struct run *r, struct job *j)
+{
+    if (++j->done_tiles == j->ntiles && sound_so_far(r, j))
+        end_pass(r, j);
+    else if (r->status != QUERN_OK || step_of(r, j)->op->in_order)
+        pthread_cond_broadcast(&r->changed);
+}
+
+static enum quern_status take_one(struct run *r, struct sequence_slot *q, struct quern_error *err)
+{
+    const struct sink_tile *t = &q->tile;
+    const uint32_t index = r->agenda.items[q->item].index;
+    TRY(r->plan->sink->take(r->plan->sink, &q->tile, err));
+    if (r->plan->sink->entry_bytes)
+        return journal_append(r->pub.journal, index, t->kept, err);
+    return t->written ? QUERN_OK : journal_done(r->pub.journal, index, t->first, t->n, err);
+}
+
+/* Whoever finds tiles whose turn it is takes them, one after the other. */
+static void take_ready(struct run *r)
+{
+    struct sequence_slot *q;
+    while (r->status == QUERN_OK && (q = sequence_begin(&r->sequence))) {
+        struct quern_error err;
+        q->tile.moved = 0;
+        pthread_mutex_unlock(&r->lock);
+        const enum quern_status status = take_one(r, q, &err);
+        pthread_mutex_lock(&r->lock);
+        r->moved += q->tile.moved;
+        if (status != QUERN_OK)
+            record_error(r, (struct place){q->item, 0, q->number}, &err, status);
+        sequence_end(&r->sequence);
+        pthread_cond_broadcast(&r->changed);
+    }
+}
+
+/* The same for a plan with a sink. */
+static void run_sink_tile(struct run *r, struct job *j, uint64_t tile, struct scratch *w)
+{
+    struct tile place;
+    struct quern_error err;
+    const uint32_t item = j->item;
+    place_tile(j, step_of(r, j), tile, &place);
+    const bool written =
+        journal_skips(r->pub.journal, r->agenda.items[item].index, place.first, place.n);
+    if (written && r->plan->sink->entry_bytes) {
+        count_tile(r, j);
+        return;
+    }
+    struct sequence_slot *q = sequence_next(&r->sequence);
+    q->item = item;
+    q->number = tile;
+    q->tile.step = step_of(r, j);
+    q->tile.first = place.first;
+    q->tile.n = place.n;
+    q->tile.written = written;
+    q->tile.parts = &r->pub.parts;
+    q->tile.scratch = w->block;
+    r->current_item = item;
+    pthread_mutex_unlock(&r->lock);
+    const enum quern_status status = r->plan->sink->make(r->plan->sink, &q->tile, &err);
+    pthread_mutex_lock(&r->lock);
+    r->moved += q->tile.moved;
+    q->ready = status == QUERN_OK;
+    if (status != QUERN_OK)
+        record_error(r, (struct place){item, 0, tile}, &err, status);
+    count_tile(r, j);
+    take_ready(r);
+}
+
 static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch *w)
 {
     const struct step *s = step_of(r, j);
@@ -306,7 +403,9 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
                      .record_bytes = j->record_bytes,
                      .parts = r->pub.parts.outs ? &r->pub.parts : NULL,
                      .errors = j->errors,
-                     .imatrix = r->plan->imatrix};
+                     .differences = j->differences,
+                     .imatrix = r->plan->imatrix,
+                     .nonfinite = r->plan->nonfinite};
     place_tile(j, s, tile, &t);
     const struct place at = {j->item, j->pass, tile};
     const uint32_t index = r->agenda.items[j->item].index;
@@ -331,10 +430,7 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
     r->moved += moved;
     if (status != QUERN_OK)
         record_error(r, at, &err, status);
-    if (++j->done_tiles == j->ntiles && sound_so_far(r, j))
-        end_pass(r, j);
-    else if (r->status != QUERN_OK)
-        pthread_cond_broadcast(&r->changed);
+    count_tile(r, j);
 }
 
 static void report_progress(struct run *r, double *last)
@@ -378,7 +474,7 @@ static bool jobs_under_way(const struct run *r)
         if (j->item != UINT32_MAX && (j->combining || j->done_tiles < j->next_tile))
             return true;
     }
-    return false;
+    return r->sequence.taking;
 }
 
 static void work(struct run *r, struct scratch *w, bool reports)
@@ -392,7 +488,9 @@ static void work(struct run *r, struct scratch *w, bool reports)
         if (r->cancelled)
             break;
         struct job *j = take_tile(r, &tile);
-        if (j)
+        if (j && r->sequence.slots)
+            run_sink_tile(r, j, tile, w);
+        else if (j)
             run_tile(r, j, tile, w);
         else if (r->status == QUERN_OK && r->next_item < r->agenda.count && open_job(r))
             pthread_cond_broadcast(&r->changed);
@@ -410,7 +508,8 @@ static void work(struct run *r, struct scratch *w, bool reports)
 static bool scratch_open(struct scratch *w, uint64_t nbytes, size_t ncounts)
 {
     const uint64_t page = UINT64_C(2) << 20;
-    *w = (struct scratch){.nbytes = (nbytes + 4095) & ~UINT64_C(4095)};
+    /* All zero so far. Other workers look at w->counting, so it is not written again. */
+    w->nbytes = (nbytes + 4095) & ~UINT64_C(4095);
     if (w->nbytes == 0)
         w->nbytes = 4096;
     w->block = mmap(NULL, w->nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -481,13 +580,13 @@ static enum quern_status run_workers(struct run *r, struct quern_error *err)
 /* What there is to read and write. */
 static void count_work(struct run *r)
 {
-    const bool writes = r->plan->nfiles > 0;
     for (uint32_t i = 0; i < r->agenda.count; i++) {
         const struct step *s = r->agenda.items[i].step;
-        const bool applies = writes && !r->agenda.items[i].hidden;
-        r->total += source_bytes(s) * (s->npasses + (applies && !s->measured ? 1u : 0u));
+        const bool makes = goes_on(r->plan) && !r->agenda.items[i].hidden;
+        r->total += source_bytes(s) * (s->npasses + (makes && !s->measured ? 1u : 0u));
+        r->total += s->against ? s->nbytes : 0;
         r->total -= step_samples(s) ? left_out_bytes(s) : 0;
-        r->to_write += applies ? s->nbytes : 0;
+        r->to_write += r->plan->nfiles && makes ? s->nbytes : 0;
     }
     r->total += r->to_write;
 }
@@ -503,7 +602,12 @@ static enum quern_status run_steps(struct run *r, struct quern_error *err)
     }
     for (uint32_t i = 0; i < r->shares.max_jobs; i++)
         r->jobs[i].item = UINT32_MAX;
-    const enum quern_status started = run_workers(r, err);
+    for (uint32_t i = 0; i < r->plan->nmodels; i++)
+        model_set_workers(r->plan->models[i], r->shares.nworkers);
+    enum quern_status started = sequence_open(&r->sequence, r->plan->sink, r->shares.nworkers, err);
+    if (started == QUERN_OK)
+        started = run_workers(r, err);
+    sequence_close(&r->sequence);
     for (uint32_t i = 0; i < r->shares.max_jobs; i++)
         job_free(&r->jobs[i]);
     for (uint32_t i = 0; i < r->shares.nworkers; i++)
@@ -517,6 +621,8 @@ static enum quern_status run_steps(struct run *r, struct quern_error *err)
         return fail(err, QUERN_EINTERNAL, "internal", "the run ended before its last step");
     if (r->status != QUERN_OK && err)
         *err = r->error;
+    if (r->status != QUERN_OK)
+        nonfinite_explain(r->plan, r->agenda.items[r->error_at.item].step, r->options->cancel, err);
     return r->status;
 }
 
@@ -539,14 +645,18 @@ static enum quern_status run_published(struct run *r, struct quern_error *err)
         TRY(publish_begin(r->plan, r->options, &r->pub, err));
     if (r->pub.naming) /* nothing is left to measure */
         TRY(prepare_stats(r->plan, false, err));
-    if (!r->pub.complete) {
-        TRY(agenda_open(r->plan, r->pub.journal, &r->agenda, err));
+    if (!r->pub.complete || r->plan->hashes) {
+        TRY(agenda_open(r->plan, r->pub.journal, r->pub.complete, &r->agenda, err));
         count_work(r);
         TRY(run_steps(r, err));
     }
+    if (r->plan->nonfinite == NONFINITE_ZERO) /* of an earlier run nothing is known */
+        TRY(nonfinite_survey(r->plan, r->options->resume, r->options->cancel, err));
     for (uint32_t i = 0; i < r->plan->nmodels; i++)
         TRY(model_unchanged(r->plan->models[i], err));
-    return r->plan->nfiles ? publish_commit(r->plan, &r->pub, &r->moved, err) : QUERN_OK;
+    TRY(provenance_fill(r->plan, err));
+    return r->plan->nfiles ? publish_commit(r->plan, r->options, &r->pub, &r->moved, err)
+                           : QUERN_OK;
 }
 
 /* Of all tensors with a block type. */
@@ -582,11 +692,22 @@ static bool worth_keeping(const struct run *r, enum quern_status s, const struct
     return r->options->keep_unfinished && outside;
 }
 
+static void prepare_models(const struct plan *p, bool zero)
+{
+    for (uint32_t i = 0; i < p->nmodels; i++) {
+        p->models[i]->zero_nonfinite = zero;
+        if (zero)
+            p->models[i]->saw_nonfinite = false;
+    }
+}
+
 static enum quern_status run_and_publish(struct run *r, struct quern_result *result,
                                          struct quern_error *err)
 {
     struct quern_error e;
+    prepare_models(r->plan, r->plan->nonfinite == NONFINITE_ZERO);
     const enum quern_status s = run_published(r, &e);
+    prepare_models(r->plan, false);
     agenda_close(&r->agenda);
     const bool stays =
         publish_end(r->plan, r->options, &r->pub, s != QUERN_OK && worth_keeping(r, s, &e));

@@ -33,6 +33,14 @@ enum quern_status source_misfit(struct quern_error *err, const struct source *s,
                           dtype_traits[s->tensor->dtype].name, shape, expected));
 }
 
+void source_mend(const struct source *s, void *bytes, uint64_t n)
+{
+    const enum dtype d = s->tensor->dtype;
+    if (s->model->zero_nonfinite && (dtype_is_float(d) || dtype_is_quantized(d)) &&
+        codec_zero_nonfinite(d, bytes, (size_t)n))
+        s->model->saw_nonfinite = true;
+}
+
 /* A stored tensor is read in whole blocks, which may begin before the first element asked for. */
 struct stored_scratch {
     double values[PIECE + 2 * MOST_BLOCK];
@@ -64,6 +72,7 @@ static enum quern_status read_stored(const struct source *s, struct stored_scrat
     TRY(model_pread(s->model, s->tensor->file, scratch->raw, nbytes,
                     s->tensor->offset + dtype_stored(d, first - before), err));
     *moved += nbytes;
+    source_mend(s, scratch->raw, whole);
     void *to = whole == n ? x : scratch->values;
     if (wide)
         codec_decode_f64(d, scratch->raw, to, whole);
@@ -137,7 +146,9 @@ enum quern_status source_read_raw(const struct source *s, uint64_t first, uint64
     if (s->kind)
         return s->kind->read_raw(s, first, n, to, moved, err);
     *moved += nbytes;
-    return in_source(err, s,
-                     model_pread(s->model, s->tensor->file, to, nbytes,
-                                 s->tensor->offset + dtype_stored(d, first), err));
+    TRY(in_source(err, s,
+                  model_pread(s->model, s->tensor->file, to, nbytes,
+                              s->tensor->offset + dtype_stored(d, first), err)));
+    source_mend(s, to, n);
+    return QUERN_OK;
 }

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "differences.h"
 #include "quant/codec.h"
 #include "quant/small_floats.h"
 #include "row_sums.h"
@@ -66,14 +67,22 @@ static size_t source_bytes(const struct step *s, unsigned k, uint64_t n)
     return dtype_stored(src->tensor->dtype, n < CHUNK ? n : CHUNK);
 }
 
+/* Its values are looked at. */
+static bool needs_rooms(const struct step *s)
+{
+    return !step_is_raw(s) || s->stats || s->against;
+}
+
 size_t tile_bytes(const struct step *s, uint64_t n)
 {
     size_t total = padded(s->op->carry_bytes) + padded(fetch_bytes(s));
     total += padded(dtype_stored(s->dtype, n));
     for (unsigned k = 0; k < s->nsources; k++)
         total += padded(source_bytes(s, k, n));
-    if (!step_is_raw(s) || s->stats)
+    if (needs_rooms(s))
         total += (s->nsources + 2u) * padded(PIECE * width(s));
+    if (s->against)
+        total += padded(dtype_stored(s->dtype, n < CHUNK ? n : CHUNK));
     if (s->importance)
         total += padded(PIECE * sizeof(float));
     if (row_sums_needed(s))
@@ -85,12 +94,14 @@ size_t tile_bytes(const struct step *s, uint64_t n)
 /* Pointers into the scratch for one tile. */
 struct cut {
     bool is_raw;
+    bool keeps;                 /* NaN and Inf, where a type has them */
     uint8_t *raw[MAX_SOURCES];  /* a chunk as it is stored, or scratch */
     void *room[MAX_SOURCES];    /* for the values of a piece */
     const void *x[MAX_SOURCES]; /* those of the strip */
     void *y;
     uint8_t *round; /* a piece as round_dtype */
     uint8_t *out;
+    uint8_t *theirs; /* a chunk of what it is compared with */
     void *carry, *fetched;
     float *importance; /* of a piece */
     struct row_sums sums;
@@ -127,8 +138,11 @@ static void cut_scratch(const struct tile *t, const struct scratch *w, struct cu
         c->sums.raw = take(&at, PIECE * sizeof(float));
         c->sums.row = UINT64_MAX;
     }
+    if (s->against)
+        c->theirs = take(&at, dtype_stored(s->dtype, t->n < CHUNK ? t->n : CHUNK));
     c->is_raw = step_is_raw(s);
-    if (c->is_raw && !s->stats)
+    c->keeps = t->nonfinite == NONFINITE_KEEP;
+    if (!needs_rooms(s))
         return;
     for (unsigned k = 0; k < s->nsources; k++)
         c->room[k] = take(&at, PIECE * width(s));
@@ -142,6 +156,34 @@ static bool has_sources(const struct step *s, unsigned pass)
     return !s->measured || pass < s->npasses;
 }
 
+static bool has_numbers(enum dtype d)
+{
+    return (dtype_is_float(d) || dtype_is_quantized(d)) && codec_can_decode(d);
+}
+
+/* Weights that are moved as bytes are looked at, too, unless they may be any: what takes bytes in
+ * their order (a digest, an archive) wants them as they are. */
+static bool looks_at_moved(const struct tile *t, const struct source *src)
+{
+    return t->nonfinite == NONFINITE_ERROR && !t->step->op->in_order &&
+           has_numbers(src->tensor->dtype);
+}
+
+static enum quern_status check_moved(const struct tile *t, const struct source *src,
+                                     const uint8_t *raw, uint64_t first, uint64_t n,
+                                     struct quern_error *err)
+{
+    if (!looks_at_moved(t, src))
+        return QUERN_OK;
+    const size_t bad = codec_first_nonfinite(src->tensor->dtype, raw, (size_t)n);
+    if (bad == n)
+        return QUERN_OK;
+    return in_source(err, src,
+                     fail(err, QUERN_EFORMAT, "nonfinite",
+                          "element %" PRIu64 " is NaN or Inf" WANT "expected finite weights",
+                          first + bad));
+}
+
 /* Elements [first, first + n) as they are stored, of sources that are. A chunk at a time: it is
  * still in the processor's cache when it is decoded. */
 static enum quern_status read_stored(const struct tile *t, struct cut *c, uint64_t first,
@@ -151,8 +193,10 @@ static enum quern_status read_stored(const struct tile *t, struct cut *c, uint64
         const struct source *src = &t->step->sources[k];
         const enum dtype d = src->tensor->dtype;
         if (src->kind) {
-            if (c->is_raw)
+            if (c->is_raw) {
                 TRY(src->kind->read_raw(src, first, n, c->raw[k], &c->moved, err));
+                TRY(check_moved(t, src, c->raw[k], first, n, err));
+            }
             continue;
         }
         const size_t nbytes = dtype_stored(d, n);
@@ -162,6 +206,10 @@ static enum quern_status read_stored(const struct tile *t, struct cut *c, uint64
         if (status != QUERN_OK)
             return in_source(err, src, status);
         c->moved += nbytes;
+        if (!t->step->op->in_order)
+            source_mend(src, c->raw[k], n);
+        if (c->is_raw)
+            TRY(check_moved(t, src, c->raw[k], first, n, err));
     }
     return QUERN_OK;
 }
@@ -252,37 +300,66 @@ static void decode(const struct step *s, enum dtype d, const uint8_t *raw, void 
         codec_kernels()->decode[d](raw, x, n);
 }
 
-/* Bits of the least magnitude that rounds to Inf. Types that share scales, or saturate, have none.
- */
-static uint32_t limit_of(enum dtype d)
-{
-    return d == DTYPE_F16 ? 0x477ff000 : d == DTYPE_BF16 ? 0x7f7f8000 : F32_INF;
-}
-
 /* A look at the values tells whether a type can store them. */
 static bool tells_before(const struct step *s, enum dtype d)
 {
-    return !s->wide && (d == DTYPE_F32 || limit_of(d) != F32_INF);
+    return !s->wide && (d == DTYPE_F32 || dtype_limit_bits(d) != F32_INF);
+}
+
+/* A tensor that is copied may keep what its type can store. */
+static bool may_keep(const struct step *s, const struct cut *c, enum dtype d, double v)
+{
+    return c->keeps && s->op == &op_copy && nonfinite_fits(d, v);
+}
+
+/* Which NaN comes out of arithmetic depends on the processor: there is only one in the output. */
+static void make_quiet(const struct step *s, void *y, size_t i)
+{
+    if (s->wide && isnan(((double *)y)[i]))
+        ((double *)y)[i] = (double)NAN;
+    else if (!s->wide && isnan(((float *)y)[i]))
+        ((float *)y)[i] = NAN;
+}
+
+static void *at(const struct step *s, void *y, size_t i)
+{
+    return (uint8_t *)y + i * width(s);
 }
 
 /* Values y that are not finite, or will not be when they are encoded. */
 static enum quern_status check_values(const struct piece *p, const struct cut *c, enum dtype d,
-                                      const void *y, struct quern_error *err)
+                                      void *y, struct quern_error *err)
 {
-    const size_t bad = first_beyond(p->step, y, limit_of(d), p->n);
-    if (bad == p->n)
-        return QUERN_OK;
-    return isfinite(value_at(p->step, y, bad)) ? fail_overflow(p, d, y, bad, err)
-                                               : blame(p, c, y, bad, err);
+    const struct step *s = p->step;
+    for (size_t i = 0; i < p->n; i++) {
+        i += first_beyond(s, at(s, y, i), dtype_limit_bits(d), p->n - i);
+        if (i == p->n)
+            break;
+        const double v = value_at(s, y, i);
+        if (isfinite(v))
+            return fail_overflow(p, d, y, i, err);
+        if (!may_keep(s, c, d, v))
+            return blame(p, c, y, i, err);
+        make_quiet(s, y, i);
+    }
+    return QUERN_OK;
 }
 
-static enum quern_status check_encoded(const struct piece *p, enum dtype d, const void *y,
-                                       const uint8_t *out, struct quern_error *err)
+static enum quern_status check_encoded(const struct piece *p, const struct cut *c, enum dtype d,
+                                       const void *y, const uint8_t *out, struct quern_error *err)
 {
     if (tells_before(p->step, d))
         return QUERN_OK;
-    const size_t bad = codec_first_nonfinite(d, out, p->n);
-    return bad < p->n ? fail_overflow(p, d, y, bad, err) : QUERN_OK;
+    const unsigned block = dtype_traits[d].block_elems;
+    for (size_t i = 0; i < p->n; i += block) {
+        i += codec_first_nonfinite(d, out + dtype_stored(d, i), p->n - i);
+        if (i >= p->n)
+            break;
+        const double v = value_at(p->step, y, i);
+        if (isfinite(v) || !may_keep(p->step, c, d, v))
+            return fail_overflow(p, d, y, i, err);
+    }
+    return QUERN_OK;
 }
 
 static enum quern_status round_to(const struct piece *p, struct cut *c, void *y,
@@ -293,7 +370,7 @@ static enum quern_status round_to(const struct piece *p, struct cut *c, void *y,
         codec_encode_f64(d, y, c->round, p->n);
     else
         codec_kernels()->encode[d](y, c->round, p->n);
-    TRY(check_encoded(p, d, y, c->round, err));
+    TRY(check_encoded(p, c, d, y, c->round, err));
     decode(p->step, d, c->round, y, p->n);
     return QUERN_OK;
 }
@@ -323,7 +400,7 @@ static enum quern_status encode(const struct piece *p, struct cut *c, const void
     const float *x = y;
     if (s->wide && !dtype_is_quantized(s->dtype)) {
         codec_encode_f64(s->dtype, y, out, p->n);
-        return check_encoded(p, s->dtype, y, out, err);
+        return check_encoded(p, c, s->dtype, y, out, err);
     }
     if (s->wide) {
         codec_encode_f64(DTYPE_F32, y, c->round, p->n);
@@ -335,7 +412,7 @@ static enum quern_status encode(const struct piece *p, struct cut *c, const void
         codec_encode(s->dtype, x, p->importance, 0.0f, out, p->n);
     if (s->reference_bugs)
         codec_add_reference_bugs(s->dtype, x, out, p->n);
-    return check_encoded(p, s->dtype, y, out, err);
+    return check_encoded(p, c, s->dtype, y, out, err);
 }
 
 /* Strip by strip, whatever the work went by: the sums of a run and of a comparison are the same. */
@@ -366,7 +443,7 @@ static enum quern_status apply_strip(const struct tile *t, const struct piece *p
         TRY(check_values(p, c, s->round_dtype, y, err));
         TRY(round_to(p, c, y, err));
     }
-    if (!rounds_first(s) || tells_before(s, s->dtype))
+    if (!rounds_first(s) || tells_before(s, s->dtype) || c->keeps)
         TRY(check_values(p, c, s->dtype, y, err));
     if (!t->written) /* else they were read */
         TRY(encode(p, c, y, out, err));
@@ -397,6 +474,8 @@ static enum quern_status read_importance(const struct tile *t, struct piece *p, 
 {
     const struct imatrix_entry *e = t->step->importance;
     const uint64_t matrix_elems = t->step->nelems / e->nmats;
+    const bool encodes = t->pass == t->step->npasses && codec_uses_importance(t->step->dtype) &&
+                         !t->step->reference_bugs;
     for (size_t done = 0, n; done < p->n; done += n) {
         const uint64_t at = p->first + done, column = at % e->ncols;
         const uint64_t matrix = at / matrix_elems;
@@ -406,6 +485,8 @@ static enum quern_status read_importance(const struct tile *t, struct piece *p, 
             memcpy(to, to - e->ncols, n * sizeof *to);
         else
             TRY(imatrix_read(t->imatrix, e, matrix * e->ncols + column, n, to, err));
+        if (encodes && done < e->ncols)
+            TRY(imatrix_check_matrix(t->imatrix, e, matrix, (size_t)n, to, err));
     }
     p->importance = c->importance;
     return QUERN_OK;
@@ -455,19 +536,64 @@ static bool all_finite(const double *record, size_t nbytes)
     return true;
 }
 
-static enum quern_status measure_strip(const struct tile *t, const struct piece *p,
-                                       const struct cut *c, uint64_t *counts,
-                                       struct quern_error *err)
+static bool sources_are_bf16(const struct step *s)
+{
+    for (unsigned k = 0; k < s->nsources; k++)
+        if (s->sources[k].kind || s->sources[k].tensor->dtype != DTYPE_BF16)
+            return false;
+    return !s->wide;
+}
+
+/* Those of a strip as they are stored. */
+static void get_bf16(const struct piece *p, const struct cut *c, const uint16_t *x[])
+{
+    for (unsigned k = 0; k < p->step->nsources; k++)
+        x[k] = (const uint16_t *)(const void *)c->raw[k] + p->first % CHUNK;
+}
+
+/* Measures or makes a strip straight from its bytes. False: it must go through numbers. */
+static bool measure_bf16(const struct tile *t, const struct piece *p, const struct cut *c,
+                         uint64_t *counts, void *record)
+{
+    const struct op *op = t->step->op;
+    const uint16_t *x[MAX_SOURCES];
+    if (!op->measure_bf16 || !sources_are_bf16(t->step))
+        return false;
+    get_bf16(p, c, x);
+    return op->measure_bf16(p, t->pass, x, counts, record);
+}
+
+static bool apply_bf16(const struct tile *t, const struct piece *p, const struct cut *c,
+                       uint8_t *out)
+{
+    const struct step *s = t->step;
+    const uint16_t *x[MAX_SOURCES];
+    if (!s->op->apply_bf16 || s->dtype != DTYPE_BF16 || rounds_first(s) || t->errors ||
+        t->written || !sources_are_bf16(s))
+        return false;
+    get_bf16(p, c, x);
+    return s->op->apply_bf16(p, x, (uint16_t *)(void *)out);
+}
+
+static enum quern_status measure_strip(const struct tile *t, const struct piece *p, struct cut *c,
+                                       size_t from, uint64_t *counts, struct quern_error *err)
 {
     const struct step *s = t->step;
     void *record = t->records ? t->records + p->chunk * t->record_bytes : NULL;
     /* In the first pass that sees everything. */
     const bool checks = t->pass == step_samples(s) && !s->op->sees_nonfinite;
-    if (checks && !s->op->records_nonfinite)
+    const bool straight = measure_bf16(t, p, c, counts, record);
+    if (!straight) {
+        get_values(p, c, from);
+        if (checks && !s->op->records_nonfinite)
+            TRY(check_sources(p, c, err));
+        s->op->measure(p, t->pass, c->x, counts, record);
+    }
+    if (checks && s->op->records_nonfinite && !all_finite(record, t->record_bytes)) {
+        if (straight)
+            get_values(p, c, from);
         TRY(check_sources(p, c, err));
-    s->op->measure(p, t->pass, c->x, counts, record);
-    if (checks && s->op->records_nonfinite && !all_finite(record, t->record_bytes))
-        TRY(check_sources(p, c, err));
+    }
     return QUERN_OK;
 }
 
@@ -481,11 +607,13 @@ static enum quern_status run_strip(const struct tile *t, const struct piece *p, 
         return QUERN_OK;
     }
     uint8_t *out = applies ? c->out + stored_at(s->dtype, p->first - t->first) : NULL;
-    if (applies && recode_strip(t, p, c, out))
+    if (!applies)
+        return measure_strip(t, p, c, from, counts, err);
+    if (recode_strip(t, p, c, out) || apply_bf16(t, p, c, out))
         return QUERN_OK;
     if (has_sources(s, t->pass))
         get_values(p, c, from);
-    return applies ? apply_strip(t, p, c, out, err) : measure_strip(t, p, c, counts, err);
+    return apply_strip(t, p, c, out, err);
 }
 
 /* What is worked on at a time. Encoders of blocks want many of them: one to a lane. */
@@ -578,6 +706,29 @@ static enum quern_status read_back(const struct tile *t, uint8_t *bytes, uint64_
     return s;
 }
 
+/* A chunk that is complete, with the same part of the other file. */
+static enum quern_status compare_chunk(const struct tile *t, struct cut *c, uint64_t first,
+                                       uint64_t n, struct quern_error *err)
+{
+    const struct step *s = t->step;
+    /* As they lie there, also in a run that takes NaN of its sources for 0. */
+    const struct tensor *theirs = s->against->tensor;
+    const size_t nbytes = dtype_stored(theirs->dtype, n);
+    c->moved += nbytes;
+    TRY(in_source(err, s->against,
+                  model_pread(s->against->model, theirs->file, c->theirs, nbytes,
+                              theirs->offset + dtype_stored(theirs->dtype, first), err)));
+    const struct stored_pair pair = {.step = s,
+                                     .ours = c->out + dtype_stored(s->dtype, first - t->first),
+                                     .theirs = c->theirs,
+                                     .first = first,
+                                     .n = (size_t)n,
+                                     .a = c->y,
+                                     .b = c->round};
+    differences_find(&pair, &t->differences[first / CHUNK]);
+    return QUERN_OK;
+}
+
 /* A tile that is copied as it is. *done is false when its bytes must go through our hands. */
 static enum quern_status copy_tile(const struct tile *t, uint64_t *moved, bool *done,
                                    struct quern_error *err)
@@ -588,6 +739,8 @@ static enum quern_status copy_tile(const struct tile *t, uint64_t *moved, bool *
         return QUERN_OK;
     const struct source *src = &s->sources[0];
     const uint64_t at = dtype_stored(s->dtype, t->first), n = dtype_stored(s->dtype, t->n);
+    if (looks_at_moved(t, src) || src->model->zero_nonfinite)
+        return QUERN_OK;
     int fd;
     TRY(parts_take(t->parts, s->file, &fd, err));
     const enum quern_status status = model_copy(
@@ -617,9 +770,11 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
             TRY(run_chunk(t, &c, first, n, w->counts, err));
         if (c.is_raw && !t->written)
             TRY(make_raw(t, &c, first, n, err));
+        if (t->differences)
+            TRY(compare_chunk(t, &c, first, n, err));
     }
     *moved += c.moved;
-    if (t->pass < t->step->npasses || t->written)
+    if (t->pass < t->step->npasses || t->written || t->differences)
         return QUERN_OK;
     return write_tile(t, c.out, moved, err);
 }

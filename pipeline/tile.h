@@ -2,6 +2,7 @@
 #ifndef QUERN_TILE_H
 #define QUERN_TILE_H
 
+#include "nonfinite.h"
 #include "parts.h"
 #include "plan.h"
 
@@ -21,10 +22,12 @@ struct tile {
     void *state;
     uint8_t *records; /* of the whole step; record_bytes per chunk */
     size_t record_bytes;
-    struct parts *parts;           /* NULL: nothing is written */
-    bool written;                  /* its bytes lie in the output already: only look at them */
-    struct error_sums *errors;     /* of the whole step, per chunk; NULL: not asked for */
-    const struct imatrix *imatrix; /* of the plan, or NULL */
+    struct parts *parts;            /* NULL: nothing is written */
+    bool written;                   /* its bytes lie in the output already: only look at them */
+    struct error_sums *errors;      /* of the whole step, per chunk; NULL: not asked for */
+    struct difference *differences; /* likewise; NULL: nothing is compared */
+    const struct imatrix *imatrix;  /* of the plan, or NULL */
+    enum nonfinite nonfinite;       /* of the plan */
 };
 
 /* The first pass is a sample. */

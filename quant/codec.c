@@ -79,6 +79,8 @@ static void complete(struct kernels *t, const struct kernels *worse)
     FALL_BACK(product);
     FALL_BACK(pair_dots);
     FALL_BACK(gram);
+    FALL_BACK(weighted_sum_bf16);
+    FALL_BACK(gram_bf16);
     FALL_BACK(exp_sum);
     FALL_BACK(divergence);
     FALL_BACK(block_errors);
@@ -363,4 +365,59 @@ size_t codec_first_nonfinite(enum dtype d, const void *stored, size_t nelems)
             return done + at;
     }
     return nelems;
+}
+
+static bool unit_is_finite(enum dtype d, const char *p)
+{
+    float x;
+    if (dtype_is_quantized(d))
+        return block_is_finite(d, p);
+    if (d == DTYPE_F64)
+        return first_nonfinite_f64(p, 1) == 1;
+    codec_kernels()->decode[d](p, &x, 1);
+    return isfinite(x);
+}
+
+/* Of at most SOME elements: where there are any, one by one. zero: the same bytes to make zeros
+ * of them, or NULL. */
+static size_t bad_units(enum dtype d, const char *p, size_t nelems, size_t *first, char *zero)
+{
+    const struct dtype_traits *t = &dtype_traits[d];
+    size_t n = 0;
+    *first = codec_first_nonfinite(d, p, nelems);
+    for (size_t i = *first; i < nelems; i += t->block_elems) {
+        const size_t at = i / t->block_elems * t->block_bytes;
+        if (unit_is_finite(d, p + at))
+            continue;
+        n += t->block_elems;
+        if (zero)
+            memset(zero + at, 0, t->block_bytes);
+    }
+    return n;
+}
+
+uint64_t codec_count_nonfinite(enum dtype d, const void *stored, size_t nelems, size_t *first)
+{
+    uint64_t count = 0;
+    const char *p = stored;
+    for (size_t done = 0, n, at; done < nelems; done += n, p += dtype_stored(d, n)) {
+        n = at_most_some(nelems - done);
+        const size_t bad = bad_units(d, p, n, &at, NULL);
+        if (count == 0 && bad)
+            *first = done + at;
+        count += bad;
+    }
+    return count;
+}
+
+bool codec_zero_nonfinite(enum dtype d, void *stored, size_t nelems)
+{
+    bool any = false;
+    const size_t from = codec_first_nonfinite(d, stored, nelems);
+    char *p = (char *)stored + dtype_stored(d, from);
+    for (size_t left = nelems - from, n, at; left > 0; left -= n, p += dtype_stored(d, n)) {
+        n = at_most_some(left);
+        any |= bad_units(d, p, n, &at, p) > 0;
+    }
+    return any;
 }

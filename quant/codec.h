@@ -41,6 +41,12 @@ void codec_encode_f64(enum dtype d, const double *x, void *stored, size_t nelems
  * or nelems. Types that have no such value always give nelems. */
 size_t codec_first_nonfinite(enum dtype d, const void *stored, size_t nelems);
 
+/* How many elements are spoilt so, all of a block when its scale is; *first is then the first of
+ * them. */
+uint64_t codec_count_nonfinite(enum dtype d, const void *stored, size_t nelems, size_t *first);
+/* Makes zeros of them, whole blocks of zeros; true when there were any. */
+bool codec_zero_nonfinite(enum dtype d, void *stored, size_t nelems);
+
 static inline size_t codec_first_nonfinite_f32(const float *x, size_t nelems)
 {
     return codec_kernels()->first_beyond(x, 0x7f800000, nelems);

@@ -128,6 +128,39 @@ static void gram(const float *const x[], const float *base, size_t nx, size_t n,
         }
 }
 
+static bool weighted_sum_bf16(uint16_t *y, const uint16_t *base, const uint16_t *const x[],
+                              const float w[], size_t nx, size_t n)
+{
+    bool finite = true;
+    for (size_t i = 0; i < n; i++) {
+        const float origin = base ? bf16_to_f32(base[i]) : 0.0f;
+        float sum = base ? 0.0f : w[0] * bf16_to_f32(x[0][i]);
+        for (size_t m = base ? 0 : 1; m < nx; m++)
+            sum += w[m] * (base ? bf16_to_f32(x[m][i]) - origin : bf16_to_f32(x[m][i]));
+        y[i] = bf16_from_f32(base ? origin + sum : sum);
+        finite &= (y[i] & 0x7f80) != 0x7f80;
+    }
+    return finite;
+}
+
+static bool gram_bf16(const uint16_t *const x[], const uint16_t *base, size_t nx, size_t n,
+                      double out[])
+{
+    if (nx < 2 || nx > 3)
+        return false;
+    for (size_t k = 0; k < nx; k++)
+        for (size_t m = 0; m <= k; m++) {
+            double lanes[DOT_LANES] = {0};
+            for (size_t i = 0; i < n; i++) {
+                const float origin = base ? bf16_to_f32(base[i]) : 0.0f;
+                const float a = bf16_to_f32(x[k][i]) - origin, b = bf16_to_f32(x[m][i]) - origin;
+                lanes[i % DOT_LANES] += (double)a * (double)b;
+            }
+            *out++ = fold_lanes(lanes);
+        }
+    return true;
+}
+
 static double exp_sum(const float *x, size_t n, double most)
 {
     double lanes[DOT_LANES] = {0};
@@ -325,6 +358,8 @@ const struct kernels kernels_reference = {
     .product = product,
     .pair_dots = pair_dots,
     .gram = gram,
+    .weighted_sum_bf16 = weighted_sum_bf16,
+    .gram_bf16 = gram_bf16,
     .exp_sum = exp_sum,
     .divergence = divergence,
     .block_errors = block_errors,

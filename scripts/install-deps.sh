@@ -53,10 +53,12 @@ need_command pkg-config pkg-config
 need_library libcjson libcjson-dev
 need_library yaml-0.1 libyaml-dev
 need_library libpcre2-8 libpcre2-dev
+need_library libzstd libzstd-dev
 
 if [ "$level" != build ]; then
     need_header criterion/criterion.h libcriterion-dev
     need_command python3 python3
+    need_command ninja ninja-build
 fi
 if [ "$level" = ci ]; then
     need_command git git

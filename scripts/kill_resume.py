@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""kill_resume.py [--kills N] [--stops N] [--seed S] [--keep DIR] - interrupt runs at random moments, resume, compare bytes.
+"""kill_resume.py [--kills N] [--stops N] [--seed S] [--only TEXT] [--keep DIR] - interrupt runs at random moments, resume, compare bytes.
 
 Every command that writes is run once undisturbed. Then, N times over the commands in turn: start it, kill it (SIGKILL, or with
---stops SIGINT and SIGTERM) at a random moment, now and then kill the run that resumes as well, resume to the end. What lies
+--stops SIGINT, SIGTERM and SIGHUP) at a random moment, now and then kill the run that resumes as well, resume to the end. What lies
 under the final name must at any time be the old output or the complete new one; the end must have the bytes of the undisturbed
 run, and nothing may be left beside it. Threads and memory change from run to run. Prints one line; exit 1 when anything is wrong.
 QUERN names the program. Standard library only.
@@ -80,7 +80,15 @@ JOBS = {
                    "--param", "density=0.5", "--out-shard-size", "6M", "--dtype", "bfloat16", "OUT"],
     "merge-slerp": ["merge", "--method", "slerp", "--base", "a", "--model", "b", "--param", "t=0.4", "OUT.safetensors"],
     "merge-recipe": ["merge", "recipe.yml", "OUT"],
+    "pack": ["pack", "a", "-o", "OUT.qpk"],
+    "pack-base": ["pack", "b", "--base", "a", "-o", "OUT.qpk"],
+    "unpack": ["unpack", "b.qpk", "OUT"],
+    "merge-one-pass": ["merge", "--method", "dare_ties", "--base", "a", "--model", "b", "--model", "c", "--param", "weight=0.5", "--param",
+                       "density=0.6", "--pre", "gpt-2", "OUT.gguf", "Q4_K_M"],
     "lora-extract": ["lora", "extract", "a", "b", "OUT", "--rank", "8"],
+    "quantize-record": ["quantize", "--provenance", "model.gguf", "OUT.gguf", "Q4_K"],
+    "merge-record": ["merge", "--provenance", "--method", "linear", "--base", "a", "--model", "b", "--param", "weight=0.5",
+                     "--out-shard-size", "6M", "OUT"],
     "imatrix-combine": ["imatrix", "combine", "x.dat", "y.dat", "-o", "OUT.gguf"],
 }
 RECIPE = """merge_method: model_stock
@@ -101,6 +109,11 @@ def digest(work, out):
             with open(file, "rb") as f:
                 found.update(os.path.relpath(file, work).encode() + b"\0" + hashlib.sha256(f.read()).digest())
     return found.hexdigest() if names else None
+
+
+def unfinished(work):
+    """Journals and part files; records stay."""
+    return [n for n in os.listdir(work) if n.startswith(".") and "quern" in n]
 
 
 def remove(work, out):
@@ -134,8 +147,8 @@ class Trial:
 
     def check_final(self, job, old, want):
         got = digest(self.work, "out")
-        # Several GGUF files get their names one after the other; a run that resumes completes them.
-        if got not in (old, want) and not (old is None and "split" in job):
+        # Several GGUF files get their names one after the other, an output before its record; a run that resumes completes them.
+        if got not in (old, want) and not ("record" in job or old is None and "split" in job):
             self.report(job, "neither the old output nor the new one is there")
 
     def interrupt(self, job, number, wait, *more):
@@ -169,7 +182,7 @@ class Trial:
             self.report(job, "resume gave exit %d: %s" % (code, text))
         if digest(self.work, "out") != want:
             self.report(job, "other bytes after resuming")
-        left = [n for n in os.listdir(self.work) if "quern" in n]
+        left = unfinished(self.work)
         if left:
             self.report(job, "left behind: %s" % left)
 
@@ -186,7 +199,7 @@ class Trial:
                     break
                 self.counts["twice"] += 1
                 self.check_final(job, old, want)
-            if digest(self.work, "out") != want or old is not None or any("quern" in n for n in os.listdir(self.work)):
+            if digest(self.work, "out") != want or old is not None or unfinished(self.work):
                 self.resume(job, want, *force)
         elif digest(self.work, "out") != want:
             self.report(job, "other bytes")
@@ -200,7 +213,8 @@ def prepare(work, like, rng):
         make_matrix(os.path.join(work, name), rng)
     with open(os.path.join(work, "recipe.yml"), "w") as f:
         f.write(RECIPE)
-    for words in (["convert", "--pre", "gpt-2", "a", "model.gguf"], ["convert", "--pre", "gpt-2", "a", "split", "--split-max-tensors", "40"]):
+    for words in (["convert", "--pre", "gpt-2", "a", "model.gguf"], ["convert", "--pre", "gpt-2", "a", "split", "--split-max-tensors", "40"],
+                  ["pack", "b", "-o", "b.qpk"]):
         subprocess.run([QUERN, *words, "-q"], cwd=work, check=True)
 
 
@@ -210,6 +224,7 @@ def main():
     ask.add_argument("--stops", type=int, default=0)
     ask.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     ask.add_argument("--like", default=os.path.join(ROOT, "build", "test-models", "hf"), help="whose tokenizer to take")
+    ask.add_argument("--only", default="", help="jobs with this in their names")
     ask.add_argument("--keep", help="work in this directory and leave it")
     args = ask.parse_args()
     rng = random.Random(args.seed)
@@ -219,7 +234,8 @@ def main():
     try:
         prepare(work, args.like, rng)
         want, seconds = {}, {}
-        for job in JOBS:
+        names = [job for job in JOBS if args.only in job]
+        for job in names:
             start = time.monotonic()
             code, text = trial.finish(job)
             seconds[job] = time.monotonic() - start
@@ -227,13 +243,13 @@ def main():
             if code != 0:
                 trial.report(job, "exit %d undisturbed: %s" % (code, text))
             remove(work, "out")
-        names, started = list(JOBS), 0
+        started = 0
         for number, rounds in ((signal.SIGKILL, args.kills), (0, args.stops)):
             goal = trial.counts["interrupted"] + rounds
             while trial.counts["interrupted"] < goal and len(trial.wrong) < 10:
                 job = names[started % len(names)]
                 started += 1
-                trial.round(job, number or rng.choice((signal.SIGINT, signal.SIGTERM)), seconds[job], want[job])
+                trial.round(job, number or rng.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)), seconds[job], want[job])
     finally:
         if not args.keep:
             shutil.rmtree(work, ignore_errors=True)

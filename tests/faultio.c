@@ -1,7 +1,7 @@
 /* faultio.c - LD_PRELOAD: the n-th call of one function fails, is short, or kills the process.
  *
  * FAULT="pwrite 7 EIO": the seventh pwrite. Instead of EIO: ENOSPC, EINTR, ENOMEM, short (half of
- * what was asked, or 1 byte), kill; with a + at the end all later ones, too. FAULT_COUNT=FILE:
+ * what was asked), byte (one), kill; with a + at the end all later ones, too. FAULT_COUNT=FILE:
  * write there how often each function was called. */
 #include <dlfcn.h>
 #include <errno.h>
@@ -23,7 +23,7 @@ static const char *const names[NCALLS] = {"pread",     "pwrite", "fsync", "renam
 static _Atomic unsigned counts[NCALLS];
 static unsigned wrong_call = NCALLS, wrong_at;
 static int code; /* errno; 0: short; -1: kill */
-static int later, armed;
+static int later, armed, single;
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -34,6 +34,7 @@ __attribute__((constructor)) static void begin(void)
             if (strcmp(call, names[i]) == 0)
                 wrong_call = i;
         later = kind[strlen(kind) - 1] == '+';
+        single = strncmp(kind, "byte", 4) == 0;
         code = strncmp(kind, "EIO", 3) == 0      ? EIO
                : strncmp(kind, "ENOSPC", 6) == 0 ? ENOSPC
                : strncmp(kind, "EINTR", 5) == 0  ? EINTR
@@ -73,7 +74,7 @@ static int fails(enum call c)
 
 static size_t less(size_t n)
 {
-    return n > 1 ? n / 2 : n;
+    return n > 1 && !single ? n / 2 : n > 0;
 }
 
 ssize_t pread(int fd, void *p, size_t n, off_t at)
@@ -161,21 +162,38 @@ int open(const char *path, int flags, ...)
                                : REAL(int (*)(const char *, int, ...), "open")(path, flags, mode);
 }
 
-void *__libc_malloc(size_t n);
-void *__libc_calloc(size_t n, size_t each);
-void *__libc_realloc(void *p, size_t n);
+/* Fortified callers have a name of their own. */
+ssize_t __pread_chk(int fd, void *p, size_t n, off_t at, size_t room)
+{
+    return n > room ? -1 : pread(fd, p, n, at);
+}
 
+int __open_2(const char *path, int flags)
+{
+    return open(path, flags, 0);
+}
+
+/* The next allocator, which a sanitizer may have brought. */
 void *malloc(size_t n)
 {
-    return fails(MALLOC) && code ? NULL : __libc_malloc(n);
+    static void *(*real)(size_t);
+    if (!real)
+        real = REAL(void *(*)(size_t), "malloc");
+    return fails(MALLOC) && code ? NULL : real(n);
 }
 
 void *calloc(size_t n, size_t each)
 {
-    return fails(MALLOC) && code ? NULL : __libc_calloc(n, each);
+    static void *(*real)(size_t, size_t);
+    if (!real)
+        real = REAL(void *(*)(size_t, size_t), "calloc");
+    return fails(MALLOC) && code ? NULL : real(n, each);
 }
 
 void *realloc(void *p, size_t n)
 {
-    return fails(MALLOC) && code ? NULL : __libc_realloc(p, n);
+    static void *(*real)(void *, size_t);
+    if (!real)
+        real = REAL(void *(*)(void *, size_t), "realloc");
+    return fails(MALLOC) && code ? NULL : real(p, n);
 }

@@ -1,29 +1,62 @@
 #!/usr/bin/env python3
-"""faults.py [--short] - every system call that a small job makes goes wrong once, then the job is resumed.
+"""faults.py [--short | --memory] - every system call that a small job makes goes wrong once, then the job is resumed.
 
 For each job and each function (pread, pwrite, fsync and fdatasync, rename, ftruncate, fallocate, open, copy_file_range, malloc) and
-each n up to the number of its calls: the n-th call fails with EIO, ENOSPC or ENOMEM, is interrupted (EINTR), is short, or the process
-is killed in its place. Then: exit code 0 means the right bytes; any other exit code is the documented one, and the final name
-shows what it showed before. A run with --resume gives the right bytes, and nothing is left beside them. --short takes every
-thirteenth n. QUERN and CC name the programs, MODELS the directory that make_models.py has filled. Standard library only.
+each n up to the number of its calls: the n-th call fails with EIO, ENOSPC or ENOMEM, is interrupted (EINTR), is short (half, or one byte), or the process
+is killed in its place. Then: exit code 0 means the right bytes; any other exit code is the documented one, with a message, and the
+final name shows what it showed before. A run with --resume gives the right bytes, and nothing is left beside them; where a lack of
+memory ended a run early, every fifth is resumed. Jobs that only read must say what they say undisturbed, or fail.
+--short takes every thirteenth n or six of them. --memory: only malloc, and no --resume: for a program with AddressSanitizer, which
+then looks for leaks. QUERN and CC name the programs, MODELS the directory that make_models.py has filled. Standard library only.
 """
 import argparse, collections, concurrent.futures, hashlib, os, shutil, subprocess, sys, tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 QUERN = os.path.abspath(os.environ.get("QUERN", os.path.join(HERE, "..", "build", "quern")))
 MODELS = os.path.realpath(os.environ.get("MODELS", os.path.join(HERE, "..", "build", "test-models")))
+HF, HF_B, HF_C, DENSE = (MODELS + "/" + n for n in ("hf", "hf-b", "hf-c", "dense-f16.gguf"))
 
+PACK = os.path.join(tempfile.gettempdir(), "quern-faults-%d.qpk" % os.getpid())
 JOBS = {
     "quantize": ["quantize", MODELS + "/wide.gguf", "out.gguf", "Q4_0"],
-    "copy": ["quantize", MODELS + "/dense-f16.gguf", "out.gguf", "COPY"],
+    "copy": ["quantize", DENSE, "out.gguf", "COPY"],
     "split": ["quantize", "--keep-split", MODELS + "/split-00001-of-00003.gguf", "out", "Q4_0"],
-    "merge": ["merge", "--method", "slerp", "--base", MODELS + "/hf", "--model", MODELS + "/hf-b", "--param", "t=0.3",
-              "--out-shard-size", "1M", "out"],
+    "slerp": ["merge", "--method", "slerp", "--base", HF, "--model", HF_B, "--param", "t=0.3", "--out-shard-size", "1M", "out"],
+    "replace": ["quantize", "-f", MODELS + "/wide.gguf", "out.gguf", "Q8_0"],
+    "imatrix": ["quantize", "--stats", "--imatrix", MODELS + "/dense.imatrix.gguf", DENSE, "out.gguf", "IQ4_XS"],
+    "convert": ["convert", "--pre", "gpt-2", HF, "out.gguf", "-t", "q8_0"],
+    "convert-back": ["convert", DENSE, "out"],
+    "resplit": ["convert", DENSE, "out", "--split-max-tensors", "5"],
+    "ties": ["merge", "--method", "ties", "--base", HF, "--model", HF_B, "--model", HF_C, "--param", "weight=0.5", "--param", "density=0.5",
+             "out"],
+    "recipe": ["merge", "recipe.yml", "out"],
+    "one-pass": ["merge", "recipe.yml", "out.gguf", "q4_k_m", "--pre", "gpt-2"],
+    "adapter": ["merge", "--base", HF, "--lora", MODELS + "/lora:0.5", "out"],
+    "record": ["quantize", "--provenance", DENSE, "out.gguf", "Q4_0"],
+    "extract": ["lora", "extract", HF, HF_B, "out", "--rank", "4"],
+    "combine": ["imatrix", "combine", MODELS + "/dense.imatrix.dat", MODELS + "/dense.imatrix.gguf", "-o", "out.gguf"],
+    "inspect": ["inspect", HF],
+    "check": ["check", HF, DENSE],
+    "compare": ["compare", "-q", "-j", "2", "--mem", "16MiB", HF_B, HF_C],
+    "lora-info": ["lora", "info", MODELS + "/lora"],
+    "show": ["imatrix", "show", MODELS + "/dense.imatrix.dat"],
+    "pack": ["pack", HF_B, "-o", "out.qpk"],
+    "unpack": ["unpack", PACK, "out"],
 }
+READERS = ("inspect", "check", "compare", "lora-info", "show")
+# Files of a split set get their names one after the other, a record after its file; other outputs all at once.
+ONE_BY_ONE = ("split", "resplit", "record")
+RECIPE = """merge_method: linear
+models:
+- {model: %s, parameters: {weight: 0.5}}
+- {model: %s, parameters: {weight: 0.5}}
+dtype: bfloat16
+tokenizer: {source: union}
+""" % (HF_B, HF_C)
 # How each function can go wrong, and the exit code that is right; None: the job must succeed.
 FAULTS = {
-    "pread": {"EIO": 5, "EINTR": None, "short": None, "kill": -9},
-    "pwrite": {"EIO": 5, "ENOSPC": 5, "EINTR": None, "short": None, "kill": -9},
+    "pread": {"EIO": 5, "EINTR": None, "short": None, "byte": None, "kill": -9},
+    "pwrite": {"EIO": 5, "ENOSPC": 5, "EINTR": None, "short": None, "byte": None, "kill": -9},
     "fsync": {"EIO": 5, "kill": -9},
     "rename": {"EIO": 5, "kill": -9},
     "ftruncate": {"EIO": 5, "kill": -9},
@@ -32,6 +65,7 @@ FAULTS = {
     "copy": {"EIO": None, "short": None, "kill": -9},
     "malloc": {"ENOMEM": 6, "ENOMEM+": 6},
 }
+OLD = b"what was there before"
 
 
 def outputs(work):
@@ -48,80 +82,132 @@ def digest(work):
     return all_.hexdigest() if outputs(work) else None
 
 
+def prepare(work, job):
+    """What the final name shows before the run."""
+    with open(os.path.join(work, "recipe.yml"), "w") as f:
+        f.write(RECIPE)
+    if job == "replace":
+        with open(os.path.join(work, "out.gguf"), "wb") as f:
+            f.write(OLD)
+    return digest(work)
+
+
 def run(work, job, fault=None, count=None, resume=False):
+    """Exit code, stdout, stderr."""
     env = dict(os.environ, QUERN_SYNC="0.002")
     if fault or count:
         env["LD_PRELOAD"] = LIBRARY
         env["FAULT" if fault else "FAULT_COUNT"] = fault or count
-    words = [QUERN, *JOBS[job], "-q", "-j", "2", "--mem", "16MiB"] + (["--resume"] if resume else [])
-    done = subprocess.run(words, cwd=work, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=120)
-    return done.returncode, done.stderr.decode(errors="replace")
+    words = [QUERN, *JOBS[job]]
+    if job not in READERS:
+        words += ["-q", "-j", "2", "--mem", "32MiB" if "pack" in job else "16MiB"] + (["--resume"] if resume else [])
+    done = subprocess.run(words, cwd=work, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300)
+    return done.returncode, done.stdout, done.stderr.decode(errors="replace")
 
 
-def trial(job, call, n, kind, want):
-    """What is wrong, and the exit code."""
-    right = FAULTS[call][kind]
+def judge_reader(kind, right, normal, got):
+    (code, text, said), (normal_code, normal_text, _) = got, normal
+    if kind == "kill":
+        return None
+    if code == normal_code:
+        return "other output: %s" % text.decode(errors="replace") if text != normal_text else None
+    if code != right and not (right == 5 and code in (3, 4)):
+        return "expected %s: %s" % (right, said)
+    return None if said or code < 0 else "without a word"
+
+
+def judge_writer(work, job, call, kind, normal, before, got):
+    """What is wrong after the fault."""
+    code, _, said = got
+    right, now = FAULTS[call][kind], digest(work)
+    if code == 0:
+        # Some calls are only tried: their failure is made good.
+        return "other bytes" if now != normal else None
+    if code != right and not (call == "open" and code in (3, 4)):
+        return "expected %s: %s" % (right, said)
+    if not said and code > 0:
+        return "without a word"
+    named = now == normal or (job in ONE_BY_ONE and call in ("rename", "fsync", "open", "malloc", "pwrite")) or kind == "kill"
+    if now != before and not (named or call == "fsync"):
+        return "the final name shows something else"
+    return None
+
+
+def judge_resumed(work, job, normal):
+    code, _, said = run(work, job, resume=True)
+    if code not in (0, 7) or digest(work) != normal:
+        return "then resumed: exit %d, %s: %s" % (code, "other bytes" if digest(work) != normal else "", said)
+    left = [x for x in os.listdir(work) if x.startswith(".")]
+    return "left behind: %s" % left if left and code == 0 else None
+
+
+def trial(job, call, n, kind, normal):
+    """What is wrong, or None."""
     work = tempfile.mkdtemp(prefix="quern-fault.")
     try:
-        code, text = run(work, job, fault="%s %d %s" % (call, n, kind))
-        where = "%s: %s %d %s: exit %d: " % (job, call, n, kind, code)
-        got = digest(work)
-        if code == 0:
-            # Some calls are only tried: their failure is made good.
-            return where + "other bytes" if got != want else None, code
-        # Files of a split set get their names one after the other; other outputs all at once.
-        named = got == want or (job == "split" and call in ("rename", "fsync", "open", "malloc")) or kind == "kill"
-        if code != right and not (call == "open" and code in (3, 4)):
-            return where + "expected %s: %s" % (right, text), code
-        if got is not None and not (named or call == "fsync"):
-            return where + "something lies under the final name", code
-        code, text = run(work, job, resume=True)
-        if code not in (0, 7) or digest(work) != want:
-            return where + "then resumed: exit %d, %s: %s" % (code, "other bytes" if digest(work) != want else "", text), code
-        left = [x for x in os.listdir(work) if "quern" in x]
-        return where + "left behind: %s" % left if left and code == 0 else None, code
+        before = prepare(work, job)
+        got = run(work, job, fault="%s %d %s" % (call, n, kind))
+        if job in READERS:
+            what = judge_reader(kind, FAULTS[call][kind], normal, got)
+        else:
+            what = judge_writer(work, job, call, kind, normal, before, got)
+            if not what and got[0] != 0 and RESUME and (call != "malloc" or n % 5 == 0):
+                what = judge_resumed(work, job, normal)
+        return what and "%s: %s %d %s: exit %d: %s" % (job, call, n, kind, got[0], what)
     except subprocess.TimeoutExpired:
-        return "%s: %s %d %s: did not end" % (job, call, n, kind), 0
+        return "%s: %s %d %s: did not end" % (job, call, n, kind)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def trials(base, job, args):
+    """All of a job, after a run that counts its calls."""
+    work = os.path.join(base, job)
+    os.mkdir(work)
+    prepare(work, job)
+    code, text, said = run(work, job, count=os.path.join(base, "count"))
+    if code != (1 if job == "compare" else 0):
+        sys.exit("%s: exit %d undisturbed: %s" % (job, code, said))
+    normal = (code, text, said) if job in READERS else digest(work)
+    with open(os.path.join(base, "count")) as f:
+        calls = {name: int(n) for name, n in map(str.split, f)}
+    for call, kinds in FAULTS.items():
+        if args.memory and call != "malloc":
+            continue
+        # Thousands of reads differ little from each other.
+        most = args.most or (6 if args.short else 1000 if call == "malloc" else 400)
+        step = max(13 if args.short else 1, calls[call] // most)
+        for i, kind in enumerate(kinds):
+            for n in range(1 + i % step, calls[call] + 1, step):
+                yield job, call, n, kind, normal
+
+
 def main():
-    global LIBRARY
+    global LIBRARY, RESUME
     ask = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ask.add_argument("--short", action="store_true")
+    ask.add_argument("--memory", action="store_true")
+    ask.add_argument("--most", type=int, help="of every function, at most so many n")
     ask.add_argument("--job", choices=list(JOBS))
     args = ask.parse_args()
+    RESUME = not args.memory
+    os.environ.setdefault("ASAN_OPTIONS", "verify_asan_link_order=0:allocator_may_return_null=1:exitcode=99")
     base = tempfile.mkdtemp(prefix="quern-faults.")
     LIBRARY = os.path.join(base, "faultio.so")
     counts, wrong = collections.Counter(), []
     try:
-        subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o", LIBRARY,
+        subprocess.run([os.environ.get("CC", "cc").split()[-1], "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o", LIBRARY,
                         os.path.join(HERE, "faultio.c"), "-ldl"], check=True)
-        tasks = []
-        for job in [args.job] if args.job else JOBS:
-            work = os.path.join(base, job)
-            os.mkdir(work)
-            code, text = run(work, job, count=os.path.join(base, "count"))
-            if code:
-                sys.exit("%s: exit %d undisturbed: %s" % (job, code, text))
-            want = digest(work)
-            with open(os.path.join(base, "count")) as f:
-                calls = {name: int(n) for name, n in map(str.split, f)}
-            for call, kinds in FAULTS.items():
-                # Thousands of allocations differ little from each other.
-                step = 13 if args.short else 1
-                step = max(step, calls[call] // (20 if args.short else 400))
-                for i, kind in enumerate(kinds):
-                    for n in range(1 + i % step, calls[call] + 1, step):
-                        tasks.append((job, call, n, kind, want))
+        subprocess.run([QUERN, "pack", "-q", HF, "-o", PACK], check=True)
+        tasks = [t for job in ([args.job] if args.job else JOBS) for t in trials(base, job, args)]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for task, (what, code) in zip(tasks, pool.map(lambda t: trial(*t), tasks)):
+            for task, what in zip(tasks, pool.map(lambda t: trial(*t), tasks)):
                 counts[task[1]] += 1
                 if what:
                     wrong.append(what)
     finally:
         shutil.rmtree(base, ignore_errors=True)
+        os.path.exists(PACK) and os.remove(PACK)
     for what in wrong[:20]:
         print(what)
     if wrong:

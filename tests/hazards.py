@@ -1,67 +1,13 @@
 #!/usr/bin/env python3
-"""hazards.py [--rounds N] - runs in bad surroundings: other runs, inputs that change, limits, odd names, closed streams.
+"""hazards.py [--rounds N] [--check NAME] - runs in bad surroundings: other runs, inputs that change, limits, odd names, closed streams.
 
 Each check is a function below; its first line says what it does to the run and what must come of it. Wherever a run ends with exit
 code 0 its output must have the bytes of an undisturbed run. QUERN and MODELS as in faults.py. Standard library only.
 """
-import argparse, hashlib, json, os, random, resource, shutil, signal, struct, subprocess, sys, tempfile, time
+import argparse, json, os, random, resource, shutil, signal, struct, subprocess, sys, time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-QUERN = os.path.abspath(os.environ.get("QUERN", os.path.join(HERE, "..", "build", "quern")))
-MODELS = os.path.realpath(os.environ.get("MODELS", os.path.join(HERE, "..", "build", "test-models")))
-WIDE = MODELS + "/wide.gguf"
-wrong, ntrials = [], 0
-
-
-class Room:
-    """A directory of its own, with helpers for the job that is disturbed."""
-
-    def __init__(self):
-        self.path = tempfile.mkdtemp(prefix="quern-hazard.")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        shutil.rmtree(self.path, ignore_errors=True)
-
-    def file(self, name):
-        return os.path.join(self.path, name)
-
-    def start(self, *words, before=None, **more):
-        more.setdefault("stderr", subprocess.PIPE)
-        return subprocess.Popen([QUERN, *words], cwd=self.path, stdout=subprocess.DEVNULL, preexec_fn=before, **more)
-
-    def run(self, *words, **more):
-        run = self.start(*words, **more)
-        text = run.communicate(timeout=300)[1]
-        return run.returncode, (text or b"").decode(errors="replace")
-
-    def left(self):
-        return [n for n in os.listdir(self.path) if "quern" in n]
-
-
-def digest(path):
-    if not os.path.exists(path):
-        return None
-    with open(path, "rb") as f:
-        return hashlib.sha256(f.read()).hexdigest()
-
-
-def expect(check, what, fine):
-    global ntrials
-    ntrials += 1
-    if not fine:
-        wrong.append("%s: %s" % (check, what))
-
-
-def undisturbed(*words):
-    with Room() as room:
-        start = time.monotonic()
-        code, text = room.run(*[w.replace("OUT", "out") for w in words])
-        if code:
-            sys.exit("hazards: undisturbed exit %d: %s" % (code, text))
-        return digest(room.file("out")), time.monotonic() - start
+import hazard_places
+from hazard_room import MODELS, WIDE, Room, data_start, digest, expect, ntrials, skipped, undisturbed, wrong
 
 
 def two_runs_on_one_output(rounds, rng):
@@ -133,7 +79,7 @@ def little_memory(rounds, rng):
     """ulimit -v in sixteen steps: exit code 0 or 6, never a crash."""
     want, _ = undisturbed("quantize", "-q", WIDE, "OUT", "Q4_0")
     for step in range(16):
-        limit = (20 + 12 * step) << 20
+        limit = (16 + 12 * step) << 20
         with Room() as room:
             code, text = room.run("quantize", "-q", WIDE, "out", "Q4_0",
                                   before=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
@@ -148,7 +94,8 @@ def file_size_limit(rounds, rng):
     with Room() as room:
         room.run("quantize", "-q", WIDE, "out", "Q4_0")
         size = os.path.getsize(room.file("out"))
-    for limit in (0, 1, 4096, size // 4, size // 2, size - 4096, size - 1, size):
+        header = data_start(room.file("out"))
+    for limit in (0, 1, header - 1, header, size // 4, size // 2, size - 4096, size - 100, size - 1, size):
         with Room() as room:
             def before():
                 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
@@ -230,7 +177,7 @@ def names(rounds, rng):
             code, text = room.run("quantize", "-q", "--", WIDE, name, "Q4_0")
             expect("names", "%r: exit %d, %s" % (name, code, text), code == 0 and digest(room.file(name)) == want)
             expect("names", "%r: left %s" % (name, room.left()), not room.left())
-    for name, codes in (("n" * 256, (5,)), ("", (2,)), ("dir/", (2, 4)), ("none/out", (5,)), (".", (2, 7)), ("/dev/null", (7,)),
+    for name, codes in (("n" * 256, (5,)), ("", (2,)), ("dir/", (2, 4)), ("none/out", (5,)), (".", (2, 7)), ("/dev/null", (7,)), ("/dev/full", (7,)),
                         ("dangling", (7,)), ("loop", (5, 7))):
         with Room() as room:
             os.symlink("nowhere", room.file("dangling"))
@@ -243,11 +190,13 @@ def names(rounds, rng):
 def read_only(rounds, rng):
     """A directory that cannot be written to: exit code 5. A disk that fills up, too, and what was made is kept."""
     if os.getuid() != 0:
+        skipped.append("a read-only and a full disk: only root can mount them")
         return
     with Room() as room:
         os.mkdir(room.file("disk"))
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", room.file("disk")], capture_output=True)
         if mounted.returncode:
+            skipped.append("a read-only and a full disk: mount says %s" % mounted.stderr.decode().strip())
             return
         try:
             subprocess.run(["mount", "-o", "remount,ro", room.file("disk")], check=True)
@@ -269,7 +218,8 @@ def read_only(rounds, rng):
             subprocess.run(["umount", room.file("disk")])
 
 
-CHECKS = (two_runs_on_one_output, inputs_that_change, little_memory, file_size_limit, few_descriptors, surroundings, names, read_only)
+CHECKS = (two_runs_on_one_output, inputs_that_change, little_memory, file_size_limit, few_descriptors, surroundings, names,
+          read_only) + hazard_places.CHECKS
 
 
 def main():
@@ -281,13 +231,15 @@ def main():
     rng = random.Random(args.seed)
     for check in CHECKS:
         if not args.check or check.__name__ == args.check:
-            before = ntrials
+            before = ntrials[0]
             check(args.rounds, rng)
-            print("%s %d" % (check.__name__, ntrials - before), file=sys.stderr)
+            print("%s %d" % (check.__name__, ntrials[0] - before), file=sys.stderr)
+    for what in skipped:
+        print("skipped: " + what, file=sys.stderr)
     for what in wrong[:20]:
         print(what)
     if wrong:
-        sys.exit("hazards: %d of %d trials went wrong; seed %d" % (len(wrong), ntrials, args.seed))
+        sys.exit("hazards: %d of %d trials went wrong; seed %d" % (len(wrong), ntrials[0], args.seed))
     print("hazards: all went well")
 
 

@@ -260,6 +260,7 @@ def bad_safetensors():
             "bytes_wrap_to_0": (safetensors({"t": entry("F64", [2**61], 0, 0)}), "the bytes wrap to 0"),
             "bits_wrap_to_0": (safetensors({"t": u8([2**61], 0, 0)}), "the bits wrap to 0"),
             "product_before_zero": (safetensors({"t": u8([2**40, 2**40, 0], 0, 0)}), "overflow before the zero is reached"),
+            "product_behind_zero": (safetensors({"t": u8([0, 2**40, 2**40], 0, 0)}), "overflow that a zero in front would hide"),
             "end_is_max": (safetensors({"t": u8([U64], 0, U64)}), "an end at 2^64-1"),
         },
         "misaligned": {
@@ -527,6 +528,7 @@ def bad_gguf():
             "product_2_64": (one(QUERY, [2**32, 2**32]), "the product wraps to 0"),
             "product_wraps_to_4": (one(QUERY, [4194305, 4194305, 211106198978564]), "the product wraps to 4"),
             "product_2_63": (one(QUERY, [2**31, 2**32]), "a negative product"),
+            "product_behind_zero": (one("x.weight", [32, 0, 2**40, 2**40], data=b""), "overflow that a zero in front would hide"),
             "padding_wraps": (two(([2**62 - 1], T_F32, 0), ([8], T_F32, 0), bytes(32)), "2^64-4 bytes: their padding wraps to 0"),
             "bytes_2_63": (one(QUERY, [2**60], T_F64), "2^63 bytes"),
             "sum_wraps": (gguf(tensors=[tensor("a", [2**61], T_F32, 0), tensor("b", [2**61], T_F32, 2**63), tensor("c", [8], T_F32, 0)]), "the sizes add up to 2^64"),

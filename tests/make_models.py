@@ -486,4 +486,5 @@ def main():
         f.write(stamp)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -389,6 +389,30 @@ Test(back, what_cannot_be_undone_is_named)
     CHECK_LEAKS();
 }
 
+/* What stands behind the name of the architecture in the file is no part of it. */
+Test(back, keys_without_a_place_are_named)
+{
+    static const struct change odd = {.model = "arch-llama", .key = "llama.odd_number", .value = 7};
+    struct json *root = read_models("architectures.json");
+    struct plan *p;
+    struct quern_error err;
+    bool named = false;
+    scratch_begin();
+    there(write_checkpoint(model_named(root, odd.model)), scratch("there.gguf"), "f32");
+    write_changed(&odd, scratch("there.gguf"), scratch("changed.gguf"));
+    struct model *m = opened(scratch("changed.gguf"));
+    const struct back_request r = {.output = scratch("back"), .type = "auto"};
+    cr_assert(convert_back_plan(m, &r, &p, &err) == QUERN_OK, "%s", err.text);
+    for (uint32_t i = 0; i < p->nnotes; i++)
+        named = named || strstr(p->notes[i], odd.key);
+    cr_assert(named, "%s is not named", odd.key);
+    plan_free(p);
+    model_close(m);
+    scratch_end();
+    json_free(root);
+    CHECK_LEAKS();
+}
+
 /* The factors of Llama 3 give its numbers, any others are refused. */
 Test(back, stretched_positions)
 {

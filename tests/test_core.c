@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/pattern.h"
+#include "core/safe_text.h"
 #include "core/sha256.h"
 #include "leaks.h"
 
@@ -182,4 +183,47 @@ Test(core, sha256_of_known_texts)
         sha256_add(&s, "aaaaaaaaaa", 10);
     sha256_end(&s, digest);
     cr_assert_arr_eq(digest, million, 32);
+}
+
+/* ---- text that acts on a terminal ------------------------------------------------------------ */
+
+Test(core, what_acts_on_a_terminal_is_quoted)
+{
+    static const struct {
+        const char *text, *quoted;
+    } cases[] = {
+        {"\x1b[1m\x7f",               "\\x1b[1m\\x7f"                  },
+        {"a\xc2\x9b"
+         "31m",              "a\\xc2\\x9b31m"                 },
+        {"\xc2\xa0\xc3\xa9",          "\xc2\xa0\xc3\xa9"               },
+        {"\xc2\xad|\xd8\x9c",         "\\xc2\\xad|\\xd8\\x9c"          },
+        {"\xe1\xa0\x8e",              "\\xe1\\xa0\\x8e"                },
+        {"\xe2\x80\xae|\xe2\x80\x8b", "\\xe2\\x80\\xae|\\xe2\\x80\\x8b"},
+        {"\xe2\x81\xa0|\xef\xbb\xbf", "\\xe2\\x81\\xa0|\\xef\\xbb\\xbf"},
+        {"\xf3\xa0\x81\x81",          "\\xf3\\xa0\\x81\\x81"           },
+        {"\xf0\x9f\x98\x80",          "\xf0\x9f\x98\x80"               },
+        {"\xff|\xc0\x80",             "\\xff|\\xc0\\x80"               },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        cr_expect_str_eq(quoted(str_from(cases[i].text)).text, cases[i].quoted);
+}
+
+Test(core, text_in_errors_cannot_act)
+{
+    struct quern_error e;
+    char path[700], name[] = "caf\xc3\xa9\x1b\n\xe2\x80\xae\xff.";
+    fail(&e, QUERN_EFORMAT, "x", "%s" WANT "%s", name, name);
+    cr_expect_str_eq(e.found, "caf\xc3\xa9??????.");
+    cr_expect_str_eq(e.expected, "caf\xc3\xa9??????.");
+    memset(path, 'p', sizeof path);
+    memcpy(path + 508, "\xe2\x80\xae", 3); /* cut in its middle */
+    memcpy(path + 300, "\xc2\x9b", 2);
+    path[699] = '\0';
+    in_file(&e, path, QUERN_EFORMAT);
+    cr_expect(strlen(e.file) >= 508 && utf8_valid(str_from(e.file), NULL));
+    cr_expect(e.file[300] == '?' && e.file[301] == '?' && e.file[299] == 'p');
+    for (size_t most = 0; most < 9; most++)
+        cr_expect(utf8_valid(
+            (struct str){"a\xc3\xa9\xf0\x9f\x98\x80z", str_fit("a\xc3\xa9\xf0\x9f\x98\x80z", most)},
+            NULL));
 }

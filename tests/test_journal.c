@@ -2,6 +2,7 @@
  * when it is torn. */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <utime.h>
 
 #include "core/io.h"
@@ -371,7 +372,8 @@ static struct {
 
 static void counting_copy(const struct piece *p, const void *const x[], void *y)
 {
-    if ((counter.elems += p->n) >= (uint64_t)counter.stop_at * PIECE && counter.stop_at)
+    const uint64_t before = atomic_fetch_add(&counter.elems, p->n);
+    if (before + p->n >= (uint64_t)counter.stop_at * PIECE && counter.stop_at)
         counter.stop = 1;
     memcpy(y, x[0], p->n * sizeof(float));
 }

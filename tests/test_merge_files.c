@@ -73,7 +73,7 @@ Test(merge_files, nonfinite_inputs_and_results)
     write_model("a.safetensors", &b, 1);
     b.bytes = bad;
     write_model("b.safetensors", &b, 1);
-    REFUSED("a b", slerp_recipe(0.5), QUERN_EFORMAT, "b.safetensors", "element 1 is NaN");
+    REFUSED("a b", slerp_recipe(0.5), QUERN_EFORMAT, "b.safetensors", "the first is NaN in [1]");
     REFUSED("a",
             "merge_method: linear\nmodels: [{model: a}]\nout_dtype: float16\n"
             "parameters: {weight: 2, normalize: false}\n",
@@ -84,7 +84,7 @@ Test(merge_files, nonfinite_inputs_and_results)
                 text("merge_method: ties\nbase_model: a\nmodels: [{model: b}]\n"
                      "parameters: {weight: 1, density: %s}\n",
                      i ? "0.5" : "1"),
-                QUERN_EFORMAT, "b.safetensors", "element 1 is NaN");
+                QUERN_EFORMAT, "b.safetensors", "the first is NaN in [1]");
     const double wide[2] = {0, NAN};
     b = (struct blob){
         .name = "w", .dtype = DTYPE_F64, .dims = {2, 0},
@@ -93,7 +93,38 @@ Test(merge_files, nonfinite_inputs_and_results)
     write_model("b.safetensors", &b, 1);
     REFUSED("a b",
             "merge_method: ties\nbase_model: a\nmodels: [{model: b}]\nparameters: {weight: 1}\n",
-            QUERN_EFORMAT, "b.safetensors", "element 1 is NaN");
+            QUERN_EFORMAT, "b.safetensors", "the first is NaN in [1]");
+    CHECK_LEAKS();
+}
+
+/* Straight from BF16 to BF16, errors say the same. */
+Test(merge_files, nonfinite_bf16)
+{
+    enum { COUNT = 70000, AT = 66000 }; /* in the second chunk */
+    static uint16_t x[COUNT];
+    struct blob b = {
+        .name = "w", .dtype = DTYPE_BF16, .dims = {COUNT, 0},
+                .bytes = x
+    };
+    for (size_t i = 0; i < COUNT; i++)
+        x[i] = 0x3f80;
+    write_model("a.safetensors", &b, 1);
+    x[AT] = 0xffc0;
+    write_model("b.safetensors", &b, 1);
+    x[AT] = 0x7f00; /* 2^127 */
+    write_model("c.safetensors", &b, 1);
+    static const char *const recipes[] = {
+        "merge_method: linear\nparameters: {weight: 0.5}\nmodels: [{model: a}, {model: b}]\n",
+        "merge_method: slerp\nbase_model: a\nparameters: {t: 0.3}\nmodels: [{model: b}]\n",
+        "merge_method: karcher\nmodels: [{model: a}, {model: b}]\n",
+        "merge_method: model_stock\nbase_model: a\nmodels: [{model: b}, {model: c}]\n"};
+    for (size_t i = 0; i < 4; i++)
+        REFUSED(i < 3 ? "a b" : "a b c", recipes[i], QUERN_EFORMAT, "b.safetensors",
+                "element 66000 is NaN");
+    REFUSED("a c",
+            "merge_method: linear\nparameters: {weight: 2, normalize: false}\n"
+            "models: [{model: a}, {model: c}]\n",
+            QUERN_EFORMAT, "linear makes element 66000 Inf");
     CHECK_LEAKS();
 }
 

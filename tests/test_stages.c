@@ -156,6 +156,34 @@ Test(stages, layers_of_an_earlier_stage)
     CHECK_LEAKS();
 }
 
+#define NUSLERP_ROWS(x, y)                                                                 \
+    "merge_method: nuslerp\nparameters: {nuslerp_flatten: false}\nmodels:\n  - {model: " x \
+    ", parameters: {weight: 0.7}}\n  - {model: " y ", parameters: {weight: 0.4}}\n"
+#define NUSLERP_COLUMNS(x, y)                                                        \
+    "merge_method: nuslerp\nparameters: {nuslerp_flatten: false, nuslerp_row_wise: " \
+    "true}\nmodels:\n"                                                               \
+    "  - {model: " x ", parameters: {weight: 0.7}}\n  - {model: " y                  \
+    ", parameters: {weight: 0.4}}\n"
+#define DELLA(base, x, y)                                                                 \
+    "merge_method: della\nbase_model: " base "\nparameters: {weight: 0.6, density: 0.4, " \
+    "epsilon: 0.2}\nmodels: [{model: " x "}, {model: " y "}]\n"
+
+/* Rows of what takes statistics of a whole tensor: two stages deep, and of one that looks at rows
+ * itself. */
+Test(stages, rows_of_what_is_measured)
+{
+    write_random("a", DTYPE_F32, 1);
+    write_random("b", DTYPE_F32, 0.7f);
+    write_random("c", DTYPE_BF16, 1.3f);
+    SAME_BYTES(SLERP("a", "b") BF16, NUSLERP_ROWS("one", "c"));
+    SAME_BYTES(SLERP("a", "b") BF16, NUSLERP_COLUMNS("c", "one") BF16);
+    SAME_BYTES(TIES("a", "b", "c") F16, NUSLERP_ROWS("one", "b"), SLERP("two", "one") BF16);
+    SAME_BYTES(SLERP("a", "b"), TIES("one", "b", "c") BF16, NUSLERP_ROWS("two", "one"));
+    SAME_BYTES(TIES("c", "a", "b"), DELLA("a", "one", "c"), NUSLERP_ROWS("two", "one") BF16);
+    SAME_BYTES(NUSLERP_ROWS("a", "b"), DELLA("one", "c", "b") F16, DELLA("a", "two", "one"));
+    CHECK_LEAKS();
+}
+
 Test(stages, order_and_result)
 {
     write_random("a", DTYPE_F32, 1);

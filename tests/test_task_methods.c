@@ -557,7 +557,7 @@ Test(task_methods, nan_is_found_wherever_it_is)
         REFUSED("base m0",
                 "merge_method: dare_linear\nbase_model: base\nmodels: [{model: m0}]\n"
                 "parameters: {weight: 1, density: 0.01, rescale: false}\n",
-                QUERN_EFORMAT, text("element %zu is NaN", i), "m0.safetensors");
+                QUERN_EFORMAT, text("the first is NaN in [%zu]", i), "m0.safetensors");
     }
     CHECK_LEAKS();
 }

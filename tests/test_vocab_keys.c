@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "convert/merge_list.h"
 #include "convert/pretokenizer.h"
 #include "convert/token_list.h"
 #include "convert/vocab.h"
@@ -471,6 +472,31 @@ Test(vocab, chat_template_json_may_be_a_list, .init = begin, .fini = scratch_end
 }
 
 /* ---- letters -------------------------------------------------------------------------------- */
+
+/* U+0000 is no end of a text. */
+Test(vocab, merges_and_tokens_may_hold_any_character, .init = begin, .fini = scratch_end)
+{
+    const struct side_file sides[] = {
+        {.name = "merges.txt", .text = STR("a\0x b\nc d\n")}
+    };
+    const struct folder f = {.path = "m", .made = true, .sides = sides, .nsides = 1};
+    struct merge_list l;
+    struct made m;
+    cr_assert(merge_list_read(&l, &f, NULL, NULL) == QUERN_OK && l.n == 2);
+    cr_assert(str_eq(l.texts[0], STR("a\0x b")) && str_eq(l.texts[1], STR("c d")));
+    merge_list_close(&l);
+    file("tokenizer.json", "{\"model\": {\"type\": \"WordPiece\", \"unk_token\": \"u\", \"vocab\": "
+                           "{\"u\": 0, \"a\\u0000b\": 1, \"##c\": 2}}}");
+    cr_assert(make(&m, scratch_dir, "bert", NULL) == QUERN_OK, "%s", m.err.text);
+    const struct meta *tokens = find(&m, "tokenizer.ggml.tokens");
+    cr_assert(tokens != NULL);
+    const char *at = tokens->value.p;
+    meta_next_string(&at);
+    cr_assert(str_eq(meta_next_string(&at), STR("\xE2\x96\x81"
+                                                "a\0b")));
+    clean(&m);
+    CHECK_LEAKS();
+}
 
 Test(vocab, letters_and_bytes)
 {

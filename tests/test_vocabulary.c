@@ -466,10 +466,10 @@ static void write_dir(const char *name, unsigned number, unsigned rows, const ch
 
 static void place_dirs(struct merge_request *req)
 {
-    static const char *mappings[3];
-    static const char *const words[] = {"a", "b", "c"};
+    static const char *mappings[4];
+    static const char *const words[] = {"a", "b", "c", "one"};
     req->places.nmappings = 0;
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 4; i++)
         if (access(in_dir(words[i]), F_OK) == 0 &&
             (strstr(req->recipe_text, text("model: %s", words[i])) ||
              strstr(req->recipe_text, text("_source: %s", words[i]))))
@@ -707,6 +707,27 @@ Test(vocabulary, of_an_earlier_stage)
                     first));
     RESULT(2001, 1000, 3002);
     cr_assert_str_eq(read_text("out/tokenizer.json"), read_text("c/tokenizer.json"));
+    end();
+    CHECK_LEAKS();
+}
+
+/* Rows of what a stage makes from statistics of the whole: the bytes of running it first. */
+Test(vocabulary, of_an_earlier_stage_that_measures)
+{
+    two_models();
+    write_dir("c", 3, 3, tokenizer_of("BPE", "s p", "!<u>"), "{\"vocab_size\": 3}");
+    const char *first = "merge_method: slerp\nbase_model: a\nparameters: {t: 0.4}\nmodels:\n"
+                        "- {model: b}\ntokenizer_source: union\ndtype: bfloat16\n";
+    const char *then = "merge_method: nuslerp\nparameters: {weight: 0.5}\nmodels:\n"
+                       "- {model: one}\n- {model: c}\ntokenizer_source: union\n";
+    merge_dirs(text("name: one\n%s---\n%s", first, then));
+    uint64_t n, nwant;
+    const float *at_once = load(in_dir("out"), "model.embed_tokens.weight", &n);
+    merge_dirs(first);
+    cr_assert(rename(in_dir("out"), in_dir("one")) == 0);
+    merge_dirs(then);
+    const float *want = load(in_dir("out"), "model.embed_tokens.weight", &nwant);
+    cr_assert(n == nwant && memcmp(at_once, want, n * sizeof *want) == 0);
     end();
     CHECK_LEAKS();
 }

@@ -521,6 +521,8 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "merging.inc"
 
+#include "bf16.inc"
+
 #include "divergence.inc"
 
 #include "sparse.inc"
@@ -629,6 +631,8 @@ const struct kernels TABLE(KERNELS_ISA) = {
     .q8_0_from_bf16 = q8_0_from_bf16,
     .pair_dots = pair_dots,
     .gram = gram,
+    .weighted_sum_bf16 = weighted_sum_bf16,
+    .gram_bf16 = gram_bf16,
     .exp_sum = exp_sum,
     .divergence = divergence,
     .block_errors = block_errors,

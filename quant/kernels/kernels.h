@@ -60,6 +60,15 @@ struct kernels {
      * ... With a base those of x[k] - base, each difference rounded to f32. */
     void (*gram)(const float *const x[], const float *base, size_t nx, size_t n, double out[]);
 
+    /* Straight from BF16 to BF16. y = w[0]*x[0] + w[1]*x[1] + ... as above; with a base, y = base +
+     * (w[0]*(x[0]-base) + w[1]*(x[1]-base) + ...), the sum from 0 on. nx is not 0. False when a
+     * result is NaN or Inf: then what is in y means nothing. */
+    bool (*weighted_sum_bf16)(uint16_t *y, const uint16_t *base, const uint16_t *const x[],
+                              const float w[], size_t nx, size_t n);
+    /* As gram, of two or three vectors; false for other numbers. */
+    bool (*gram_bf16)(const uint16_t *const x[], const uint16_t *base, size_t nx, size_t n,
+                      double out[]);
+
     /* The sum of strict_exp(x - most), in f64 likewise; no x is above most. */
     double (*exp_sum)(const float *x, size_t n, double most);
 

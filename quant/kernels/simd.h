@@ -47,7 +47,16 @@
 
 /* Everything is inlined, so that constants reach the loops. Instrumented code is not: compilers
  * would take half an hour. */
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define INSTRUMENTED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+    __has_feature(memory_sanitizer)
+#define INSTRUMENTED 1
+#endif
+#endif
+
+#ifdef INSTRUMENTED
 #define INLINE static inline __attribute__((unused))
 #else
 #define INLINE static inline __attribute__((always_inline, unused))
@@ -187,7 +196,8 @@ INLINE void vf_transpose(vf rows[LANES])
 /* A table, one operation a line. min and max are a < b ? a : b and a > b ? a : b: when either is
  * NaN, the answer is b. A rough reciprocal has eleven good bits or more, not the same everywhere.
  * vl_mul32 multiplies the lower halves of 64-bit lanes. vd_load_delta is a - b, rounded to float;
- * vd_add_exact is sum + a * b for factors that have been floats: rounded once either way. */
+ * vd_add_exact is sum + a * b for factors that have been floats: rounded once either way. vd_half
+ * is the lower (0) or the upper half of a vector. */
 /* clang-format off */
 
 #if defined(SIMD_AVX512)
@@ -220,6 +230,7 @@ INLINE vf vf_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 INLINE vi vi_select(vm m, vi a, vi b) { return (vi)_mm512_mask_blend_epi32(m, (__m512i)b, (__m512i)a); }
 
 INLINE vd vd_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+INLINE vd vd_half(vf v, int half) { return _mm512_cvtps_pd(half ? _mm512_extractf32x8_ps(v, 1) : _mm512_castps512_ps256(v)); }
 INLINE vd vd_load_delta(const float *a, const float *b) { return _mm512_cvtps_pd(_mm256_sub_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b))); }
 INLINE vd vd_add_exact(vd sum, vd a, vd b) { return _mm512_fmadd_pd(a, b, sum); }
 INLINE vd vd_max(vd a, vd b) { return _mm512_max_pd(a, b); }
@@ -264,6 +275,7 @@ INLINE vf vf_select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, (__m256)m)
 INLINE vi vi_select(vm m, vi a, vi b) { return (vi)vf_select(m, (vf)a, (vf)b); }
 
 INLINE vd vd_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+INLINE vd vd_half(vf v, int half) { return _mm256_cvtps_pd(half ? _mm256_extractf128_ps(v, 1) : _mm256_castps256_ps128(v)); }
 INLINE vd vd_load_delta(const float *a, const float *b) { return _mm256_cvtps_pd(_mm_sub_ps(_mm_loadu_ps(a), _mm_loadu_ps(b))); }
 INLINE vd vd_add_exact(vd sum, vd a, vd b) { return sum + a * b; }
 INLINE vd vd_max(vd a, vd b) { return _mm256_max_pd(a, b); }
@@ -302,6 +314,7 @@ INLINE unsigned m_bits(vm m) { return (unsigned)_mm_movemask_ps((__m128)m); }
 
 INLINE __m128 load_two(const float *p) { return _mm_castsi128_ps(_mm_loadl_epi64((const void *)p)); }
 INLINE vd vd_load_f32(const float *p) { return _mm_cvtps_pd(load_two(p)); }
+INLINE vd vd_half(vf v, int half) { return _mm_cvtps_pd(half ? _mm_movehl_ps(v, v) : (__m128)v); }
 INLINE vd vd_load_delta(const float *a, const float *b) { return _mm_cvtps_pd(_mm_sub_ps(load_two(a), load_two(b))); }
 INLINE vd vd_add_exact(vd sum, vd a, vd b) { return sum + a * b; }
 INLINE vd vd_max(vd a, vd b) { return _mm_max_pd(a, b); }
@@ -328,6 +341,7 @@ INLINE vf vf_rough_reciprocal(vf a) { return 1.0f / a; }
 INLINE vf vf_sqrt(vf a) { for (int i = 0; i < LANES; i++) a[i] = __builtin_sqrtf(a[i]); return a; }
 INLINE unsigned m_bits(vm m) { unsigned b = 0; for (int i = 0; i < LANES; i++) b |= (unsigned)(m[i] & 1) << i; return b; }
 
+INLINE vd vd_half(vf x, int half) { half_vf v; memcpy(&v, (const char *)&x + half * (int)sizeof v, sizeof v); return __builtin_convertvector(v, vd); }
 INLINE vd vd_load_f32(const float *p) { half_vf v; memcpy(&v, p, sizeof v); return __builtin_convertvector(v, vd); }
 INLINE vd vd_load_delta(const float *a, const float *b) { half_vf v, w; memcpy(&v, a, sizeof v); memcpy(&w, b, sizeof w); return __builtin_convertvector(v - w, vd); }
 INLINE vd vd_add_exact(vd sum, vd a, vd b) { return sum + a * b; }

@@ -24,3 +24,6 @@ q convert m/lora out.gguf --base m/hf -t q4_0
 q convert m/lora out.gguf --base m/hf --split-max-tensors 3
 q convert m/lora out.gguf --base m/hf --pre gpt-2
 q convert m/hf out.gguf --base m/hf
+# What is made keeps its types.
+q convert m/lora.gguf typed.gguf -t q8_0
+q convert m/dense-f16.gguf -

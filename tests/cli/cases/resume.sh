@@ -33,7 +33,7 @@ stop() { # SIGNAL ARGS...: sends it as soon as some work is recorded
 must quantize --keep-names --arch test -q in.safetensors want.gguf IQ3_S
 stop INT -j 1
 files
-stop TERM -j 1 --resume
+stop TERM --json -j 1 --resume
 stop KILL -j 1 --resume
 # Other arguments are another job.
 q quantize --keep-names --arch test -q --resume in.safetensors out.gguf Q4_K

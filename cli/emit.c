@@ -1,0 +1,314 @@
+/* emit.c - job files for Slurm, Ninja, Kubernetes and GNU parallel. */
+#include "emit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/output.h"
+#include "core/text_file.h"
+
+/* Room beside the ceiling of --mem for the program itself. */
+#define SPARE_MEM   (UINT64_C(64) << 20)
+#define DEFAULT_MEM (UINT64_C(256) << 20)
+
+struct emission {
+    const struct job *job;
+    FILE *f;
+    unsigned threads;
+    uint64_t mem_mib; /* of a part, all in all */
+    const char *mem;  /* " --mem N" or "" */
+};
+
+typedef void emit_fn(const struct emission *e);
+
+/* A word as a shell takes it. */
+static void put_quoted(FILE *f, const char *word)
+{
+    fputc('\'', f);
+    for (; *word; word++)
+        if (*word == '\'')
+            fputs("'\\''", f);
+        else
+            fputc(*word, f);
+    fputc('\'', f);
+}
+
+static void put_run(const struct emission *e, const char *part)
+{
+    fputs("\"${QUERN:-quern}\" run ", e->f);
+    put_quoted(e->f, e->job->path);
+    fprintf(e->f, " --part %s -j %u%s", part, e->threads, e->mem);
+}
+
+static void put_join(const struct emission *e)
+{
+    fputs("\"${QUERN:-quern}\" join ", e->f);
+    put_quoted(e->f, e->job->path);
+}
+
+/* ---- Slurm ---------------------------------------------------------------------------------- */
+
+/* Submitted or run, it submits an array and what joins it. quern is the batch process itself: it
+ * gets the signals that come before a preemption. */
+static void emit_slurm(const struct emission *e)
+{
+    fprintf(
+        e->f,
+        "#!/bin/sh\n"
+        "# Runs a plan in %u parts and joins them: sbatch this file, or run it with sh.\n"
+        "# After a failure do the same again: parts that are done are not done again, others\n"
+        "# go on where they stopped. Partition, account and so on come from SBATCH_PARTITION ...\n"
+        "# in the environment; QUERN names the program.\n"
+        "#SBATCH --job-name=quern-plan\n"
+        "set -eu\n"
+        "array=$(sbatch --parsable --job-name=quern-part --array=1-%u --cpus-per-task=%u \\\n"
+        "    --mem=%lluM --requeue --signal=B:TERM@60 --open-mode=append <<'END'\n"
+        "#!/bin/sh\n"
+        "exec ",
+        e->job->nparts, e->job->nparts, e->threads, (unsigned long long)e->mem_mib);
+    put_run(e, "\"$SLURM_ARRAY_TASK_ID\"");
+    fputs("\nEND\n)\n"
+          "sbatch --job-name=quern-join --dependency=afterok:\"${array%%;*}\" \\\n"
+          "    --kill-on-invalid-dep=yes --cpus-per-task=1 ",
+          e->f);
+    fprintf(e->f, "--mem=%lluM <<'END'\n#!/bin/sh\nexec ", (unsigned long long)e->mem_mib);
+    put_join(e);
+    fputs("\nEND\n", e->f);
+}
+
+/* ---- GNU parallel --------------------------------------------------------------------------- */
+
+static void emit_parallel(const struct emission *e)
+{
+    fprintf(
+        e->f,
+        "#!/bin/sh\n"
+        "# Runs a plan in %u parts with GNU parallel and joins them. Arguments are parallel's:\n"
+        "# -j 2, --sshlogin host1,host2 (the files must be there under the same names) ...\n"
+        "set -eu\n"
+        "seq %u | parallel --halt now,fail=1 \"$@\" -q ",
+        e->job->nparts, e->job->nparts);
+    put_run(e, "{}");
+    fputs("\nexec ", e->f);
+    put_join(e);
+    fputs("\n", e->f);
+}
+
+/* ---- Ninja ---------------------------------------------------------------------------------- */
+
+/* Text of a ninja file: a path, or what a shell gets. */
+static void put_ninja(FILE *f, const char *text, bool path)
+{
+    for (; *text; text++) {
+        if (*text == '$' || (path && (*text == ' ' || *text == ':')))
+            fputc('$', f);
+        fputc(*text, f);
+    }
+}
+
+static void put_ninja_command(const struct emission *e, void (*put)(const struct emission *e))
+{
+    struct text_file t;
+    size_t n;
+    if (!text_file_begin(&t))
+        return;
+    struct emission inner = *e;
+    inner.f = t.f;
+    put(&inner);
+    char *text = text_file_end(&t, &n);
+    if (text)
+        put_ninja(e->f, text, false);
+    free(text);
+}
+
+static void put_ninja_run(const struct emission *e)
+{
+    put_run(e, "\"$PART\"");
+    fputs(" -q", e->f);
+}
+
+static void put_ninja_join(const struct emission *e)
+{
+    put_join(e);
+    fputs(" -q --keep-records -f", e->f);
+}
+
+static void put_record(const struct emission *e, uint32_t part)
+{
+    struct arena arena = {0};
+    const char *path = done_path(e->job, part, &arena);
+    put_ninja(e->f, path ? path : "", true);
+    arena_free(&arena);
+}
+
+static void emit_ninja(const struct emission *e)
+{
+    fprintf(e->f,
+            "# Runs a plan in %u parts and joins them, as many at a time as ninja -j says.\n"
+            "ninja_required_version = 1.3\n\n"
+            "rule part\n  description = part $part of %u\n  command = PART=$part; ",
+            e->job->nparts, e->job->nparts);
+    put_ninja_command(e, put_ninja_run);
+    fputs("\n\nrule join\n  description = join\n  command = ", e->f);
+    put_ninja_command(e, put_ninja_join);
+    fputs("\n\n", e->f);
+    for (uint32_t k = 0; k < e->job->nparts; k++) {
+        fputs("build ", e->f);
+        put_record(e, k);
+        fputs(": part ", e->f);
+        put_ninja(e->f, e->job->path, true);
+        fprintf(e->f, "\n  part = %u\n", k + 1);
+    }
+    fputs("\nbuild ", e->f);
+    put_ninja(e->f, e->job->output, true);
+    fputs(": join", e->f);
+    for (uint32_t k = 0; k < e->job->nparts; k++) {
+        fputs(" $\n    ", e->f);
+        put_record(e, k);
+    }
+    fputs("\n", e->f);
+}
+
+/* ---- Kubernetes ----------------------------------------------------------------------------- */
+
+/* A string of YAML in double quotes. */
+static void put_yaml(FILE *f, const char *text)
+{
+    fputc('"', f);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            fputc('\\', f);
+        fputc(*text, f);
+    }
+    fputc('"', f);
+}
+
+static void put_pod(const struct emission *e, bool joins)
+{
+    fprintf(e->f,
+            "    spec:\n"
+            "      restartPolicy: Never\n"
+            "      containers:\n"
+            "      - name: quern\n"
+            "        image: quern:%s\n"
+            "        workingDir: /work\n"
+            "        command:\n"
+            "        - quern\n"
+            "        - %s\n"
+            "        - ",
+            quern_version(), joins ? "join" : "run");
+    put_yaml(e->f, e->job->path);
+    if (!joins)
+        fprintf(e->f, "\n        - --part=auto\n        - --threads=%u", e->threads);
+    if (!joins && *e->mem)
+        fprintf(e->f, "\n        - --mem=%s", e->mem + strlen(" --mem "));
+    fprintf(e->f,
+            "\n        resources:\n"
+            "          requests: {cpu: \"%u\", memory: %lluMi}\n"
+            "          limits: {memory: %lluMi}\n"
+            "        volumeMounts:\n"
+            "        - {name: work, mountPath: /work}\n"
+            "      volumes:\n"
+            "      - name: work\n"
+            "        persistentVolumeClaim: {claimName: quern-work}\n",
+            joins ? 1 : e->threads, (unsigned long long)e->mem_mib, (unsigned long long)e->mem_mib);
+}
+
+/* Exit codes 2, 3 and 4 do not get better by trying again. */
+static void emit_kubernetes(const struct emission *e)
+{
+    fprintf(e->f,
+            "# Runs a plan in %u parts and joins them. The claim quern-work has the plan and its\n"
+            "# files; the image has quern. Start: kubectl apply -f this file, then\n"
+            "#   kubectl wait --for=condition=complete --timeout=-1s job/quern-parts &&\n"
+            "#   kubectl patch job/quern-join -p '{\"spec\":{\"suspend\":false}}'\n"
+            "apiVersion: batch/v1\n"
+            "kind: Job\n"
+            "metadata:\n"
+            "  name: quern-parts\n"
+            "spec:\n"
+            "  completionMode: Indexed\n"
+            "  completions: %u\n"
+            "  parallelism: %u\n"
+            "  backoffLimitPerIndex: 3\n"
+            "  podFailurePolicy:\n"
+            "    rules:\n"
+            "    - action: FailIndex\n"
+            "      onExitCodes: {containerName: quern, operator: In, values: [2, 3, 4]}\n"
+            "  template:\n",
+            e->job->nparts, e->job->nparts, e->job->nparts < 16 ? e->job->nparts : 16);
+    put_pod(e, false);
+    fputs("---\n"
+          "apiVersion: batch/v1\n"
+          "kind: Job\n"
+          "metadata:\n"
+          "  name: quern-join\n"
+          "spec:\n"
+          "  suspend: true\n"
+          "  backoffLimit: 3\n"
+          "  template:\n",
+          e->f);
+    put_pod(e, true);
+}
+
+/* ---- which ---------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name, *suffix, *hint;
+    emit_fn *emit;
+} schedulers[] = {
+    {"slurm",    ".sh",    "start it with sbatch",                emit_slurm     },
+    {"ninja",    ".ninja", "start it with ninja -f",              emit_ninja     },
+    {"k8s",      ".yaml",  "its first lines say how to start it", emit_kubernetes},
+    {"parallel", ".sh",    "start it with sh",                    emit_parallel  },
+};
+
+const char *emit_hint(const char *scheduler)
+{
+    for (size_t i = 0; i < sizeof schedulers / sizeof *schedulers; i++)
+        if (strcmp(schedulers[i].name, scheduler) == 0)
+            return schedulers[i].hint;
+    return NULL;
+}
+
+static enum quern_status write_script(const struct emission *e, emit_fn *emit, const char *path,
+                                      bool force, struct quern_error *err)
+{
+    struct emission inside = *e;
+    struct text_file t;
+    size_t n = 0;
+    TRY(output_check(path, false, force, err));
+    if (!text_file_begin(&t))
+        return fail_memory(err, sizeof t);
+    inside.f = t.f;
+    emit(&inside);
+    char *text = text_file_end(&t, &n);
+    const enum quern_status s =
+        text ? output_write(path, (struct str){text, n}, 0, force, err) : fail_memory(err, n);
+    free(text);
+    return s;
+}
+
+enum quern_status emit_script(struct job *j, const struct cli *c, uint64_t min_mem, char **path,
+                              struct quern_error *err)
+{
+    const struct str plan = str_from(j->path);
+    const uint64_t ceiling = c->mem ? c->mem : DEFAULT_MEM;
+    const uint64_t mem = (ceiling > min_mem ? ceiling : min_mem) + SPARE_MEM;
+    char words[40] = "";
+    if (c->mem)
+        snprintf(words, sizeof words, " --mem %llu", (unsigned long long)c->mem);
+    const struct emission e = {.job = j,
+                               .threads = c->threads ? c->threads : 1,
+                               .mem_mib = (mem + (1u << 20) - 1) >> 20,
+                               .mem = words};
+    for (size_t i = 0; i < sizeof schedulers / sizeof *schedulers; i++) {
+        if (strcmp(schedulers[i].name, c->emit) != 0)
+            continue;
+        *path = arena_printf(&j->arena, "%.*s%s", (int)(plan.n - (str_ends(plan, ".plan") ? 5 : 0)),
+                             plan.p, schedulers[i].suffix);
+        return *path ? write_script(&e, schedulers[i].emit, *path, c->force, err)
+                     : fail_memory(err, plan.n);
+    }
+    return fail(err, QUERN_EUSAGE, "usage", "there is no scheduler '%s'", c->emit);
+}

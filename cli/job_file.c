@@ -1,0 +1,452 @@
+/* job_file.c - write and read a divided command. */
+#include "job_file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/io.h"
+#include "core/output.h"
+#include "core/pull.h"
+#include "pipeline/identity.h"
+#include "pipeline/publish.h"
+
+#define FORM         1u
+#define MAX_JOB_FILE (256u << 20)
+#define WORK_SUFFIX  ".quern-parts"
+
+static void to_hex(const uint8_t digest[32], char hex[65])
+{
+    for (int i = 0; i < 32; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+}
+
+/* As it has been read: the same on every machine. */
+static void digest_of_header(const struct model_file *f, uint8_t digest[32])
+{
+    struct sha256 s;
+    sha256_start(&s);
+    if (f->header)
+        sha256_add(&s, f->header, f->header_bytes);
+    sha256_end(&s, digest);
+}
+
+/* Of everything that decides the bytes, and of the inputs' sizes and headers: what is the same on
+ * every machine that sees the same files. */
+static void digest_of(const struct plan *p, char hex[65])
+{
+    uint8_t digest[32];
+    struct sha256 s;
+    plan_identity(p, digest);
+    sha256_start(&s);
+    sha256_add(&s, digest, sizeof digest);
+    for (uint32_t m = 0; m < p->nmodels; m++)
+        for (uint32_t i = 0; i < p->models[m]->nfiles; i++) {
+            const struct model_file *f = &p->models[m]->files[i];
+            uint8_t header[32];
+            digest_of_header(f, header);
+            sha256_add(&s, &f->id.nbytes, sizeof f->id.nbytes);
+            sha256_add(&s, header, sizeof header);
+        }
+    sha256_end(&s, digest);
+    to_hex(digest, hex);
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+static void new_line(struct json_writer *w, const char *indent)
+{
+    json_raw(w, str_from(w->comma ? ",\n" : "\n"));
+    json_raw(w, str_from(indent));
+    w->comma = false;
+}
+
+static void head_json(struct json_writer *w, const struct job *j)
+{
+    new_line(w, "  ");
+    field_u64(w, "quern_plan", FORM);
+    new_line(w, "  ");
+    field_text(w, "version", quern_version());
+    new_line(w, "  ");
+    json_key(w, "arguments");
+    json_open(w, '[');
+    for (size_t i = 0; i < j->words.count; i++)
+        json_put_text(w, j->words.items[i]);
+    json_close(w, ']');
+    new_line(w, "  ");
+    field_text(w, "output", j->output);
+    new_line(w, "  ");
+    field_text(w, "layout", j->in_files ? "files" : "joined");
+    new_line(w, "  ");
+    field_text(w, "work", j->work);
+    new_line(w, "  ");
+    field_u64(w, "parts", j->nparts);
+    new_line(w, "  ");
+    field_text(w, "digest", j->digest);
+}
+
+static void inputs_json(struct json_writer *w, const struct plan *p)
+{
+    new_line(w, "  ");
+    json_key(w, "inputs");
+    json_open(w, '[');
+    for (uint32_t m = 0; m < p->nmodels; m++)
+        for (uint32_t i = 0; i < p->models[m]->nfiles; i++) {
+            const struct model_file *f = &p->models[m]->files[i];
+            uint8_t digest[32];
+            char hex[65];
+            digest_of_header(f, digest);
+            to_hex(digest, hex);
+            new_line(w, "    ");
+            json_open(w, '{');
+            field_text(w, "path", f->path);
+            field_u64(w, "bytes", f->id.nbytes);
+            field_text(w, "header_sha256", hex);
+            json_close(w, '}');
+        }
+    json_close(w, ']');
+}
+
+static void files_json(struct json_writer *w, const struct plan *p)
+{
+    new_line(w, "  ");
+    json_key(w, "files");
+    json_open(w, '[');
+    for (uint32_t i = 0; i < p->nfiles; i++) {
+        new_line(w, "    ");
+        json_open(w, '{');
+        field_text(w, "path", p->files[i].path);
+        field_u64(w, "bytes", p->files[i].nbytes);
+        json_close(w, '}');
+    }
+    json_close(w, ']');
+}
+
+static void shape_json(struct json_writer *w, const struct step *s)
+{
+    json_key(w, "shape");
+    json_open(w, '[');
+    for (unsigned d = 0; d < s->ndims; d++)
+        json_put_u64(w, s->dims[d]);
+    json_close(w, ']');
+}
+
+static void steps_json(struct json_writer *w, const struct plan *p, const struct division *d)
+{
+    new_line(w, "  ");
+    json_key(w, "steps");
+    json_open(w, '[');
+    for (uint32_t i = 0; i < p->nsteps; i++) {
+        const struct step *s = &p->steps[d->order[i]];
+        new_line(w, "    ");
+        json_open(w, '{');
+        json_key(w, "tensor");
+        json_put_str(w, s->name);
+        field_text(w, "op", step_op(s));
+        field_text(w, "type", dtype_traits[s->dtype].name);
+        shape_json(w, s);
+        field_u64(w, "file", s->file);
+        field_u64(w, "offset", s->offset);
+        field_u64(w, "bytes", s->nbytes);
+        if (s->detail)
+            field_text(w, "from", s->detail);
+        json_close(w, '}');
+    }
+    json_close(w, ']');
+}
+
+static void division_json(struct json_writer *w, const struct division *d)
+{
+    new_line(w, "  ");
+    json_key(w, "division");
+    json_open(w, '[');
+    for (uint32_t k = 0; k < d->count; k++) {
+        const struct portion *part = &d->portions[k];
+        new_line(w, "    ");
+        json_open(w, '{');
+        field_u64(w, "part", k + 1);
+        field_u64(w, "reads", part->read_bytes);
+        field_u64(w, "cost", part->cost);
+        json_key(w, "slices");
+        json_open(w, '[');
+        for (uint32_t i = 0; i < part->nslices; i++) {
+            const struct stretch *s = &d->slices[part->first_slice + i];
+            json_open(w, '{');
+            field_u64(w, "slice", part->first_slice + i + 1);
+            field_u64(w, "file", s->file);
+            field_u64(w, "offset", s->offset);
+            field_u64(w, "bytes", s->nbytes);
+            field_u64(w, "first_step", s->first);
+            field_u64(w, "steps", s->nsteps);
+            json_close(w, '}');
+        }
+        json_close(w, ']');
+        json_close(w, '}');
+    }
+    json_close(w, ']');
+}
+
+enum quern_status job_write_text(const char *path, struct json_writer *w, bool force,
+                                 struct quern_error *err)
+{
+    json_raw(w, str_from("\n"));
+    const struct str text = json_written(w);
+    enum quern_status s = text.p ? QUERN_OK : fail_memory(err, w->capacity);
+    if (s == QUERN_OK)
+        s = output_write(path, text, 0, force, err);
+    json_writer_free(w);
+    return s;
+}
+
+/* What the plan is of, once it is cut as the job says. */
+static enum quern_status divide(struct job *j, const struct cli *c, struct plan *p,
+                                struct division *d, char digest[65], struct quern_error *err)
+{
+    if (j->in_files)
+        TRY(plan_in_files(p, j->nparts, err));
+    TRY(plan_divide(p, j->nparts, &p->arena, d, err));
+    ask_plan(c, p);
+    digest_of(p, digest);
+    return QUERN_OK;
+}
+
+static enum quern_status name_output(struct job *j, const struct plan *p, struct quern_error *err)
+{
+    const char *output = p->dir ? p->dir : p->files[0].path;
+    char *work = output_beside(output, WORK_SUFFIX);
+    j->output = arena_printf(&j->arena, "%s", output);
+    j->work = work ? arena_printf(&j->arena, "%s", work) : NULL;
+    free(work);
+    return j->output && j->work ? QUERN_OK : fail_memory(err, strlen(output));
+}
+
+enum quern_status job_file_write(struct job *j, const struct cli *c, struct plan *p, bool force,
+                                 struct division *d, struct quern_error *err)
+{
+    if (p->refusal) {
+        *err = *p->refusal;
+        return p->refusal->status;
+    }
+    TRY(name_output(j, p, err));
+    TRY(divide(j, c, p, d, j->digest, err));
+    TRY(publish_check(p, err));
+    j->nparts = d->count;
+    TRY(output_check(j->path, false, force, err));
+    struct json_writer w = {0};
+    json_open(&w, '{');
+    head_json(&w, j);
+    inputs_json(&w, p);
+    files_json(&w, p);
+    division_json(&w, d);
+    steps_json(&w, p, d);
+    json_raw(&w, str_from("\n"));
+    json_close(&w, '}');
+    return job_write_text(j->path, &w, force, err);
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+enum job_key {
+    KEY_FORM,
+    KEY_VERSION,
+    KEY_ARGUMENTS,
+    KEY_OUTPUT,
+    KEY_LAYOUT,
+    KEY_WORK,
+    KEY_PARTS,
+    KEY_DIGEST,
+    KEY_NEEDED,
+    KEY_INPUTS = KEY_NEEDED, /* from here on for people */
+    KEY_FILES,
+    KEY_DIVISION,
+    KEY_STEPS,
+    KEY_COUNT
+};
+
+static const char *const key_names[KEY_COUNT] = {
+    [KEY_FORM] = "quern_plan", [KEY_VERSION] = "version", [KEY_ARGUMENTS] = "arguments",
+    [KEY_OUTPUT] = "output",   [KEY_LAYOUT] = "layout",   [KEY_WORK] = "work",
+    [KEY_PARTS] = "parts",     [KEY_DIGEST] = "digest",   [KEY_INPUTS] = "inputs",
+    [KEY_FILES] = "files",     [KEY_STEPS] = "steps",     [KEY_DIVISION] = "division",
+};
+
+static enum quern_status bad_value(enum job_key key, const char *expected, struct quern_error *err)
+{
+    return fail(err, QUERN_EFORMAT, "plan", "the value of \"%s\"" WANT "expected %s",
+                key_names[key], expected);
+}
+
+static enum quern_status read_words(struct pull *p, struct job *j, struct quern_error *err)
+{
+    enum pull_token t = pull_next(p);
+    if (t != PULL_ARRAY)
+        return bad_value(KEY_ARGUMENTS, "a list of words", err);
+    while ((t = pull_next(p)) == PULL_STRING) {
+        if (j->words.count == MAX_ARGS || memchr(p->str.p, '\0', p->str.n))
+            return bad_value(KEY_ARGUMENTS, "words without U+0000, no more than 256 of them", err);
+        j->words.items[j->words.count++] = p->str.p;
+    }
+    return t == PULL_ARRAY_END ? QUERN_OK : bad_value(KEY_ARGUMENTS, "a list of words", err);
+}
+
+static enum quern_status read_text(struct pull *p, enum job_key key, const char **out,
+                                   struct quern_error *err)
+{
+    if (pull_next(p) != PULL_STRING || p->str.n == 0 || memchr(p->str.p, '\0', p->str.n))
+        return bad_value(key, "text", err);
+    *out = p->str.p;
+    return QUERN_OK;
+}
+
+static enum quern_status read_number(struct pull *p, enum job_key key, uint64_t most, uint32_t *out,
+                                     struct quern_error *err)
+{
+    uint64_t n;
+    if (pull_next(p) != PULL_NUMBER || !pull_u64(p, &n) || n == 0 || n > most)
+        return bad_value(key, "a number that is not too large", err);
+    *out = (uint32_t)n;
+    return QUERN_OK;
+}
+
+static enum quern_status read_key(struct pull *p, enum job_key key, struct job *j,
+                                  struct quern_error *err)
+{
+    const char *text;
+    uint32_t form;
+    switch (key) {
+    case KEY_FORM:
+        TRY(read_number(p, key, UINT32_MAX, &form, err));
+        return form == FORM ? QUERN_OK
+                            : fail(err, QUERN_EUNSUPPORTED, "plan",
+                                   "a plan of form %u" WANT "this quern knows form %u", form, FORM);
+    case KEY_VERSION:
+        return read_text(p, key, &j->version, err);
+    case KEY_ARGUMENTS:
+        return read_words(p, j, err);
+    case KEY_OUTPUT:
+        return read_text(p, key, &j->output, err);
+    case KEY_LAYOUT:
+        TRY(read_text(p, key, &text, err));
+        j->in_files = strcmp(text, "files") == 0;
+        return j->in_files || strcmp(text, "joined") == 0 ? QUERN_OK
+                                                          : bad_value(key, "files or joined", err);
+    case KEY_WORK:
+        return read_text(p, key, &j->work, err);
+    case KEY_PARTS:
+        return read_number(p, key, MAX_PORTIONS, &j->nparts, err);
+    case KEY_DIGEST:
+        TRY(read_text(p, key, &text, err));
+        if (strlen(text) != 64)
+            return bad_value(key, "64 hexadecimal digits", err);
+        memcpy(j->digest, text, 65);
+        return QUERN_OK;
+    default:
+        return pull_skip(p, pull_next(p)) ? QUERN_OK : pull_fail(p, 0, err);
+    }
+}
+
+static enum quern_status find_key(struct str name, unsigned *seen, enum job_key *out,
+                                  struct quern_error *err)
+{
+    for (enum job_key k = 0; k < KEY_COUNT; k++) {
+        if (!str_is(name, key_names[k]))
+            continue;
+        if (*seen & 1u << k)
+            return fail(err, QUERN_EFORMAT, "duplicate", "\"%s\" is there twice", key_names[k]);
+        *seen |= 1u << k;
+        *out = k;
+        return QUERN_OK;
+    }
+    return fail(err, QUERN_EFORMAT, "plan", "unknown key \"%s\"", quoted(name).text);
+}
+
+static enum quern_status read_job(struct str text, struct job *j, struct quern_error *err)
+{
+    struct pull p;
+    enum pull_token t;
+    unsigned seen = 0;
+    pull_start(&p, (char *)text.p, text.n);
+    if (pull_next(&p) != PULL_OBJECT)
+        return fail(err, QUERN_EFORMAT, "plan",
+                    "this is no plan" WANT "expected a file that quern plan wrote");
+    while ((t = pull_next(&p)) == PULL_KEY) {
+        enum job_key key = KEY_COUNT;
+        TRY(find_key(p.str, &seen, &key, err));
+        TRY(read_key(&p, key, j, err));
+    }
+    if (t != PULL_OBJECT_END || pull_next(&p) != PULL_END)
+        return pull_fail(&p, 0, err);
+    for (enum job_key k = 0; k < KEY_NEEDED; k++)
+        if (!(seen & 1u << k))
+            return fail(err, QUERN_EFORMAT, "plan", "\"%s\" is missing", key_names[k]);
+    return QUERN_OK;
+}
+
+enum quern_status job_file_read(const char *path, struct job *j, struct quern_error *err)
+{
+    struct str text;
+    *j = (struct job){.path = path};
+    enum quern_status s = read_small_file(path, MAX_JOB_FILE, &j->arena, &text, err);
+    if (s == QUERN_OK)
+        s = in_file(err, path, read_job(text, j, err));
+    if (s != QUERN_OK)
+        job_free(j);
+    return s;
+}
+
+void job_free(struct job *j)
+{
+    arena_free(&j->arena);
+}
+
+/* ---- the plan ------------------------------------------------------------------------------- */
+
+struct taking {
+    struct job *job;
+    take_division *take;
+    void *data;
+};
+
+static enum quern_status same_plan(const struct job *j, const char *digest, struct quern_error *err)
+{
+    if (strcmp(j->digest, digest) == 0)
+        return QUERN_OK;
+    if (strcmp(j->version, quern_version()) != 0)
+        return in_file(err, j->path,
+                       fail(err, QUERN_EUSAGE, "plan",
+                            "it was made by quern %s" WANT "this is quern %s: plan again",
+                            quoted(str_from(j->version)).text, quern_version()));
+    return in_file(err, j->path,
+                   fail(err, QUERN_EIO, "changed",
+                        "an input, or a file that the command names, is not what it was when this "
+                        "was planned" WANT "plan again"));
+}
+
+static int take_plan(struct cli *c, struct plan *p, void *data)
+{
+    const struct taking *t = data;
+    struct quern_error err;
+    struct division d;
+    char digest[65];
+    if (p->refusal)
+        return report_error(c, p->refusal);
+    enum quern_status s = divide(t->job, c, p, &d, digest, &err);
+    if (s == QUERN_OK)
+        s = same_plan(t->job, digest, &err);
+    return s == QUERN_OK ? t->take(c, p, &d, t->data) : report_error(c, &err);
+}
+
+int job_plan(const struct cli *outer, struct job *j, take_division *take, void *data)
+{
+    struct taking t = {j, take, data};
+    struct cli inner = {.threads = outer->threads,
+                        .mem = outer->mem,
+                        .progress = outer->progress,
+                        .quiet = outer->quiet,
+                        .verbose = outer->verbose,
+                        .json = outer->json,
+                        .resume = outer->resume,
+                        .sha256 = outer->sha256,
+                        .take_plan = take_plan,
+                        .take_data = &t};
+    return run_words(&inner, &j->words);
+}

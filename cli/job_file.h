@@ -1,0 +1,50 @@
+/* job_file.h - a command as a file, divided into parts that any scheduler can run. */
+#ifndef QUERN_JOB_FILE_H
+#define QUERN_JOB_FILE_H
+
+#include "cli.h"
+#include "pipeline/division.h"
+
+struct job {
+    struct arena arena;
+    const char *path;    /* of the file */
+    struct values words; /* the command and what follows it */
+    uint32_t nparts;
+    bool in_files; /* one file of the output for each part; else files as the command makes them */
+    const char *output;
+    const char *work;    /* directory where parts are put until they are joined */
+    const char *version; /* of quern */
+    char digest[65];     /* of the plan and what its inputs look like */
+};
+
+/* Divides the plan, writes everything there is to know to j->path and fills the rest of *j, whose
+ * words, nparts and in_files say what is wanted. */
+enum quern_status job_file_write(struct job *j, const struct cli *c, struct plan *p, bool force,
+                                 struct division *d, struct quern_error *err);
+
+/* Reads such a file; job_free() it. */
+enum quern_status job_file_read(const char *path, struct job *j, struct quern_error *err);
+void job_free(struct job *j);
+
+/* Plans the job's command and hands the plan and its division to take, which must not free them.
+ * Exit code; what take returns. EUSAGE "plan" when the plan is no longer that of the file, EIO
+ * "changed" when an input is not. */
+typedef int take_division(struct cli *c, struct plan *p, struct division *d, void *data);
+int job_plan(const struct cli *outer, struct job *j, take_division *take, void *data);
+
+/* A text as a whole file; the writer is freed. */
+enum quern_status job_write_text(const char *path, struct json_writer *w, bool force,
+                                 struct quern_error *err);
+
+/* ---- job_done.c: what is done ---- */
+
+/* Where the finished slices are described; NULL when memory ran out. */
+const char *done_path(const struct job *j, uint32_t part, struct arena *arena);
+/* A part is finished when its record is there and names these slices with these sizes. hex has room
+ * for the sums of the part's slices, or is NULL. */
+enum quern_status done_read(const struct job *j, const struct division *d, uint32_t part,
+                            bool *done, char (*hex)[65], struct quern_error *err);
+enum quern_status done_write(const struct job *j, const struct division *d, uint32_t part,
+                             const char (*hex)[65], struct quern_error *err);
+
+#endif

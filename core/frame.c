@@ -1,0 +1,121 @@
+/* frame.c - compress and decompress single frames with libzstd. */
+#define ZSTD_STATIC_LINKING_ONLY /* forced entropy coding, estimates of memory */
+#include "frame.h"
+
+#include <zstd.h>
+#include <zstd_errors.h>
+
+/* Fast enough to find nothing: what is left is the entropy coder. */
+#define NO_MATCHES (-100)
+
+/* Frame_Header_Descriptor: one segment, so no window; a checksum; the bits that must be zero, and
+ * those of a dictionary. */
+#define DESCRIPTOR_AT     4
+#define DESCRIPTOR_SINGLE 0x20
+#define DESCRIPTOR_CHECK  0x04
+#define DESCRIPTOR_ZERO   0x1B
+#define MIN_FRAME         9
+
+size_t frame_bound(size_t n)
+{
+    return ZSTD_compressBound(n) + 32;
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+static int level_of(int level)
+{
+    return level == FRAME_ENTROPY_ONLY ? NO_MATCHES : level;
+}
+
+/* A window that has room for everything: then the frame is one segment. */
+static int window_log(size_t n)
+{
+    int log = ZSTD_WINDOWLOG_MIN;
+    while (n >> log > 0)
+        log++;
+    return log;
+}
+
+size_t frame_writer_bytes(int level, size_t n)
+{
+    ZSTD_compressionParameters p = ZSTD_getCParams(level_of(level), n, 0);
+    p.windowLog = (unsigned)window_log(n);
+    return ZSTD_estimateCCtxSize_usingCParams(p);
+}
+
+struct frame_writer *frame_writer_new(void)
+{
+    return (struct frame_writer *)ZSTD_createCCtx();
+}
+
+void frame_writer_free(struct frame_writer *w)
+{
+    ZSTD_freeCCtx((ZSTD_CCtx *)w);
+}
+
+size_t frame_write(struct frame_writer *w, int level, const void *content, size_t n, uint8_t *to)
+{
+    ZSTD_CCtx *c = (ZSTD_CCtx *)w;
+    const ZSTD_literalCompressionMode_e literals =
+        level == FRAME_ENTROPY_ONLY ? ZSTD_lcm_huffman : ZSTD_lcm_auto;
+    ZSTD_CCtx_reset(c, ZSTD_reset_session_and_parameters);
+    size_t wrong = ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, level_of(level));
+    if (!ZSTD_isError(wrong))
+        wrong = ZSTD_CCtx_setParameter(c, ZSTD_c_literalCompressionMode, literals);
+    if (!ZSTD_isError(wrong))
+        wrong = ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
+    if (!ZSTD_isError(wrong))
+        wrong = ZSTD_CCtx_setParameter(c, ZSTD_c_windowLog, window_log(n));
+    if (ZSTD_isError(wrong))
+        return 0;
+    const size_t made = ZSTD_compress2(c, to, frame_bound(n), content, n);
+    return ZSTD_isError(made) ? 0 : made;
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+size_t frame_reader_bytes(void)
+{
+    return ZSTD_estimateDCtxSize();
+}
+
+struct frame_reader *frame_reader_new(void)
+{
+    return (struct frame_reader *)ZSTD_createDCtx();
+}
+
+void frame_reader_free(struct frame_reader *r)
+{
+    ZSTD_freeDCtx((ZSTD_DCtx *)r);
+}
+
+bool frame_content_bytes(const uint8_t *frame, size_t nbytes, uint64_t *n)
+{
+    const uint8_t magic[] = {0x28, 0xB5, 0x2F, 0xFD};
+    if (nbytes < MIN_FRAME || __builtin_memcmp(frame, magic, sizeof magic) != 0)
+        return false;
+    const uint8_t d = frame[DESCRIPTOR_AT];
+    if (d & DESCRIPTOR_ZERO || !(d & DESCRIPTOR_SINGLE) || !(d & DESCRIPTOR_CHECK))
+        return false;
+    *n = ZSTD_getFrameContentSize(frame, nbytes);
+    return *n != ZSTD_CONTENTSIZE_UNKNOWN && *n != ZSTD_CONTENTSIZE_ERROR;
+}
+
+const char *frame_read(struct frame_reader *r, const uint8_t *frame, size_t nbytes, void *content,
+                       size_t n)
+{
+    uint64_t claimed;
+    if (!frame_content_bytes(frame, nbytes, &claimed))
+        return "this is no zstd frame with content size and checksum";
+    if (claimed != n)
+        return "this frame has content of another size";
+    if (ZSTD_findFrameCompressedSize(frame, nbytes) != nbytes)
+        return "this frame has another length than the table says";
+    const size_t got = ZSTD_decompressDCtx((ZSTD_DCtx *)r, content, n, frame, nbytes);
+    if (ZSTD_isError(got))
+        return ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation
+                   ? "there is no memory to decode this frame"
+                   : "this frame is damaged";
+    return got == n ? NULL : "this frame decodes to fewer bytes";
+}

@@ -1,0 +1,65 @@
+/* xxh64.c - XXH64 as its specification states it. */
+#include "xxh64.h"
+
+#include <string.h>
+
+static const uint64_t prime[5] = {UINT64_C(0x9E3779B185EBCA87), UINT64_C(0xC2B2AE3D27D4EB4F),
+                                  UINT64_C(0x165667B19E3779F9), UINT64_C(0x85EBCA77C2B2AE63),
+                                  UINT64_C(0x27D4EB2F165667C5)};
+
+static uint64_t rotate(uint64_t x, unsigned n)
+{
+    return x << n | x >> (64 - n);
+}
+
+static uint64_t load_u64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    v = __builtin_bswap64(v);
+#endif
+    return v;
+}
+
+static uint32_t load_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static uint64_t round_of(uint64_t lane, uint64_t input)
+{
+    return rotate(lane + input * prime[1], 31) * prime[0];
+}
+
+/* Four lanes over whole stripes of 32 bytes; *p is moved behind them. */
+static uint64_t stripes(const uint8_t **p, const uint8_t *end)
+{
+    uint64_t lane[4] = {prime[0] + prime[1], prime[1], 0, 0 - prime[0]};
+    for (; end - *p >= 32; *p += 32)
+        for (unsigned i = 0; i < 4; i++)
+            lane[i] = round_of(lane[i], load_u64(*p + 8 * i));
+    uint64_t h =
+        rotate(lane[0], 1) + rotate(lane[1], 7) + rotate(lane[2], 12) + rotate(lane[3], 18);
+    for (unsigned i = 0; i < 4; i++)
+        h = (h ^ round_of(0, lane[i])) * prime[0] + prime[3];
+    return h;
+}
+
+uint64_t xxh64(const void *data, size_t n)
+{
+    const uint8_t *p = data, *end = p + n;
+    uint64_t h = n >= 32 ? stripes(&p, end) : prime[4];
+    h += n;
+    for (; end - p >= 8; p += 8)
+        h = rotate(h ^ round_of(0, load_u64(p)), 27) * prime[0] + prime[3];
+    if (end - p >= 4) {
+        h = rotate(h ^ load_u32(p) * prime[0], 23) * prime[1] + prime[2];
+        p += 4;
+    }
+    for (; p < end; p++)
+        h = rotate(h ^ *p * prime[4], 11) * prime[0];
+    h = (h ^ h >> 33) * prime[1];
+    h = (h ^ h >> 29) * prime[2];
+    return h ^ h >> 32;
+}

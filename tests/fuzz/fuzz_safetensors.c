@@ -1,0 +1,22 @@
+/* fuzz_safetensors.c - any bytes as a safetensors file: refused with a reason, or sound. */
+#include "check_model.h"
+
+static void run(char *text, size_t n)
+{
+    const char *path = fuzz_file("model.safetensors", text, n);
+    struct quern_error err;
+    struct model *m;
+    if (fuzz_failed(model_open(path, &m, &err), &err))
+        return;
+    check_model(m);
+    model_close(m);
+}
+
+const struct fuzz_target fuzz_safetensors = {
+    .name = "safetensors",
+    .max_len = 4096,
+    .run = run,
+    .mutate = mutate_safetensors,
+    .bytes_per_byte = 16,
+    .bytes_besides = 8192,
+};
