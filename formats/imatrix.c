@@ -416,3 +416,13 @@ enum quern_status imatrix_read(const struct imatrix *im, const struct imatrix_en
         divide(out, n, e->ncalls);
     return imatrix_check_values(im, t, first, n, out, err);
 }
+
+enum quern_status imatrix_check_entry(const struct imatrix *im, const struct imatrix_entry *e,
+                                      struct quern_error *err)
+{
+    float values[2048];
+    const uint64_t n = e->sums->nelems, most = sizeof values / sizeof *values;
+    for (uint64_t at = 0; at < n; at += most)
+        TRY(imatrix_read(im, e, at, n - at < most ? (size_t)(n - at) : (size_t)most, values, err));
+    return QUERN_OK;
+}

@@ -43,6 +43,9 @@ const struct imatrix_entry *imatrix_find(const struct imatrix *im, struct str na
  * and value when one is NaN, Inf or negative. */
 enum quern_status imatrix_read(const struct imatrix *im, const struct imatrix_entry *e,
                                uint64_t first, size_t n, float *out, struct quern_error *err);
+/* Reads all values of an entry: EFORMAT "nonfinite" when one is no value. */
+enum quern_status imatrix_check_entry(const struct imatrix *im, const struct imatrix_entry *e,
+                                      struct quern_error *err);
 
 /* Counts first .. first+n of the nmats, rounded to whole numbers as llama.cpp keeps them. Only when
  * e->counts is not NULL. EFORMAT "nonfinite". */

@@ -47,6 +47,9 @@ static enum quern_status filter(struct importance *im, const struct imatrix *mat
             has_one_of(name, q->exclude_weights, q->nexclude_weights);
         im->nkept += !im->left_out[i];
     }
+    for (uint32_t i = 0; i < matrix->nentries; i++)
+        if (!im->left_out[i])
+            TRY(imatrix_check_entry(matrix, &matrix->entries[i], err));
     if (im->nkept == 0)
         return plan_note(im->plan, err,
                          "--exclude-weights leaves no entry of the importance "
