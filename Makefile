@@ -287,9 +287,9 @@ aarch64:
 
 # Readers and their tests as a 32-bit program, where sizes of files do not fit size_t. Their
 # libraries and Criterion are not needed.
-READER_SRC := $(addprefix core/,arena.c dtype.c error.c hash.c io.c pull.c str.c) \
+READER_SRC := $(addprefix core/,archive.c arena.c dtype.c error.c hash.c io.c pull.c str.c) \
               $(addprefix formats/,gguf.c gguf_check.c gguf_layout.c imatrix.c imatrix_dat.c model.c model_open.c \
-                  safetensors.c shard_index.c sniff.c)
+                  safetensors.c shard_index.c sniff.c) tests/plain/no_packs.c
 $(B)/bare-%: $(B)/tests/test_%.o $(B)/tests/plain/plain_tests.o $(READER_SRC:%.c=$(B)/%.o)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ -lm -pthread $(LDFLAGS)
