@@ -400,9 +400,11 @@ uint64_t codec_count_nonfinite(enum dtype d, const void *stored, size_t nelems, 
 {
     uint64_t count = 0;
     const char *p = stored;
-    for (size_t done = 0, n, at; done < nelems; done += n, p += dtype_stored(d, n)) {
+    for (size_t done = 0, n, at; done < nelems; done += n) {
         n = at_most_some(nelems - done);
+        const size_t nbytes = dtype_stored(d, n);
         const size_t bad = bad_units(d, p, n, &at, NULL);
+        p += nbytes;
         if (count == 0 && bad)
             *first = done + at;
         count += bad;
@@ -415,9 +417,11 @@ bool codec_zero_nonfinite(enum dtype d, void *stored, size_t nelems)
     bool any = false;
     const size_t from = codec_first_nonfinite(d, stored, nelems);
     char *p = (char *)stored + dtype_stored(d, from);
-    for (size_t left = nelems - from, n, at; left > 0; left -= n, p += dtype_stored(d, n)) {
+    for (size_t left = nelems - from, n, at; left > 0; left -= n) {
         n = at_most_some(left);
+        const size_t nbytes = dtype_stored(d, n);
         any |= bad_units(d, p, n, &at, p) > 0;
+        p += nbytes;
     }
     return any;
 }
