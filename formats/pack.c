@@ -326,6 +326,11 @@ struct pack *pack_of(struct archive *a)
     return a->kind == &pack_kind ? (struct pack *)a : NULL;
 }
 
+const struct model *pack_base(struct archive *a)
+{
+    return a && pack_of(a) ? pack_of(a)->base : NULL;
+}
+
 bool pack_is_one(const char *path)
 {
     uint8_t head[PACK_HEAD_BYTES];
