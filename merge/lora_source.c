@@ -398,5 +398,12 @@ static enum quern_status lora_read(const struct source *s, void *scratch, bool w
     return QUERN_OK;
 }
 
+/* What weights are read from. Factors are no weights. */
+static const struct source *lora_inner(const struct source *s, uint32_t i)
+{
+    const struct lora *l = s->params;
+    return i == 0 ? &l->inner : NULL;
+}
+
 const struct source_kind lora_kind = {
-    .name = "lora", .scratch_bytes = lora_scratch_bytes, .read = lora_read};
+    .name = "lora", .scratch_bytes = lora_scratch_bytes, .read = lora_read, .inner = lora_inner};

@@ -33,3 +33,21 @@ q rebuild -q recorded.gguf.quern.json -o again.gguf
 same recorded.gguf again.gguf
 rm -- *.json
 files
+# Weights that an adapter changes or has whole are told as well.
+cp -r m/hf base
+cp -r m/lora adapter
+chmod -R u+w base adapter
+python3 - base/model-00002-of-00003.safetensors self_attn.q_proj adapter/adapter_model.safetensors .norm.weight <<'P'
+import json, struct, sys
+for path, name in zip(sys.argv[1::2], sys.argv[2::2]):
+    data = bytearray(open(path, "rb").read())
+    n, = struct.unpack_from("<Q", data)
+    for key, t in json.loads(data[8:8 + n]).items():
+        if name in key:
+            at, nan = 8 + n + t["data_offsets"][0], {"BF16": b"\xc0\x7f", "F32": b"\0\0\xc0\x7f"}[t["dtype"]]
+            data[at + 5 * len(nan):at + 6 * len(nan)] = nan
+    open(path, "wb").write(data)
+P
+q merge -q --base base --lora m/lora out.safetensors
+q merge -q --base m/hf --lora adapter out.gguf F16 --pre gpt-2
+q merge --json --nonfinite zero --base base --lora adapter out.safetensors | grep -o '"nonfinite":.*}]'
