@@ -21,7 +21,9 @@ size_t fuzz_memory_taken(void)
 #endif
 
 #if defined(HAVE_HOOKS)
-#include <sanitizer/allocator_interface.h>
+/* gcc has it, but no header that says so. */
+extern int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void *, size_t),
+                                                     void (*)(const volatile void *));
 
 static void on_malloc(const volatile void *p, size_t n)
 {
