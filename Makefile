@@ -286,7 +286,8 @@ aarch64:
 	qemu-$(firstword $(subst -, ,$(CROSS))) $(B)/$(CROSS)/golden-bytes tests/data/quant
 
 # Readers and their tests as a 32-bit program, where sizes of files do not fit size_t. Their
-# libraries and Criterion are not needed.
+# libraries and Criterion are not needed; gcc-12-multilib will do (gcc-multilib and cross compilers
+# exclude each other).
 READER_SRC := $(addprefix core/,archive.c arena.c dtype.c error.c hash.c io.c pull.c str.c) \
               $(addprefix formats/,gguf.c gguf_check.c gguf_layout.c imatrix.c imatrix_dat.c model.c model_open.c \
                   safetensors.c shard_index.c sniff.c) tests/plain/no_packs.c
@@ -295,8 +296,9 @@ $(B)/bare-%: $(B)/tests/test_%.o $(B)/tests/plain/plain_tests.o $(READER_SRC:%.c
 	$(Q)$(CC) $^ -o $@ -lm -pthread $(LDFLAGS)
 
 m32:
-	@$(SUBMAKE) B=$(B)/m32 LDFLAGS=-m32 \
-	    CFLAGS="-m32 -msse2 -mfpmath=sse -D_FILE_OFFSET_BITS=64 $(PLAIN)" \
+	@$(SUBMAKE) B=$(B)/m32 LDFLAGS="-m32 -static -Wl,--unresolved-symbols=ignore-all" \
+	    CFLAGS="-m32 -msse2 -mfpmath=sse -D_FILE_OFFSET_BITS=64 $(PLAIN) \
+	            -idirafter /usr/include/$(ARCH)-linux-gnu" \
 	    $(B)/m32/bare-corpus $(B)/m32/bare-mutations
 	@$(B)/m32/bare-corpus
 	@$(B)/m32/bare-mutations

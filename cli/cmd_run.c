@@ -83,7 +83,8 @@ static void host_name(char name[LONGEST_HOST + 1])
             *p = '-';
 }
 
-/* The first that nobody holds: one that a killed run has left is gone on with. */
+/* The first that nobody holds: one that a killed run has left is gone on with, if it was of the
+ * same plan. */
 static enum quern_status attempt_begin(struct part_run *r, struct quern_error *err)
 {
     char host[LONGEST_HOST + 1];
@@ -91,8 +92,8 @@ static enum quern_status attempt_begin(struct part_run *r, struct quern_error *e
     host_name(host);
     TRY(make_dir(r->job->work, &fresh, err));
     for (unsigned k = 0; k < MAX_ATTEMPTS; k++) {
-        char *path =
-            arena_printf(&r->job->arena, "%s/part-%05u.%s.%u", r->job->work, r->part + 1, host, k);
+        char *path = arena_printf(&r->job->arena, "%s/part-%05u.%.16s.%s.%u", r->job->work,
+                                  r->part + 1, r->job->digest, host, k);
         if (!path)
             return fail_memory(err, strlen(r->job->work));
         TRY(make_dir(path, &fresh, err));

@@ -427,6 +427,18 @@ static enum quern_status same_plan(const struct job *j, const char *digest, stru
                         "was planned" WANT "plan again"));
 }
 
+/* Both follow from the arguments: slices are made and removed nowhere else. */
+static enum quern_status same_places(struct job *j, const struct plan *p, struct quern_error *err)
+{
+    const char *output = j->output, *work = j->work;
+    TRY(name_output(j, p, err));
+    const bool same = strcmp(output, j->output) == 0;
+    if (same && strcmp(work, j->work) == 0)
+        return QUERN_OK;
+    const enum job_key key = same ? KEY_WORK : KEY_OUTPUT;
+    return in_file(err, j->path, bad_value(key, same ? j->work : j->output, err));
+}
+
 static int take_plan(struct cli *c, struct plan *p, void *data)
 {
     const struct taking *t = data;
@@ -435,7 +447,9 @@ static int take_plan(struct cli *c, struct plan *p, void *data)
     char digest[65];
     if (p->refusal)
         return report_error(c, p->refusal);
-    enum quern_status s = divide(t->job, c, p, &d, digest, &err);
+    enum quern_status s = same_places(t->job, p, &err);
+    if (s == QUERN_OK)
+        s = divide(t->job, c, p, &d, digest, &err);
     if (s == QUERN_OK)
         s = same_plan(t->job, digest, &err);
     return s == QUERN_OK ? t->take(c, p, &d, t->data) : report_error(c, &err);

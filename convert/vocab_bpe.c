@@ -155,6 +155,7 @@ enum quern_status vocab_bpe(struct vocab_job *j)
 /* "##ing" goes on a word, anything else begins one: llama.cpp marks the beginnings. */
 static enum quern_status mark_beginnings(struct vocab_job *j)
 {
+    static const char mark[] = {'\xE2', '\x96', '\x81'};
     for (uint32_t i = 0; i < j->list.n; i++) {
         struct listed_token *const item = &j->list.items[i];
         if (item->type == TYPE_CONTROL)
@@ -164,12 +165,14 @@ static enum quern_status mark_beginnings(struct vocab_job *j)
             item->text.n -= 2;
             continue;
         }
-        char *marked = arena_alloc(&j->arena, item->text.n + 3);
+        const size_t n = sizeof mark + item->text.n;
+        char *marked = arena_alloc(&j->arena, n);
         if (!marked)
-            return fail_memory(j->err, item->text.n + 3);
-        memcpy(marked, "\xE2\x96\x81", 3);
-        memcpy(marked + 3, item->text.p, item->text.n); /* there may be a U+0000 in it */
-        item->text = (struct str){marked, item->text.n + 3};
+            return fail_memory(j->err, n);
+        memcpy(marked, mark, sizeof mark);
+        /* There may be a U+0000 in it. */
+        memcpy(marked + sizeof mark, item->text.p, item->text.n);
+        item->text = (struct str){marked, n};
     }
     return QUERN_OK;
 }

@@ -13,6 +13,11 @@
 #define MAX_DIRECTORY    (UINT64_C(128) << 20) /* of text */
 #define SPARE_FRAMES     2u                    /* of a table, that hold no chunks */
 
+/* Text that a directory may have however small it is, and for each byte that it and the table
+ * take: real ones shrink to a thirtieth. */
+#define FREE_TEXT     (UINT64_C(64) << 10)
+#define TEXT_PER_BYTE 256u
+
 static uint32_t load_u32(const uint8_t *p)
 {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
@@ -140,7 +145,9 @@ static enum quern_status decode_directory(struct pack *p, const uint8_t *stored,
         return bad(p, "its directory does not begin where it must", err);
     stored += TABLE_HEAD_BYTES;
     n -= TABLE_HEAD_BYTES;
-    if (!frame_content_bytes(stored, n, &content) || content > MAX_DIRECTORY)
+    const uint64_t tail = p->archive.id.nbytes - p->frame_at[p->nframes - 1];
+    if (!frame_content_bytes(stored, n, &content) || content > MAX_DIRECTORY ||
+        content > FREE_TEXT + tail * TEXT_PER_BYTE)
         return bad(p, "its directory is no zstd frame, or too large", err);
     struct frame_reader *r = frame_reader_new();
     p->text_bytes = (size_t)content;
@@ -317,6 +324,11 @@ static const struct archive_kind pack_kind = {.name = file_name,
 struct pack *pack_of(struct archive *a)
 {
     return a->kind == &pack_kind ? (struct pack *)a : NULL;
+}
+
+const struct model *pack_base(struct archive *a)
+{
+    return a && pack_of(a) ? pack_of(a)->base : NULL;
 }
 
 bool pack_is_one(const char *path)

@@ -72,6 +72,9 @@ enum quern_status pack_add_base(const char *path, struct quern_error *err);
 enum quern_status pack_probe(struct model *base, const struct tensor *const *tensors, uint32_t n,
                              uint8_t digest[32], struct quern_error *err);
 
+/* The model that is needed to read the archive; NULL when there is none, or no archive. */
+const struct model *pack_base(struct archive *a);
+
 /* ---- for whoever unpacks -------------------------------------------------------------------- */
 
 /* A pack's archive is one of these. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,42 +11,76 @@
 #include <unistd.h>
 
 #include "core/io.h"
+#include "formats/pack.h"
 #include "provenance.h"
 
 #define SYNC_SECONDS  1.0
 #define MAX_SIDE_FILE (256u << 20)
+
+static bool has_file(const struct model *m, const struct stat *st)
+{
+    for (uint32_t i = 0; i < m->nfiles; i++)
+        if (m->files[i].id.dev == st->st_dev && m->files[i].id.ino == st->st_ino)
+            return true;
+    return false;
+}
+
+static bool same_dir(const char *path, size_t n, const struct stat *dir)
+{
+    char name[PATH_MAX] = ".";
+    struct stat st;
+    if (n >= sizeof name)
+        return false;
+    if (n > 0)
+        memcpy(name, path, n);
+    name[n ? n : 1] = '\0';
+    return stat(name, &st) == 0 && st.st_dev == dir->st_dev && st.st_ino == dir->st_ino;
+}
+
+/* Its directory, or that of one of its files. */
+static bool lies_in(const struct model *m, const struct stat *dir)
+{
+    if (m->dir && same_dir(m->dir, strlen(m->dir), dir))
+        return true;
+    for (uint32_t i = 0; i < m->nfiles; i++) {
+        const char *path = m->archive ? m->archive->path : m->files[i].path;
+        if (same_dir(path, (size_t)(path_base(path) - path), dir))
+            return true;
+    }
+    return false;
+}
+
+/* One of the inputs, or what a pack among them has as its base: without it that is lost, too. */
+static bool is_input(const struct plan *p, const struct stat *st,
+                     bool (*is)(const struct model *m, const struct stat *st))
+{
+    for (uint32_t i = 0; i < p->nmodels; i++)
+        for (const struct model *m = p->models[i]; m; m = pack_base(m->archive))
+            if (is(m, st))
+                return true;
+    return false;
+}
 
 /* The output must not be one of the inputs, by whatever name. */
 static enum quern_status check_not_input(const struct plan *p, const char *path,
                                          struct quern_error *err)
 {
     struct stat st;
-    if (stat(path, &st) != 0)
-        return QUERN_OK;
-    for (uint32_t m = 0; m < p->nmodels; m++)
-        for (uint32_t i = 0; i < p->models[m]->nfiles; i++) {
-            const struct file_id *id = &p->models[m]->files[i].id;
-            if (id->dev == st.st_dev && id->ino == st.st_ino)
-                return in_file(err, path,
-                               fail(err, QUERN_EUSAGE, "output-is-input",
-                                    "the output is one of the inputs" WANT "choose another name"));
-        }
+    if (stat(path, &st) == 0 && is_input(p, &st, has_file))
+        return in_file(err, path,
+                       fail(err, QUERN_EUSAGE, "output-is-input",
+                            "the output is one of the inputs" WANT "choose another name"));
     return QUERN_OK;
 }
 
 /* An output directory must not be (or be made from) the directory of an input. */
 static enum quern_status check_dir_not_input(const struct plan *p, struct quern_error *err)
 {
-    struct stat dir, in;
-    if (stat(p->dir, &dir) != 0)
-        return QUERN_OK;
-    for (uint32_t m = 0; m < p->nmodels; m++)
-        if (p->models[m]->dir && stat(p->models[m]->dir, &in) == 0 && in.st_dev == dir.st_dev &&
-            in.st_ino == dir.st_ino)
-            return in_file(err, p->dir,
-                           fail(err, QUERN_EUSAGE, "output-is-input",
-                                "the output is the directory of an input" WANT
-                                "choose another name"));
+    struct stat st;
+    if (stat(p->dir, &st) == 0 && is_input(p, &st, lies_in))
+        return in_file(err, p->dir,
+                       fail(err, QUERN_EUSAGE, "output-is-input",
+                            "the output is the directory of an input" WANT "choose another name"));
     return QUERN_OK;
 }
 

@@ -400,9 +400,10 @@ uint64_t codec_count_nonfinite(enum dtype d, const void *stored, size_t nelems, 
 {
     uint64_t count = 0;
     const char *p = stored;
-    for (size_t done = 0, n, at; done < nelems; done += n, p += dtype_stored(d, n)) {
+    const size_t nbytes = dtype_stored(d, SOME);
+    for (size_t done = 0, n, at; done < nelems; done += n) {
         n = at_most_some(nelems - done);
-        const size_t bad = bad_units(d, p, n, &at, NULL);
+        const size_t bad = bad_units(d, p + done / SOME * nbytes, n, &at, NULL);
         if (count == 0 && bad)
             *first = done + at;
         count += bad;
@@ -415,9 +416,11 @@ bool codec_zero_nonfinite(enum dtype d, void *stored, size_t nelems)
     bool any = false;
     const size_t from = codec_first_nonfinite(d, stored, nelems);
     char *p = (char *)stored + dtype_stored(d, from);
-    for (size_t left = nelems - from, n, at; left > 0; left -= n, p += dtype_stored(d, n)) {
-        n = at_most_some(left);
-        any |= bad_units(d, p, n, &at, p) > 0;
+    const size_t nbytes = dtype_stored(d, SOME);
+    for (size_t done = 0, n, at; from + done < nelems; done += n) {
+        char *some = p + done / SOME * nbytes;
+        n = at_most_some(nelems - from - done);
+        any |= bad_units(d, some, n, &at, some) > 0;
     }
     return any;
 }

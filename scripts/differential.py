@@ -29,7 +29,8 @@ OWN_REASONS = {
     },
     "safetensors": {
         "duplicate": "no name twice; the reference takes the last", "name": "names that are not empty and hold no U+0000", "entry": "entries are objects",
-        "dtype": "types are strings", "shape": "at most 32 dimensions, each below 2^63", "json-depth": "64 levels of nesting",
+        "dtype": "types are strings", "shape": "at most 32 dimensions, each below 2^63",
+        "overflow": "the product without zeros fits in 64 bits", "json-depth": "64 levels of nesting",
     },
 }
 

@@ -238,3 +238,17 @@ Test(json, whatever_is_written_can_be_read)
         json_writer_free(&w);
     }
 }
+
+/* cJSON reads 63 characters of a number, and would leave the rest of one that stands alone. */
+Test(json, numbers_have_an_end)
+{
+    static const char *const texts[] = {
+        "1234567890123456789012345678901234567890123456789012345678901234567890",
+        "[1234567890123456789012345678901234567890123456789012345678901234567890]"};
+    for (size_t i = 0; i < 2; i++) {
+        struct json *root;
+        struct quern_error err;
+        cr_assert(json_parse(str_from(texts[i]), &root, &err) == QUERN_EFORMAT);
+        cr_assert_str_eq(err.kind, "json");
+    }
+}

@@ -579,7 +579,7 @@ static uint8_t *put_u32(uint8_t *to, uint32_t v)
 /* A pack with this directory and one frame for each text, up to a NULL. */
 static const char *forge(const char *directory, const char *const *texts)
 {
-    static uint8_t bytes[1 << 16];
+    static uint8_t bytes[1 << 19];
     uint32_t sizes[16][2] = {
         {PACK_HEAD_BYTES, 0}
     };
@@ -683,6 +683,26 @@ Test(pack, directories_that_lie_are_refused)
         cr_assert_eq(s, cases[i].want, "case %zu: %d, %s", i, (int)s, s ? e.text : "");
     }
     CHECK_LEAKS();
+}
+
+/* Zeros and spaces take next to nothing in a file: they must not take memory either. */
+Test(pack, directories_of_very_little_are_refused)
+{
+    static const struct {
+        int spaces;
+        enum quern_status want;
+    } cases[] = {
+        {60000,  QUERN_OK     },
+        {100000, QUERN_EFORMAT},
+        {400000, QUERN_EFORMAT}
+    };
+    static char text[1 << 19];
+    struct quern_error e;
+    bool right;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, HEAD "%*s]}", cases[i].spaces, "");
+        cr_assert_eq(read_all(forge(text, NULL), &right, &e), cases[i].want, "case %zu", i);
+    }
 }
 
 Test(pack, a_file_that_comes_out_otherwise_gets_no_name)

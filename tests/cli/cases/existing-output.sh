@@ -26,3 +26,10 @@ q merge -f --method linear --model hf-b --model m/hf-c --param weight=0.5 hf-b
 q merge -f --method linear --model hf-b --model m/hf-c --param weight=0.5 hf-b/model.safetensors
 same hf-b/model.safetensors m/hf-b/model.safetensors
 files
+# A directory is no output for what is made of a file in it.
+mkdir own
+cp m/dense-f16.gguf own/in.gguf
+for out in own ./own/; do
+    q convert -f own/in.gguf $out
+done
+same own/in.gguf m/dense-f16.gguf

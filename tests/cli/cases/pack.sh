@@ -90,3 +90,12 @@ q verify base.qpk b.gguf --pre gpt-2
 must merge -q --method linear --model base.qpk --model tuned.qpk --param weight=0.5 mixed
 must pack mixed -o mixed.qpk
 q verify --method linear --model base --model tuned.qpk --param weight=0.5 mixed.qpk
+# The base of a pack is what the pack is made of, too.
+cp -r base its-base
+must pack tuned --base its-base -o of-base.qpk
+q unpack -f of-base.qpk its-base
+q quantize -f of-base.qpk its-base/model-00001-of-00003.safetensors F16
+must pack base -o its-base.qpk
+must pack tuned --base its-base.qpk -o of-pack.qpk
+q pack -f of-pack.qpk -o its-base.qpk
+q check of-base.qpk of-pack.qpk
