@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/archive.h"
+#include "core/io.h"
 #include "core/text_file.h"
 #include "job_file.h"
 #include "pipeline/hashing.h"
@@ -73,22 +75,39 @@ static enum quern_status check_sums(const struct joining *g, const struct divisi
     return QUERN_OK;
 }
 
+/* Nothing but the output is there: no part has to be run. */
+static enum quern_status say_joined(const struct plan *p, struct arena *arena,
+                                    struct quern_error *err)
+{
+    const char *path = path_join(arena, p->dir, p->files[0].path);
+    if (!path)
+        return fail_memory(err, strlen(p->files[0].path));
+    if (!path_exists(path))
+        return QUERN_OK;
+    fail(err, QUERN_EEXIST, "exists",
+         "the output exists already, and nothing of its parts" WANT "has it been joined before?");
+    return in_file(err, path, QUERN_EEXIST);
+}
+
 /* All records are there, and the bytes are what they say. */
-static enum quern_status check_parts(const struct joining *g, const struct division *d,
-                                     struct arena *arena, struct quern_error *err)
+static enum quern_status check_parts(const struct joining *g, const struct plan *p,
+                                     const struct division *d, struct arena *arena,
+                                     struct quern_error *err)
 {
     bool *missing = ARENA_NEW(arena, bool, d->count);
     char(*hex)[65] = arena_array(arena, d->nslices, sizeof *hex);
-    bool any = false;
+    uint32_t nmissing = 0;
     if (!missing || !hex)
         return fail_memory(err, d->nslices * sizeof *hex);
     for (uint32_t k = 0; k < d->count; k++) {
         bool done;
         TRY(done_read(g->job, d, k, &done, hex + d->portions[k].first_slice, err));
         missing[k] = !done;
-        any |= !done;
+        nmissing += !done;
     }
-    if (any)
+    if (nmissing == d->count)
+        TRY(say_joined(p, arena, err));
+    if (nmissing)
         return say_missing(g->job, missing, d->count, err);
     return check_sums(g, d, (const char(*)[65])hex, arena, err);
 }
@@ -125,7 +144,7 @@ static void clear(const char *path, bool keep_records, bool deep)
     rmdir(path);
 }
 
-static void tell(const struct joining *g, const struct quern_result *r,
+static void tell(const struct joining *g, const struct plan *p, const struct quern_result *r,
                  const struct file_hash *hashes, size_t nhashes)
 {
     const struct cli *c = g->outer;
@@ -149,7 +168,8 @@ static void tell(const struct joining *g, const struct quern_result *r,
     for (size_t i = 0; i < nhashes; i++)
         printf("%s  %s\n", hashes[i].hex, quoted(str_from(hashes[i].path)).text);
     if (!c->quiet)
-        say("%s: %s, joined from %u part%s", quoted(str_from(g->job->output)).text,
+        say("%s%s: %s, joined from %u part%s",
+            quoted(str_from(p->dir ? p->dir : p->files[0].path)).text, job_more_files(p),
             human_bytes(r->written_bytes, size), g->job->nparts, g->job->nparts == 1 ? "" : "s");
 }
 
@@ -163,14 +183,14 @@ static int take(struct cli *c, struct plan *p, struct division *d, void *data)
     size_t nhashes;
     p->force |= g->outer->force;
     catch_signals();
-    enum quern_status s = check_parts(g, d, &p->arena, &err);
+    enum quern_status s = check_parts(g, p, d, &p->arena, &err);
     if (s == QUERN_OK)
         s = plan_assemble(p, d, g->job->work, &slices, &err);
     if (s != QUERN_OK)
         return report_error(c, &err);
     const int code = run_and_hash(c, p, &result, &hashes, &nhashes);
     if (code == 0) {
-        tell(g, &result, hashes, nhashes);
+        tell(g, p, &result, hashes, nhashes);
         clear(g->job->work, g->outer->keep_records, true);
     }
     model_close(slices);

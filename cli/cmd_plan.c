@@ -48,7 +48,8 @@ static uint64_t written_by(const struct division *d, uint32_t part)
     return total;
 }
 
-static void print_division(const struct planning *g, const struct division *d, const char *script)
+static void print_division(const struct planning *g, const struct plan *plan,
+                           const struct division *d, const char *script)
 {
     const struct cli *c = g->outer;
     char reads[16], writes[16];
@@ -60,8 +61,9 @@ static void print_division(const struct planning *g, const struct division *d, c
         most = p->read_bytes > most ? p->read_bytes : most;
         most_written = written_by(d, k) > most_written ? written_by(d, k) : most_written;
     }
-    say("%s: %u part%s of %s", quoted(str_from(g->job.path)).text, d->count,
-        d->count == 1 ? "" : "s", quoted(str_from(g->job.output)).text);
+    say("%s: %u part%s of %s%s", quoted(str_from(g->job.path)).text, d->count,
+        d->count == 1 ? "" : "s",
+        quoted(str_from(plan->dir ? plan->dir : plan->files[0].path)).text, job_more_files(plan));
     say("  a part reads at most %s, writes at most %s; the costliest is %.2f times the mean",
         human_bytes(most, reads), human_bytes(most_written, writes),
         total ? (double)costliest * d->count / (double)total : 1.0);
@@ -93,7 +95,7 @@ static int take(struct cli *c, struct plan *p, void *data)
     if (c->json)
         print_plan_json(g, &d, script);
     else if (!c->quiet)
-        print_division(g, &d, script);
+        print_division(g, p, &d, script);
     return 0;
 }
 

@@ -322,6 +322,7 @@ static int make(const struct cli *c, const struct record *r, struct rebuild *b, 
     job->verbose = c->verbose;
     job->json = c->json;
     job->hub_cache = c->hub_cache ? c->hub_cache : job->hub_cache;
+    job->quantize.imatrix_name = job->quantize.imatrix; /* it stands in the output */
     if (!move_inputs(c, job, arena)) {
         fail_memory(&err, MAX_ARGS);
         return report_error(c, &err);
@@ -364,6 +365,17 @@ static int rebuild(const struct cli *c, const struct record *r)
     return code;
 }
 
+/* The output was given instead of the record beside it. */
+static bool names_output(const char *path)
+{
+    char *record;
+    if (str_ends(str_from(path), ".json") || asprintf(&record, "%s" RECORD_SUFFIX, path) < 0)
+        return false;
+    const bool there = path_exists(record);
+    free(record);
+    return there;
+}
+
 int cmd_rebuild(struct cli *c)
 {
     struct quern_error err;
@@ -375,6 +387,10 @@ int cmd_rebuild(struct cli *c)
     if (code != 0)
         return code;
     catch_signals();
+    if (names_output(c->args.items[0]))
+        return usage_error(c, "'%s' is no record, but there is '%s" RECORD_SUFFIX "'",
+                           quoted(str_from(c->args.items[0])).text,
+                           quoted(str_from(c->args.items[0])).text);
     code = record_read(c->args.items[0], &r, &err) == QUERN_OK ? rebuild(c, &r)
                                                                : report_error(c, &err);
     record_free(&r);

@@ -185,6 +185,11 @@ static void division_json(struct json_writer *w, const struct division *d)
     json_close(w, ']');
 }
 
+const char *job_more_files(const struct plan *p)
+{
+    return !p->dir && p->nfiles > 1 ? " ..." : "";
+}
+
 enum quern_status job_write_text(const char *path, struct json_writer *w, bool force,
                                  struct quern_error *err)
 {
@@ -228,6 +233,7 @@ enum quern_status job_file_write(struct job *j, const struct cli *c, struct plan
     }
     TRY(name_output(j, p, err));
     TRY(divide(j, c, p, d, j->digest, err));
+    j->made = p->dir ? p->dir : p->files[0].path;
     TRY(publish_check(p, err));
     j->nparts = d->count;
     TRY(output_check(j->path, false, force, err));

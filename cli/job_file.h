@@ -12,6 +12,7 @@ struct job {
     uint32_t nparts;
     bool in_files; /* one file of the output for each part; else files as the command makes them */
     const char *output;
+    const char *made;    /* once written: the first file of the output, or its directory */
     const char *work;    /* directory where parts are put until they are joined */
     const char *version; /* of quern */
     char digest[65];     /* of the plan and what its inputs look like */
@@ -31,6 +32,9 @@ void job_free(struct job *j);
  * "changed" when an input is not. */
 typedef int take_division(struct cli *c, struct plan *p, struct division *d, void *data);
 int job_plan(const struct cli *outer, struct job *j, take_division *take, void *data);
+
+/* What goes behind the name of the output's first file: " ..." where there are more. */
+const char *job_more_files(const struct plan *p);
 
 /* A text as a whole file; the writer is freed. */
 enum quern_status job_write_text(const char *path, struct json_writer *w, bool force,

@@ -232,13 +232,17 @@ int report_error(const struct cli *c, const struct quern_error *e)
 }
 
 /* What can be done about it stands in a line of its own. */
-static const char how_to_resume[] = "run the same command with --resume to go on from here";
+static const char *how_to_resume(const struct cli *c)
+{
+    return c->take_plan ? "run the same command again to go on"
+                        : "run the same command with --resume to go on from here";
+}
 
 int report_failed_run(const struct cli *c, const struct quern_error *e, bool resumable)
 {
     say_error(e, 0);
     if (resumable)
-        say("What is finished has been kept: %s.", how_to_resume);
+        say("What is finished has been kept: %s.", how_to_resume(c));
     if (c->json)
         print_error_object(e, resumable);
     return (int)e->status;
@@ -252,7 +256,7 @@ int report_stopped(const struct cli *c, const struct quern_error *e, int signal,
         resumable ? "; "
         : writes  ? "; no output was written"
                   : "",
-        resumable ? how_to_resume : "");
+        resumable ? how_to_resume(c) : "");
     stopped.status = (enum quern_status)(128 + signal); /* the exit code */
     if (c->json)
         print_error_object(&stopped, resumable);

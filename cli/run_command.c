@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "core/archive.h"
 #include "formats/pack.h"
 
 int add_pack_bases(const struct cli *c)
@@ -10,6 +11,20 @@ int add_pack_bases(const struct cli *c)
     for (size_t i = 0; i < c->pack_bases.count; i++)
         if (pack_add_base(c->pack_bases.items[i], &err) != QUERN_OK)
             return report_error(c, &err);
+    return 0;
+}
+
+/* One that is misspelt would only be passed over. Those in packs are found when they are opened. */
+static int check_pack_bases(const struct cli *c)
+{
+    struct quern_error err;
+    for (size_t i = 0; i < c->pack_bases.count; i++) {
+        const char *path = c->pack_bases.items[i];
+        if (pack_part(path) == 0 && !path_exists(path)) {
+            fail_errno(&err, path, "open");
+            return report_error(c, &err);
+        }
+    }
     return 0;
 }
 
@@ -30,7 +45,9 @@ int run_command(struct cli *c, const struct command *command, int argc, char **a
         strcmp(c->progress, "none") != 0)
         return usage_error(c, "--progress '%s': expected auto, json or none",
                            quoted(str_from(c->progress)).text);
-    const int bad_base = add_pack_bases(c);
+    int bad_base = check_pack_bases(c);
+    if (bad_base == 0)
+        bad_base = add_pack_bases(c);
     return bad_base ? bad_base : command->run(c);
 }
 

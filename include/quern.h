@@ -141,7 +141,8 @@ struct quern_quantize {
     /* "REGEX=TYPE", the first match wins; or "@FILE": those in a file, separated by white space */
     const char *const *tensor_types;
     size_t ntensor_types;
-    const char *imatrix; /* importance matrix, as llama-imatrix makes it; or NULL */
+    const char *imatrix;      /* importance matrix, as llama-imatrix makes it; or NULL */
+    const char *imatrix_name; /* what quantize.imatrix.file says; NULL: imatrix */
     /* With imatrix: use only entries whose name contains one of these, or none that does. */
     const char *const *include_weights;
     size_t ninclude_weights;

@@ -91,7 +91,7 @@ enum quern_status importance_keys(const struct importance *im, struct meta_list 
     const struct imatrix *matrix = im->plan->imatrix;
     if (im->nkept == 0)
         return QUERN_OK;
-    const struct str path = str_from(im->q->imatrix);
+    const struct str path = str_from(im->q->imatrix_name ? im->q->imatrix_name : im->q->imatrix);
     bool ok = meta_list_set_string(metas, "quantize.imatrix.file", cut(path));
     if (matrix->ndatasets)
         ok =

@@ -7,6 +7,7 @@
 
 #include "beside.h"
 #include "core/archive.h"
+#include "core/io.h"
 #include "core/json.h"
 #include "core/output.h"
 #include "formats/byte_files.h"
@@ -103,6 +104,24 @@ static const char *recorded_path(struct plan *p, const char *path, const char *h
                   : arena_printf(&p->arena, "%s", path);
 }
 
+/* Models are read in the recorded order: where names part, there is the file too many. */
+static enum quern_status other_number(const struct hash_list *l, const struct provenance_request *r,
+                                      uint32_t ninputs, struct quern_error *err)
+{
+    const char *extra = NULL;
+    uint32_t n = 0;
+    for (uint32_t i = 0; l && i < l->nmodels; i++)
+        for (uint32_t k = 0; k < l->models[i].model->nfiles; k++, n++) {
+            const char *path = l->models[i].model->files[k].path;
+            if (!extra && (n >= r->npaths || strcmp(path_base(path), path_base(r->paths[n])) != 0))
+                extra = path;
+        }
+    fail(err, QUERN_EIO, "changed",
+         "%" PRIu32 " input files" WANT "expected %" PRIu32 ", as the record has", ninputs,
+         r->npaths);
+    return extra && ninputs > r->npaths ? in_file(err, extra, QUERN_EIO) : QUERN_EIO;
+}
+
 static enum quern_status list_inputs(struct plan *p, const struct provenance_request *r,
                                      struct quern_error *err)
 {
@@ -114,9 +133,7 @@ static enum quern_status list_inputs(struct plan *p, const struct provenance_req
     if (!v->inputs)
         return fail_memory(err, v->ninputs * sizeof *v->inputs);
     if (r->paths && r->npaths != v->ninputs)
-        return fail(err, QUERN_EIO, "changed",
-                    "%" PRIu32 " input files" WANT "expected %" PRIu32 ", as the record has",
-                    v->ninputs, r->npaths);
+        return other_number(l, r, v->ninputs, err);
     uint32_t n = 0;
     for (uint32_t i = 0; l && i < l->nmodels; i++)
         for (uint32_t k = 0; k < l->models[i].model->nfiles; k++, n++) {

@@ -56,6 +56,7 @@ q check tuned.qpk
 q inspect tuned.qpk
 q check -q tuned.qpk --pack-base away/base.qpk
 q unpack -q tuned.qpk out3 --base tuned
+q unpack -q tuned.qpk out3 --base nowhere
 q unpack -q tuned.qpk out3 --base away/base.qpk
 mv away/base.qpk base.qpk
 

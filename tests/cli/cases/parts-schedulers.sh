@@ -13,6 +13,10 @@ export QUERN
 ninja -f "a job.ninja" >log 2>&1 || cat log
 same plain.gguf out.gguf
 ninja -f "a job.ninja"
+# a file of the output for each part: they are known by their own names
+q plan -q --parts 2 -o files.plan --emit ninja quantize m/dense-f16.gguf files.gguf Q8_0
+ninja -f files.ninja >log 2>&1 || cat log
+ninja -f files.ninja
 # what a container of the template runs
 rm -rf out.gguf .out.gguf.quern-parts
 for i in 0 1 2; do JOB_COMPLETION_INDEX=$i must run "a job.plan" --part=auto --threads=2 --mem=67108864; done

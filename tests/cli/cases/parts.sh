@@ -34,6 +34,7 @@ q join split.plan
 must merge --method slerp --base m/hf --model m/hf-b --param t=0.5 whole
 q compare -q whole merged
 find merged -type f | sort
+q join split.plan
 # an input that is another one now, and plans that are none
 cp m/dense-f16.gguf in.gguf
 q plan -q -o in.plan --parts 2 quantize in.gguf in-q8.gguf Q8_0

@@ -20,6 +20,12 @@ open("short.gguf", "wb").write(data[:-32])
 P
 for bad in bit header short missing; do q rebuild out.gguf.quern.json --input in.gguf=$bad.gguf -o again.gguf; done
 q rebuild --json out.gguf.quern.json --input in.gguf=bit.gguf -o again.gguf
+# The output in place of its record.
+q rebuild out.gguf
+# A file that was not there.
+echo '{}' >hf/extra.json
+q rebuild merged.quern.json -o again
+rm hf/extra.json
 mkdir moved
 mv hf in.gguf moved
 q rebuild out.gguf.quern.json -o again.gguf

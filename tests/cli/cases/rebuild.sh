@@ -67,6 +67,12 @@ record adapter.gguf convert m/lora adapter.gguf --base m/hf
 again adapter.gguf adapter2.gguf
 record pulled lora extract m/hf m/hf-b pulled --rank 4
 again pulled pulled2
+# A matrix that has moved: the output names it as it was named.
+cp m/dense.imatrix.gguf here.gguf
+record weighed.gguf quantize --imatrix here.gguf m/dense-f16.gguf weighed.gguf IQ2_M
+mv here.gguf there.gguf
+must rebuild -q weighed.gguf.quern.json --input here.gguf=there.gguf -o weighed2.gguf
+same weighed.gguf weighed2.gguf
 record sum.dat imatrix combine m/dense.imatrix.gguf m/dense.imatrix.dat -o sum.dat
 again sum.dat sum2.dat
 record packed.gguf quantize m/packed-awq packed.gguf Q4_K --pre llama-bpe
