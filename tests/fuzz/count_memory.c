@@ -1,5 +1,5 @@
-/* count_memory.c - count the bytes that are asked of malloc: with a sanitizer through its hooks, in
- * the fuzzers' own builds by standing in front of the C library. */
+/* count_memory.c - count the bytes that are asked of malloc: with clang's sanitizer through its
+ * hooks, in the fuzzers' quick builds by standing in front of the C library. */
 #include "fuzz.h"
 
 static _Thread_local size_t taken;
@@ -16,14 +16,9 @@ size_t fuzz_memory_taken(void)
 #define HAVE_HOOKS 1
 #endif
 #endif
-#if defined(__SANITIZE_ADDRESS__)
-#define HAVE_HOOKS 1
-#endif
 
 #if defined(HAVE_HOOKS)
-/* gcc has it, but no header that says so. */
-extern int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void *, size_t),
-                                                     void (*)(const volatile void *));
+#include <sanitizer/allocator_interface.h>
 
 static void on_malloc(const volatile void *p, size_t n)
 {
