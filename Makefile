@@ -111,7 +111,7 @@ $(B)/malformed-tests: $(MALFORMED:%=$(B)/tests/test_%.o) $(LIB_OBJ)
 
 # For scripts that put another object in the place of one of these.
 malformed-objects:
-	@echo $(MALFORMED:%=$(B)/tests/test_%.o) $(LIB_OBJ)
+	@echo $(MALFORMED:%=$(B)/tests/test_%.o) $(LIB_OBJ) -lcriterion $(LIBS)
 
 # The kernels' source at 16 lanes, run with whatever instructions there are.
 # Compilers take minutes to optimize that.

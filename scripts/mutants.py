@@ -226,7 +226,8 @@ class Tests:
         self.corpus = os.path.join(self.dir, "corpus")
         subprocess.run([sys.executable, "-B", "tests/make_corpus.py", self.corpus], check=True, cwd=ROOT, stderr=subprocess.DEVNULL)
         words = subprocess.run(["make", "-s", "--no-print-directory", "B=" + BUILD, "malformed-objects"], check=True, cwd=ROOT, capture_output=True, text=True)
-        self.objects = words.stdout.split()
+        self.objects = [w for w in words.stdout.split() if w.endswith(".o")]
+        self.libs = [w for w in words.stdout.split() if w.startswith("-")]
 
     def suite_fails(self, program, pattern):
         def limit():
@@ -248,8 +249,7 @@ class Tests:
         program = os.path.join(folder, "tests")
         others = [o for o in self.objects if o != replaced]
         assert len(others) + 1 == len(self.objects), replaced
-        libs = "-lcriterion -lcjson -lyaml -lpcre2-8 -lm -pthread".split()
-        subprocess.run([*cc, own, *others, "-o", program, *libs], check=True, cwd=ROOT)
+        subprocess.run([*cc, own, *others, "-o", program, *self.libs], check=True, cwd=ROOT)
         return program
 
     def verdict(self, number, mutant):

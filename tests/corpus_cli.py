@@ -31,7 +31,7 @@ CODES = {("", "-"): 0, ("", "is-pickle"): 4, ("", "io"): 5, ("", "ambiguous"): 2
 
 # Sound files that a command has a reason of its own to refuse. GGUF has no U8, no bools and no 4-bit floats.
 CHECK = {"ok_nan_inf": "values"}
-QUANTIZE = {"ok_nan_inf.gguf": "nonfinite", "ok_blocks": "requantize", "ok_name_long.safetensors": "name", "single_gguf": "usage"}
+QUANTIZE = {"ok_nan_inf": "nonfinite", "ok_blocks": "requantize", "ok_name_long.safetensors": "name", "single_gguf": "usage"}
 QUANTIZE.update({n: "type" for n in ("ok_empty_between ok_zero_hides_size ok_every_type ok_other_order ok_eight_dims ok_max_dims ok_odd_address "
                                      "ok_half_bytes ok_many big_second_past_4_gib big_million_tensors").split()})
 CODES["safetensors", "name"] = 2  # of the output, for the one above; see code_of()
