@@ -505,7 +505,9 @@ static enum quern_status swap_in(struct output_dir *d, bool replace, struct quer
     TRY(output_check(d->final_path, true, true, err));
     if (renameat2(AT_FDCWD, d->part_path, AT_FDCWD, d->final_path, RENAME_EXCHANGE) != 0)
         return fail_errno(err, d->final_path, "exchange the finished directory with the old one");
-    /* The old files now lie under the part name. */
+    /* The old files now lie under the part name. They must not go before that is on the disk: after
+     * a power failure the old name would show what is left of them. */
+    TRY(output_sync_dir(d->final_path, err));
     TRY(empty_dir(d->part_path, err));
     if (rmdir(d->part_path) != 0)
         return fail_errno(err, d->part_path, "remove the replaced directory");

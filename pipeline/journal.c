@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "identity.h"
 #include "journal_file.h"
 
 #define STACK_BYTES (512u << 10)
@@ -141,6 +142,8 @@ enum quern_status journal_open(const struct plan *p, struct journal **out, struc
     enum quern_status s = make_room(j, err);
     if (s == QUERN_OK)
         s = journal_file_open(&j->file, p->dir ? p->dir : p->files[0].path, err);
+    if (s == QUERN_OK)
+        plan_identity(p, j->file.identity);
     if (s == QUERN_OK)
         *out = j;
     else

@@ -51,11 +51,11 @@ void journal_file_close(struct journal_file *f, bool remove)
 
 /* ---- the head ------------------------------------------------------------------------------- */
 
-static void fill_head(const struct plan *p, struct head *h)
+static void fill_head(const struct journal_file *f, const struct plan *p, struct head *h)
 {
     *h = (struct head){.magic = MAGIC, .nfiles = p->nfiles};
     snprintf(h->version, sizeof h->version, "%s", quern_version());
-    plan_identity(p, h->plan);
+    memcpy(h->plan, f->identity, sizeof h->plan);
 }
 
 static enum quern_status fail_resume(struct quern_error *err, const char *what)
@@ -153,7 +153,7 @@ enum quern_status journal_file_head(struct journal_file *f, const struct plan *p
              read_rest(f, &got, &s, h, &digests);
     enum quern_status status = QUERN_OK;
     if (*sound) {
-        fill_head(p, &want);
+        fill_head(f, p, &want);
         status = compare_heads(&got, &want, err);
     }
     if (*sound && status == QUERN_OK)
@@ -185,12 +185,13 @@ static enum quern_status ino_of_dir(const struct plan *p, uint64_t *ino, struct 
 }
 
 /* The head's bytes but for the digest at the end; malloc'ed. */
-static enum quern_status make_head(const struct plan *p, const struct output *outs,
-                                   const struct input *inputs, uint32_t ninputs, uint8_t **bytes,
-                                   size_t *n, struct quern_error *err)
+static enum quern_status make_head(const struct journal_file *f, const struct plan *p,
+                                   const struct output *outs, const struct input *inputs,
+                                   uint32_t ninputs, uint8_t **bytes, size_t *n,
+                                   struct quern_error *err)
 {
     struct head h;
-    fill_head(p, &h);
+    fill_head(f, p, &h);
     h.ninputs = ninputs;
     TRY(ino_of_dir(p, &h.dir_ino, err));
     *n = sizeof h + p->nfiles * sizeof(uint64_t) + ninputs * (size_t)32;
@@ -224,7 +225,7 @@ enum quern_status journal_file_begin(struct journal_file *f, const struct plan *
     size_t n = 0;
     enum quern_status status = plan_inputs(p, &inputs, &ninputs, err);
     if (status == QUERN_OK)
-        status = make_head(p, outs, inputs, ninputs, &bytes, &n, err);
+        status = make_head(f, p, outs, inputs, ninputs, &bytes, &n, err);
     if (status == QUERN_OK)
         status = output_sync_dir(p->dir ? p->dir : p->files[0].path, err);
     if (status == QUERN_OK && p->dir)

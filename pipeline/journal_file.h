@@ -16,8 +16,9 @@ struct journal_file {
     uint64_t end;       /* of the last sound record */
     uint64_t nrecords;
     bool has_head;
-    uint8_t chain[32]; /* the digest of everything up to end */
-    FILE *reader;      /* NULL but while it is read */
+    uint8_t identity[32]; /* of the plan as it was before the run: headers may be completed by it */
+    uint8_t chain[32];    /* the digest of everything up to end */
+    FILE *reader;         /* NULL but while it is read */
 };
 
 /* What an output in the making is, beside the plan. */

@@ -18,7 +18,7 @@ stop() { # SIGNAL ARGS...: sends it as soon as some work is recorded
     local signal=$1 pid
     shift
     # A shell without job control lets its background children ignore SIGINT.
-    QUERN_SYNC=0.01 env --default-signal=INT "$QUERN" quantize --keep-names --arch test -q "$@" \
+    QUERN_CPU=portable QUERN_SYNC=0.01 env --default-signal=INT "$QUERN" quantize --keep-names --arch test -q "$@" \
         in.safetensors out.gguf IQ3_S 2>err &
     pid=$!
     for _ in $(seq 2000); do
