@@ -4,8 +4,8 @@
 # The program itself, under valgrind when that is asked for; 99 means that memcheck complained.
 program() {
     if [ -n "$VALGRIND" ]; then
-        valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
-            --log-file="$PWD/../valgrind.%p" "$QUERN" "$@"
+        valgrind --quiet --suppressions="${BASH_SOURCE[0]%/*}/valgrind.supp" --error-exitcode=99 \
+            --leak-check=full --errors-for-leak-kinds=definite --log-file="$PWD/../valgrind.%p" "$QUERN" "$@"
     else
         "$QUERN" "$@"
     fi
