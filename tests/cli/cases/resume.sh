@@ -14,15 +14,18 @@ P
 }
 big in.safetensors 1
 to_iq3() { q quantize --keep-names --arch test -q "$@" in.safetensors out.gguf IQ3_S; }
-stop() { # SIGNAL ARGS...: sends it as soon as some work is recorded
-    local signal=$1 pid
+recorded() { stat -c %s .out.gguf.quern-journal 2>/dev/null || echo 0; }
+stop() { # SIGNAL ARGS...: sends it as soon as some work is recorded, more than there was
+    local signal=$1 pid least
     shift
+    least=$(recorded)
+    [ "$least" -gt 250 ] || least=250
     # A shell without job control lets its background children ignore SIGINT.
     QUERN_CPU=portable QUERN_SYNC=0.01 env --default-signal=INT "$QUERN" quantize --keep-names --arch test -q "$@" \
         in.safetensors out.gguf IQ3_S 2>err &
     pid=$!
     for _ in $(seq 2000); do
-        [ "$(stat -c %s .out.gguf.quern-journal 2>/dev/null || echo 0)" -gt 250 ] && break
+        [ "$(recorded)" -gt "$least" ] && break
         sleep 0.01
     done
     kill "-$signal" $pid
