@@ -268,6 +268,8 @@ const char *verify_hint(const struct cli *c, const struct plan *p, char *buf, si
 
 /* ---- cmd_merge.c */
 struct merge_request;
+/* What of it the options say that merging and verifying have in common. */
+struct merge_request merge_request_of(const struct cli *c);
 /* --method, --base, --model, --lora and their like. */
 int take_merge_flags(const struct cli *c, struct merge_request *r);
 /* Where Hugging Face keeps what it has downloaded, by the environment. */

@@ -49,6 +49,23 @@ static int read_words(struct cli *c, struct merge_request *r)
     return 0;
 }
 
+struct merge_request merge_request_of(const struct cli *c)
+{
+    return (struct merge_request){
+        .seed = c->seed,
+        .mergekit_exact = c->mergekit_exact,
+        .allow_crimes = c->allow_crimes,
+        .no_tokenizer = c->no_tokenizer,
+        .convert = {.quantize = &c->quantize,
+                    .model_name = c->model_name,
+                    .metadata = c->metadata,
+                    .pre = c->pre,
+                    .like = c->like,
+                    .map_path = c->map,
+                    .text_only = c->text_only}
+    };
+}
+
 /* With a recipe, --model ID=PATH tells where a model lies; with --method it is a model. */
 int take_merge_flags(const struct cli *c, struct merge_request *r)
 {
@@ -173,23 +190,11 @@ static int check_gguf_options(const struct cli *c, const struct merge_request *r
 int cmd_merge(struct cli *c)
 {
     struct arena arena = {0};
-    struct merge_request r = {
-        .shard_bytes = c->shard_bytes,
-        .force = c->force,
-        .seed = c->seed,
-        .mergekit_exact = c->mergekit_exact,
-        .allow_crimes = c->allow_crimes,
-        .no_tokenizer = c->no_tokenizer,
-        .explain = c->dry_run,
-        .no_model_card = c->no_model_card,
-        .convert = {.quantize = &c->quantize,
-                    .model_name = c->model_name,
-                    .metadata = c->metadata,
-                    .pre = c->pre,
-                    .like = c->like,
-                    .map_path = c->map,
-                    .text_only = c->text_only}
-    };
+    struct merge_request r = merge_request_of(c);
+    r.shard_bytes = c->shard_bytes;
+    r.force = c->force;
+    r.explain = c->dry_run;
+    r.no_model_card = c->no_model_card;
     int code = read_words(c, &r);
     if (code == 0)
         code = take_merge_flags(c, &r);

@@ -181,8 +181,7 @@ int cmd_pack(struct cli *c)
 
 static const char *hex_of(const uint8_t digest[32], char hex[65])
 {
-    for (unsigned i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    digest_hex(digest, hex);
     return hex;
 }
 

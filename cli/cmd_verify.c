@@ -65,20 +65,8 @@ int cmd_verify(struct cli *c)
 {
     struct arena arena = {0};
     const char *source = NULL, *made = NULL;
-    struct merge_request r = {
-        .seed = c->seed,
-        .mergekit_exact = c->mergekit_exact,
-        .allow_crimes = c->allow_crimes,
-        .no_tokenizer = c->no_tokenizer,
-        .convert = {.quantize = &c->quantize,
-                    .via = c->via,
-                    .model_name = c->model_name,
-                    .metadata = c->metadata,
-                    .pre = c->pre,
-                    .like = c->like,
-                    .map_path = c->map,
-                    .text_only = c->text_only}
-    };
+    struct merge_request r = merge_request_of(c);
+    r.convert.via = c->via;
     int code = read_words(c, &source, &made);
     if (code == 0)
         code = merges(c, source) ? take_merge_flags(c, &r) : check_merge_flags(c);

@@ -14,12 +14,6 @@
 #define MAX_JOB_FILE (256u << 20)
 #define WORK_SUFFIX  ".quern-parts"
 
-static void to_hex(const uint8_t digest[32], char hex[65])
-{
-    for (int i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-}
-
 /* As it has been read: the same on every machine. */
 static void digest_of_header(const struct model_file *f, uint8_t digest[32])
 {
@@ -48,7 +42,7 @@ static void digest_of(const struct plan *p, char hex[65])
             sha256_add(&s, header, sizeof header);
         }
     sha256_end(&s, digest);
-    to_hex(digest, hex);
+    digest_hex(digest, hex);
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
@@ -95,7 +89,7 @@ static void inputs_json(struct json_writer *w, const struct plan *p)
             uint8_t digest[32];
             char hex[65];
             digest_of_header(f, digest);
-            to_hex(digest, hex);
+            digest_hex(digest, hex);
             new_line(w, "    ");
             json_open(w, '{');
             field_text(w, "path", f->path);

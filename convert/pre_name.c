@@ -31,7 +31,6 @@ static void add_ids(struct sha256 *s, const uint32_t *ids, size_t n, bool *first
 static const char *name_of_ids(const struct check_ids *ids, const struct around *a)
 {
     struct sha256 s;
-    uint8_t digest[32];
     char hex[65];
     bool first = true;
     sha256_start(&s);
@@ -40,9 +39,7 @@ static const char *name_of_ids(const struct check_ids *ids, const struct around 
     add_ids(&s, ids->ids, ids->n, &first);
     add_ids(&s, a->after, a->nafter, &first);
     sha256_add(&s, "]", 1);
-    sha256_end(&s, digest);
-    for (size_t i = 0; i < sizeof digest; i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    sha256_hex(s, hex);
     for (size_t i = 0; i < nknown_hashes; i++)
         if (strcmp(known_hashes[i].sha256, hex) == 0)
             return known_hashes[i].name;

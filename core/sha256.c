@@ -139,16 +139,21 @@ void sha256_end(struct sha256 *s, uint8_t digest[32])
         digest[i] = (uint8_t)(s->h[i / 4] >> (24 - 8 * (i % 4)));
 }
 
-void sha256_hex(struct sha256 s, char hex[65])
+void digest_hex(const uint8_t digest[32], char hex[65])
 {
     static const char digits[] = "0123456789abcdef";
-    uint8_t digest[32];
-    sha256_end(&s, digest);
     for (unsigned i = 0; i < 32; i++) {
         hex[2 * i] = digits[digest[i] >> 4];
         hex[2 * i + 1] = digits[digest[i] & 15];
     }
     hex[64] = '\0';
+}
+
+void sha256_hex(struct sha256 s, char hex[65])
+{
+    uint8_t digest[32];
+    sha256_end(&s, digest);
+    digest_hex(digest, hex);
 }
 
 enum quern_status sha256_file(const char *path, char hex[65], struct quern_error *err)

@@ -13,6 +13,8 @@ struct sha256 {
 void sha256_start(struct sha256 *s);
 void sha256_add(struct sha256 *s, const void *data, size_t n);
 void sha256_end(struct sha256 *s, uint8_t digest[32]);
+/* As 64 hexadecimal digits. */
+void digest_hex(const uint8_t digest[32], char hex[65]);
 /* Of what has been added so far, as 64 hexadecimal digits; more may be added to the original. */
 void sha256_hex(struct sha256 s, char hex[65]);
 

@@ -4,51 +4,11 @@
 
 #include "core/checked.h"
 #include "formats/gguf.h"
+#include "formats/gguf_encode.h"
 
 #define GGUF_VERSION 3u
 
 /* ---- encoding ------------------------------------------------------------------------------- */
-
-/* Run once without memory to learn the size, and once more to fill it. */
-struct encoder {
-    char *p; /* NULL: only count */
-    uint64_t n;
-    bool whole; /* trailing dimensions of 1 are written */
-};
-
-static void put_bytes(struct encoder *e, const void *bytes, size_t n)
-{
-    if (e->p && n)
-        memcpy(e->p + e->n, bytes, n);
-    e->n += n;
-}
-
-static void put_uint(struct encoder *e, uint64_t v, size_t nbytes)
-{
-    char b[8];
-    for (size_t i = 0; i < nbytes; i++)
-        b[i] = (char)(v >> (8 * i));
-    put_bytes(e, b, nbytes);
-}
-
-static void put_string(struct encoder *e, struct str s)
-{
-    put_uint(e, s.n, 8);
-    put_bytes(e, s.p, s.n);
-}
-
-static void put_meta(struct encoder *e, const struct meta *k)
-{
-    put_string(e, k->key);
-    put_uint(e, k->type, 4);
-    if (k->type == META_ARRAY) {
-        put_uint(e, k->item_type, 4);
-        put_uint(e, k->count, 8);
-    } else if (k->type == META_STRING) {
-        put_uint(e, k->value.n, 8);
-    }
-    put_bytes(e, k->value.p, k->value.n);
-}
 
 /* GGUF order is innermost first, so trailing ones are our leading ones. At least one dimension is
  * written, as llama.cpp does. */
@@ -60,9 +20,9 @@ static uint32_t leading_ones(const struct gguf_tensor *t)
     return n;
 }
 
-static void put_tensor(struct encoder *e, const struct gguf_tensor *t, uint64_t offset)
+static void put_tensor(struct encoder *e, const struct gguf_tensor *t, bool whole)
 {
-    const uint32_t skip = e->whole ? 0 : leading_ones(t);
+    const uint32_t skip = whole ? 0 : leading_ones(t);
     put_string(e, t->name);
     put_uint(e, t->ndims ? t->ndims - skip : 1, 4);
     if (t->ndims == 0)
@@ -70,12 +30,12 @@ static void put_tensor(struct encoder *e, const struct gguf_tensor *t, uint64_t 
     for (uint32_t i = t->ndims; i > skip; i--)
         put_uint(e, t->dims[i - 1], 8);
     put_uint(e, (uint64_t)dtype_traits[t->dtype].gguf_id, 4);
-    put_uint(e, offset, 8);
+    put_uint(e, t->offset, 8);
 }
 
 /* The offsets of the tensors are relative to the data when this runs. */
 static void put_header(struct encoder *e, const struct meta *metas, uint32_t nmetas,
-                       const struct gguf_tensor *tensors, uint32_t ntensors)
+                       const struct gguf_tensor *tensors, uint32_t ntensors, bool whole)
 {
     put_bytes(e, "GGUF", 4);
     put_uint(e, GGUF_VERSION, 4);
@@ -84,7 +44,7 @@ static void put_header(struct encoder *e, const struct meta *metas, uint32_t nme
     for (uint32_t i = 0; i < nmetas; i++)
         put_meta(e, &metas[i]);
     for (uint32_t i = 0; i < ntensors; i++)
-        put_tensor(e, &tensors[i], tensors[i].offset);
+        put_tensor(e, &tensors[i], whole);
 }
 
 /* ---- layout --------------------------------------------------------------------------------- */
@@ -132,16 +92,16 @@ static enum quern_status lay_out(struct arena *arena, const struct meta *metas, 
 {
     uint64_t data_bytes;
     TRY(place_tensors(tensors, ntensors, alignment, whole, &data_bytes, err));
-    struct encoder count = {.whole = whole};
-    put_header(&count, metas, nmetas, tensors, ntensors);
+    struct encoder count = {0};
+    put_header(&count, metas, nmetas, tensors, ntensors, whole);
     uint64_t header_bytes;
     if (!checked_align(count.n, alignment, &header_bytes) ||
         !checked_add(header_bytes, data_bytes, file_bytes))
         return fail(err, QUERN_EUSAGE, "overflow", "the file would be larger than 2^63 bytes");
-    struct encoder e = {.p = arena_array(arena, header_bytes, 1), .whole = whole};
+    struct encoder e = {.p = arena_array(arena, header_bytes, 1)};
     if (!e.p)
         return fail_memory(err, header_bytes);
-    put_header(&e, metas, nmetas, tensors, ntensors);
+    put_header(&e, metas, nmetas, tensors, ntensors, whole);
     for (uint32_t i = 0; i < ntensors; i++)
         tensors[i].offset += header_bytes;
     *header = (struct str){e.p, (size_t)header_bytes};

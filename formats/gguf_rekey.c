@@ -1,6 +1,7 @@
 /* gguf_rekey.c - other keys in the header of a GGUF file. */
 #include "core/checked.h"
 #include "formats/gguf.h"
+#include "formats/gguf_encode.h"
 #include "formats/rekey.h"
 
 #define LEAD_BYTES 24u /* magic, version, counts */
@@ -71,39 +72,9 @@ static void skip_tensors(struct walk *w, uint64_t n)
 /* ---- the new one ---------------------------------------------------------------------------- */
 
 struct rekeyed {
-    char *p; /* NULL: only count */
-    uint64_t n, alignment, nkeys;
+    struct encoder e;
+    uint64_t alignment, nkeys;
 };
-
-static void put(struct rekeyed *r, const void *bytes, uint64_t n)
-{
-    if (r->p && n)
-        memcpy(r->p + r->n, bytes, n);
-    r->n += n;
-}
-
-static void put_uint(struct rekeyed *r, uint64_t v, size_t nbytes)
-{
-    char b[8];
-    for (size_t i = 0; i < nbytes; i++)
-        b[i] = (char)(v >> (8 * i));
-    put(r, b, nbytes);
-}
-
-static void put_key(struct rekeyed *r, const struct meta *k)
-{
-    put_uint(r, k->key.n, 8);
-    put(r, k->key.p, k->key.n);
-    put_uint(r, k->type, 4);
-    if (k->type == META_ARRAY) {
-        put_uint(r, k->item_type, 4);
-        put_uint(r, k->count, 8);
-    } else if (k->type == META_STRING) {
-        put_uint(r, k->value.n, 8);
-    }
-    put(r, k->value.p, k->value.n);
-    r->nkeys++;
-}
 
 static void keep_keys(struct rekeyed *r, struct walk *w, uint64_t nkeys, const char *prefix)
 {
@@ -116,7 +87,7 @@ static void keep_keys(struct rekeyed *r, struct walk *w, uint64_t nkeys, const c
         if (str_is(key, "general.alignment") && type == META_U32)
             r->alignment = take_uint(&value, 4);
         if (w->ok && !str_starts(key, prefix)) {
-            put(r, w->text.p + start, w->at - start);
+            put_bytes(&r->e, w->text.p + start, w->at - start);
             r->nkeys++;
         }
     }
@@ -127,14 +98,15 @@ static bool make(struct rekeyed *r, struct str header, const char *prefix, const
 {
     struct walk w = {header, 8, header.n >= LEAD_BYTES};
     const uint64_t ntensors = take_uint(&w, 8), old_keys = take_uint(&w, 8);
-    put(r, header.p, w.ok ? LEAD_BYTES : 0);
+    put_bytes(&r->e, header.p, w.ok ? LEAD_BYTES : 0);
     keep_keys(r, &w, old_keys, prefix);
     for (uint32_t i = 0; i < nkeys; i++)
-        put_key(r, &keys[i]);
+        put_meta(&r->e, &keys[i]);
+    r->nkeys += nkeys;
     const uint64_t start = w.at;
     skip_tensors(&w, ntensors);
     if (w.ok)
-        put(r, header.p + start, w.at - start);
+        put_bytes(&r->e, header.p + start, w.at - start);
     return w.ok && r->alignment > 0;
 }
 
@@ -144,14 +116,14 @@ enum quern_status gguf_rekey(struct arena *arena, struct str header, const char 
 {
     struct rekeyed r = {.alignment = GGUF_DEFAULT_ALIGNMENT};
     uint64_t nbytes = 0;
-    if (!make(&r, header, prefix, keys, nkeys) || !checked_align(r.n, r.alignment, &nbytes))
+    if (!make(&r, header, prefix, keys, nkeys) || !checked_align(r.e.n, r.alignment, &nbytes))
         return fail(err, QUERN_EINTERNAL, "internal", "the header of the output cannot be read");
-    r = (struct rekeyed){.p = arena_array(arena, nbytes, 1), .alignment = r.alignment};
-    if (!r.p)
+    r = (struct rekeyed){.e = {.p = arena_array(arena, nbytes, 1)}, .alignment = r.alignment};
+    if (!r.e.p)
         return fail_memory(err, nbytes);
     make(&r, header, prefix, keys, nkeys);
     for (unsigned i = 0; i < 8; i++)
-        r.p[NKEYS_AT + i] = (char)(r.nkeys >> (8 * i));
-    *out = (struct str){r.p, (size_t)nbytes};
+        r.e.p[NKEYS_AT + i] = (char)(r.nkeys >> (8 * i));
+    *out = (struct str){r.e.p, (size_t)nbytes};
     return QUERN_OK;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/checked.h"
+#include "core/grow.h"
 
 /* A model of 200 shards must work under a limit of 256 descriptors with other models open too. */
 #define MAX_OPEN 16u
@@ -118,23 +119,7 @@ void model_set_workers(struct model *m, uint32_t nworkers)
         m->archive->kind->set_workers(m->archive, nworkers);
 }
 
-/* ---- growing -------------------------------------------------------------------------------- */
-
-/* Room for one more item in a malloc'ed array; memory stays within twice what was filled. */
-static bool grow(void **items, uint32_t count, uint32_t *capacity, size_t item_bytes)
-{
-    if (count < *capacity)
-        return true;
-    if (*capacity > UINT32_MAX / 2)
-        return false;
-    const uint32_t bigger = *capacity ? *capacity * 2 : 16;
-    void *p = realloc(*items, bigger * item_bytes);
-    if (!p)
-        return false;
-    *items = p;
-    *capacity = bigger;
-    return true;
-}
+/* ---- new items ------------------------------------------------------------------------------ */
 
 struct tensor *model_new_tensor(struct model *m)
 {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "core/checked.h"
+#include "core/grow.h"
 #include "core/pull.h"
 #include "formats/pack_inside.h"
 
@@ -89,21 +90,6 @@ static enum quern_status next_key(struct reader *r, const char *const *keys, uns
 }
 
 /* ---- runs ----------------------------------------------------------------------------------- */
-
-static bool grow(void **items, uint32_t count, uint32_t *capacity, size_t item_bytes)
-{
-    if (count < *capacity)
-        return true;
-    if (*capacity > UINT32_MAX / 4)
-        return false;
-    const uint32_t bigger = *capacity ? *capacity * 2 : 16;
-    void *p = realloc(*items, bigger * item_bytes);
-    if (!p)
-        return false;
-    *items = p;
-    *capacity = bigger;
-    return true;
-}
 
 static enum quern_status new_run(struct reader *r, struct pack_run **out)
 {

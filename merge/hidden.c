@@ -123,7 +123,6 @@ static enum quern_status set_all(struct plan *p, struct list *own, struct list *
                 TRY(append(all, s->needs[k], err));
             }
     }
-    plan_number_users(p);
     for (uint32_t i = 0; i < all->count; i++)
         all->items[i]->listed = false;
     for (uint32_t i = 0; i < all->count; i++)

@@ -163,9 +163,20 @@ static uint64_t last_needed_by(const struct plan *p, uint32_t i)
     return total;
 }
 
+static void number_users(const struct plan *p)
+{
+    for (uint32_t i = p->nsteps; i-- > 0;)
+        for (uint32_t k = 0; k < p->steps[i].nneeds; k++)
+            p->steps[i].needs[k]->first_user = i;
+    for (uint32_t i = 0; i < p->nsteps; i++)
+        for (uint32_t k = 0; k < p->steps[i].nneeds; k++)
+            p->steps[i].needs[k]->last_user = i;
+}
+
 uint64_t agenda_state_bytes(const struct plan *p)
 {
     uint64_t most = 0, kept = 0;
+    number_users(p);
     for (uint32_t i = 0; i < AHEAD; i++)
         kept += first_needed_by(p, i);
     for (uint32_t i = 0; i < p->nsteps; i++) {

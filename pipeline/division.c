@@ -300,7 +300,6 @@ enum quern_status plan_keep_portion(struct plan *p, const struct division *d, ui
     }
     p->steps = steps;
     p->nsteps = n;
-    plan_number_users(p);
     p->files = files;
     p->nfiles = part->nslices;
     p->nsides = 0;

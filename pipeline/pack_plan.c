@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "core/checked.h"
+#include "core/grow.h"
 #include "core/io.h"
 #include "core/output.h"
 #include "core/xxh64.h"
@@ -25,19 +26,6 @@ struct planner {
 };
 
 /* ---- files ---------------------------------------------------------------------------------- */
-
-static bool grow(void **items, uint32_t count, uint32_t *capacity, size_t item_bytes)
-{
-    if (count < *capacity)
-        return true;
-    const uint32_t bigger = *capacity ? *capacity * 2 : 64;
-    void *p = bigger > *capacity ? realloc(*items, bigger * item_bytes) : NULL;
-    if (!p)
-        return false;
-    *items = p;
-    *capacity = bigger;
-    return true;
-}
 
 static enum quern_status fail_name(const char *path, const char *what, struct quern_error *err)
 {

@@ -12,8 +12,7 @@
 static void put_hex(struct json_writer *w, const char *key, const uint8_t digest[32])
 {
     char hex[65];
-    for (unsigned i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    digest_hex(digest, hex);
     json_key(w, key);
     json_put_text(w, hex);
 }

@@ -23,16 +23,6 @@ struct plan *plan_new(const char *verb, struct quern_error *err)
     return p;
 }
 
-void plan_number_users(struct plan *p)
-{
-    for (uint32_t i = p->nsteps; i-- > 0;)
-        for (uint32_t k = 0; k < p->steps[i].nneeds; k++)
-            p->steps[i].needs[k]->first_user = i;
-    for (uint32_t i = 0; i < p->nsteps; i++)
-        for (uint32_t k = 0; k < p->steps[i].nneeds; k++)
-            p->steps[i].needs[k]->last_user = i;
-}
-
 void plan_asked(struct plan *p, const void *bytes, size_t n)
 {
     const uint64_t length = n;

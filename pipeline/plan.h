@@ -228,7 +228,7 @@ struct hidden_step {
     bool measured;   /* ready to be read */
     bool listed;     /* has its place in the agenda */
     uint32_t nusers; /* that are not done */
-    /* The first and the last step of the plan that needs it, by number. */
+    /* The first and the last step of the plan that needs it: for agenda_state_bytes(). */
     uint32_t first_user, last_user;
 };
 
@@ -376,9 +376,6 @@ enum quern_status plan_add_side_text(struct plan *p, const char *name, struct st
                                      struct quern_error *err);
 enum quern_status plan_add_side_copy(struct plan *p, const char *name, const char *from,
                                      struct quern_error *err);
-
-/* Says in the hidden steps who needs them, when the steps have come into their order. */
-void plan_number_users(struct plan *p);
 
 /* What of a request decides the bytes of the output: an unfinished one is only gone on with for the
  * same. Said by whoever takes the request: the command line, or quern_plan_*(). */

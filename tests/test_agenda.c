@@ -34,8 +34,6 @@ static void need(uint32_t step, struct hidden_step *h)
         if (needs[step][k] == h)
             return;
     needs[step][s->nneeds++] = h;
-    h->first_user = h->first_user < step ? h->first_user : step;
-    h->last_user = h->last_user > step ? h->last_user : step;
 }
 
 /* Steps need hidden ones that lie near, and now and then one from far away. */
@@ -47,7 +45,6 @@ static void make_plan(struct plan *p)
         all[i] = &hidden[i];
         hidden[i] = (struct hidden_step){
             .step = {.op = &op_measures, .nelems = 1 + below(1000)},
-              .first_user = UINT32_MAX
         };
     }
     for (uint32_t i = 0; i < NSTEPS; i++) {

@@ -55,3 +55,23 @@ void check_model(const struct model *m)
     for (uint32_t i = 0; i < m->nmetas; i++)
         check_meta(m, &m->metas[i]);
 }
+
+void check_round_trip(const struct round_trip *r, char *text, size_t n)
+{
+    struct quern_error err;
+    struct model *m, *again;
+    struct arena a = {0};
+    if (fuzz_failed(model_open(fuzz_file(r->name, text, n), &m, &err), &err))
+        return;
+    const struct str once = r->lay_out(m, &a);
+    const enum quern_status s = model_open(fuzz_file(r->again, once.p, once.n), &again, &err);
+    if (s != QUERN_OK)
+        fprintf(stderr, "%s\n", err.text);
+    FUZZ_CHECK(s == QUERN_OK);
+    check_model(again);
+    r->same(m, again);
+    FUZZ_CHECK(str_eq(once, r->lay_out(again, &a)));
+    model_close(again);
+    model_close(m);
+    arena_free(&a);
+}

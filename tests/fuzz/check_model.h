@@ -7,4 +7,13 @@
 
 void check_model(const struct model *m);
 
+/* Read, laid out anew and read again it is the same model, and laid out once more the same bytes.
+ */
+struct round_trip {
+    const char *name, *again; /* of the files */
+    struct str (*lay_out)(const struct model *m, struct arena *a);
+    void (*same)(const struct model *a, const struct model *b);
+};
+void check_round_trip(const struct round_trip *r, char *text, size_t n);
+
 #endif

@@ -43,23 +43,9 @@ static void same_models(const struct model *a, const struct model *b)
 
 static void run(char *text, size_t n)
 {
-    struct quern_error err;
-    struct model *m, *again;
-    struct arena a = {0};
-    if (fuzz_failed(model_open(fuzz_file("model.safetensors", text, n), &m, &err), &err))
-        return;
-    const struct str once = lay_out(m, &a);
-    const char *path = fuzz_file("again.safetensors", once.p, once.n);
-    const enum quern_status s = model_open(path, &again, &err);
-    if (s != QUERN_OK)
-        fprintf(stderr, "%s\n", err.text);
-    FUZZ_CHECK(s == QUERN_OK);
-    check_model(again);
-    same_models(m, again);
-    FUZZ_CHECK(str_eq(once, lay_out(again, &a)));
-    model_close(again);
-    model_close(m);
-    arena_free(&a);
+    static const struct round_trip r = {"model.safetensors", "again.safetensors", lay_out,
+                                        same_models};
+    check_round_trip(&r, text, n);
 }
 
 const struct fuzz_target fuzz_roundtrip_safetensors = {
