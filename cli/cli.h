@@ -145,6 +145,8 @@ int run_command(struct cli *c, const struct command *command, int argc, char **a
 int run_words(struct cli *c, const struct values *words);
 /* The option of this name or letter (0: by name), or NULL. */
 const struct option *find_option(const struct command *c, struct str name, char letter);
+/* Can it have this value? *expected says what it should be. */
+bool option_takes(const struct option *o, const char *value, const char **expected);
 /* No byte of the output depends on it. */
 bool option_is_free(const struct option *o);
 /* The command of this name, or NULL. */
