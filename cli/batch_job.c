@@ -80,7 +80,6 @@ static void end(struct job_run *r)
 {
     state_free(&r->before);
     state_free(&r->now);
-    seen_free(&r->made);
     free(r->paths);
     free(r->command);
 }
@@ -288,6 +287,18 @@ static bool must_run(struct job_run *r, struct job_report *report)
                               sizeof report->reason);
 }
 
+/* Inputs that were not hashed when the job ran, because nobody asked for it. */
+static enum quern_status add_hashes(struct job_run *r, struct quern_error *err)
+{
+    bool lacks = false;
+    for (uint32_t i = 0; i < r->before.inputs.count; i++)
+        lacks |= !r->before.inputs.items[i].is_dir && !r->before.inputs.items[i].sha256[0];
+    if (!r->b->c->check_hashes || !lacks)
+        return QUERN_OK;
+    TRY(seen_hash(&r->before.inputs, r->b->threads, err));
+    return state_write(r->b, r->number, r->command, &r->before, err);
+}
+
 static int locked_run(struct job_run *r, bool logged, struct job_report *report,
                       struct quern_error *err)
 {
@@ -302,7 +313,7 @@ static int locked_run(struct job_run *r, bool logged, struct job_report *report,
         report->verdict = JOB_UP_TO_DATE;
         for (uint32_t i = 0; i < r->before.outputs.count; i++)
             report->nbytes += r->before.outputs.items[i].nbytes;
-        return 0;
+        return (int)add_hashes(r, err);
     }
     err->text[0] = '\0';
     const int code = run_and_record(r, logged, report, err);
@@ -317,8 +328,8 @@ int batch_run_job(const struct batch *b, uint32_t job, bool logged, struct job_r
     int lock = -1;
     *report = (struct job_report){.verdict = JOB_FAILED};
     const char *path = state_path(b, job, ".lock", &r.now.arena);
-    const enum quern_status s =
-        path ? output_lock(path, path, &lock, &err) : fail_memory(&err, strlen(b->dir));
+    const enum quern_status s = path ? output_lock(path, b->m.jobs[job].name, &lock, &err)
+                                     : fail_memory(&err, strlen(b->dir));
     report->code = s == QUERN_OK ? locked_run(&r, logged, report, &err) : (int)s;
     /* Of the command's own errors its log tells. */
     if (report->code)

@@ -95,7 +95,7 @@ static enum quern_status start(struct loop *l, uint32_t job, struct quern_error 
 
 /* ---- its end -------------------------------------------------------------------------------- */
 
-/* The first message in the log. */
+/* The first message in the log; what only looked at files has none, but a report there. */
 static void find_error(const struct loop *l, uint32_t job, struct job_report *r)
 {
     char text[8192];
@@ -111,6 +111,8 @@ static void find_error(const struct loop *l, uint32_t job, struct job_report *r)
         defuse(r->error);
         break;
     }
+    if (path && !r->error[0])
+        snprintf(r->error, sizeof r->error, "see %.500s", quoted(str_from(path)).text);
     if (fd >= 0)
         close(fd);
     arena_free(&arena);
@@ -129,7 +131,7 @@ static void take_end(struct loop *l, struct worker *w, int status)
         snprintf(r->error, sizeof r->error, "it was ended by signal %d%s", WTERMSIG(status),
                  WTERMSIG(status) == SIGKILL ? " (out of memory?)" : "");
     }
-    if (r->code && told && !r->error[0])
+    if (r->verdict == JOB_FAILED && told && !r->error[0])
         find_error(l, w->job, r);
     close(w->pipe);
     l->states[w->job] = ENDED;

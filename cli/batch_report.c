@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "batch.h"
+#include "core/archive.h"
 
 static const struct {
     const char *word, *key;
@@ -20,7 +21,8 @@ static const struct {
 /* What there is to say besides the verdict. */
 static const char *detail_of(const struct job_report *r)
 {
-    return r->error[0] ? r->error : r->verdict == JOB_DONE ? "" : r->reason;
+    const bool of_itself = r->verdict == JOB_DONE || r->verdict == JOB_STOPPED;
+    return r->error[0] ? r->error : of_itself ? "" : r->reason;
 }
 
 static void verdict_text(const struct job_report *r, char text[24])
@@ -141,10 +143,11 @@ static void job_json(struct json_writer *w, const struct batch *b, uint32_t job,
     if (r->error[0])
         field_text(w, "error", r->error);
     field_u64(w, "exit", (uint64_t)r->code);
-    if (r->verdict == JOB_DONE || r->verdict == JOB_FAILED || r->verdict == JOB_STOPPED) {
+    if (r->verdict == JOB_DONE || r->verdict == JOB_FAILED || r->verdict == JOB_STOPPED)
         field_f64(w, "seconds", r->seconds);
-        field_text(w, "log", state_path(b, job, ".log", &arena));
-    }
+    const char *log = state_path(b, job, ".log", &arena);
+    if (log && path_exists(log))
+        field_text(w, "log", log);
     json_key(w, "words");
     json_open(w, '[');
     json_put_text(w, j->command->name);

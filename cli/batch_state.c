@@ -25,7 +25,7 @@ const char *state_path(const struct batch *b, uint32_t job, const char *suffix, 
     char base[LONGEST_BASE + 1], hex[65];
     size_t n = 0;
     struct sha256 sum;
-    for (; name[n] && n < LONGEST_BASE; n++)
+    for (; n < LONGEST_BASE && name[n]; n++)
         base[n] = strchr(plain, name[n]) && (n || name[n] != '.') ? name[n] : '-';
     base[n] = '\0';
     sha256_start(&sum);

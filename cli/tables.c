@@ -421,7 +421,7 @@ static const struct option batch_options[] = {
     {"force", 'f', OPTION_FLAG, FIELD(force), NULL,
      "run jobs that are up to date, and replace outputs that are not known to be of this manifest", NULL},
     {"check-hashes", 0, OPTION_FLAG, FIELD(check_hashes), NULL,
-     "compare files by SHA-256, not by size and time; inputs from the second run on", NULL},
+     "compare files by SHA-256, not by size and time; inputs that were not hashed yet are now", NULL},
     {"fail-fast", 0, OPTION_FLAG, FIELD(fail_fast), NULL,
      "start nothing more once a job has failed", NULL},
     {"job", 0, OPTION_TEXT, FIELD(job), "I|I/N|NAME|auto",
