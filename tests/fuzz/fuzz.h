@@ -21,6 +21,7 @@
     X(config_edit)           \
     X(yaml)                  \
     X(recipe)                \
+    X(manifest)              \
     X(imatrix_dat)           \
     X(imatrix_gguf)          \
     X(tokenizer)             \
