@@ -184,6 +184,8 @@ int report_errors(const struct cli *c, const struct listed_error *errors, size_t
 void field_text(struct json_writer *w, const char *key, const char *value);
 void field_u64(struct json_writer *w, const char *key, uint64_t value);
 void field_f64(struct json_writer *w, const char *key, double value);
+/* The members that an error has. */
+void error_fields(struct json_writer *w, const struct quern_error *e);
 void print_json(struct json_writer *w);
 /* The same elsewhere. What acts on a terminal is escaped. */
 void write_json(FILE *f, struct json_writer *w);
@@ -204,7 +206,7 @@ struct file_hash {
 /* How a step makes its tensor, in a word. */
 const char *step_op(const struct step *s);
 /* plan_json.c: the object on stdout. result is NULL for a dry run. */
-void plan_json(const struct plan *p, const struct quern_result *result,
+void plan_json(const struct cli *c, const struct plan *p, const struct quern_result *result,
                const struct file_hash *hashes, size_t nhashes);
 void print_summary(const struct cli *c, const struct plan *p, const struct quern_result *r,
                    const struct file_hash *hashes, size_t nhashes);

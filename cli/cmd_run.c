@@ -198,6 +198,7 @@ static int make_part(struct part_run *r, struct cli *c, struct plan *p, const st
     if (s != QUERN_OK)
         return report_error(c, &err);
     c->resume = !r->outer->force && !r->attempt.fresh;
+    p->resumes_if_fit = true; /* nobody has asked for more */
     const int code = run_quietly(c, p);
     if (code == 0)
         s = hand_in(r, d, &err);

@@ -309,6 +309,10 @@ static const struct option lora_options[] = {
      "it whole", NULL},
     {"out-dtype", 0, OPTION_TEXT, FIELD(out_dtype), "TYPE",
      "extract: type of the products: f32 (default), f16 or bf16", "f32 f16 bf16"},
+    {"nonfinite", 0, OPTION_TEXT, FIELD(nonfinite), "error|keep|zero",
+     "extract: weights that are NaN or Inf: refuse them (error, the default), pass them on in tensors "
+     "that are kept whole (keep), or take them for 0 and tell where they were (zero)",
+     "error keep zero"},
     {.name = NULL},
 };
 

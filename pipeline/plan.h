@@ -335,6 +335,8 @@ struct plan {
     struct side_file *sides;
     uint32_t nsides;
     bool force;
+    bool resumes_if_fit;   /* options.resume: what is of another job or of inputs that have changed
+                              is written over instead of an error */
     bool keep_ones;        /* GGUF: trailing dimensions of 1 are written */
     struct model **models; /* the inputs */
     uint32_t nmodels;
@@ -423,6 +425,12 @@ enum quern_status layout_imatrix_dat(struct plan *p, const char *path, const uin
                                      struct quern_error *err);
 
 /* ---- running -------------------------------------------------------------------------------- */
+
+/* What quern_run_options.cancel was set to, 0 when nobody has asked for an end. */
+static inline int asked_to_stop(const volatile int *cancel)
+{
+    return cancel ? __atomic_load_n(cancel, __ATOMIC_RELAXED) : 0;
+}
 
 /* Bytes a run needs at least, metadata included; what --mem is checked against. */
 uint64_t plan_min_mem(const struct plan *p);

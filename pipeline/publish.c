@@ -271,6 +271,24 @@ static void tell_start(const struct plan *p, const struct publication *pub, bool
                       "(with --resume it would be kept)");
 }
 
+/* What an earlier run has left. */
+static enum quern_status load(const struct plan *p, struct publication *pub, bool *resumes,
+                              const char **why, struct quern_error *err)
+{
+    struct quern_error e;
+    const enum quern_status s = journal_load(pub->journal, resumes, why, &e);
+    const bool other =
+        s != QUERN_OK && (strcmp(e.kind, "changed") == 0 || strcmp(e.kind, "resume") == 0);
+    if (p->resumes_if_fit && other) {
+        *resumes = false;
+        *why = "the interrupted run was another one, or an input has changed since";
+        return QUERN_OK;
+    }
+    if (s != QUERN_OK && err)
+        *err = e;
+    return s;
+}
+
 enum quern_status publish_begin(const struct plan *p, const struct quern_run_options *options,
                                 struct publication *pub, struct quern_error *err)
 {
@@ -282,7 +300,7 @@ enum quern_status publish_begin(const struct plan *p, const struct quern_run_opt
     TRY(output_free_space(p->dir ? p->dir : p->files[0].path, &space, err));
     TRY(journal_open(p, &pub->journal, err));
     if (options->resume) {
-        TRY(journal_load(pub->journal, &resumes, &why, err));
+        TRY(load(p, pub, &resumes, &why, err));
         TRY(check_outputs(p, pub, err));
     }
     bool complete = resumes;

@@ -449,11 +449,6 @@ static void report_progress(struct run *r, double *last)
     pthread_mutex_lock(&r->lock);
 }
 
-static bool cancel_asked(const struct run *r)
-{
-    return r->options->cancel && *r->options->cancel;
-}
-
 /* Waits for another worker's tile; wakes now and then to look at the cancel flag. */
 static void wait_for_change(struct run *r)
 {
@@ -483,7 +478,7 @@ static void work(struct run *r, struct scratch *w, bool reports)
     pthread_mutex_lock(&r->lock);
     for (;;) {
         uint64_t tile;
-        if (cancel_asked(r))
+        if (asked_to_stop(r->options->cancel))
             r->cancelled = true;
         if (r->cancelled)
             break;

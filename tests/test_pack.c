@@ -310,7 +310,7 @@ Test(pack, what_equals_the_base_takes_nothing)
 static void stop_after_some(const struct quern_progress *p, void *cancel)
 {
     if (p->done_bytes > p->total_bytes / 3)
-        *(volatile int *)cancel = 1;
+        __atomic_store_n((volatile int *)cancel, 1, __ATOMIC_RELAXED);
 }
 
 Test(pack, the_same_bytes_however_it_is_run)
