@@ -69,18 +69,20 @@ static bool fits(const struct job *j, const struct division *d, uint32_t part,
     return slice == NULL;
 }
 
-static bool slices_are_there(const struct job *j, const struct division *d, uint32_t part,
-                             struct arena *arena)
+static enum quern_status look_for_slices(const struct job *j, const struct division *d,
+                                         uint32_t part, struct arena *arena, bool *there,
+                                         struct quern_error *err)
 {
     const struct portion *q = &d->portions[part];
-    for (uint32_t i = 0; i < q->nslices; i++) {
+    for (uint32_t i = 0; *there && i < q->nslices; i++) {
         const char *path = slice_path(j->work, q->first_slice + i, arena);
         struct stat st;
-        if (!path || stat(path, &st) != 0 || !S_ISREG(st.st_mode) ||
-            (uint64_t)st.st_size != d->slices[q->first_slice + i].nbytes)
-            return false;
+        if (!path)
+            return fail_memory(err, strlen(j->work));
+        *there = stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+                 (uint64_t)st.st_size == d->slices[q->first_slice + i].nbytes;
     }
-    return true;
+    return QUERN_OK;
 }
 
 enum quern_status done_read(const struct job *j, const struct division *d, uint32_t part,
@@ -99,11 +101,16 @@ enum quern_status done_read(const struct job *j, const struct division *d, uint3
         s = read_small_file(path, MAX_DONE, &arena, &text, err);
     else
         path = NULL;
+    if (s == QUERN_OK && path)
+        s = json_parse(text, &root, err);
     /* One that is torn or of another plan is as good as none. */
-    if (s == QUERN_OK && path && json_parse(text, &root, NULL) == QUERN_OK) {
-        *done = fits(j, d, part, root, hex) && slices_are_there(j, d, part, &arena);
-        json_free(root);
+    if (s == QUERN_EFORMAT)
+        s = QUERN_OK;
+    if (s == QUERN_OK && root) {
+        *done = fits(j, d, part, root, hex);
+        s = look_for_slices(j, d, part, &arena, done, err);
     }
+    json_free(root);
     arena_free(&arena);
     return s;
 }
