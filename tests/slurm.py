@@ -145,7 +145,7 @@ class Trial:
     def __init__(self, path):
         self.dir = path
         for name in ("base", "code", "prose"):
-            os.symlink(os.path.join(ROOT, "tests/data/pocket/pocket-" + name), os.path.join(path, name))
+            os.symlink(os.path.join(ROOT, "build/pocket/pocket-" + name), os.path.join(path, name))
         with open(os.path.join(path, "recipe.yml"), "w") as f:
             f.write("merge_method: ties\nbase_model: base\ndtype: bfloat16\nparameters: {weight: 0.6, density: 0.5}\n"
                     "models: [{model: code}, {model: prose}]\n")

@@ -615,79 +615,6 @@ static const char *forge(const char *directory, const char *const *texts)
     "{\"name\":\"" name "\",\"bytes\":" bytes ",\"sha256\":\"" SHA_ABCD "\",\"runs\":[" runs "]}"
 #define RUN "{\"bytes\":4,\"chunks\":\"r\"}"
 
-Test(pack, directories_that_lie_are_refused)
-{
-    static const char *const one[] = {"abcd", NULL}, *const two[] = {"abcd", "abcd", NULL};
-    static const struct {
-        const char *directory;
-        const char *const *frames;
-        enum quern_status want;
-    } cases[] = {
-        {HEAD FILE_OF("a",                                                       "4",                                                          RUN) "]}",                  one,QUERN_OK     },
-        {HEAD FILE_OF("a",                                                       "4",                                                          RUN) "," FILE_OF("b/c",     "4",RUN) "]}",     two, QUERN_OK},
-        {HEAD FILE_OF("a",                                                              "4",                                                                                                                          RUN) "," FILE_OF("b",                                                                                                                                     "4",
-         "{\"bytes\":4,\"chunks\":\"s\",\"same\":0}") "]}",
-         one, QUERN_OK},
-        {HEAD "]}",                      NULL,                                                                                                                                  QUERN_OK                                                                                                                                                   },
- /* names */
-        {HEAD FILE_OF("../a",                                                              "4",RUN) "]}",one,QUERN_EFORMAT},
-        {HEAD FILE_OF("/a",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                               one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a/",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                               one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a//b",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                             one,                                                                                                                                                                                                                                                                                       QUERN_EFORMAT                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                   },
-        {HEAD FILE_OF("a/./b",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                            one,QUERN_EFORMAT},
-        {HEAD FILE_OF("",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                                 one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a\\u0000b",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                        one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     RUN) "," FILE_OF("a",                                                                                                                                "4",                                                                                                                                                                                                                                                                                   RUN) "]}",                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                  two, QUERN_EFORMAT},
-        {HEAD FILE_OF("b",                                                             "4",                                                                                                                      RUN) "," FILE_OF("a",                                                                                                                                   "4",RUN) "]}",two, QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                  "4",RUN) "," FILE_OF("a/b","4",RUN) "]}",two, QUERN_EFORMAT},
- /* sizes */
-        {HEAD FILE_OF("a",                                                       "5",                                                               RUN) "]}",                                                                              one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "5",                                                                                                                     "{\"bytes\":5,\"chunks\":\"r\"}") "]}",                                                                                                                                one, QUERN_EFORMAT                                                                                                                                                                                                                                                                                                                                                          },
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"rr\"}") "]}",                                                                                                                                two,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"\"}") "]}",                                                                                                                                one,                                                                                                                                              QUERN_EFORMAT                                                                                                                                                                                                                                                                       },
-        {HEAD FILE_OF("a",                                                         "0",                                                                                                                     "{\"bytes\":0,\"chunks\":\"\"}") "]}",                                                                                                                                NULL,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "18446744073709551615",
-         "{\"bytes\":18446744073709551615,\"chunks\":\"r\"}") "]}",
-         one,QUERN_EFORMAT                                            },
-        {HEAD FILE_OF("a",                                                         "-4",                                                                                                                     RUN) "]}",                                                                                                                                one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                                two,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                                NULL,QUERN_EFORMAT},
- /* forms */
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"f\"}") "]}",                                                                                                                                one,                                                                                                                                              QUERN_EFORMAT                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               },
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"x\"}") "]}",                                                                                                                                one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"d\",\"base\":\"w\"}") "]}",                                                                                                                                one,
-         QUERN_EFORMAT                                                                                                                                               },
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"b\"}") "]}",                                                                                                                                one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                          "4",                                                                                                                      "{\"bytes\":4,\"chunks\":\"r\",\"base\":\"w\"}") "]}",                                                                                                                                 one,
-         QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"s\",\"same\":0}") "]}",                                                                                                                                NULL,
-         QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                          "4",                                                                                                                      "{\"bytes\":4,\"chunks\":\"s\"}") "]}",                                                                                                                                 NULL,                                                                                                                                             QUERN_EFORMAT                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                          },
-        {HEAD FILE_OF("a",                                                          "4",                                                                                                                      "{\"bytes\":4,\"chunks\":\"r\",\"tensor\":\"w\"}") "]}",                                                                                                                                 one,
-         QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",
-         "{\"bytes\":4,\"chunks\":\"r\",\"tensor\":\"w\",\"dtype\":\"F32\",\"shape\":["
-                      "2]}") "]}",
-         one,QUERN_EFORMAT                                                                                                                                             },
- /* the rest */
-        {"{\"quern_pack\":2,\"chunk\":1048576,\"directory\":true,\"files\":[]}",                                                          NULL,
-         QUERN_EUNSUPPORTED                                                                                                                                },
-        {"{\"quern_pack\":1,\"chunk\":1048577,\"directory\":true,\"files\":[]}",                                                         NULL,
-         QUERN_EFORMAT                                                                         },
-        {"{\"quern_pack\":1,\"quern_pack\":1,\"chunk\":1048576,\"files\":[]}", NULL, QUERN_EFORMAT                                                                                                                                                   },
-        {"[]",                                                         NULL,                                                                                                                     QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                       "4",                                                          RUN) "]}x",                 one,QUERN_EFORMAT},
-    };
-    struct quern_error e;
-    bool right;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const enum quern_status s =
-            read_all(forge(cases[i].directory, cases[i].frames), &right, &e);
-        cr_assert_eq(s, cases[i].want, "case %zu: %d, %s", i, (int)s, s ? e.text : "");
-    }
-    CHECK_LEAKS();
-}
-
 /* Zeros and spaces take next to nothing in a file: they must not take memory either. */
 Test(pack, directories_of_very_little_are_refused)
 {
@@ -696,15 +623,16 @@ Test(pack, directories_of_very_little_are_refused)
         enum quern_status want;
     } cases[] = {
         {60000,  QUERN_OK     },
-        {100000, QUERN_EFORMAT},
+        {200000, QUERN_EFORMAT},
         {400000, QUERN_EFORMAT}
     };
     static char text[1 << 19];
+    static const char *const texts[] = {"abcd", NULL};
     struct quern_error e;
     bool right;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        snprintf(text, sizeof text, HEAD "%*s]}", cases[i].spaces, "");
-        cr_assert_eq(read_all(forge(text, NULL), &right, &e), cases[i].want, "case %zu", i);
+        snprintf(text, sizeof text, HEAD "%*s" FILE_OF("a", "4", RUN) "]}", cases[i].spaces, "");
+        cr_assert_eq(read_all(forge(text, texts), &right, &e), cases[i].want, "case %zu", i);
     }
 }
 
