@@ -135,10 +135,13 @@ $(B)/fuzz/libfuzzed.a: $(LIB_OBJ) $(filter-out %/quern.o,$(CLI_OBJ)) $(FUZZ_SHAR
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
+# Files of the input are found without the system: tests/fuzz/wrapped_files.c.
+FUZZ_WRAPPED := open close stat lstat fstat access pread opendir readdir closedir
+
 $(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(B)/fuzz/libfuzzed.a tests/fuzz/libfuzzer.c
 	@echo "  LINK $@"
 	$(Q)$(CC) $(CFLAGS_ALL) -DTARGET=$* tests/fuzz/libfuzzer.c $(filter-out %.c,$^) -o $@ \
-	    -fsanitize=fuzzer $(LIBS)
+	    -fsanitize=fuzzer $(FUZZ_WRAPPED:%=-Wl,--wrap=%) $(LIBS)
 
 # They serve both builds; make would remove them.
 .SECONDARY: $(FUZZ_OBJ)
@@ -272,7 +275,7 @@ clang:
 # Kernels stay plain: coverage finds nothing in them, and compilers take minutes.
 FUZZ_KERNELS = -O2 -fno-sanitize=all
 FUZZ_FLAGS = -fno-omit-frame-pointer -Wno-error -Wno-psabi
-fuzz: export FUZZ_OBJ_FLAGS = -fno-sanitize=fuzzer-no-link
+fuzz: export FUZZ_OBJ_FLAGS = -fno-sanitize=fuzzer-no-link -DFUZZ_WRAPS_FILES
 fuzz: pocket
 	@$(SUBMAKE) CC="$(CLANG)" B=$(B)/fuzz-quick OPT="-O2 -g" KERNEL_OPT="$(FUZZ_KERNELS)" \
 	    CFLAGS="$(FUZZ_FLAGS) -DFUZZ_COUNTS_MALLOC" \
