@@ -152,7 +152,7 @@ $(FUZZ_OBJ): OBJ_FLAGS := $(FUZZ_OBJ_FLAGS)
 fuzzers: $(FUZZ_NAMES:%=$(B)/fuzz/%)
 
 # ---- install
-COMMANDS := quantize merge convert lora imatrix inspect check compare verify rebuild pack unpack plan run join types
+COMMANDS := quantize merge convert lora imatrix inspect check compare verify rebuild pack unpack plan run join batch types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
 
 $(B)/man/quern.1: $(B)/quern

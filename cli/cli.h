@@ -77,10 +77,18 @@ struct cli {
     uint64_t part_bytes;
     const char *layout, *emit, *part;
     bool keep_records;
+    /* batch */
+    unsigned jobs;
+    const char *job;
+    struct values only;
+    bool fail_fast, check_hashes;
     /* Set by a command that plans another one: what happens to its plan instead of being run. The
      * plan is freed by the other command. Returns an exit code. */
     int (*take_plan)(struct cli *c, struct plan *p, void *data);
     void *take_data;
+    /* Set by a command that runs others: sees every plan just before it runs. */
+    void (*see_plan)(const struct cli *c, const struct plan *p, void *data);
+    void *see_data;
 };
 
 enum option_kind {
@@ -145,6 +153,8 @@ int run_command(struct cli *c, const struct command *command, int argc, char **a
 int run_words(struct cli *c, const struct values *words);
 /* The option of this name or letter (0: by name), or NULL. */
 const struct option *find_option(const struct command *c, struct str name, char letter);
+/* Can it have this value? *expected says what it should be. */
+bool option_takes(const struct option *o, const char *value, const char **expected);
 /* No byte of the output depends on it. */
 bool option_is_free(const struct option *o);
 /* The command of this name, or NULL. */
@@ -290,6 +300,7 @@ int cmd_compare(struct cli *c);
 int cmd_plan(struct cli *c);
 int cmd_run(struct cli *c);
 int cmd_join(struct cli *c);
+int cmd_batch(struct cli *c);
 int cmd_verify(struct cli *c);
 int cmd_rebuild(struct cli *c);
 int cmd_pack(struct cli *c);

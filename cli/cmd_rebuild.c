@@ -322,6 +322,8 @@ static int make(const struct cli *c, const struct record *r, struct rebuild *b, 
     job->quiet = c->quiet;
     job->verbose = c->verbose;
     job->json = c->json;
+    job->see_plan = c->see_plan;
+    job->see_data = c->see_data;
     job->hub_cache = c->hub_cache ? c->hub_cache : job->hub_cache;
     job->quantize.imatrix_name = job->quantize.imatrix; /* it stands in the output */
     if (!move_inputs(c, job, arena)) {

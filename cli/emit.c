@@ -6,6 +6,7 @@
 
 #include "core/output.h"
 #include "core/text_file.h"
+#include "script_text.h"
 
 /* Room beside the ceiling of --mem for the program itself. */
 #define SPARE_MEM   (UINT64_C(64) << 20)
@@ -21,29 +22,17 @@ struct emission {
 
 typedef void emit_fn(const struct emission *e);
 
-/* A word as a shell takes it. */
-static void put_quoted(FILE *f, const char *word)
-{
-    fputc('\'', f);
-    for (; *word; word++)
-        if (*word == '\'')
-            fputs("'\\''", f);
-        else
-            fputc(*word, f);
-    fputc('\'', f);
-}
-
 static void put_run(const struct emission *e, const char *part)
 {
     fputs("\"${QUERN:-quern}\" run ", e->f);
-    put_quoted(e->f, e->job->path);
+    script_word(e->f, e->job->path);
     fprintf(e->f, " --part %s -j %u%s", part, e->threads, e->mem);
 }
 
 static void put_join(const struct emission *e)
 {
     fputs("\"${QUERN:-quern}\" join ", e->f);
-    put_quoted(e->f, e->job->path);
+    script_word(e->f, e->job->path);
 }
 
 /* ---- Slurm ---------------------------------------------------------------------------------- */
@@ -96,16 +85,6 @@ static void emit_parallel(const struct emission *e)
 
 /* ---- Ninja ---------------------------------------------------------------------------------- */
 
-/* Text of a ninja file: a path, or what a shell gets. */
-static void put_ninja(FILE *f, const char *text, bool path)
-{
-    for (; *text; text++) {
-        if (*text == '$' || (path && (*text == ' ' || *text == ':')))
-            fputc('$', f);
-        fputc(*text, f);
-    }
-}
-
 static void put_ninja_command(const struct emission *e, void (*put)(const struct emission *e))
 {
     struct text_file t;
@@ -117,7 +96,7 @@ static void put_ninja_command(const struct emission *e, void (*put)(const struct
     put(&inner);
     char *text = text_file_end(&t, &n);
     if (text)
-        put_ninja(e->f, text, false);
+        script_ninja(e->f, text, false);
     free(text);
 }
 
@@ -137,7 +116,7 @@ static void put_record(const struct emission *e, uint32_t part)
 {
     struct arena arena = {0};
     const char *path = done_path(e->job, part, &arena);
-    put_ninja(e->f, path ? path : "", true);
+    script_ninja(e->f, path ? path : "", true);
     arena_free(&arena);
 }
 
@@ -157,11 +136,11 @@ static void emit_ninja(const struct emission *e)
         fputs("build ", e->f);
         put_record(e, k);
         fputs(": part ", e->f);
-        put_ninja(e->f, e->job->path, true);
+        script_ninja(e->f, e->job->path, true);
         fprintf(e->f, "\n  part = %u\n", k + 1);
     }
     fputs("\nbuild ", e->f);
-    put_ninja(e->f, e->job->made, true);
+    script_ninja(e->f, e->job->made, true);
     fputs(": join", e->f);
     for (uint32_t k = 0; k < e->job->nparts; k++) {
         fputs(" $\n    ", e->f);
@@ -171,18 +150,6 @@ static void emit_ninja(const struct emission *e)
 }
 
 /* ---- Kubernetes ----------------------------------------------------------------------------- */
-
-/* A string of YAML in double quotes. */
-static void put_yaml(FILE *f, const char *text)
-{
-    fputc('"', f);
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            fputc('\\', f);
-        fputc(*text, f);
-    }
-    fputc('"', f);
-}
 
 static void put_pod(const struct emission *e, bool joins)
 {
@@ -198,7 +165,7 @@ static void put_pod(const struct emission *e, bool joins)
             "        - %s\n"
             "        - ",
             quern_version(), joins ? "join" : "run");
-    put_yaml(e->f, e->job->path);
+    script_yaml(e->f, e->job->path);
     if (!joins)
         fprintf(e->f, "\n        - --part=auto\n        - --threads=%u", e->threads);
     if (!joins && *e->mem)

@@ -79,6 +79,8 @@ static int run(struct cli *c, struct plan *p, struct quern_result *result)
                                               .cancel = &stop_signal};
     catch_signals();
     ask_plan(c, p);
+    if (c->see_plan)
+        c->see_plan(c, p, c->see_data);
     const enum quern_status s = plan_run(p, &options, result, &err);
     meter_end(watch.meter);
     if (s == QUERN_ECANCELLED)

@@ -412,6 +412,31 @@ static const struct option join_options[] = {
     {.name = NULL},
 };
 
+static const struct option batch_options[] = {
+    {"jobs", 0, OPTION_COUNT, FIELD(jobs), "N",
+     "so many at the same time (default: 1); they share --threads and --mem", NULL},
+    {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)", NULL},
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE",
+     "ceiling on working memory, of all together (default: 256MiB for each job)", NULL},
+    {"dry-run", 0, OPTION_FLAG, FIELD(dry_run), NULL,
+     "tell which jobs would run, and why, and run none", NULL},
+    {"only", 0, OPTION_LIST, FIELD(only), "PATTERN",
+     "only jobs whose name matches (* and ? as in a shell), and those that they need; repeatable", NULL},
+    {"force", 'f', OPTION_FLAG, FIELD(force), NULL,
+     "run jobs that are up to date, and replace outputs that are not known to be of this manifest", NULL},
+    {"check-hashes", 0, OPTION_FLAG, FIELD(check_hashes), NULL,
+     "compare files by SHA-256, not by size and time; inputs that were not hashed yet are now", NULL},
+    {"fail-fast", 0, OPTION_FLAG, FIELD(fail_fast), NULL,
+     "start nothing more once a job has failed", NULL},
+    {"job", 0, OPTION_TEXT, FIELD(job), "I|I/N|NAME|auto",
+     "run one job in this process, for schedulers; auto: SLURM_ARRAY_TASK_ID, or "
+     "JOB_COMPLETION_INDEX + 1, of the environment", NULL},
+    {"emit", 0, OPTION_TEXT, FIELD(emit), "SCHEDULER",
+     "write what runs the jobs instead of running them: slurm, ninja, k8s or parallel", "slurm ninja k8s parallel"},
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print failures only", NULL},
+    {.name = NULL},
+};
+
 static const struct option verify_options[] = {
     {"imatrix", 0, OPTION_TEXT, FIELD(quantize.imatrix), "FILE",
      "the importance matrix that QUANTIZED was made with", NULL},
@@ -710,6 +735,22 @@ const struct command commands[] = {
      "give it a second name.", join_options, COMMON_JSON,
      "quern join job.plan\n"
      "  when all parts are done\n", cmd_join},
+    {"batch", "[options] JOBS.yml", "run many jobs from one file",
+     "JOBS.yml lists jobs: a command, its inputs, output and options, for every combination of a "
+     "matrix of models, types and recipes (docs/batch.md). All mistakes in it are told before anything "
+     "runs. A job whose output is an input of another comes before it.\n"
+     "Each job runs in a process of its own and has a record and a log in .JOBS.yml.quern-batch; one "
+     "failure does not stop the others. A job is up to date, and left out, when its command, quern's "
+     "version, all files it has read and all it has written are as recorded. After an interruption the "
+     "same command goes on.\n"
+     "Exit code: 0 when all jobs are done or up to date, else that of the first in the table that failed.",
+     batch_options, COMMON_JSON,
+     "quern batch jobs.yml --dry-run\n"
+     "  what would run, and why\n"
+     "quern batch jobs.yml --jobs 2 --json\n"
+     "  two at a time; the result for a script\n"
+     "quern batch jobs.yml --emit slurm\n"
+     "  jobs.slurm.sh, with an array of the jobs\n", cmd_batch},
     {"types", "", "list the element types",
      "For every type: bits per weight, block, which formats can store it, whether quern reads "
      "and writes its values, and what an importance matrix is to it.", NULL, COMMON_JSON, NULL, cmd_types},

@@ -2,13 +2,13 @@
 #include <fenv.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #include "agenda.h"
+#include "core/cores.h"
 #include "differences.h"
 #include "memory.h"
 #include "passes.h"
@@ -71,15 +71,6 @@ static double now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static uint32_t usable_cores(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    const int n = CPU_COUNT(&set);
-    return n > 0 ? (uint32_t)n : 1;
 }
 
 /* ---- jobs (called with the lock held) ---------------------------------------------------------
