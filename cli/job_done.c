@@ -74,17 +74,18 @@ static bool slices_are_there(const struct job *j, const struct division *d, uint
 {
     const struct portion *q = &d->portions[part];
     for (uint32_t i = 0; i < q->nslices; i++) {
-        const char *path = slice_path(j->work, q->first_slice + i, arena);
+        const struct byte_range r = slice_place(d, j->made_in, q->first_slice + i, arena);
+        const struct stretch *s = &d->slices[q->first_slice + i];
         struct stat st;
-        if (!path || stat(path, &st) != 0 || !S_ISREG(st.st_mode) ||
-            (uint64_t)st.st_size != d->slices[q->first_slice + i].nbytes)
+        if (!r.path || stat(r.path, &st) != 0 || !S_ISREG(st.st_mode) ||
+            (uint64_t)st.st_size != (d->shared ? s->file_bytes : s->nbytes))
             return false;
     }
     return true;
 }
 
 enum quern_status done_read(const struct job *j, const struct division *d, uint32_t part,
-                            bool *done, char (*hex)[65], struct quern_error *err)
+                            enum done *done, char (*hex)[65], struct quern_error *err)
 {
     struct arena arena = {0};
     struct json *root = NULL;
@@ -92,7 +93,7 @@ enum quern_status done_read(const struct job *j, const struct division *d, uint3
     struct stat st;
     enum quern_status s = QUERN_OK;
     const char *path = done_path(j, part, &arena);
-    *done = false;
+    *done = DONE_NOT;
     if (!path)
         s = fail_memory(err, strlen(j->work));
     else if (stat(path, &st) == 0)
@@ -101,7 +102,8 @@ enum quern_status done_read(const struct job *j, const struct division *d, uint3
         path = NULL;
     /* One that is torn or of another plan is as good as none. */
     if (s == QUERN_OK && path && json_parse(text, &root, NULL) == QUERN_OK) {
-        *done = fits(j, d, part, root, hex) && slices_are_there(j, d, part, &arena);
+        if (fits(j, d, part, root, hex))
+            *done = slices_are_there(j, d, part, &arena) ? DONE : DONE_GONE;
         json_free(root);
     }
     arena_free(&arena);
