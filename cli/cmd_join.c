@@ -93,7 +93,7 @@ static enum quern_status say_damaged(struct joining *g, const char *path, const 
     if (!text)
         return fail_memory(err, d->count);
     fail(err, QUERN_EIO, "changed",
-         "its bytes are not those that were made" WANT "run again: part %.200s", text);
+         "its bytes are not those that were made" WANT "run these parts again: %.200s", text);
     free(text);
     return in_file(err, path, QUERN_EIO);
 }

@@ -212,8 +212,8 @@ struct step {
     /* Of its stored bytes, those that are written; 0 and 0: all. The chunks in which they lie are
      * made, no others; passes that measure see everything all the same. */
     uint64_t cut_first, cut_bytes;
-    bool fallback;   /* stored type is not the wanted one because of the row length */
-    uint8_t wanted;  /* that type */
+    bool fallback;  /* stored type is not the wanted one because of the row length */
+    uint8_t wanted; /* that type */
     struct hidden_step *const *needs; /* whose results it reads: measured before it begins, each
                                        * after those that it needs itself */
     uint32_t nneeds;
