@@ -24,15 +24,18 @@ static void digest_of_header(const struct model_file *f, uint8_t digest[32])
     sha256_end(&s, digest);
 }
 
-/* Of everything that decides the bytes, and of the inputs' sizes and headers: what is the same on
- * every machine that sees the same files. */
-static void digest_of(const struct plan *p, char hex[65])
+/* Of everything that decides the bytes, of how they are divided, and of the inputs' sizes and
+ * headers: what is the same on every machine that sees the same files. */
+static void digest_of(const struct plan *p, const struct job *j, const struct division *d,
+                      char hex[65])
 {
+    const uint32_t division[] = {d->count, j->layout};
     uint8_t digest[32];
     struct sha256 s;
     plan_identity(p, digest);
     sha256_start(&s);
     sha256_add(&s, digest, sizeof digest);
+    sha256_add(&s, division, sizeof division);
     for (uint32_t m = 0; m < p->nmodels; m++)
         for (uint32_t i = 0; i < p->models[m]->nfiles; i++) {
             const struct model_file *f = &p->models[m]->files[i];
@@ -221,7 +224,7 @@ static enum quern_status divide(struct job *j, const struct cli *c, struct plan 
         TRY(plan_in_files(p, j->nparts, err));
     TRY(plan_divide(p, &r, &p->arena, d, err));
     ask_plan(c, p);
-    digest_of(p, digest);
+    digest_of(p, j, d, digest);
     return QUERN_OK;
 }
 

@@ -124,8 +124,10 @@ static enum quern_status hash_model(struct plan *p, struct model *m,
     l->models = models;
     struct hashed_model *h = &models[l->nmodels++];
     *h = (struct hashed_model){.model = m, .files = files};
-    for (uint32_t i = 0; i < m->nfiles; i++)
+    for (uint32_t i = 0; i < m->nfiles; i++) {
+        m->others_write |= ranges && ranges[i].nbytes != m->files[i].id.nbytes;
         TRY(add_file(p, h, i, ranges ? &ranges[i] : NULL, err));
+    }
     return tensors ? add_tensors(p, h, err) : QUERN_OK;
 }
 

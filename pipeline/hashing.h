@@ -70,7 +70,8 @@ struct byte_range {
     uint64_t offset, nbytes;
 };
 
-/* Likewise of such ranges; EIO when a file ends before. */
+/* Likewise of such ranges, while others may write to the rest of the file. EIO when it ends before.
+ */
 enum quern_status hash_ranges(const struct byte_range *ranges, uint32_t n,
                               const struct quern_run_options *options, char (*hex)[65],
                               struct quern_error *err);
