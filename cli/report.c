@@ -267,6 +267,13 @@ int report_stopped(const struct cli *c, const struct quern_error *e, int signal,
     return 128 + signal;
 }
 
+int report_ended(const struct cli *c, const struct quern_error *e)
+{
+    return e->status == QUERN_ECANCELLED && stop_signal
+               ? report_stopped(c, e, stop_signal, true, true)
+               : report_error(c, e);
+}
+
 int report_errors(const struct cli *c, const struct listed_error *errors, size_t nerrors,
                   size_t total)
 {

@@ -90,8 +90,8 @@ static int run(struct cli *c, struct plan *p, struct quern_result *result)
 }
 
 /* Every file of the output, read once more from the disk unless the record has told. */
-static enum quern_status hash_outputs(const struct cli *c, struct plan *p,
-                                      struct file_hash **hashes, size_t *n, struct quern_error *err)
+enum quern_status hash_outputs(const struct cli *c, struct plan *p, struct file_hash **hashes,
+                               size_t *n, struct quern_error *err)
 {
     const struct quern_run_options options = {
         .threads = c->threads, .mem_bytes = c->mem, .cancel = &stop_signal};
