@@ -223,7 +223,8 @@ static int check_inputs(const struct cli *c, const struct record *r)
         fail_memory(&err, SHOWN * sizeof *f.items);
         code = report_error(c, &err);
     } else if (compare_inputs(c, r, &packs, &arena, &f, &err) != QUERN_OK) {
-        code = err.status == QUERN_ECANCELLED ? 128 + stop_signal : report_error(c, &err);
+        code = err.status == QUERN_ECANCELLED ? 128 + asked_to_stop(&stop_signal)
+                                              : report_error(c, &err);
     } else if (f.total) {
         code = report_errors(c, f.items, f.count, f.total);
         if (!c->quiet)

@@ -309,6 +309,10 @@ static const struct option lora_options[] = {
      "it whole", NULL},
     {"out-dtype", 0, OPTION_TEXT, FIELD(out_dtype), "TYPE",
      "extract: type of the products: f32 (default), f16 or bf16", "f32 f16 bf16"},
+    {"nonfinite", 0, OPTION_TEXT, FIELD(nonfinite), "error|keep|zero",
+     "extract: weights that are NaN or Inf: refuse them (error, the default), pass them on in tensors "
+     "that are kept whole (keep), or take them for 0 and tell where they were (zero)",
+     "error keep zero"},
     {.name = NULL},
 };
 
@@ -366,9 +370,11 @@ static const struct option plan_options[] = {
     {"parts", 0, OPTION_COUNT, FIELD(parts), "N", "into how many parts (default: 1)", NULL},
     {"part-size", 0, OPTION_SIZE, FIELD(part_bytes), "SIZE",
      "into as many as it takes for a part to write about SIZE", NULL},
-    {"layout", 0, OPTION_TEXT, FIELD(layout), "files|joined",
+    {"layout", 0, OPTION_TEXT, FIELD(layout), "files|joined|ranges",
      "files (default): each part makes one file of the output, a GGUF split set or shards of a "
-     "directory; joined: the files that the command makes when it is not divided, bit for bit", "files joined"},
+     "directory; joined: the files that the command makes when it is not divided, bit for bit, put "
+     "together at the end; ranges: the same, but all parts write to them, on a file system they share, "
+     "each its own places of whole MiB, and nothing is copied", "files joined ranges"},
     {"emit", 0, OPTION_TEXT, FIELD(emit), "SCHEDULER",
      "also write what runs the parts and joins them: slurm, ninja, k8s or parallel", "slurm ninja k8s parallel"},
     {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "with --emit: threads of a part (default: 1)", NULL},
@@ -727,8 +733,9 @@ const struct command commands[] = {
      "  the third of eight\n", cmd_run},
     {"join", "[options] PLAN", "put together the parts of a plan",
      "Looks whether all parts are done and have the bytes that were made, puts the output together and "
-     "gives it its name. A file that one part has made whole is not copied where the file system can "
-     "give it a second name.", join_options, COMMON_JSON,
+     "gives it its name. A file that one part has made whole, or all of them with --layout ranges, is "
+     "not copied where the file system can give it a second name. A join that was interrupted is run "
+     "again and goes on.", join_options, COMMON_JSON,
      "quern join job.plan\n"
      "  when all parts are done\n", cmd_join},
     {"batch", "[options] JOBS.yml", "run many jobs from one file",

@@ -173,7 +173,7 @@ def seeds(target):
     if target in ("json", "config_edit", "hf_config"):
         out = files(corpus + "/config/*.json", 1024) + files(corpus + "/index/**/*.json", 1024)
         return out + [json.dumps(m["config"]).encode() for m in checkpoints()] + files(tok + "/**/*.json", 1024)
-    if target in ("yaml", "map", "front_matter", "recipe"):
+    if target in ("yaml", "map", "front_matter", "recipe", "merge"):
         out = files(corpus + "/config/*.y*ml") + files(ROOT + "/tests/data/merge/recipes/*") + files(ROOT + "/tests/cli/cases/*.yml")
         text = read(ROOT + "/tests/test_recipe.c").decode() + read(ROOT + "/tests/test_moe.c").decode()
         for block in re.findall(r'accepted\(((?:\s*"(?:[^"\\]|\\.)*")+)\)', text):
@@ -203,9 +203,9 @@ def seeds(target):
     if target == "imatrix_gguf":
         return files(corpus + "/imatrix/*.gguf") + files(corpus + "/gguf/*", 1024)
     if target == "tokenizer":
-        return small_tokenizers() + [x[:2048] for x in files(tok + "/**/*.json", 1 << 20)] + files(ROOT + "/tests/data/pocket/*/tokenizer.json", 2048)
+        return small_tokenizers() + [x[:2048] for x in files(tok + "/**/*.json", 1 << 20)] + files(ROOT + "/build/pocket/*/tokenizer.json", 2048)
     if target == "tokenizer_config":
-        return files(tok + "/**/*config*.json", 1024) + files(ROOT + "/tests/data/pocket/*/tokenizer_config.json", 1024)
+        return files(tok + "/**/*config*.json", 1024) + files(ROOT + "/build/pocket/*/tokenizer_config.json", 1024)
     if target == "sentencepiece":
         return [x[:1024] for x in files(tok + "/**/*.model", 1 << 20)]
     if target == "adapter_config":
@@ -258,7 +258,12 @@ def seeds(target):
         out = [part(0, b"tQ4_K_M\nT.*=Q8_0\nkgeneral.name=str:x\n"), part(0, b"tCOPY\nOd\nsxxx\n"), part(0, b"tBF16\nfk\nallama\n"), part(0, b"tF8\nOs\n")]
         return out + [part(0, b"tQ8_0\nfr\n") + part(1, x) for x in files(corpus + "/gguf/ok*", 6000)]
     if target == "rows":
-        return [bytes([d, how, 3]) + bytes((i * 37 + d) % 256 for i in range(1500)) for d in range(51) for how in (0, 1, 2, 128, 160)]
+        return [bytes([d, how, what]) + bytes((i * 37 + d) % 256 for i in range(700)) for d in range(51) for how, what in ((0, 0), (1, 2), (2, 5), (128, 1), (160, 8))]
+    if target == "rows_search":
+        return [bytes([d, how, what]) + bytes((i * 37 + d) % 256 for i in range(600)) for d in range(7) for how in (0, 128) for what in (0, 1, 5, 33)]
+    if target == "hub":
+        ids, revisions = (b"a/b", b"m", b"x/y", b"../b"), (b"", b"main", b"v1", b"0a1", b"refs/pr/1", b"../x")
+        return [i + b"\n" + r + b"\n" + text for i in ids for r in revisions for text in (b"0a1", b"v1\n", b"../../etc", b"a/b", b"")]
     if target == "merge_rows":
         return [bytes([f, 40 + f, f]) + bytes((i * 73 + f) % 256 for i in range(900)) for f in range(8)]
     if target == "journal":

@@ -16,11 +16,13 @@
     X(gguf)                  \
     X(safetensors)           \
     X(index)                 \
+    X(hub)                   \
     X(folder)                \
     X(json)                  \
     X(config_edit)           \
     X(yaml)                  \
     X(recipe)                \
+    X(merge)                 \
     X(manifest)              \
     X(imatrix_dat)           \
     X(imatrix_gguf)          \
@@ -40,6 +42,7 @@
     X(plan)                  \
     X(journal)               \
     X(rows)                  \
+    X(rows_search)           \
     X(merge_rows)
 
 /* What a mutator may use: bytes in place, n of them in room, and chance. */
@@ -90,9 +93,15 @@ extern void (*fuzz_on_error)(const struct quern_error *err);
 const char *fuzz_file(const char *name, const void *bytes, size_t n);
 /* Takes the name of such a file away again. */
 void fuzz_file_gone(const char *name);
-/* The directory of these files, and an end to both. */
+void fuzz_files_end(void);
+/* The directory of these files; fuzz_end() ends all of it. */
 const char *fuzz_dir(void);
 void fuzz_end(void);
+/* A file on the disk there, for a target that goes there or writes beside it. */
+void fuzz_put(const char *name, const void *bytes, size_t n);
+/* Its path, in a directory that is there. */
+#define FUZZ_PATH 96
+const char *fuzz_path(const char *name, char *path);
 
 /* ---- taking an input apart: zeros where it has ended
  * --------------------------------------------- */
