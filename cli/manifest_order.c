@@ -171,7 +171,7 @@ static void find_inputs(struct order *o, uint32_t i)
 {
     const struct batch_job *job = &o->m->jobs[i];
     for (uint32_t k = 0; k < job->ninputs; k++) {
-        const struct job_input *in = &job->inputs[k];
+        const struct named_path *in = &job->inputs[k];
         if (!add_path(o, i, str_from(in->path)) && in->must && !is_there(in->path))
             manifest_wrong(o->r, in->line, "missing",
                            "input '%s' is not there, and no job makes it",
