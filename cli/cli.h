@@ -146,8 +146,6 @@ const struct option *command_options(const struct command *c, unsigned table);
 /* ---- run_command.c */
 /* Reads its words into c, which is all zero but for what is to be preset, and runs it. Exit code.
  */
-/* Makes the models of --pack-base known. Exit code. */
-int add_pack_bases(const struct cli *c);
 int run_command(struct cli *c, const struct command *command, int argc, char **argv);
 /* The same by its words, of which the first is its name. Only those that write a model. */
 int run_words(struct cli *c, const struct values *words);
@@ -275,6 +273,7 @@ extern volatile int stop_signal;
 
 /* ---- cmd_inspect.c */
 /* The value of a key in about `room` characters. */
+void print_field(const char *name, const char *value);
 void print_meta(FILE *f, const struct meta *k, int room);
 
 /* ---- verify_report.c: what a plan that compares has found. Exit code. */

@@ -70,7 +70,8 @@ static const struct option pack_own_options[] = {
 
 static const struct option unpack_options[] = {
     {"base", 0, OPTION_LIST, FIELD(pack_bases), "MODEL",
-     "the model that the pack was made against, when it is not where the pack says", NULL},
+     "where the model is that the pack was made against, when it is not where the pack says; repeatable", NULL},
+    {"pack-base", 0, OPTION_LIST, FIELD(pack_bases), "MODEL", "the same as --base: what all commands call it", NULL},
     {.name = NULL},
 };
 
@@ -709,7 +710,7 @@ const struct command commands[] = {
      "  without unpacking it\n", cmd_pack},
     {"unpack", "[options] NAME.qpk OUTPUT", "restore the files of a pack",
      "OUTPUT is a directory; for a pack that was made of one file it is that file. A file gets its name "
-     "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
+     "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON,
      "quern unpack tuned.qpk tuned/ --base base.qpk\n"
      "  with a base that is not where it was\n", cmd_unpack},
     {"plan", "[options] COMMAND ARGUMENT...", "divide a job into parts for any scheduler",
