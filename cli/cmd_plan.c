@@ -68,7 +68,7 @@ static void print_division(const struct planning *g, const struct plan *plan,
         human_bytes(most, reads), human_bytes(most_written, writes),
         total ? (double)costliest * d->count / (double)total : 1.0);
     if (c->parts > d->count)
-        say("  note: %u parts were asked for; no more can be made of these tensors", c->parts);
+        say("  note: %u parts were asked for; no more can be made of this output", c->parts);
     if (script)
         say("  %s: %s", quoted(str_from(script)).text, emit_hint(c->emit));
     else
@@ -103,8 +103,9 @@ static int check_choices(const struct cli *c)
 {
     if (c->parts && c->part_bytes)
         return usage_error(c, "--parts and --part-size exclude each other");
-    if (c->layout && strcmp(c->layout, "files") != 0 && strcmp(c->layout, "joined") != 0)
-        return usage_error(c, "--layout '%s': expected files or joined",
+    enum job_layout layout;
+    if (c->layout && !job_layout(c->layout, &layout))
+        return usage_error(c, "--layout '%s': expected files, joined or ranges",
                            quoted(str_from(c->layout)).text);
     if (c->emit && !emit_hint(c->emit))
         return usage_error(c, "--emit '%s': expected slurm, ninja, k8s or parallel",
@@ -124,7 +125,7 @@ int cmd_plan(struct cli *c)
     g.job.words = c->args;
     if (c->force && g.job.words.count < MAX_ARGS)
         g.job.words.items[g.job.words.count++] = "--force";
-    g.job.in_files = !c->layout || strcmp(c->layout, "files") == 0;
+    job_layout(c->layout ? c->layout : "files", &g.job.layout);
     struct cli inner = {
         .quiet = c->quiet, .json = c->json, .force = c->force, .take_plan = take, .take_data = &g};
     const int done = run_words(&inner, &g.job.words);

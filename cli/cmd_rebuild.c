@@ -223,7 +223,8 @@ static int check_inputs(const struct cli *c, const struct record *r)
         fail_memory(&err, SHOWN * sizeof *f.items);
         code = report_error(c, &err);
     } else if (compare_inputs(c, r, &packs, &arena, &f, &err) != QUERN_OK) {
-        code = err.status == QUERN_ECANCELLED ? 128 + stop_signal : report_error(c, &err);
+        code = err.status == QUERN_ECANCELLED ? 128 + asked_to_stop(&stop_signal)
+                                              : report_error(c, &err);
     } else if (f.total) {
         code = report_errors(c, f.items, f.count, f.total);
         if (!c->quiet)
@@ -321,6 +322,8 @@ static int make(const struct cli *c, const struct record *r, struct rebuild *b, 
     job->quiet = c->quiet;
     job->verbose = c->verbose;
     job->json = c->json;
+    job->see_plan = c->see_plan;
+    job->see_data = c->see_data;
     job->hub_cache = c->hub_cache ? c->hub_cache : job->hub_cache;
     job->quantize.imatrix_name = job->quantize.imatrix; /* it stands in the output */
     if (!move_inputs(c, job, arena)) {

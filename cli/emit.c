@@ -6,6 +6,7 @@
 
 #include "core/output.h"
 #include "core/text_file.h"
+#include "script_text.h"
 
 /* Room beside the ceiling of --mem for the program itself. */
 #define SPARE_MEM   (UINT64_C(64) << 20)
@@ -21,55 +22,51 @@ struct emission {
 
 typedef void emit_fn(const struct emission *e);
 
-/* A word as a shell takes it. */
-static void put_quoted(FILE *f, const char *word)
-{
-    fputc('\'', f);
-    for (; *word; word++)
-        if (*word == '\'')
-            fputs("'\\''", f);
-        else
-            fputc(*word, f);
-    fputc('\'', f);
-}
-
 static void put_run(const struct emission *e, const char *part)
 {
     fputs("\"${QUERN:-quern}\" run ", e->f);
-    put_quoted(e->f, e->job->path);
+    script_word(e->f, e->job->path);
     fprintf(e->f, " --part %s -j %u%s", part, e->threads, e->mem);
 }
 
 static void put_join(const struct emission *e)
 {
     fputs("\"${QUERN:-quern}\" join ", e->f);
-    put_quoted(e->f, e->job->path);
+    script_word(e->f, e->job->path);
 }
 
 /* ---- Slurm ---------------------------------------------------------------------------------- */
 
-/* Submitted or run, it submits an array and what joins it. quern is the batch process itself: it
- * gets the signals that come before a preemption. */
+/* Submitted or run, it submits an array and what joins it. A part is a step of its job: before a
+ * preemption or the end of its time Slurm sends SIGTERM to steps, and to the script only if
+ * somebody has configured that. A job that ends by itself then has failed for Slurm, so it asks to
+ * be queued again; until that is done it must not end. */
 static void emit_slurm(const struct emission *e)
 {
     fprintf(
         e->f,
         "#!/bin/sh\n"
-        "# Runs a plan in %u parts and joins them: sbatch this file, or run it with sh.\n"
+        "# Runs a plan in %u part%s and joins them: sbatch this file, or run it with sh.\n"
         "# After a failure do the same again: parts that are done are not done again, others\n"
         "# go on where they stopped. Partition, account and so on come from SBATCH_PARTITION ...\n"
         "# in the environment; QUERN names the program.\n"
         "#SBATCH --job-name=quern-plan\n"
         "set -eu\n"
         "array=$(sbatch --parsable --job-name=quern-part --array=1-%u --cpus-per-task=%u \\\n"
-        "    --mem=%lluM --requeue --signal=B:TERM@60 --open-mode=append <<'END'\n"
+        "    --mem=%lluM --requeue --signal=TERM@60 --open-mode=append <<'END'\n"
         "#!/bin/sh\n"
-        "exec ",
-        e->job->nparts, e->job->nparts, e->threads, (unsigned long long)e->mem_mib);
+        "code=0\n"
+        "srun --ntasks=1 --cpus-per-task=%u --input=none ",
+        e->job->nparts, e->job->nparts == 1 ? "" : "s", e->job->nparts, e->threads,
+        (unsigned long long)e->mem_mib, e->threads);
     put_run(e, "\"$SLURM_ARRAY_TASK_ID\"");
-    fputs("\nEND\n)\n"
+    fputs(" || code=$?\n"
+          "# told to stop: it goes on later, perhaps elsewhere\n"
+          "if [ $code -eq 143 ] && scontrol requeue \"$SLURM_JOB_ID\"; then sleep 600; fi\n"
+          "exit $code\n"
+          "END\n)\n"
           "sbatch --job-name=quern-join --dependency=afterok:\"${array%%;*}\" \\\n"
-          "    --kill-on-invalid-dep=yes --cpus-per-task=1 ",
+          "    --kill-on-invalid-dep=yes --requeue --open-mode=append --cpus-per-task=1 ",
           e->f);
     fprintf(e->f, "--mem=%lluM <<'END'\n#!/bin/sh\nexec ", (unsigned long long)e->mem_mib);
     put_join(e);
@@ -83,11 +80,11 @@ static void emit_parallel(const struct emission *e)
     fprintf(
         e->f,
         "#!/bin/sh\n"
-        "# Runs a plan in %u parts with GNU parallel and joins them. Arguments are parallel's:\n"
+        "# Runs a plan in %u part%s with GNU parallel and joins them. Arguments are parallel's:\n"
         "# -j 2, --sshlogin host1,host2 (the files must be there under the same names) ...\n"
         "set -eu\n"
         "seq %u | parallel --halt now,fail=1 \"$@\" -q ",
-        e->job->nparts, e->job->nparts);
+        e->job->nparts, e->job->nparts == 1 ? "" : "s", e->job->nparts);
     put_run(e, "{}");
     fputs("\nexec ", e->f);
     put_join(e);
@@ -95,16 +92,6 @@ static void emit_parallel(const struct emission *e)
 }
 
 /* ---- Ninja ---------------------------------------------------------------------------------- */
-
-/* Text of a ninja file: a path, or what a shell gets. */
-static void put_ninja(FILE *f, const char *text, bool path)
-{
-    for (; *text; text++) {
-        if (*text == '$' || (path && (*text == ' ' || *text == ':')))
-            fputc('$', f);
-        fputc(*text, f);
-    }
-}
 
 static void put_ninja_command(const struct emission *e, void (*put)(const struct emission *e))
 {
@@ -117,7 +104,7 @@ static void put_ninja_command(const struct emission *e, void (*put)(const struct
     put(&inner);
     char *text = text_file_end(&t, &n);
     if (text)
-        put_ninja(e->f, text, false);
+        script_ninja(e->f, text, false);
     free(text);
 }
 
@@ -137,17 +124,17 @@ static void put_record(const struct emission *e, uint32_t part)
 {
     struct arena arena = {0};
     const char *path = done_path(e->job, part, &arena);
-    put_ninja(e->f, path ? path : "", true);
+    script_ninja(e->f, path ? path : "", true);
     arena_free(&arena);
 }
 
 static void emit_ninja(const struct emission *e)
 {
     fprintf(e->f,
-            "# Runs a plan in %u parts and joins them, as many at a time as ninja -j says.\n"
+            "# Runs a plan in %u part%s and joins them, as many at a time as ninja -j says.\n"
             "ninja_required_version = 1.3\n\n"
             "rule part\n  description = part $part of %u\n  command = PART=$part; ",
-            e->job->nparts, e->job->nparts);
+            e->job->nparts, e->job->nparts == 1 ? "" : "s", e->job->nparts);
     put_ninja_command(e, put_ninja_run);
     fputs("\n\nrule join\n  description = join\n  command = ", e->f);
     put_ninja_command(e, put_ninja_join);
@@ -157,11 +144,11 @@ static void emit_ninja(const struct emission *e)
         fputs("build ", e->f);
         put_record(e, k);
         fputs(": part ", e->f);
-        put_ninja(e->f, e->job->path, true);
+        script_ninja(e->f, e->job->path, true);
         fprintf(e->f, "\n  part = %u\n", k + 1);
     }
     fputs("\nbuild ", e->f);
-    put_ninja(e->f, e->job->made, true);
+    script_ninja(e->f, e->job->made, true);
     fputs(": join", e->f);
     for (uint32_t k = 0; k < e->job->nparts; k++) {
         fputs(" $\n    ", e->f);
@@ -171,18 +158,6 @@ static void emit_ninja(const struct emission *e)
 }
 
 /* ---- Kubernetes ----------------------------------------------------------------------------- */
-
-/* A string of YAML in double quotes. */
-static void put_yaml(FILE *f, const char *text)
-{
-    fputc('"', f);
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            fputc('\\', f);
-        fputc(*text, f);
-    }
-    fputc('"', f);
-}
 
 static void put_pod(const struct emission *e, bool joins)
 {
@@ -198,7 +173,7 @@ static void put_pod(const struct emission *e, bool joins)
             "        - %s\n"
             "        - ",
             quern_version(), joins ? "join" : "run");
-    put_yaml(e->f, e->job->path);
+    script_yaml(e->f, e->job->path);
     if (!joins)
         fprintf(e->f, "\n        - --part=auto\n        - --threads=%u", e->threads);
     if (!joins && *e->mem)
@@ -219,7 +194,7 @@ static void put_pod(const struct emission *e, bool joins)
 static void emit_kubernetes(const struct emission *e)
 {
     fprintf(e->f,
-            "# Runs a plan in %u parts and joins them. The claim quern-work has the plan and its\n"
+            "# Runs a plan in %u part%s and joins them. The claim quern-work has the plan and its\n"
             "# files; the image has quern. Start: kubectl apply -f this file, then\n"
             "#   kubectl wait --for=condition=complete --timeout=-1s job/quern-parts &&\n"
             "#   kubectl patch job/quern-join -p '{\"spec\":{\"suspend\":false}}'\n"
@@ -237,7 +212,8 @@ static void emit_kubernetes(const struct emission *e)
             "    - action: FailIndex\n"
             "      onExitCodes: {containerName: quern, operator: In, values: [2, 3, 4]}\n"
             "  template:\n",
-            e->job->nparts, e->job->nparts, e->job->nparts < 16 ? e->job->nparts : 16);
+            e->job->nparts, e->job->nparts == 1 ? "" : "s", e->job->nparts,
+            e->job->nparts < 16 ? e->job->nparts : 16);
     put_pod(e, false);
     fputs("---\n"
           "apiVersion: batch/v1\n"

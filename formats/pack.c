@@ -293,7 +293,7 @@ static uint64_t held_bytes(const struct archive *a)
     const struct pack *p = (const struct pack *)a;
     return sizeof *p + p->arena.nbytes + p->text_bytes + p->file_capacity * sizeof *p->files +
            p->run_capacity * sizeof *p->runs + p->nchunks * sizeof *p->chunk_frame +
-           p->nframes * sizeof *p->frame_at + (uint64_t)PACK_SPARE_SLOTS * PACK_CHUNK +
+           p->nframes * sizeof *p->frame_at + (uint64_t)PACK_SPARE_SLOTS * PACK_PLANES_MAX +
            pack_decoder_bytes() + (p->base ? model_bytes(p->base) : 0);
 }
 

@@ -198,9 +198,9 @@ def seeds(target):
     if target == "imatrix_gguf":
         return files(corpus + "/imatrix/*.gguf") + files(corpus + "/gguf/*", 1024)
     if target == "tokenizer":
-        return small_tokenizers() + [x[:2048] for x in files(tok + "/**/*.json", 1 << 20)] + files(ROOT + "/tests/data/pocket/*/tokenizer.json", 2048)
+        return small_tokenizers() + [x[:2048] for x in files(tok + "/**/*.json", 1 << 20)] + files(ROOT + "/build/pocket/*/tokenizer.json", 2048)
     if target == "tokenizer_config":
-        return files(tok + "/**/*config*.json", 1024) + files(ROOT + "/tests/data/pocket/*/tokenizer_config.json", 1024)
+        return files(tok + "/**/*config*.json", 1024) + files(ROOT + "/build/pocket/*/tokenizer_config.json", 1024)
     if target == "sentencepiece":
         return [x[:1024] for x in files(tok + "/**/*.model", 1 << 20)]
     if target == "adapter_config":

@@ -23,6 +23,7 @@
     X(yaml)                  \
     X(recipe)                \
     X(merge)                 \
+    X(manifest)              \
     X(imatrix_dat)           \
     X(imatrix_gguf)          \
     X(tokenizer)             \
