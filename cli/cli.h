@@ -75,8 +75,8 @@ struct cli {
     /* plan, run, join */
     unsigned parts;
     uint64_t part_bytes;
-    const char *layout, *emit, *part;
-    bool keep_records;
+    const char *layout, *emit, *part, *stage;
+    bool keep_records, stages;
     /* Set by a command that plans another one: what happens to its plan instead of being run. The
      * plan is freed by the other command. Returns an exit code. */
     int (*take_plan)(struct cli *c, struct plan *p, void *data);
