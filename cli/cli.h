@@ -75,8 +75,8 @@ struct cli {
     /* plan, run, join */
     unsigned parts;
     uint64_t part_bytes;
-    const char *layout, *emit, *part;
-    bool keep_records;
+    const char *layout, *emit, *part, *stage;
+    bool keep_records, stages;
     /* batch */
     unsigned jobs;
     const char *job;

@@ -162,9 +162,14 @@ static enum quern_status job_start(struct run *r, struct job *j, uint32_t item,
     j->state = state_bytes ? calloc(1, state_bytes) : NULL;
     if (state_bytes && !j->state)
         return fail_memory(err, state_bytes);
+    if (s->known && state_bytes)
+        memcpy(j->state, s->known, state_bytes);
     /* Nothing to apply to: an empty tensor has no tiles and skips its passes. */
-    j->pass = pass_elems(s, 0) ? 0 : s->npasses;
-    return job_pass(r, j, err);
+    j->pass = pass_elems(s, 0) && !s->known ? 0 : s->npasses;
+    TRY(job_pass(r, j, err));
+    if (j->pass == s->npasses && (is_hidden(r, j) || !goes_on(r->plan)))
+        j->ntiles = 0;
+    return QUERN_OK;
 }
 
 static bool worth_doing(const struct run *r, struct place at)
@@ -205,7 +210,10 @@ static struct job *take_tile(struct run *r, uint64_t *tile)
 /* The job has done all it could. */
 static void job_end(struct run *r, struct job *j)
 {
+    const struct step *s = step_of(r, j);
     void *state = NULL;
+    if (s->keep && j->state)
+        memcpy(s->keep, j->state, s->op->state_bytes(s));
     if (is_hidden(r, j)) {
         state = j->state;
         j->state = NULL;
@@ -571,9 +579,10 @@ static void count_work(struct run *r)
     for (uint32_t i = 0; i < r->agenda.count; i++) {
         const struct step *s = r->agenda.items[i].step;
         const bool makes = goes_on(r->plan) && !r->agenda.items[i].hidden;
-        r->total += source_bytes(s) * s->npasses + (makes && !s->measured ? applied_bytes(s) : 0);
+        r->total += s->known ? 0 : source_bytes(s) * s->npasses;
+        r->total += makes && !s->measured ? applied_bytes(s) : 0;
         r->total += s->against ? s->nbytes : 0;
-        r->total -= step_samples(s) ? left_out_bytes(s) : 0;
+        r->total -= step_samples(s) && !s->known ? left_out_bytes(s) : 0;
         r->to_write += r->plan->nfiles && makes ? written_bytes(s) : 0;
     }
     r->total += r->to_write;
