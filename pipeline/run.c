@@ -501,8 +501,10 @@ static void work(struct run *r, struct scratch *w, bool reports)
     pthread_mutex_unlock(&r->lock);
 }
 
-static bool scratch_open(struct scratch *w, uint64_t nbytes, size_t ncounts)
+static bool scratch_open(struct scratch *w, const struct shares *shares)
 {
+    const uint64_t nbytes = shares->tile_budget;
+    const size_t ncounts = shares->max_counts;
     const uint64_t page = UINT64_C(2) << 20;
     /* All zero so far. Other workers look at w->counting, so it is not written again. */
     w->nbytes = (nbytes + 4095) & ~UINT64_C(4095);
@@ -514,6 +516,7 @@ static bool scratch_open(struct scratch *w, uint64_t nbytes, size_t ncounts)
     else if (w->nbytes >= page)
         madvise(w->block, w->nbytes, MADV_HUGEPAGE);
     w->counts = calloc(ncounts ? ncounts : 1, sizeof(uint64_t));
+    windows_open(&w->windows, shares->nwindows);
     return w->block && w->counts;
 }
 
@@ -522,6 +525,7 @@ static void scratch_close(struct scratch *w)
     if (w->block)
         munmap(w->block, w->nbytes);
     free(w->counts);
+    windows_close(&w->windows);
 }
 
 struct worker {
@@ -539,7 +543,7 @@ static void *run_worker(void *worker)
     fenv_t host;
     feholdexcept(&host);
     fesetenv(FE_DFL_ENV);
-    if (scratch_open(w->scratch, r->shares.tile_budget, r->shares.max_counts)) {
+    if (scratch_open(w->scratch, &r->shares)) {
         work(r, w->scratch, w->reports);
     } else {
         struct quern_error err;
