@@ -75,9 +75,9 @@ struct cli {
     /* plan, run, join, batch */
     unsigned parts, jobs;
     uint64_t part_bytes;
-    const char *layout, *emit, *part, *job;
+    const char *layout, *emit, *part, *stage, *job;
     struct values only;
-    bool keep_records, fail_fast, check_hashes;
+    bool keep_records, stages, fail_fast, check_hashes;
     /* Set by a command that plans another one: what happens to its plan instead of being run. The
      * plan is freed by the other command. Returns an exit code. */
     int (*take_plan)(struct cli *c, struct plan *p, void *data);
@@ -142,11 +142,11 @@ const struct option *command_options(const struct command *c, unsigned table);
 /* ---- run_command.c */
 /* Reads its words into c, which is all zero but for what is to be preset, and runs it. Exit code.
  */
-/* Makes the models of --pack-base known. Exit code. */
-int add_pack_bases(const struct cli *c);
 int run_command(struct cli *c, const struct command *command, int argc, char **argv);
 /* The same by its words, of which the first is its name. Only those that write a model. */
 int run_words(struct cli *c, const struct values *words);
+/* What --pack-base names is found from here on. Returns an exit code. */
+int add_pack_bases(const struct cli *c);
 /* The option of this name or letter (0: by name), or NULL. */
 const struct option *find_option(const struct command *c, struct str name, char letter);
 /* Can it have this value? *expected says what it should be. */
@@ -271,6 +271,7 @@ extern volatile int stop_signal;
 
 /* ---- cmd_inspect.c */
 /* The value of a key in about `room` characters. */
+void print_field(const char *name, const char *value);
 void print_meta(FILE *f, const struct meta *k, int room);
 
 /* ---- verify_report.c: what a plan that compares has found. Exit code. */

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/xxh64.h"
+
 #define MAX_SECONDS 1.0 /* of an input */
 
 static double seconds_of(clockid_t clock)
@@ -14,7 +16,7 @@ static double seconds_of(clockid_t clock)
 }
 
 /* Targets change their text, so each run gets one of its own. */
-static size_t run_once(const struct fuzz_target *t, const uint8_t *data, size_t n)
+static size_t run_once(const struct fuzz_target *t, const uint8_t *data, size_t n, size_t refused)
 {
     char *text = malloc(n + 1);
     FUZZ_CHECK(text != NULL);
@@ -22,6 +24,7 @@ static size_t run_once(const struct fuzz_target *t, const uint8_t *data, size_t 
         memcpy(text, data, n);
     text[n] = '\0';
     fuzz_memory_taken();
+    fuzz_memory_start(refused);
     t->run(text, n);
     const size_t taken = fuzz_memory_taken();
     free(text);
@@ -33,8 +36,17 @@ static size_t run_once(const struct fuzz_target *t, const uint8_t *data, size_t 
 static double time_again(const struct fuzz_target *t, const uint8_t *data, size_t n)
 {
     const double start = seconds_of(CLOCK_THREAD_CPUTIME_ID);
-    run_once(t, data, n);
+    run_once(t, data, n, 0);
     return seconds_of(CLOCK_THREAD_CPUTIME_ID) - start;
+}
+
+/* Every sixteenth input, with another call refused for each. */
+static void run_without_memory(const struct fuzz_target *t, const uint8_t *data, size_t n)
+{
+    const size_t ncalls = fuzz_memory_reader_calls();
+    const uint64_t h = xxh64(data, n);
+    if (t->memory_may_fail && ncalls > 0 && h % 16 == 0)
+        run_once(t, data, n, 1 + (size_t)(h >> 8) % ncalls);
 }
 
 void fuzz_one(const struct fuzz_target *t, const uint8_t *data, size_t n)
@@ -42,7 +54,7 @@ void fuzz_one(const struct fuzz_target *t, const uint8_t *data, size_t n)
     if (n > t->max_len)
         return;
     const double start = seconds_of(CLOCK_MONOTONIC);
-    const size_t taken = run_once(t, data, n);
+    const size_t taken = run_once(t, data, n, 0);
     double seconds = seconds_of(CLOCK_MONOTONIC) - start;
     if (seconds > MAX_SECONDS)
         seconds = time_again(t, data, n);
@@ -51,6 +63,7 @@ void fuzz_one(const struct fuzz_target *t, const uint8_t *data, size_t n)
                 taken, seconds);
         abort();
     }
+    run_without_memory(t, data, n);
 }
 
 static bool printable(const char *s)
@@ -65,9 +78,11 @@ void (*fuzz_on_error)(const struct quern_error *err);
 
 bool fuzz_failed(enum quern_status status, const struct quern_error *err)
 {
+    const bool refused = fuzz_memory_reader_ends();
     if (status == QUERN_OK)
         return false;
-    FUZZ_CHECK(status == err->status && status != QUERN_EINTERNAL && status != QUERN_EMEMORY);
+    FUZZ_CHECK(status == err->status && status != QUERN_EINTERNAL);
+    FUZZ_CHECK(status != QUERN_EMEMORY || refused);
     FUZZ_CHECK(err->kind[0] && err->found[0] && printable(err->text));
     FUZZ_CHECK(utf8_valid(str_from(err->text), NULL));
     if (fuzz_on_error)

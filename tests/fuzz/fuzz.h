@@ -65,6 +65,9 @@ struct fuzz_target {
      * input, and this much besides. */
     size_t bytes_per_byte, bytes_besides;
     const char *const *words; /* worth putting into inputs; ends with NULL */
+    /* The first reader is tried without enough memory, too: until fuzz_failed() is told of it, the
+     * target itself asks for none. */
+    bool memory_may_fail;
 };
 
 #define X(name) extern const struct fuzz_target fuzz_##name;
@@ -122,6 +125,12 @@ struct str take_part(struct fuzz_bytes *b, char separator);
 
 /* Bytes that this thread has asked for since the last call; 0 where nobody counts. */
 size_t fuzz_memory_taken(void);
+/* From here on calls for memory are counted. The one of this number is refused, if the target's
+ * first reader makes so many; 0: none is. Where nobody counts there are none. */
+void fuzz_memory_start(size_t refused);
+/* Whether one was. Only the first time after the start it is a reader that has ended. */
+bool fuzz_memory_reader_ends(void);
+size_t fuzz_memory_reader_calls(void);
 
 /* ---- several files in one input: for each a number, the length of its text in two bytes, the text
  */

@@ -28,4 +28,5 @@ const struct fuzz_target fuzz_recipe = {
     .bytes_per_byte = 256,
     .bytes_besides = 131072,
     .words = recipe_words,
+    .memory_may_fail = true,
 };

@@ -21,4 +21,5 @@ const struct fuzz_target fuzz_safetensors = {
     .mutate = mutate_safetensors,
     .bytes_per_byte = 16,
     .bytes_besides = 8192,
+    .memory_may_fail = true,
 };
