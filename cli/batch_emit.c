@@ -50,18 +50,29 @@ static void put_job(FILE *f, const struct batch *b, const char *program, const c
 
 /* ---- Slurm ---------------------------------------------------------------------------------- */
 
-/* Tasks count from 1 in each array, whose numbers may not be large. */
+/* Tasks count from 1 in each array, whose numbers may not be large. A job is a step that gets
+ * SIGTERM before a preemption, and then asks to be queued again, as the parts of a plan do. */
 static void put_array(FILE *f, const struct batch *b, uint32_t first, uint32_t n)
 {
     char number[64];
     snprintf(number, sizeof number, "\"$((SLURM_ARRAY_TASK_ID + %" PRIu32 "))\"", first);
     fprintf(f,
             "id=$(sbatch --parsable --job-name=quern-batch --array=1-%" PRIu32 " $after \\\n"
-            "    --cpus-per-task=%u --mem=%" PRIu64 "M --requeue --signal=B:TERM@60 \\\n"
-            "    --open-mode=append <<'END'\n#!/bin/sh\nexec ",
-            n, threads_of(b), mem_mib(b));
+            "    --cpus-per-task=%u --mem=%" PRIu64 "M --requeue --signal=TERM@60 \\\n"
+            "    --open-mode=append <<'END'\n"
+            "#!/bin/sh\n"
+            "code=0\n"
+            "srun --ntasks=1 --cpus-per-task=%u --input=none ",
+            n, threads_of(b), mem_mib(b), threads_of(b));
     put_job(f, b, PROGRAM, number);
-    fputs("\nEND\n)\nids=$ids:${id%%;*}\n", f);
+    fputs(" || code=$?\n"
+          "# told to stop: it goes on later, perhaps elsewhere\n"
+          "if [ $code -eq 143 ] && scontrol requeue \"$SLURM_JOB_ID\"; then sleep 600; fi\n"
+          "exit $code\n"
+          "END\n)\n"
+          "ids=$ids:${id%%;*}\n"
+          "echo \"Submitted ${id%%;*}\"\n",
+          f);
 }
 
 static void emit_slurm(FILE *f, const struct batch *b)

@@ -72,16 +72,12 @@ struct cli {
     /* inspect */
     bool tensors, tensors_only; /* the second: verify */
     const char *kv;
-    /* plan, run, join */
-    unsigned parts;
+    /* plan, run, join, batch */
+    unsigned parts, jobs;
     uint64_t part_bytes;
-    const char *layout, *emit, *part, *stage;
-    bool keep_records, stages;
-    /* batch */
-    unsigned jobs;
-    const char *job;
+    const char *layout, *emit, *part, *stage, *job;
     struct values only;
-    bool fail_fast, check_hashes;
+    bool keep_records, stages, fail_fast, check_hashes;
     /* Set by a command that plans another one: what happens to its plan instead of being run. The
      * plan is freed by the other command. Returns an exit code. */
     int (*take_plan)(struct cli *c, struct plan *p, void *data);

@@ -68,18 +68,21 @@ static struct str output_of(const void *owner, uint32_t i)
     return ((const struct order *)owner)->outputs[i];
 }
 
+static bool are_five_digits(const char *p)
+{
+    return strspn(p, "0123456789") >= 5;
+}
+
 /* NAME-00001-of-00003.gguf is what a job makes whose output is the prefix NAME. */
 static bool cut_split(struct str *place)
 {
-    static const char suffix[] = "-00001-of-00001.gguf";
-    const size_t n = sizeof suffix - 1;
-    if (place->n <= n)
+    const size_t n = strlen("-00001-of-00003.gguf");
+    if (place->n <= n || !str_ends(*place, ".gguf"))
         return false;
     const char *end = place->p + place->n - n;
-    for (size_t i = 0; i < n; i++)
-        if (suffix[i] == '0' || suffix[i] == '1' ? end[i] < '0' || end[i] > '9'
-                                                 : end[i] != suffix[i])
-            return false;
+    if (end[0] != '-' || !are_five_digits(end + 1) || strncmp(end + 6, "-of-", 4) != 0 ||
+        !are_five_digits(end + 10))
+        return false;
     place->n -= n;
     return true;
 }

@@ -32,7 +32,12 @@ cat >task.sh
 for i in $(seq "$n"); do SLURM_ARRAY_TASK_ID=$i sh task.sh 2>>slurm.log; done
 echo 17
 S
-chmod +x sbatch
+cat >srun <<'S'
+#!/bin/sh
+while case $1 in --*) ;; *) false ;; esac; do shift; done
+exec "$@"
+S
+chmod +x sbatch srun
 PATH=.:$PATH sh "a jobs.slurm.sh" 2>&1
 q batch "a jobs.yml"
 rm -r *.gguf ".a jobs.yml.quern-batch"
