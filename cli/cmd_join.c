@@ -199,16 +199,16 @@ static enum quern_status check_parts(struct joining *g, const struct plan *p, st
 
 /* ---- the end -------------------------------------------------------------------------------- */
 
+static bool is_record(const char *name)
+{
+    return str_ends(str_from(name), ".done") || strncmp(name, "stats-", 6) == 0;
+}
+
 /* Files, and directories with files, of this form: nothing else is ever put there. */
 static bool is_ours(const char *name)
 {
     return strncmp(name, "slice-", 6) == 0 || strncmp(name, "part-", 5) == 0 ||
-           strncmp(name, "shared.", 7) == 0 || strncmp(name, "stats-", 6) == 0;
-}
-
-static bool is_record(const char *name)
-{
-    return str_ends(str_from(name), ".done");
+           strncmp(name, "shared.", 7) == 0 || is_record(name);
 }
 
 /* Everything but records, or the records. */
