@@ -17,11 +17,11 @@ volatile int stop_signal;
 /* The first signal asks the workers to stop; the second ends us at once. */
 static void on_signal(int number)
 {
-    if (stop_signal) {
+    if (asked_to_stop(&stop_signal)) {
         signal(number, SIG_DFL);
         raise(number);
     }
-    stop_signal = number;
+    __atomic_store_n(&stop_signal, number, __ATOMIC_RELAXED);
 }
 
 void catch_signals(void)
@@ -81,16 +81,19 @@ static int run(struct cli *c, struct plan *p, struct quern_result *result)
                                               .cancel = &stop_signal};
     catch_signals();
     ask_plan(c, p);
+    if (c->see_plan)
+        c->see_plan(c, p, c->see_data);
     const enum quern_status s = plan_run(p, &options, result, &err);
     meter_end(watch.meter);
     if (s == QUERN_ECANCELLED)
-        return report_stopped(c, &err, stop_signal, result->resumable, p->nfiles > 0);
+        return report_stopped(c, &err, asked_to_stop(&stop_signal), result->resumable,
+                              p->nfiles > 0);
     return s == QUERN_OK ? 0 : report_failed_run(c, &err, result->resumable);
 }
 
 /* Every file of the output, read once more from the disk unless the record has told. */
-static enum quern_status hash_outputs(const struct cli *c, struct plan *p,
-                                      struct file_hash **hashes, size_t *n, struct quern_error *err)
+enum quern_status hash_outputs(const struct cli *c, struct plan *p, struct file_hash **hashes,
+                               size_t *n, struct quern_error *err)
 {
     const struct quern_run_options options = {
         .threads = c->threads, .mem_bytes = c->mem, .cancel = &stop_signal};

@@ -340,10 +340,10 @@ static enum quern_status changed(const char *path, struct quern_error *err)
                         "expected inputs to stay untouched during a run"));
 }
 
-static bool same_file(const struct file_id *a, const struct file_id *b)
+static bool same_file(const struct model *m, const struct file_id *a, const struct file_id *b)
 {
     return a->dev == b->dev && a->ino == b->ino && a->nbytes == b->nbytes &&
-           a->mtime_ns == b->mtime_ns;
+           (m->others_write || a->mtime_ns == b->mtime_ns);
 }
 
 static void close_cached(struct fd_cache *c, struct cached_fd *f)
@@ -389,7 +389,7 @@ static enum quern_status reopen(struct model *m, uint32_t file, int *fd, struct 
     if (s == QUERN_EFORMAT)
         return changed(path, err);
     TRY(s);
-    if (same_file(&now, &m->files[file].id))
+    if (same_file(m, &now, &m->files[file].id))
         return QUERN_OK;
     close(*fd);
     *fd = -1;

@@ -82,8 +82,9 @@ struct model {
     /* While a plan runs that wants it: NaN and Inf in its tensors are read as 0 ... */
     bool zero_nonfinite;
     _Atomic(bool) saw_nonfinite; /* ... and there were some */
-    const char *path;            /* as given */
-    const char *dir;             /* the Hugging Face directory, or NULL for plain files */
+    bool others_write; /* to its files, in other places: when that was last tells nothing */
+    const char *path;  /* as given */
+    const char *dir;   /* the Hugging Face directory, or NULL for plain files */
     struct model_file *files;
     uint32_t nfiles;
     struct tensor *tensors; /* in file order: by file, then by offset */

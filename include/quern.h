@@ -372,7 +372,8 @@ struct quern_run_options {
     /* Called at the start and the end, from the thread that called quern_run(), with what a user
      * should know: that the run goes on with an old one, or that it starts anew. */
     void (*note)(const char *text, void *user);
-    /* Polled by every worker: set it (also from a signal handler) to stop with QUERN_ECANCELLED. */
+    /* Polled by every worker, with a relaxed atomic load: set it to stop with QUERN_ECANCELLED.
+     * From another thread or a signal handler use __atomic_store_n(cancel, 1, __ATOMIC_RELAXED). */
     const volatile int *cancel;
 };
 

@@ -713,16 +713,34 @@ static enum quern_status make_raw(const struct tile *t, const struct cut *c, uin
                       dtype_stored(s->dtype, first), err);
 }
 
+/* The bytes of a tile that belong to the output: all, but of a step that is cut. */
+struct stretch_of_tile {
+    size_t skip, n;
+    uint64_t at; /* in the output file */
+};
+
+static struct stretch_of_tile to_write(const struct tile *t)
+{
+    const struct step *s = t->step;
+    const uint64_t first = dtype_stored(s->dtype, t->first), cut_end = s->cut_first + s->cut_bytes;
+    uint64_t from = first, end = first + dtype_stored(s->dtype, t->n);
+    if (s->cut_bytes) {
+        from = from > s->cut_first ? from : s->cut_first;
+        end = end < cut_end ? end : cut_end;
+    }
+    return (struct stretch_of_tile){(size_t)(from - first), (size_t)(end - from),
+                                    s->offset + (from - s->cut_first)};
+}
+
 static enum quern_status write_tile(const struct tile *t, const uint8_t *bytes, uint64_t *moved,
                                     struct quern_error *err)
 {
-    const size_t n = dtype_stored(t->step->dtype, t->n);
-    const uint64_t at = t->step->offset + dtype_stored(t->step->dtype, t->first);
+    const struct stretch_of_tile w = to_write(t);
     int fd;
-    *moved += n;
+    *moved += w.n;
     TRY(parts_take(t->parts, t->step->file, &fd, err));
     const enum quern_status s =
-        pwrite_full(fd, bytes, n, at, t->parts->outs[t->step->file].final_path, err);
+        pwrite_full(fd, bytes + w.skip, w.n, w.at, t->parts->outs[t->step->file].final_path, err);
     parts_give(t->parts, t->step->file);
     return s;
 }
@@ -774,16 +792,17 @@ static enum quern_status copy_tile(const struct tile *t, uint64_t *moved, bool *
     if (s->op != &op_copy || s->sources[0].kind || !step_is_raw(s) || t->errors || !t->parts)
         return QUERN_OK;
     const struct source *src = &s->sources[0];
-    const uint64_t at = dtype_stored(s->dtype, t->first), n = dtype_stored(s->dtype, t->n);
+    const struct stretch_of_tile w = to_write(t);
+    const uint64_t at = dtype_stored(s->dtype, t->first) + w.skip;
     if (looks_at_moved(t, src) || src->model->zero_nonfinite)
         return QUERN_OK;
     int fd;
     TRY(parts_take(t->parts, s->file, &fd, err));
-    const enum quern_status status = model_copy(
-        src->model, src->tensor->file, src->tensor->offset + at, n, fd, s->offset + at, done, err);
+    const enum quern_status status = model_copy(src->model, src->tensor->file,
+                                                src->tensor->offset + at, w.n, fd, w.at, done, err);
     parts_give(t->parts, s->file);
     TRY(in_source(err, src, status));
-    *moved += *done ? 2 * n : 0;
+    *moved += *done ? 2 * w.n : 0;
     return QUERN_OK;
 }
 

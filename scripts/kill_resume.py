@@ -89,6 +89,7 @@ JOBS = {
     "quantize-record": ["quantize", "--provenance", "model.gguf", "OUT.gguf", "Q4_K"],
     "merge-record": ["merge", "--provenance", "--method", "linear", "--base", "a", "--model", "b", "--param", "weight=0.5",
                      "--out-shard-size", "6M", "OUT"],
+    "rebuild": ["rebuild", "record.gguf.quern.json", "-o", "OUT.gguf"],
     "imatrix-combine": ["imatrix", "combine", "x.dat", "y.dat", "-o", "OUT.gguf"],
 }
 RECIPE = """merge_method: model_stock
@@ -216,7 +217,7 @@ def prepare(work, like, rng):
     with open(os.path.join(work, "recipe.yml"), "w") as f:
         f.write(RECIPE)
     for words in (["convert", "--pre", "gpt-2", "a", "model.gguf"], ["convert", "--pre", "gpt-2", "a", "split", "--split-max-tensors", "40"],
-                  ["pack", "b", "-o", "b.qpk"]):
+                  ["pack", "b", "-o", "b.qpk"], ["quantize", "--provenance", "model.gguf", "record.gguf", "Q5_K"]):
         subprocess.run([QUERN, *words, "-q"], cwd=work, check=True)
 
 
