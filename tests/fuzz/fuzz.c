@@ -75,6 +75,13 @@ static struct memory_file *file_named(const char *name)
     return f;
 }
 
+const char *fuzz_file_path(const char *name)
+{
+    static char path[sizeof files[0].path];
+    snprintf(path, sizeof path, "%s/%s", fuzz_dir(), name);
+    return path;
+}
+
 void fuzz_file_gone(const char *name)
 {
     char path[sizeof files[0].path];

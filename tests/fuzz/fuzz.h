@@ -37,6 +37,7 @@
     X(roundtrip_safetensors) \
     X(args)                  \
     X(plan)                  \
+    X(pack)                  \
     X(journal)               \
     X(rows)                  \
     X(merge_rows)
@@ -87,6 +88,8 @@ extern void (*fuzz_on_error)(const struct quern_error *err);
 
 /* A file in memory under a path that ends in name, with these bytes; files keep their paths. */
 const char *fuzz_file(const char *name, const void *bytes, size_t n);
+/* The path that such a file has or would have; it lives until the next call. */
+const char *fuzz_file_path(const char *name);
 /* Takes the name of such a file away again. */
 void fuzz_file_gone(const char *name);
 /* The directory of these files, and an end to both. */
