@@ -100,6 +100,9 @@ enum quern_status batch_run_all(const struct batch *b, struct job_report *report
 
 /* ---- batch_report.c */
 
+/* On a terminal: which jobs run. */
+void batch_tell_running(const struct batch *b, const uint32_t *jobs, unsigned n, uint32_t ended,
+                        uint32_t of);
 /* A line on stderr when a job has ended. */
 void batch_tell_job(const struct batch *b, uint32_t job, const struct job_report *r, uint32_t ended,
                     uint32_t of);

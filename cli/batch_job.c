@@ -221,6 +221,14 @@ static int run_it(struct job_run *r)
     return code;
 }
 
+/* One that is told to stop when its output is complete is done, without sums. */
+static enum quern_status hash_unless_stopped(struct seen_files *l, unsigned threads,
+                                             struct quern_error *err)
+{
+    const enum quern_status s = seen_hash(l, threads, err);
+    return s == QUERN_ECANCELLED ? QUERN_OK : s;
+}
+
 static enum quern_status record_end(struct job_run *r, int code, struct quern_error *err)
 {
     struct job_state *s = &r->now;
@@ -232,9 +240,9 @@ static enum quern_status record_end(struct job_run *r, int code, struct quern_er
             TRY(seen_add(&s->outputs, &s->arena, r->paths[i], err));
         if (r->npaths == 0 && r->job->output)
             TRY(seen_add_tree(&s->outputs, &s->arena, r->job->output, err));
-        TRY(seen_hash(&s->outputs, r->b->threads, err));
+        TRY(hash_unless_stopped(&s->outputs, r->b->threads, err));
         if (r->b->c->check_hashes)
-            TRY(seen_hash(&s->inputs, r->b->threads, err));
+            TRY(hash_unless_stopped(&s->inputs, r->b->threads, err));
     }
     return state_write(r->b, r->number, r->command, s, err);
 }
@@ -295,7 +303,7 @@ static enum quern_status add_hashes(struct job_run *r, struct quern_error *err)
         lacks |= !r->before.inputs.items[i].is_dir && !r->before.inputs.items[i].sha256[0];
     if (!r->b->c->check_hashes || !lacks)
         return QUERN_OK;
-    TRY(seen_hash(&r->before.inputs, r->b->threads, err));
+    TRY(hash_unless_stopped(&r->before.inputs, r->b->threads, err));
     return state_write(r->b, r->number, r->command, &r->before, err);
 }
 

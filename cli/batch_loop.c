@@ -142,18 +142,40 @@ static void take_end(struct loop *l, struct worker *w, int status)
     *w = (struct worker){.pid = 0};
 }
 
+static void pass_on_signal(struct loop *l)
+{
+    if (!stop_signal || l->told)
+        return;
+    l->told = stop_signal;
+    for (unsigned i = 0; i < l->limit; i++)
+        if (l->workers[i].pid)
+            kill(l->workers[i].pid, l->told);
+}
+
+/* A report, or the end of the pipe without one, comes just before the end of the process. */
 static void wait_for_some(struct loop *l)
 {
     struct pollfd fds[MAX_AT_ONCE];
-    nfds_t n = 0;
-    for (unsigned i = 0; i < l->limit; i++)
-        if (l->workers[i].pid)
-            fds[n++] = (struct pollfd){.fd = l->workers[i].pipe, .events = POLLIN};
-    poll(fds, n, TICK_MS); /* a signal ends it, too */
+    struct worker *workers[MAX_AT_ONCE];
+    uint32_t running[MAX_AT_ONCE];
+    unsigned n = 0;
     for (unsigned i = 0; i < l->limit; i++) {
-        int status;
-        if (l->workers[i].pid && waitpid(l->workers[i].pid, &status, WNOHANG) > 0)
-            take_end(l, &l->workers[i], status);
+        if (!l->workers[i].pid)
+            continue;
+        workers[n] = &l->workers[i];
+        running[n] = l->workers[i].job;
+        fds[n++] = (struct pollfd){.fd = l->workers[i].pipe, .events = POLLIN};
+    }
+    batch_tell_running(l->b, running, n, l->nended, l->nchosen);
+    if (poll(fds, n, TICK_MS) <= 0) /* a signal ends it, too */
+        return;
+    for (unsigned i = 0; i < n; i++) {
+        int status = 0;
+        if (!fds[i].revents)
+            continue;
+        while (waitpid(workers[i]->pid, &status, 0) < 0 && errno == EINTR)
+            pass_on_signal(l);
+        take_end(l, workers[i], status);
     }
 }
 
@@ -204,16 +226,6 @@ static enum quern_status start_some(struct loop *l, struct quern_error *err)
             TRY(start(l, i, err));
     }
     return QUERN_OK;
-}
-
-static void pass_on_signal(struct loop *l)
-{
-    if (!stop_signal || l->told)
-        return;
-    l->told = stop_signal;
-    for (unsigned i = 0; i < l->limit; i++)
-        if (l->workers[i].pid)
-            kill(l->workers[i].pid, l->told);
 }
 
 static void leave_the_rest(struct loop *l)

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "batch.h"
 #include "core/archive.h"
@@ -43,6 +44,32 @@ static void time_text(const struct job_report *r, char text[24])
         snprintf(text, 24, "%.0f min", r->seconds / 60);
 }
 
+static bool has_line(const struct batch *b)
+{
+    return !b->c->quiet && isatty(STDERR_FILENO);
+}
+
+void batch_tell_running(const struct batch *b, const uint32_t *jobs, unsigned n, uint32_t ended,
+                        uint32_t of)
+{
+    if (!has_line(b))
+        return;
+    const unsigned width = terminal_width(stderr);
+    unsigned used =
+        (unsigned)fprintf(stderr, "\r\033[K[%" PRIu32 "/%" PRIu32 "] running:", ended, of) - 4;
+    for (unsigned i = 0; i < n; i++) {
+        const struct quoted name = quoted(str_from(b->m.jobs[jobs[i]].name));
+        const unsigned more = (unsigned)strlen(name.text) + 2;
+        if (used + more + 4 > width) {
+            fputs(" ...", stderr);
+            break;
+        }
+        used += more;
+        fprintf(stderr, "%s%s", i ? ", " : " ", name.text);
+    }
+    fflush(stderr);
+}
+
 void batch_tell_job(const struct batch *b, uint32_t job, const struct job_report *r, uint32_t ended,
                     uint32_t of)
 {
@@ -51,6 +78,8 @@ void batch_tell_job(const struct batch *b, uint32_t job, const struct job_report
         return;
     verdict_text(r, verdict);
     time_text(r, seconds);
+    if (has_line(b))
+        fputs("\r\033[K", stderr);
     const struct quoted name = quoted(str_from(b->m.jobs[job].name));
     if (r->verdict == JOB_DONE)
         say("[%" PRIu32 "/%" PRIu32 "] %s: %s, %s%s%s (%s)", ended, of, name.text, verdict, seconds,
@@ -122,7 +151,8 @@ static void outputs_json(struct json_writer *w, const struct batch *b, uint32_t 
             json_open(w, '{');
             field_text(w, "path", s.outputs.items[i].path);
             field_u64(w, "bytes", s.outputs.items[i].nbytes);
-            field_text(w, "sha256", s.outputs.items[i].sha256);
+            if (s.outputs.items[i].sha256[0])
+                field_text(w, "sha256", s.outputs.items[i].sha256);
             json_close(w, '}');
         }
     state_free(&s);

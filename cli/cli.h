@@ -75,8 +75,8 @@ struct cli {
     /* plan, run, join */
     unsigned parts;
     uint64_t part_bytes;
-    const char *layout, *emit, *part;
-    bool keep_records;
+    const char *layout, *emit, *part, *stage;
+    bool keep_records, stages;
     /* batch */
     unsigned jobs;
     const char *job;
@@ -146,11 +146,11 @@ const struct option *command_options(const struct command *c, unsigned table);
 /* ---- run_command.c */
 /* Reads its words into c, which is all zero but for what is to be preset, and runs it. Exit code.
  */
-/* Makes the models of --pack-base known. Exit code. */
-int add_pack_bases(const struct cli *c);
 int run_command(struct cli *c, const struct command *command, int argc, char **argv);
 /* The same by its words, of which the first is its name. Only those that write a model. */
 int run_words(struct cli *c, const struct values *words);
+/* What --pack-base names is found from here on. Returns an exit code. */
+int add_pack_bases(const struct cli *c);
 /* The option of this name or letter (0: by name), or NULL. */
 const struct option *find_option(const struct command *c, struct str name, char letter);
 /* Can it have this value? *expected says what it should be. */
@@ -275,6 +275,7 @@ extern volatile int stop_signal;
 
 /* ---- cmd_inspect.c */
 /* The value of a key in about `room` characters. */
+void print_field(const char *name, const char *value);
 void print_meta(FILE *f, const struct meta *k, int room);
 
 /* ---- verify_report.c: what a plan that compares has found. Exit code. */

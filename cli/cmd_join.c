@@ -203,7 +203,7 @@ static enum quern_status check_parts(struct joining *g, const struct plan *p, st
 static bool is_ours(const char *name)
 {
     return strncmp(name, "slice-", 6) == 0 || strncmp(name, "part-", 5) == 0 ||
-           strncmp(name, "shared.", 7) == 0;
+           strncmp(name, "shared.", 7) == 0 || strncmp(name, "stats-", 6) == 0;
 }
 
 static bool is_record(const char *name)

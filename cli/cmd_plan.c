@@ -30,6 +30,7 @@ static void print_plan_json(const struct planning *g, const struct division *d, 
     field_text(&w, "plan", g->job.path);
     field_text(&w, "output", g->job.output);
     field_u64(&w, "parts", g->job.nparts);
+    field_u64(&w, "stats_parts", g->job.nstats);
     field_text(&w, "script", script);
     json_key(&w, "cost");
     json_open(&w, '[');
@@ -69,9 +70,14 @@ static void print_division(const struct planning *g, const struct plan *plan,
         total ? (double)costliest * d->count / (double)total : 1.0);
     if (c->parts > d->count)
         say("  note: %u parts were asked for; no more can be made of this output", c->parts);
+    if (c->stages && !g->job.nstats)
+        say("  note: nothing has to be measured first: there is no stage for it");
     if (script)
         say("  %s: %s", quoted(str_from(script)).text, emit_hint(c->emit));
-    else
+    else if (g->job.nstats)
+        say("  quern run %s --stage stats --part 1/%u, ... first, then",
+            quoted(str_from(g->job.path)).text, g->job.nstats);
+    if (!script)
         say("  quern run %s --part 1/%u, ... and then quern join %s",
             quoted(str_from(g->job.path)).text, d->count, quoted(str_from(g->job.path)).text);
 }
@@ -87,6 +93,7 @@ static int take(struct cli *c, struct plan *p, void *data)
                               "parts");
     print_notes(c, p);
     g->job.nparts = count_parts(g->outer, p);
+    g->job.nstats = g->outer->stages ? g->job.nparts : 0;
     enum quern_status s = job_file_write(&g->job, c, p, g->outer->force, &d, &err);
     if (s == QUERN_OK && g->outer->emit)
         s = emit_script(&g->job, g->outer, plan_min_mem(p), &script, &err);

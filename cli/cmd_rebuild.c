@@ -348,6 +348,18 @@ static int check_target(const struct cli *c, const struct record *r, const struc
     return report_error(c, &err);
 }
 
+/* Those that the record names have moved with the inputs. */
+static int add_recorded_bases(const struct cli *c, const struct record *r, struct arena *arena)
+{
+    struct quern_error err;
+    for (size_t i = 0; i < r->cli->pack_bases.count; i++) {
+        const char *was = r->cli->pack_bases.items[i], *now = place_now(c, r, was, arena);
+        if ((now ? pack_add_base(now, &err) : fail_memory(&err, strlen(was))) != QUERN_OK)
+            return report_error(c, &err);
+    }
+    return 0;
+}
+
 static int rebuild(const struct cli *c, const struct record *r)
 {
     struct arena arena = {0};
@@ -356,7 +368,7 @@ static int rebuild(const struct cli *c, const struct record *r)
     if (code == 0)
         code = check_target(c, r, &b);
     if (code == 0)
-        code = add_pack_bases(r->cli);
+        code = add_recorded_bases(c, r, &arena);
     if (code == 0)
         code = check_inputs(c, r);
     if (code == 0)

@@ -30,6 +30,7 @@ struct part_run {
     const struct cli *outer;
     struct job *job;
     uint32_t part;
+    bool measures; /* it is one of the stage before */
     struct attempt attempt;
 };
 
@@ -43,25 +44,36 @@ static const char *number_from_scheduler(uint64_t *base)
     return slurm ? slurm : k8s;
 }
 
-static int choose_part(const struct cli *c, const struct job *j, uint32_t *part)
+static int choose_part(const struct cli *c, uint32_t nparts, uint32_t *part)
 {
-    uint64_t base = 1, n, of = j->nparts;
+    uint64_t base = 1, n, of = nparts;
     const char *text = c->part && strcmp(c->part, "auto") != 0 ? c->part : NULL;
     if (!text && !(text = number_from_scheduler(&base)))
         return usage_error(c,
                            "which part? expected --part I, 1 to %u (or SLURM_ARRAY_TASK_ID or "
                            "JOB_COMPLETION_INDEX in the environment)",
-                           j->nparts);
+                           nparts);
     const char *slash = strchr(text, '/');
     const struct str number = {text, slash ? (size_t)(slash - text) : strlen(text)};
     if (!str_to_u64(number, &n) || (slash && !str_to_u64(str_from(slash + 1), &of)) || n < base ||
-        n - base >= j->nparts)
+        n - base >= nparts)
         return usage_error(c, "part '%s': expected a number from %" PRIu64 " to %" PRIu64,
-                           quoted(str_from(text)).text, base, base + j->nparts - 1);
-    if (of != j->nparts)
-        return usage_error(c, "part '%s': the plan has %u parts", quoted(str_from(text)).text,
-                           j->nparts);
+                           quoted(str_from(text)).text, base, base + nparts - 1);
+    if (of != nparts)
+        return usage_error(c, "part '%s': there %s %u part%s", quoted(str_from(text)).text,
+                           nparts == 1 ? "is" : "are", nparts, nparts == 1 ? "" : "s");
     *part = (uint32_t)(n - base);
+    return 0;
+}
+
+static int choose_stage(const struct cli *c, const struct job *j, bool *measures)
+{
+    *measures = c->stage && strcmp(c->stage, "stats") == 0;
+    if (c->stage && !*measures && strcmp(c->stage, "run") != 0)
+        return usage_error(c, "--stage '%s': expected stats or run",
+                           quoted(str_from(c->stage)).text);
+    if (*measures && j->nstats == 0)
+        return usage_error(c, "the plan has no stage that measures: quern plan --stages makes one");
     return 0;
 }
 
@@ -273,6 +285,8 @@ static int make_part(struct part_run *r, struct cli *c, struct plan *p, const st
     int code = 0;
     enum quern_status s = attempt_begin(r, &err);
     if (s == QUERN_OK)
+        s = stats_take(r->job, p, d, r->part, &err);
+    if (s == QUERN_OK)
         s = plan_keep_portion(p, d, r->part, r->attempt.path, r->job->made_in, &err);
     if (s == QUERN_OK)
         s = make_slices(r, c, p, d, &code, &err);
@@ -287,6 +301,10 @@ static int take(struct cli *c, struct plan *p, struct division *d, void *data)
 {
     struct part_run *r = data;
     struct quern_error err;
+    if (r->measures)
+        return make_dir(r->job->work, &err) == QUERN_OK
+                   ? measure_part(r->outer, c, r->job, p, r->part)
+                   : report_error(c, &err);
     enum done done = DONE_NOT;
     enum quern_status s = done_read(r->job, d, r->part, &done, NULL, &err);
     if (s == QUERN_OK && done == DONE && !r->outer->force) {
@@ -312,7 +330,9 @@ int cmd_run(struct cli *c)
     if (job_file_read(c->args.items[0], &j, &err) != QUERN_OK)
         return report_error(c, &err);
     struct part_run r = {.outer = c, .job = &j};
-    int code = choose_part(c, &j, &r.part);
+    int code = choose_stage(c, &j, &r.measures);
+    if (code == 0)
+        code = choose_part(c, r.measures ? j.nstats : j.nparts, &r.part);
     if (code == 0)
         code = job_plan(c, &j, take, &r);
     job_free(&j);

@@ -29,7 +29,7 @@ static void digest_of_header(const struct model_file *f, uint8_t digest[32])
 static void digest_of(const struct plan *p, const struct job *j, const struct division *d,
                       char hex[65])
 {
-    const uint32_t division[] = {d->count, j->layout};
+    const uint32_t division[] = {d->count, j->layout, j->nstats};
     uint8_t digest[32];
     struct sha256 s;
     plan_identity(p, digest);
@@ -90,6 +90,8 @@ static void head_json(struct json_writer *w, const struct job *j)
     field_text(w, "work", j->work);
     new_line(w, "  ");
     field_u64(w, "parts", j->nparts);
+    new_line(w, "  ");
+    field_u64(w, "stats_parts", j->nstats);
     new_line(w, "  ");
     field_text(w, "digest", j->digest);
 }
@@ -219,10 +221,19 @@ static enum quern_status divide(struct job *j, const struct cli *c, struct plan 
     static const enum cutting cuttings[] = {[LAYOUT_FILES] = CUT_NOWHERE,
                                             [LAYOUT_JOINED] = CUT_CHEAPLY,
                                             [LAYOUT_RANGES] = CUT_ANYWHERE};
-    const struct division_request r = {.count = j->nparts, .cutting = cuttings[j->layout]};
+    struct division_request r = {
+        .count = j->nparts, .cutting = cuttings[j->layout], .measured = j->nstats > 0};
+    if (j->nstats)
+        TRY(measuring_divide(p, j->nstats, &p->arena, &j->measuring, err));
+    j->nstats = j->measuring.count;
     if (j->layout == LAYOUT_FILES)
-        TRY(plan_in_files(p, j->nparts, err));
+        TRY(plan_in_files(p, j->nparts, r.measured, err));
     TRY(plan_divide(p, &r, &p->arena, d, err));
+    /* Who asks for as many as there are must get the same. */
+    while (d->count != r.count) {
+        r.count = d->count;
+        TRY(plan_divide(p, &r, &p->arena, d, err));
+    }
     ask_plan(c, p);
     digest_of(p, j, d, digest);
     return QUERN_OK;
@@ -330,7 +341,7 @@ static int take_plan(struct cli *c, struct plan *p, void *data)
 static enum quern_status same_inputs(const struct job *j, struct quern_error *err)
 {
     for (uint32_t i = 0; i < j->ninputs; i++) {
-        const struct job_input *in = &j->inputs[i];
+        const struct planned_input *in = &j->inputs[i];
         uint64_t nbytes;
         if (pack_part(in->path)) /* looked for when the pack is opened */
             continue;

@@ -15,6 +15,7 @@ enum job_key {
     KEY_LAYOUT,
     KEY_WORK,
     KEY_PARTS,
+    KEY_STATS,
     KEY_DIGEST,
     KEY_NEEDED,
     KEY_INPUTS = KEY_NEEDED,
@@ -25,10 +26,11 @@ enum job_key {
 };
 
 static const char *const key_names[KEY_COUNT] = {
-    [KEY_FORM] = "quern_plan", [KEY_VERSION] = "version", [KEY_ARGUMENTS] = "arguments",
-    [KEY_OUTPUT] = "output",   [KEY_LAYOUT] = "layout",   [KEY_WORK] = "work",
-    [KEY_PARTS] = "parts",     [KEY_DIGEST] = "digest",   [KEY_INPUTS] = "inputs",
-    [KEY_FILES] = "files",     [KEY_STEPS] = "steps",     [KEY_DIVISION] = "division",
+    [KEY_FORM] = "quern_plan",   [KEY_VERSION] = "version",   [KEY_ARGUMENTS] = "arguments",
+    [KEY_OUTPUT] = "output",     [KEY_LAYOUT] = "layout",     [KEY_WORK] = "work",
+    [KEY_PARTS] = "parts",       [KEY_STATS] = "stats_parts", [KEY_DIGEST] = "digest",
+    [KEY_INPUTS] = "inputs",     [KEY_FILES] = "files",       [KEY_STEPS] = "steps",
+    [KEY_DIVISION] = "division",
 };
 
 static enum quern_status bad_value(enum job_key key, const char *expected, struct quern_error *err)
@@ -59,21 +61,22 @@ static enum quern_status read_text(struct pull *p, enum job_key key, const char 
     return QUERN_OK;
 }
 
-static enum quern_status read_number(struct pull *p, enum job_key key, uint64_t most, uint32_t *out,
-                                     struct quern_error *err)
+static enum quern_status read_number(struct pull *p, enum job_key key, uint64_t least,
+                                     uint32_t *out, struct quern_error *err)
 {
     uint64_t n;
-    if (pull_next(p) != PULL_NUMBER || !pull_u64(p, &n) || n == 0 || n > most)
+    if (pull_next(p) != PULL_NUMBER || !pull_u64(p, &n) || n < least || n > MAX_PORTIONS)
         return bad_value(key, "a number that is not too large", err);
     *out = (uint32_t)n;
     return QUERN_OK;
 }
 
 /* Of an input: where it is and how long it was. */
-static enum quern_status read_input(struct pull *p, struct job_input *in, struct quern_error *err)
+static enum quern_status read_input(struct pull *p, struct planned_input *in,
+                                    struct quern_error *err)
 {
     enum pull_token t;
-    *in = (struct job_input){0};
+    *in = (struct planned_input){0};
     while ((t = pull_next(p)) == PULL_KEY) {
         const bool is_path = str_is(p->str, "path"), is_size = str_is(p->str, "bytes");
         t = pull_next(p);
@@ -97,7 +100,7 @@ static enum quern_status read_inputs(struct pull *p, struct job *j, struct quern
         return bad_value(KEY_INPUTS, "a list", err);
     while ((t = pull_next(p)) == PULL_OBJECT) {
         if (j->ninputs == room) {
-            struct job_input *more = ARENA_NEW(&j->arena, struct job_input, 2 * room + 16u);
+            struct planned_input *more = ARENA_NEW(&j->arena, struct planned_input, 2 * room + 16u);
             if (!more)
                 return fail_memory(err, 2 * room * sizeof *more);
             if (j->ninputs)
@@ -117,7 +120,7 @@ static enum quern_status read_key(struct pull *p, enum job_key key, struct job *
     uint32_t form;
     switch (key) {
     case KEY_FORM:
-        TRY(read_number(p, key, UINT32_MAX, &form, err));
+        TRY(read_number(p, key, 1, &form, err));
         return form == JOB_FORM
                    ? QUERN_OK
                    : fail(err, QUERN_EUNSUPPORTED, "plan",
@@ -135,7 +138,9 @@ static enum quern_status read_key(struct pull *p, enum job_key key, struct job *
     case KEY_WORK:
         return read_text(p, key, &j->work, err);
     case KEY_PARTS:
-        return read_number(p, key, MAX_PORTIONS, &j->nparts, err);
+        return read_number(p, key, 1, &j->nparts, err);
+    case KEY_STATS:
+        return read_number(p, key, 0, &j->nstats, err);
     case KEY_INPUTS:
         return read_inputs(p, j, err);
     case KEY_DIGEST:

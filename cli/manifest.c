@@ -11,19 +11,39 @@
 
 /* ---- mistakes ------------------------------------------------------------------------------- */
 
+static struct str told_text(const void *reader, uint32_t i)
+{
+    return ((const struct manifest_reader *)reader)->told[i];
+}
+
+/* Has it not been told yet? */
+static bool is_news(struct manifest_reader *r, const char *text)
+{
+    uint32_t i;
+    bool fresh;
+    if (r->full || name_table_find(&r->told_table, str_from(text), told_text, r, &i))
+        return false;
+    const uint32_t n = r->told_table.count;
+    r->told[n] = arena_str(&r->m->arena, str_from(text));
+    if (!r->told[n].p ||
+        !name_table_add(&r->told_table, r->told[n], n, told_text, r, &fresh, NULL)) {
+        r->no_memory = r->full = true;
+        return false;
+    }
+    r->full = n + 1 == MANIFEST_MAX_MISTAKES;
+    return true;
+}
+
 void manifest_wrong(struct manifest_reader *r, uint32_t line, const char *kind, const char *format,
                     ...)
 {
     char text[900], with_line[940];
-    bool fresh = true;
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     snprintf(with_line, sizeof with_line, "line %" PRIu32 ": %s", line, text);
-    if (!key_set_add(&r->told, str_from(with_line), &fresh))
-        r->no_memory = true;
-    if (!fresh)
+    if (!is_news(r, with_line))
         return;
     struct quern_error *e = mistake(&r->mistakes);
     fail(e, QUERN_EUSAGE, kind, "%s", with_line);
@@ -118,7 +138,7 @@ enum quern_status manifest_parse(struct str text, const char *path, struct manif
     /* What needs what can be told only when every job is understood. */
     if (r.mistakes.count == 0 && !r.no_memory)
         manifest_order(&r);
-    key_set_free(&r.told);
+    name_table_free(&r.told_table);
     const enum quern_status s = mistakes_end(&r.mistakes, err);
     return r.no_memory ? fail_memory(err, m->arena.nbytes) : s;
 }

@@ -14,7 +14,7 @@
 #define MANIFEST_MAX_WORDS (MAX_ARGS - 16)      /* of a job: batch adds some */
 
 /* A path among the words of a job. */
-struct job_input {
+struct named_path {
     const char *path;
     uint32_t line;
     bool must; /* be there, or be made; others may be no paths at all */
@@ -34,7 +34,7 @@ struct batch_job {
     uint32_t nwords;
     const char *output; /* NULL: of one that only looks */
     const char *recipe; /* which may name outputs of other jobs, or NULL */
-    struct job_input *inputs;
+    struct named_path *inputs;
     uint32_t ninputs;
     struct job_need *asked; /* in the text */
     uint32_t nasked;

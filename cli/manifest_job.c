@@ -40,7 +40,7 @@ struct draft {
     const struct kind *kind;
     struct batch_job job;
     const char *words[MANIFEST_MAX_WORDS];
-    struct job_input inputs[MANIFEST_MAX_WORDS];
+    struct named_path inputs[MANIFEST_MAX_WORDS];
     uint32_t line;
     bool bad;
 };
@@ -60,7 +60,7 @@ static void put_word(struct draft *d, const char *word)
 static void put_input(struct draft *d, const char *path, uint32_t line, bool must)
 {
     if (path && d->job.ninputs < MANIFEST_MAX_WORDS)
-        d->inputs[d->job.ninputs++] = (struct job_input){path, line, must};
+        d->inputs[d->job.ninputs++] = (struct named_path){path, line, must};
 }
 
 /* ---- options -------------------------------------------------------------------------------- */

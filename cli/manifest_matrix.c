@@ -97,8 +97,10 @@ static bool fill(struct manifest_reader *r, const struct yaml_node *n, struct st
 const char *manifest_fill(struct manifest_reader *r, const struct yaml_node *n, const char *what,
                           const struct bindings *b)
 {
-    struct filling f = {.n = 0};
+    struct filling f;
     struct str text;
+    f.n = 0; /* its text stays as it is: there are many of these */
+    f.overflow = false;
     if (!manifest_text(r, n, what, &text) || !fill(r, n, text, b, &f))
         return NULL;
     if (f.overflow || f.n == 0) {

@@ -8,6 +8,7 @@
 #include "core/io.h"
 #include "formats/pack.h"
 #include "manifest_reader.h"
+#include "pipeline/provenance.h"
 
 struct recipe_needs {
     uint32_t *items, count;
@@ -87,6 +88,8 @@ static bool cut_split(struct str *place)
 static bool made_by(const struct order *o, struct str place, uint32_t *job)
 {
     struct str whole = place;
+    if (str_ends(place, RECORD_SUFFIX))
+        whole.n = place.n -= strlen(RECORD_SUFFIX);
     if (cut_split(&whole) && name_table_find(&o->places, whole, output_of, o, job))
         return true;
     while (place.n > 0) {
@@ -168,7 +171,7 @@ static void find_inputs(struct order *o, uint32_t i)
 {
     const struct batch_job *job = &o->m->jobs[i];
     for (uint32_t k = 0; k < job->ninputs; k++) {
-        const struct job_input *in = &job->inputs[k];
+        const struct named_path *in = &job->inputs[k];
         if (!add_path(o, i, str_from(in->path)) && in->must && !is_there(in->path))
             manifest_wrong(o->r, in->line, "missing",
                            "input '%s' is not there, and no job makes it",

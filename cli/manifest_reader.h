@@ -2,11 +2,12 @@
 #ifndef QUERN_MANIFEST_READER_H
 #define QUERN_MANIFEST_READER_H
 
-#include "core/pull.h"
+#include "core/hash.h"
 #include "core/yaml.h"
 #include "manifest.h"
 
-#define MANIFEST_MAX_VARS 16u
+#define MANIFEST_MAX_VARS     16u
+#define MANIFEST_MAX_MISTAKES 1000u /* more are not looked for */
 
 /* The variables of a matrix, with one value each. */
 struct bindings {
@@ -18,7 +19,9 @@ struct manifest_reader {
     struct manifest *m;
     uint32_t capacity; /* of m->jobs */
     struct mistakes mistakes;
-    struct key_set told; /* mistakes: what is wrong in a hundred jobs of a matrix is told once */
+    /* What was told: what is wrong in a hundred jobs of a matrix is told once. */
+    struct str told[MANIFEST_MAX_MISTAKES];
+    struct name_table told_table;
     bool no_memory;
     bool full; /* a limit was passed: nothing more is read */
     const struct yaml_node *defaults;

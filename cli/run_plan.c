@@ -6,6 +6,7 @@
 
 #include "cli.h"
 #include "core/io.h"
+#include "core/windows.h"
 #include "pipeline/hashing.h"
 #include "pipeline/nonfinite.h"
 #include "pipeline/provenance.h"
@@ -36,6 +37,7 @@ void catch_signals(void)
     signal(SIGXFSZ, SIG_IGN);
     /* Hours of work do not end because nobody listens any more. */
     signal(SIGPIPE, SIG_IGN);
+    windows_allow();
 }
 
 /* What the library calls back with. */

@@ -70,7 +70,8 @@ static const struct option pack_own_options[] = {
 
 static const struct option unpack_options[] = {
     {"base", 0, OPTION_LIST, FIELD(pack_bases), "MODEL",
-     "the model that the pack was made against, when it is not where the pack says", NULL},
+     "where the model is that the pack was made against, when it is not where the pack says; repeatable", NULL},
+    {"pack-base", 0, OPTION_LIST, FIELD(pack_bases), "MODEL", "the same as --base: what all commands call it", NULL},
     {.name = NULL},
 };
 
@@ -375,6 +376,9 @@ static const struct option plan_options[] = {
      "directory; joined: the files that the command makes when it is not divided, bit for bit, put "
      "together at the end; ranges: the same, but all parts write to them, on a file system they share, "
      "each its own places of whole MiB, and nothing is copied", "files joined ranges"},
+    {"stages", 0, OPTION_FLAG, FIELD(stages), NULL,
+     "what a method must know of whole tensors is measured in a stage of its own, quern run --stage stats, "
+     "before the parts are run: then tensors are cut between parts whatever the method", NULL},
     {"emit", 0, OPTION_TEXT, FIELD(emit), "SCHEDULER",
      "also write what runs the parts and joins them: slurm, ninja, k8s or parallel", "slurm ninja k8s parallel"},
     {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "with --emit: threads of a part (default: 1)", NULL},
@@ -389,6 +393,8 @@ static const struct option part_options[] = {
     {"part", 0, OPTION_TEXT, FIELD(part), "I|I/N|auto",
      "which one, counted from 1; auto (default): SLURM_ARRAY_TASK_ID, or JOB_COMPLETION_INDEX + 1, of "
      "the environment", NULL},
+    {"stage", 0, OPTION_TEXT, FIELD(stage), "stats|run",
+     "of a plan with stages: stats measures, before any part is run; run (default) makes the output", "stats run"},
     {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)", NULL},
     {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE",
      "ceiling on working memory, checked before the start (default: 256MiB)", NULL},
@@ -709,7 +715,7 @@ const struct command commands[] = {
      "  without unpacking it\n", cmd_pack},
     {"unpack", "[options] NAME.qpk OUTPUT", "restore the files of a pack",
      "OUTPUT is a directory; for a pack that was made of one file it is that file. A file gets its name "
-     "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
+     "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON,
      "quern unpack tuned.qpk tuned/ --base base.qpk\n"
      "  with a base that is not where it was\n", cmd_unpack},
     {"plan", "[options] COMMAND ARGUMENT...", "divide a job into parts for any scheduler",

@@ -36,13 +36,10 @@ static uint64_t encoding_cost(enum dtype type)
     }
 }
 
-/* Of the passes that measure, its own and those of what it needs: everything is read in them. */
-static uint64_t measured_bytes(const struct step *s)
+/* Of the passes that measure, unless that is done before: everything is read in them. */
+static uint64_t measuring_cost(const struct division *d, const struct step *s)
 {
-    uint64_t total = source_bytes(s) * s->npasses;
-    for (uint32_t i = 0; i < s->nneeds; i++)
-        total += source_bytes(&s->needs[i]->step) * s->needs[i]->step.npasses;
-    return total;
+    return d->measured ? 0 : measured_bytes(s);
 }
 
 /* Of making it once that is known. */
@@ -193,7 +190,8 @@ static uint64_t grid_of(const struct plan *p, uint32_t count, uint64_t align)
 /* It may be made from any byte on and costs no more for it. */
 static bool is_cut(const struct lumping *l, const struct step *s)
 {
-    return l->cutting == CUT_ANYWHERE || (l->cutting == CUT_CHEAPLY && measured_bytes(s) == 0);
+    return l->cutting == CUT_ANYWHERE ||
+           (l->cutting == CUT_CHEAPLY && measuring_cost(l->division, s) == 0);
 }
 
 /* The next place after `at` where the step may be cut; its end when there is none. */
@@ -235,7 +233,7 @@ static void add_step(struct lumping *l, uint32_t i, bool whole_files)
     const bool heads = i == 0 || s->file != step_at(l->plan, l->division, i - 1)->file;
     if (begins_lump(l, i, whole_files))
         add_lump(l, i, heads ? 0 : s->offset, 0);
-    l->lumps[l->n - 1].cost += measured_bytes(s);
+    l->lumps[l->n - 1].cost += measuring_cost(l->division, s);
     for (uint64_t at = s->offset, next;; at = next) {
         next = whole_files ? end : next_cut(l, s, at);
         struct lump *last = &l->lumps[l->n - 1];
@@ -243,7 +241,7 @@ static void add_step(struct lumping *l, uint32_t i, bool whole_files)
         last->cost += making_part(s, cost, at - s->offset, next - s->offset);
         if (next == end)
             break;
-        add_lump(l, i, next, measured_bytes(s));
+        add_lump(l, i, next, measuring_cost(l->division, s));
     }
 }
 
@@ -263,13 +261,14 @@ static enum quern_status gather_lumps(struct lumping *l, uint32_t count, struct 
 /* ---- portions ------------------------------------------------------------------------------- */
 
 /* What a slice asks of a step whose bytes are in it. */
-static void add_cost(struct portion *part, const struct step *s, const struct stretch *slice)
+static void add_cost(const struct division *d, struct portion *part, const struct step *s,
+                     const struct stretch *slice)
 {
     const uint64_t begin = s->offset > slice->offset ? s->offset : slice->offset;
     const uint64_t ends = slice->offset + slice->nbytes, last = s->offset + s->nbytes;
     const uint64_t from = begin - s->offset, to = (last < ends ? last : ends) - s->offset;
-    part->read_bytes += measured_bytes(s) + making_part(s, source_bytes(s), from, to);
-    part->cost += measured_bytes(s) + making_part(s, making_cost(s), from, to);
+    part->read_bytes += measuring_cost(d, s) + making_part(s, source_bytes(s), from, to);
+    part->cost += measuring_cost(d, s) + making_part(s, making_cost(s), from, to);
 }
 
 /* Lumps [from, to) of one file. */
@@ -298,7 +297,7 @@ static void cut_portion(const struct plan *p, struct division *d, const struct l
         const struct stretch *slice = &d->slices[d->nslices];
         add_slice(p, d, l, i, i + n);
         for (uint32_t k = 0; k < slice->nsteps; k++)
-            add_cost(part, step_at(p, d, slice->first + k), slice);
+            add_cost(d, part, step_at(p, d, slice->first + k), slice);
         part->nslices++;
     }
 }
@@ -346,7 +345,7 @@ static enum quern_status cut_portions(const struct plan *p, uint32_t count, stru
 enum quern_status plan_divide(const struct plan *p, const struct division_request *r,
                               struct arena *arena, struct division *d, struct quern_error *err)
 {
-    *d = (struct division){.shared = r->cutting == CUT_ANYWHERE};
+    *d = (struct division){.shared = r->cutting == CUT_ANYWHERE, .measured = r->measured};
     TRY(check_divisible(p, r->count, err));
     TRY(order_steps(p, arena, d, err));
     struct lumping l = {.plan = p,
@@ -360,8 +359,10 @@ enum quern_status plan_divide(const struct plan *p, const struct division_reques
     return s;
 }
 
-enum quern_status plan_in_files(struct plan *p, uint32_t count, struct quern_error *err)
+enum quern_status plan_in_files(struct plan *p, uint32_t count, bool measured,
+                                struct quern_error *err)
 {
+    const struct division d = {.measured = measured};
     TRY(check_divisible(p, count, err));
     struct lump *lumps = calloc(p->nsteps, sizeof *lumps);
     uint32_t *first = calloc((size_t)p->nsteps + 1, sizeof *first);
@@ -369,7 +370,7 @@ enum quern_status plan_in_files(struct plan *p, uint32_t count, struct quern_err
     if (s == QUERN_OK) {
         for (uint32_t i = 0; i < p->nsteps; i++)
             lumps[i] =
-                (struct lump){.cost = measured_bytes(&p->steps[i]) + making_cost(&p->steps[i])};
+                (struct lump){.cost = measuring_cost(&d, &p->steps[i]) + making_cost(&p->steps[i])};
         count = count < p->nsteps ? count : p->nsteps;
         share_out(lumps, p->nsteps, count, first);
         s = layout_in_files(p, first, count, err);

@@ -34,7 +34,8 @@ struct division {
     uint32_t nslices;
     struct portion *portions;
     uint32_t count;
-    bool shared; /* slices are places in output files that all write to */
+    bool shared;   /* slices are places in output files that all write to */
+    bool measured; /* as in the request */
 };
 
 enum cutting {
@@ -47,6 +48,7 @@ struct division_request {
     uint32_t count; /* of portions */
     enum cutting cutting;
     uint64_t align; /* steps are cut at multiples of it in the file; 0: CUT_ALIGN */
+    bool measured;  /* by a stage before (statistics.h): no portion has to */
 };
 
 /* Portions of nearly the same cost, as many as asked for or as can be cut. Everything is in the
@@ -55,7 +57,8 @@ enum quern_status plan_divide(const struct plan *p, const struct division_reques
                               struct arena *arena, struct division *out, struct quern_error *err);
 
 /* The output becomes a set of files, one for each portion that plan_divide() would then make. */
-enum quern_status plan_in_files(struct plan *p, uint32_t count, struct quern_error *err);
+enum quern_status plan_in_files(struct plan *p, uint32_t count, bool measured,
+                                struct quern_error *err);
 
 /* Path of slice i, or of an output file that all write to, in a directory; NULL when memory ran
  * out. */

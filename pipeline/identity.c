@@ -45,7 +45,8 @@ static void add_step(struct sha256 *s, const struct step *step)
                                 step->reference_bugs, step->nsources,    step->npasses,
                                 step->nelems,         step->nbytes,      step->measured,
                                 step->file,           step->offset,      step->cut_first,
-                                step->cut_bytes,      step->nparts,      step->importance != NULL};
+                                step->cut_bytes,      step->nparts,      step->importance != NULL,
+                                step->known != NULL};
     add_str(s, step->name);
     add_dims(s, step->dims, step->ndims);
     add_text(s, step->op->name);

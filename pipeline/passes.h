@@ -84,6 +84,15 @@ static inline uint64_t source_bytes(const struct step *s)
     return total;
 }
 
+/* What all measuring passes read, its own and those of what it needs. */
+static inline uint64_t measured_bytes(const struct step *s)
+{
+    uint64_t total = source_bytes(s) * s->npasses;
+    for (uint32_t i = 0; i < s->nneeds; i++)
+        total += source_bytes(&s->needs[i]->step) * s->needs[i]->step.npasses;
+    return total;
+}
+
 /* What the applying pass reads. */
 static inline uint64_t applied_bytes(const struct step *s)
 {

@@ -217,7 +217,9 @@ struct step {
     struct hidden_step *const *needs; /* whose results it reads: measured before it begins, each
                                        * after those that it needs itself */
     uint32_t nneeds;
-    bool stats; /* set by plan_run(): measure what encoding loses */
+    const void *known; /* its state after the measuring passes, which are not made then; or NULL */
+    void *keep;        /* gets its state once that is measured; or NULL */
+    bool stats;        /* set by plan_run(): measure what encoding loses */
     /* Whose stored bytes the result is compared with instead of being written; or NULL. */
     const struct source *against;
     const char *detail; /* for a dry run: sources and parameters in words; or NULL */

@@ -193,6 +193,13 @@ def seeds(target):
             plain.append(b"architecture: llama\ntensors:\n  - from: model.layers.{i}.attn.q.weight\n    to: blk.{i}.attn_q.weight\n    how: permute-q\nkeep:\n  - rope_freqs.weight\n")
             plain.append(b"tensors:\n  - {from: 'm.{i}.e.{e}.w', to: 'blk.{i}.ffn_gate_exps.weight'}\n  - {from: [a, b], to: c}\n  - {from: x, how: drop}\n")
         return plain
+    if target == "manifest":
+        text = read(ROOT + "/tests/test_manifest.c").decode()
+        out = []
+        for block in re.findall(r'(?:accepted|refused)\(\s*((?:(?:HEAD\b|"(?:[^"\\]|\\.)*")\s*)+)[,)]', text):
+            parts = re.findall(r'HEAD\b|"(?:[^"\\]|\\.)*"', block)
+            out.append("".join("version: 1\\njobs:\\n" if x == "HEAD" else x[1:-1] for x in parts).encode().decode("unicode_escape").encode())
+        return out
     if target == "imatrix_dat":
         return files(corpus + "/imatrix/*.dat", 2048)
     if target == "imatrix_gguf":

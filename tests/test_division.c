@@ -78,7 +78,7 @@ static struct plan *gguf_of_three(const char *output, struct model **input)
 {
     struct quern_error err;
     struct plan *p = one_file(output, input);
-    cr_assert(plan_in_files(p, 3, &err) == QUERN_OK && p->nfiles == 3, "%s", err.text);
+    cr_assert(plan_in_files(p, 3, false, &err) == QUERN_OK && p->nfiles == 3, "%s", err.text);
     return p;
 }
 
@@ -86,7 +86,7 @@ static struct plan *shards_of_three(const char *output, struct model **input)
 {
     struct quern_error err;
     struct plan *p = merge_to_shards(output, input);
-    cr_assert(plan_in_files(p, 3, &err) == QUERN_OK && p->nfiles == 3, "%s", err.text);
+    cr_assert(plan_in_files(p, 3, false, &err) == QUERN_OK && p->nfiles == 3, "%s", err.text);
     return p;
 }
 

@@ -453,6 +453,33 @@ Test(pack, packs_that_are_each_others_base_end)
     CHECK_LEAKS();
 }
 
+/* Packs of one family are all named: none of them is the base of all, which is not there, or comes
+ * last. Tried in every order that would take years. */
+Test(pack, many_named_bases_are_each_tried_a_few_times)
+{
+    enum { NPACKS = 40 };
+    struct quern_error e;
+    struct model *m;
+    char away[600], name[32], first[600];
+    const char *base = make_model("base", 0);
+    const char *tuned = make_model("tuned", 2);
+    snprintf(first, sizeof first, "%s", packed(tuned, "0.qpk", base));
+    for (int i = 1; i < NPACKS; i++) {
+        snprintf(name, sizeof name, "%d.qpk", i);
+        const char *link_to = scratch(name);
+        cr_assert_eq(link(first, link_to), 0);
+        cr_assert_eq(pack_add_base(link_to, &e), QUERN_OK);
+    }
+    snprintf(away, sizeof away, "%s", scratch("away"));
+    cr_assert_eq(rename(base, away), 0);
+    cr_assert_eq(model_open(first, &m, &e), QUERN_EUSAGE);
+    cr_assert_str_eq(e.kind, "base");
+    cr_assert_eq(pack_add_base(away, &e), QUERN_OK);
+    cr_assert_eq(model_open(first, &m, &e), QUERN_OK, "%s", e.text);
+    cr_assert_str_eq(pack_base(m->archive)->path, scratch("away/model.safetensors"));
+    model_close(m);
+}
+
 /* ---- damage --------------------------------------------------------------------------------- */
 
 static bool as_recorded(struct archive *a, uint32_t i, const uint8_t *bytes, size_t n)

@@ -1,7 +1,5 @@
 /* test_task_bf16.c - task vectors straight from BF16 give the bytes that they give through numbers.
  */
-#include <math.h>
-
 #include "tests/merge_fixture.h"
 
 TestSuite(task_bf16, .init = begin, .fini = end);
@@ -96,6 +94,7 @@ static void check_all(const uint16_t *const values[], size_t n, bool few)
 Test(task_bf16, same_bytes_as_through_numbers)
 {
     static const size_t lengths[] = {1, 100, 4096, 3 * CHUNK + 2 * STRIP + 70};
+    windows_allow();
     for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
         for (int few = 0; few < 2; few++) {
             const uint16_t *values[NMODELS + 1];

@@ -39,7 +39,7 @@ stop() { # SIGNAL: when the second job has recorded some work
     done
 }
 stop TERM
-sed 's/[0-9.]* s\b/N s/g' err
+sed "s/ *[0-9.]* s\b/ N s/g" err
 q batch jobs.yml --dry-run
 stop KILL
 q batch jobs.yml --dry-run
@@ -65,6 +65,6 @@ done
 kill -KILL "$(ps -o pid= --ppid $! | head -1)"
 wait $!
 echo "[$?]"
-sed 's/[0-9.]* s\b/N s/g' err
+sed "s/ *[0-9.]* s\b/ N s/g" err
 must batch jobs.yml
 ls -A . .jobs.yml.quern-batch
