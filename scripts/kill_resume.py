@@ -219,7 +219,7 @@ def prepare(work, like, rng):
         f.write(RECIPE)
     for words in (["convert", "--pre", "gpt-2", "a", "model.gguf"], ["convert", "--pre", "gpt-2", "a", "split", "--split-max-tensors", "40"],
                   ["pack", "a", "b", "c", "model.gguf", "-o", "all.qpk"], ["pack", "b", "c", "--base", "a", "-o", "tuned.qpk"],
-                  ["pack", "b", "-o", "b.qpk"], ["quantize", "--provenance", "model.gguf", "record.gguf", "Q5_K"]):
+                  ["quantize", "--provenance", "model.gguf", "record.gguf", "Q5_K"]):
         subprocess.run([QUERN, *words, "-q"], cwd=work, check=True)
 
 
