@@ -332,6 +332,7 @@ faults: all test-models
 	@$(SUBMAKE) $(ASAN) $(B)/asan/quern
 	@QUERN=$(B)/quern MODELS=$(B)/test-models python3 tests/faults.py
 	@QUERN=$(B)/asan/quern MODELS=$(B)/test-models python3 tests/faults.py --memory
+	@QUERN=$(B)/quern MODELS=$(B)/test-models python3 tests/part_faults.py
 	@QUERN=$(B)/quern MODELS=$(B)/test-models python3 tests/hazards.py
 
 power-loss: all test-models

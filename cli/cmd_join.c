@@ -9,6 +9,7 @@
 
 #include "core/archive.h"
 #include "core/io.h"
+#include "core/output.h"
 #include "core/text_file.h"
 #include "job_file.h"
 #include "pipeline/hashing.h"
@@ -199,16 +200,16 @@ static enum quern_status check_parts(struct joining *g, const struct plan *p, st
 
 /* ---- the end -------------------------------------------------------------------------------- */
 
+static bool is_record(const char *name)
+{
+    return str_ends(str_from(name), ".done") || strncmp(name, "stats-", 6) == 0;
+}
+
 /* Files, and directories with files, of this form: nothing else is ever put there. */
 static bool is_ours(const char *name)
 {
     return strncmp(name, "slice-", 6) == 0 || strncmp(name, "part-", 5) == 0 ||
-           strncmp(name, "shared.", 7) == 0 || strncmp(name, "stats-", 6) == 0;
-}
-
-static bool is_record(const char *name)
-{
-    return str_ends(str_from(name), ".done");
+           strncmp(name, "shared.", 7) == 0 || is_record(name);
 }
 
 /* Everything but records, or the records. */
@@ -272,6 +273,18 @@ static void tell(const struct joining *g, const struct plan *p, const struct que
             g->job->nparts == 1 ? "" : "s");
 }
 
+/* That of a join which was killed after its last step, unless a run holds it. */
+static void remove_journal(const char *output)
+{
+    int fd = -1;
+    char *path = output_beside(output, JOURNAL_SUFFIX);
+    if (path && path_exists(path) && output_lock(path, output, &fd, NULL) == QUERN_OK) {
+        unlink(path);
+        close(fd);
+    }
+    free(path);
+}
+
 static int join(struct cli *c, struct plan *p, const struct joining *g)
 {
     struct quern_error err;
@@ -309,6 +322,7 @@ static int take(struct cli *c, struct plan *p, struct division *d, void *data)
     if (s != QUERN_OK)
         return report_ended(c, &err);
     tell(g, p, NULL, hashes, nhashes);
+    remove_journal(g->job->made);
     clear_up(g);
     return 0;
 }

@@ -332,6 +332,7 @@ static int take_plan(struct cli *c, struct plan *p, void *data)
         s = divide(t->job, c, p, &d, digest, &err);
     if (s == QUERN_OK)
         s = same_plan(t->job, digest, &err);
+    t->job->made = p->dir ? p->dir : p->files[0].path;
     if (s == QUERN_OK)
         s = name_slices(t->job, &err);
     return s == QUERN_OK ? t->take(c, p, &d, t->data) : report_error(c, &err);

@@ -59,8 +59,7 @@ void frame_writer_free(struct frame_writer *w)
 size_t frame_write(struct frame_writer *w, int level, const void *content, size_t n, uint8_t *to)
 {
     ZSTD_CCtx *c = (ZSTD_CCtx *)w;
-    const ZSTD_literalCompressionMode_e literals =
-        level == FRAME_ENTROPY_ONLY ? ZSTD_lcm_huffman : ZSTD_lcm_auto;
+    const int literals = (int)(level == FRAME_ENTROPY_ONLY ? ZSTD_lcm_huffman : ZSTD_lcm_auto);
     ZSTD_CCtx_reset(c, ZSTD_reset_session_and_parameters);
     size_t wrong = ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, level_of(level));
     if (!ZSTD_isError(wrong))

@@ -186,7 +186,8 @@ bool journal_holds_work(const struct journal *j)
 
 bool journal_can_resume(const struct journal *j)
 {
-    return j->file.nrecords > 0 && !j->given_up;
+    const bool nothing_to_make = j->base[j->plan->nsteps] == 0;
+    return (j->file.nrecords > 0 || (nothing_to_make && j->file.has_head)) && !j->given_up;
 }
 
 /* ---- what an earlier run left --------------------------------------------------------------- */
@@ -524,6 +525,18 @@ static void flush(struct journal *j)
     j->trouble = err;
 }
 
+/* Of a plan that only gives names to files there is nothing to record, but where they are. */
+static void flush_last(struct journal *j)
+{
+    struct quern_error err;
+    flush(j);
+    if (j->file.has_head || j->given_up || j->status != QUERN_OK ||
+        record_batch(j, 0, 0, false, &err) == QUERN_OK)
+        return;
+    j->given_up = true;
+    j->trouble = err;
+}
+
 static void *keep(void *journal)
 {
     struct journal *j = journal;
@@ -646,7 +659,7 @@ enum quern_status journal_stop(struct journal *j, bool flush_now, const char **t
     pthread_join(j->thread, NULL);
     j->running = false;
     if (flush_now)
-        flush(j);
+        flush_last(j);
     if (j->given_up)
         *trouble = j->trouble.text;
     if (j->status != QUERN_OK && err)

@@ -160,6 +160,24 @@ def gguf_adapters():
     return out
 
 
+def pack_seeds(corpus):
+    """Packs of tests/corpus_packs.py, as fuzz_pack.c puts them together; and some of its files whole."""
+    sys.path.insert(0, os.path.join(ROOT, "tests"))
+    import corpus_packs as c
+
+    out = []
+    for make in (c.plain, lambda: c.plain("rr"), c.shared, c.against_base):
+        p = make()
+        x = part(0, json.dumps(p.directory).encode())
+        out.append(x + b"".join(part(1, c.content_of(f)) for _, f in p.frames))
+        out.append(x + b"".join(part(3, struct.pack("<I", n) + f) for n, f in p.frames))
+    for n in (1, c.CHUNK, 2 * c.CHUNK + 5):
+        p = c.long_file("r" * -(-n // c.CHUNK), n)
+        out.append(part(0, json.dumps(p.directory).encode()) + b"".join(part(2, struct.pack("<I", size)) for size, _ in p.frames))
+    out.append(out[0] + part(4, struct.pack("<IB", 9, 3)))
+    return out + [part(5, x) for x in files(corpus + "/pack/*.qpk", 3000)]
+
+
 def seeds(target):
     corpus = make("make_corpus.py")
     tok = os.path.join(ROOT, "tests/data/convert/tok")
@@ -273,6 +291,8 @@ def seeds(target):
     if target == "plan":
         out = [part(0, b"tQ4_K_M\nT.*=Q8_0\nkgeneral.name=str:x\n"), part(0, b"tCOPY\nOd\nsxxx\n"), part(0, b"tBF16\nfk\nallama\n"), part(0, b"tF8\nOs\n")]
         return out + [part(0, b"tQ8_0\nfr\n") + part(1, x) for x in files(corpus + "/gguf/ok*", 6000)]
+    if target == "pack":
+        return pack_seeds(corpus)
     if target == "rows":
         return [bytes([d, how, what]) + bytes((i * 37 + d) % 256 for i in range(700)) for d in range(51) for how, what in ((0, 0), (1, 2), (2, 5), (128, 1), (160, 8))]
     if target == "rows_search":

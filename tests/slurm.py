@@ -182,14 +182,15 @@ def array_of(join):
 
 
 def plain_array(t):
-    for layout, kind in (("ranges", "F32"), ("joined", "Q4_K_M")):
+    for layout, kind, stages in (("ranges", "F32", ("--stages",)), ("joined", "Q4_K_M", ())):
         t.quern("merge", "recipe.yml", "m.gguf", kind, "-q", "-f")
         want = sha(t.path("m.gguf"))
         os.remove(t.path("m.gguf"))
-        t.quern("plan", "--parts", "8", "--layout", layout, "--emit", "slurm", "-f", "-q", "merge", "recipe.yml", "m.gguf", kind)
-        parts = len(json.load(open(t.path("job.plan")))["division"])
+        t.quern("plan", "--parts", "8", *stages, "--layout", layout, "--emit", "slurm", "-f", "-q", "merge", "recipe.yml", "m.gguf", kind)
+        plan = json.load(open(t.path("job.plan")))
+        parts = "%d + %d" % (plan["stats_parts"], plan["parts"])
         join = t.submit("job.sh")
-        check(wait_for(join) == ["COMPLETED"], "%s: %d parts and their join are completed" % (layout, parts))
+        check(wait_for(join) == ["COMPLETED"], "%s: %s parts and their join are completed" % (layout, parts))
         check(sha(t.path("m.gguf")) == want, "the bytes of the undivided command")
         check(not os.path.exists(t.path(".m.gguf.quern-parts")), "nothing is left beside it")
     return want

@@ -156,3 +156,53 @@ Test(api, types)
     cr_assert(!quern_set_cpu("abacus"));
     cr_assert(quern_set_cpu(NULL));
 }
+
+/* The pocket models: a fine-tune and the base that it is stored against. */
+Test(api, pack_and_unpack)
+{
+    static const char tuned[] = TEST_DATA "/pocket/pocket-code.qpk";
+    struct quern_error e;
+    struct quern_plan *p;
+    struct quern_model *m;
+    struct quern_packed share;
+    struct quern_unpacked file;
+    const char *const inputs[] = {tuned};
+    const struct quern_pack options = {.base = TEST_DATA "/pocket/pocket-base.qpk", .level = "3"};
+    cr_assert_eq(quern_plan_pack(inputs, 1, scratch("a.qpk"), &options, &p, &e), QUERN_OK, "%s",
+                 e.text);
+    cr_assert_eq(quern_run(p, NULL, NULL, &e), QUERN_OK, "%s", e.text);
+    cr_assert(quern_plan_packed(p, 0, &share));
+    cr_assert_str_eq(share.kind, "BF16");
+    cr_assert(share.count == 20 && share.nbytes == 2624000);
+    cr_assert(share.stored_bytes > 0 && share.stored_bytes < share.nbytes * 6 / 10);
+    cr_assert(quern_plan_packed(p, 1, &share) && strcmp(share.kind, "files") == 0);
+    cr_assert_not(quern_plan_packed(p, 2, &share));
+    cr_assert_not(quern_plan_unpacked(p, 0, &file));
+    quern_plan_free(p);
+    cr_assert_eq(quern_open(scratch("a.qpk"), &m, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(quern_ntensors(m), 20u);
+    quern_close(m);
+    cr_assert_eq(quern_plan_unpack(scratch("a.qpk"), scratch("out"), NULL, &p, &e), QUERN_OK, "%s",
+                 e.text);
+    cr_assert_eq(quern_run(p, NULL, NULL, &e), QUERN_OK, "%s", e.text);
+    cr_assert(quern_plan_unpacked(p, 2, &file) && strcmp(file.name, "model.safetensors") == 0);
+    cr_assert_eq(file.nbytes, 2626144u);
+    cr_assert_str_eq(file.sha256,
+                     "6b62f13c095cfa4d40b1d4fe8f7cb088485074f00c7b555ee591a18ac54b81bf");
+    cr_assert_not(quern_plan_unpacked(p, 5, &file));
+    quern_plan_free(p);
+    cr_assert_eq(access(scratch("out/model.safetensors"), R_OK), 0);
+}
+
+Test(api, packs_say_what_is_missing)
+{
+    struct quern_error e;
+    struct quern_plan *p;
+    const char *const inputs[] = {TEST_DATA "/pocket/pocket-base.qpk"};
+    const struct quern_pack options = {.level = "4"};
+    cr_assert_eq(quern_plan_pack(inputs, 1, scratch("a.qpk"), &options, &p, &e), QUERN_EUSAGE);
+    cr_assert_str_eq(e.kind, "level");
+    cr_assert_eq(symlink("/dev/null/nowhere", scratch("none")), 0);
+    cr_assert_eq(quern_plan_unpack(scratch("none"), scratch("out"), NULL, &p, &e), QUERN_EIO);
+    cr_assert_eq(quern_add_pack_base(scratch("none"), &e), QUERN_OK);
+}

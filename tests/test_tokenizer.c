@@ -126,6 +126,8 @@ Test(tokenizer, refuses_what_has_two_meanings)
             QUERN_EFORMAT, "the same id 2");
     refused("{\"model\": {\"vocab\": {\"a\": 0}, \"vocab\": {}}}", "{}", QUERN_EFORMAT, "second");
     refused("{\"model\": {\"vocab\": {\"a\": 0}}, \"model\": {}}", "{}}", QUERN_EFORMAT, "twice");
+    refused("{\"decoder\": {}, \"model\": {\"vocab\": {\"a\": 0}}, \"decoder\": {}}", NULL,
+            QUERN_EFORMAT, "a second 'decoder'");
     CHECK_LEAKS();
 }
 

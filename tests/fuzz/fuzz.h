@@ -40,6 +40,7 @@
     X(roundtrip_safetensors) \
     X(args)                  \
     X(plan)                  \
+    X(pack)                  \
     X(journal)               \
     X(rows)                  \
     X(rows_search)           \
