@@ -72,15 +72,19 @@ struct cli {
     /* inspect */
     bool tensors, tensors_only; /* the second: verify */
     const char *kv;
-    /* plan, run, join */
-    unsigned parts;
+    /* plan, run, join, batch */
+    unsigned parts, jobs;
     uint64_t part_bytes;
-    const char *layout, *emit, *part, *stage;
-    bool keep_records, stages;
+    const char *layout, *emit, *part, *stage, *job;
+    struct values only;
+    bool keep_records, stages, fail_fast, check_hashes;
     /* Set by a command that plans another one: what happens to its plan instead of being run. The
      * plan is freed by the other command. Returns an exit code. */
     int (*take_plan)(struct cli *c, struct plan *p, void *data);
     void *take_data;
+    /* Set by a command that runs others: sees every plan just before it runs. */
+    void (*see_plan)(const struct cli *c, const struct plan *p, void *data);
+    void *see_data;
 };
 
 enum option_kind {
@@ -138,13 +142,15 @@ const struct option *command_options(const struct command *c, unsigned table);
 /* ---- run_command.c */
 /* Reads its words into c, which is all zero but for what is to be preset, and runs it. Exit code.
  */
-/* Makes the models of --pack-base known. Exit code. */
-int add_pack_bases(const struct cli *c);
 int run_command(struct cli *c, const struct command *command, int argc, char **argv);
 /* The same by its words, of which the first is its name. Only those that write a model. */
 int run_words(struct cli *c, const struct values *words);
+/* What --pack-base names is found from here on. Returns an exit code. */
+int add_pack_bases(const struct cli *c);
 /* The option of this name or letter (0: by name), or NULL. */
 const struct option *find_option(const struct command *c, struct str name, char letter);
+/* Can it have this value? *expected says what it should be. */
+bool option_takes(const struct option *o, const char *value, const char **expected);
 /* No byte of the output depends on it. */
 bool option_is_free(const struct option *o);
 /* The command of this name, or NULL. */
@@ -186,6 +192,8 @@ int report_errors(const struct cli *c, const struct listed_error *errors, size_t
 void field_text(struct json_writer *w, const char *key, const char *value);
 void field_u64(struct json_writer *w, const char *key, uint64_t value);
 void field_f64(struct json_writer *w, const char *key, double value);
+/* The members that an error has. */
+void error_fields(struct json_writer *w, const struct quern_error *e);
 void print_json(struct json_writer *w);
 /* The same elsewhere. What acts on a terminal is escaped. */
 void write_json(FILE *f, struct json_writer *w);
@@ -206,7 +214,7 @@ struct file_hash {
 /* How a step makes its tensor, in a word. */
 const char *step_op(const struct step *s);
 /* plan_json.c: the object on stdout. result is NULL for a dry run. */
-void plan_json(const struct plan *p, const struct quern_result *result,
+void plan_json(const struct cli *c, const struct plan *p, const struct quern_result *result,
                const struct file_hash *hashes, size_t nhashes);
 void print_summary(const struct cli *c, const struct plan *p, const struct quern_result *r,
                    const struct file_hash *hashes, size_t nhashes);
@@ -263,6 +271,7 @@ extern volatile int stop_signal;
 
 /* ---- cmd_inspect.c */
 /* The value of a key in about `room` characters. */
+void print_field(const char *name, const char *value);
 void print_meta(FILE *f, const struct meta *k, int room);
 
 /* ---- verify_report.c: what a plan that compares has found. Exit code. */
@@ -293,6 +302,7 @@ int cmd_compare(struct cli *c);
 int cmd_plan(struct cli *c);
 int cmd_run(struct cli *c);
 int cmd_join(struct cli *c);
+int cmd_batch(struct cli *c);
 int cmd_verify(struct cli *c);
 int cmd_rebuild(struct cli *c);
 int cmd_pack(struct cli *c);

@@ -117,14 +117,7 @@ static void json_failure(struct json_writer *w, const char *path, const struct q
     json_put_str(w, str_from(path));
     json_key(w, "sound");
     json_put_bool(w, false);
-    field_text(w, "error", e->kind);
-    if (e->tensor[0])
-        field_text(w, "tensor", e->tensor);
-    if (e->offset != UINT64_MAX)
-        field_u64(w, "offset", e->offset);
-    field_text(w, "found", e->found);
-    if (e->expected[0])
-        field_text(w, "expected", e->expected);
+    error_fields(w, e);
     json_close(w, '}');
 }
 

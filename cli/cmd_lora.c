@@ -9,6 +9,7 @@
 #include "making.h"
 #include "merge/extract.h"
 #include "pipeline/compare.h"
+#include "pipeline/nonfinite.h"
 
 /* ---- info -------------------------------------------------------------------------------------
  */
@@ -318,6 +319,8 @@ static void extracted_json(const struct plan *p, const struct extract_report *r)
         if (!p->steps[i].parts)
             json_put_str(&w, p->steps[i].name);
     json_close(&w, ']');
+    if (p->nonfinite == NONFINITE_ZERO)
+        zeroed_json(&w, p);
     json_close(&w, '}');
     print_json(&w);
 }
@@ -354,8 +357,11 @@ static int extract_from(struct cli *c, struct extraction_of_models *x, const cha
     if (unpack_model(x->base, &x->arena, &x->views[0], &u, &err) != QUERN_OK ||
         unpack_model(x->tuned, &x->arena, &x->views[1], &u, &err) != QUERN_OK ||
         plan_compare_views(&x->views[0], &x->views[1], NULL, &x->survey, &x->comparison, &err) !=
-            QUERN_OK)
+            QUERN_OK ||
+        plan_set_nonfinite(x->survey, c->nonfinite, &err) != QUERN_OK)
         return report_error(c, &err);
+    if (x->survey->nonfinite != NONFINITE_ZERO)
+        x->survey->nonfinite = NONFINITE_MOVED; /* what differs is looked at later */
     const int code = run_quietly(c, x->survey);
     if (code != 0)
         return code;
@@ -371,7 +377,8 @@ static int extract_from(struct cli *c, struct extraction_of_models *x, const cha
                                             .dtype = c->out_dtype,
                                             .base_name = base_name(c, x),
                                             .force = c->force};
-    if (extract_plan(&request, &x->plan, &x->report, &err) != QUERN_OK)
+    if (extract_plan(&request, &x->plan, &x->report, &err) != QUERN_OK ||
+        plan_set_nonfinite(x->plan, c->nonfinite, &err) != QUERN_OK)
         return report_error(c, &err);
     return run_extraction(c, x);
 }

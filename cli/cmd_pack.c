@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "cli.h"
-#include "core/frame.h"
 #include "core/sha256.h"
 #include "formats/pack.h"
 #include "pipeline/pack_plan.h"
@@ -19,25 +18,23 @@ static double percent(uint64_t part, uint64_t whole)
 
 static void print_shares(FILE *f, const struct plan *p, bool packed)
 {
-    struct pack_share shares[DTYPE_COUNT + 1];
-    const uint32_t n = pack_shares(p, shares);
+    struct quern_packed share;
     char all[16], stored[16];
     fprintf(f, "  %stype        count      size%s%s\n", dim(f), packed ? "    packed" : "",
             plain(f));
-    for (uint32_t i = 0; i < n; i++) {
-        fprintf(f, "  %-8s %8" PRIu64 " %9s", shares[i].kind, shares[i].count,
-                human_bytes(shares[i].nbytes, all));
+    for (size_t i = 0; quern_plan_packed((const struct quern_plan *)p, i, &share); i++) {
+        fprintf(f, "  %-8s %8" PRIu64 " %9s", share.kind, share.count,
+                human_bytes(share.nbytes, all));
         if (packed)
-            fprintf(f, " %9s  %5.1f %%", human_bytes(shares[i].stored, stored),
-                    percent(shares[i].stored, shares[i].nbytes));
+            fprintf(f, " %9s  %5.1f %%", human_bytes(share.stored_bytes, stored),
+                    percent(share.stored_bytes, share.nbytes));
         fputc('\n', f);
     }
 }
 
 static void pack_json(const struct plan *p, const struct quern_result *r, const char *sha256)
 {
-    struct pack_share shares[DTYPE_COUNT + 1];
-    const uint32_t n = pack_shares(p, shares);
+    struct quern_packed share;
     struct json_writer j = {0};
     json_open(&j, '{');
     field_text(&j, "command", p->verb);
@@ -48,13 +45,13 @@ static void pack_json(const struct plan *p, const struct quern_result *r, const 
     field_u64(&j, "min_mem_bytes", plan_min_mem(p));
     json_key(&j, "types");
     json_open(&j, '{');
-    for (uint32_t i = 0; i < n; i++) {
-        json_key(&j, shares[i].kind);
+    for (size_t i = 0; quern_plan_packed((const struct quern_plan *)p, i, &share); i++) {
+        json_key(&j, share.kind);
         json_open(&j, '{');
-        field_u64(&j, "count", shares[i].count);
-        field_u64(&j, "bytes", shares[i].nbytes);
+        field_u64(&j, "count", share.count);
+        field_u64(&j, "bytes", share.nbytes);
         if (r)
-            field_u64(&j, "packed_bytes", shares[i].stored);
+            field_u64(&j, "packed_bytes", share.stored_bytes);
         json_close(&j, '}');
     }
     json_close(&j, '}');
@@ -113,31 +110,6 @@ static int pack_dry_run(const struct cli *c, const struct plan *p)
 
 /* ---- pack ----------------------------------------------------------------------------------- */
 
-static int take_level(const struct cli *c, struct pack_request *r)
-{
-    static const struct {
-        const char *name;
-        int level;
-    } levels[] = {
-        {"huf", FRAME_ENTROPY_ONLY},
-        {"1",   1                 },
-        {"3",   3                 },
-        {"9",   9                 },
-        {"19",  19                }
-    };
-    r->level = 1;
-    r->thorough = c->level != NULL;
-    if (!c->level)
-        return 0;
-    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
-        if (strcmp(c->level, levels[i].name) == 0) {
-            r->level = levels[i].level;
-            return 0;
-        }
-    return usage_error(c, "--level '%s': expected huf, 1, 3, 9 or 19",
-                       quoted(str_from(c->level)).text);
-}
-
 static int pack_now(struct cli *c, struct plan *p)
 {
     struct quern_result result;
@@ -155,22 +127,21 @@ static int pack_now(struct cli *c, struct plan *p)
 int cmd_pack(struct cli *c)
 {
     struct quern_error err;
-    struct plan *p;
-    struct pack_request r = {.inputs = c->args.items,
-                             .ninputs = c->args.count,
-                             .output = c->output,
-                             .base = c->base,
-                             .force = c->force};
-    if (r.ninputs == 0 || !r.output)
+    struct quern_plan *plan;
+    const struct quern_pack options = {.base = c->base, .level = c->level, .force = c->force};
+    const struct values *inputs = &c->args;
+    const char *last = inputs->count ? inputs->items[inputs->count - 1] : "";
+    if (!c->output && str_ends(str_from(last), PACK_SUFFIX))
+        return usage_error(c, "expected INPUT... -o NAME.qpk; where to pack it is said by -o %s",
+                           quoted(str_from(last)).text);
+    if (inputs->count == 0 || !c->output)
         return usage_error(c, "expected INPUT... -o NAME.qpk");
-    if (!str_ends(str_from(r.output), PACK_SUFFIX))
+    if (!str_ends(str_from(c->output), PACK_SUFFIX))
         return usage_error(c, "the OUTPUT '%s' must end in " PACK_SUFFIX,
-                           quoted(str_from(r.output)).text);
-    const int bad = take_level(c, &r);
-    if (bad)
-        return bad;
-    if (plan_pack(&r, &p, &err) != QUERN_OK)
+                           quoted(str_from(c->output)).text);
+    if (quern_plan_pack(inputs->items, inputs->count, c->output, &options, &plan, &err) != QUERN_OK)
         return report_error(c, &err);
+    struct plan *p = (struct plan *)plan;
     print_notes(c, p);
     const int code = c->dry_run ? pack_dry_run(c, p) : pack_now(c, p);
     plan_free(p);
@@ -178,12 +149,6 @@ int cmd_pack(struct cli *c)
 }
 
 /* ---- unpack --------------------------------------------------------------------------------- */
-
-static const char *hex_of(const uint8_t digest[32], char hex[65])
-{
-    digest_hex(digest, hex);
-    return hex;
-}
 
 static const char *output_of(const struct plan *p)
 {
@@ -200,10 +165,8 @@ static uint64_t unpacked_bytes(const struct plan *p)
 
 static void unpack_json(const struct plan *p, const struct quern_result *r)
 {
-    const struct pack_file *files;
-    const uint32_t n = unpacked_files(p, &files);
+    struct quern_unpacked file;
     struct json_writer j = {0};
-    char hex[65];
     json_open(&j, '{');
     field_text(&j, "command", p->verb);
     field_text(&j, "output", output_of(p));
@@ -211,11 +174,11 @@ static void unpack_json(const struct plan *p, const struct quern_result *r)
     field_u64(&j, "min_mem_bytes", plan_min_mem(p));
     json_key(&j, "files");
     json_open(&j, '[');
-    for (uint32_t i = 0; i < n; i++) {
+    for (size_t i = 0; quern_plan_unpacked((const struct quern_plan *)p, i, &file); i++) {
         json_open(&j, '{');
-        field_text(&j, "name", files[i].name);
-        field_u64(&j, "bytes", files[i].nbytes);
-        field_text(&j, "sha256", hex_of(files[i].sha256, hex));
+        field_text(&j, "name", file.name);
+        field_u64(&j, "bytes", file.nbytes);
+        field_text(&j, "sha256", file.sha256);
         json_close(&j, '}');
     }
     json_close(&j, ']');
@@ -231,8 +194,7 @@ static void unpack_json(const struct plan *p, const struct quern_result *r)
 static int unpack_dry_run(const struct cli *c, const struct plan *p)
 {
     struct quern_error err;
-    const struct pack_file *files;
-    const uint32_t n = unpacked_files(p, &files);
+    struct quern_unpacked file;
     char size[16], mem[16];
     if (publish_check(p, &err) != QUERN_OK)
         return report_error(c, &err);
@@ -240,24 +202,21 @@ static int unpack_dry_run(const struct cli *c, const struct plan *p)
         unpack_json(p, NULL);
         return 0;
     }
-    for (uint32_t i = 0; i < n; i++)
-        printf("%9s  %s\n", human_bytes(files[i].nbytes, size),
-               quoted(str_from(files[i].name)).text);
+    for (size_t i = 0; quern_plan_unpacked((const struct quern_plan *)p, i, &file); i++)
+        printf("%9s  %s\n", human_bytes(file.nbytes, size), quoted(str_from(file.name)).text);
     printf(
         "\n  writes %s in %u file%s, needs %s of memory or more\n  dry run: nothing was written\n",
-        human_bytes(unpacked_bytes(p), size), n, n == 1 ? "" : "s",
+        human_bytes(unpacked_bytes(p), size), p->nfiles, p->nfiles == 1 ? "" : "s",
         human_bytes(plan_min_mem(p), mem));
     return 0;
 }
 
 static void print_hashes(const struct plan *p)
 {
-    const struct pack_file *files;
-    const uint32_t n = unpacked_files(p, &files);
-    char hex[65];
-    for (uint32_t i = 0; i < n; i++)
-        printf("%s  %s%s%s\n", hex_of(files[i].sha256, hex), quoted(str_from(output_of(p))).text,
-               p->dir ? "/" : "", p->dir ? quoted(str_from(files[i].name)).text : "");
+    struct quern_unpacked file;
+    for (size_t i = 0; quern_plan_unpacked((const struct quern_plan *)p, i, &file); i++)
+        printf("%s  %s%s%s\n", file.sha256, quoted(str_from(output_of(p))).text, p->dir ? "/" : "",
+               p->dir ? quoted(str_from(file.name)).text : "");
 }
 
 static int unpack_now(struct cli *c, struct plan *p)
@@ -287,13 +246,15 @@ static int unpack_now(struct cli *c, struct plan *p)
 int cmd_unpack(struct cli *c)
 {
     struct quern_error err;
-    struct plan *p;
+    struct quern_plan *plan;
+    const struct quern_unpack options = {.force = c->force};
     const struct values *a = &c->args;
     const char *output = c->output ? c->output : a->count > 1 ? a->items[1] : NULL;
     if (!output || a->count != (c->output ? 1 : 2))
         return usage_error(c, "expected NAME.qpk OUTPUT");
-    if (plan_unpack(a->items[0], output, c->force, &p, &err) != QUERN_OK)
+    if (quern_plan_unpack(a->items[0], output, &options, &plan, &err) != QUERN_OK)
         return report_error(c, &err);
+    struct plan *p = (struct plan *)plan;
     print_notes(c, p);
     const int code = c->dry_run ? unpack_dry_run(c, p) : unpack_now(c, p);
     plan_free(p);

@@ -6,6 +6,7 @@
 
 #include "core/output.h"
 #include "core/text_file.h"
+#include "script_text.h"
 
 /* Room beside the ceiling of --mem for the program itself. */
 #define SPARE_MEM   (UINT64_C(64) << 20)
@@ -22,22 +23,10 @@ struct emission {
 
 typedef void emit_fn(const struct emission *e);
 
-/* A word as a shell takes it. */
-static void put_quoted(FILE *f, const char *word)
-{
-    fputc('\'', f);
-    for (; *word; word++)
-        if (*word == '\'')
-            fputs("'\\''", f);
-        else
-            fputc(*word, f);
-    fputc('\'', f);
-}
-
 static void put_run(const struct emission *e, const char *part)
 {
     fputs("\"${QUERN:-quern}\" run ", e->f);
-    put_quoted(e->f, e->job->path);
+    script_word(e->f, e->job->path);
     fprintf(e->f, "%s --part %s -j %u%s", e->measures ? " --stage stats" : "", part, e->threads,
             e->mem);
 }
@@ -59,7 +48,7 @@ static void put_number(const struct emission *e)
 static void put_join(const struct emission *e)
 {
     fputs("\"${QUERN:-quern}\" join ", e->f);
-    put_quoted(e->f, e->job->path);
+    script_word(e->f, e->job->path);
 }
 
 /* ---- Slurm ---------------------------------------------------------------------------------- */
@@ -143,16 +132,6 @@ static void emit_parallel(const struct emission *e)
 
 /* ---- Ninja ---------------------------------------------------------------------------------- */
 
-/* Text of a ninja file: a path, or what a shell gets. */
-static void put_ninja(FILE *f, const char *text, bool path)
-{
-    for (; *text; text++) {
-        if (*text == '$' || (path && (*text == ' ' || *text == ':')))
-            fputc('$', f);
-        fputc(*text, f);
-    }
-}
-
 static void put_ninja_command(const struct emission *e, void (*put)(const struct emission *e))
 {
     struct text_file t;
@@ -164,7 +143,7 @@ static void put_ninja_command(const struct emission *e, void (*put)(const struct
     put(&inner);
     char *text = text_file_end(&t, &n);
     if (text)
-        put_ninja(e->f, text, false);
+        script_ninja(e->f, text, false);
     free(text);
 }
 
@@ -186,7 +165,7 @@ static void put_record(const struct emission *e, uint32_t part)
     struct arena arena = {0};
     const char *path =
         e->measures ? stats_path(e->job, part, &arena) : done_path(e->job, part, &arena);
-    put_ninja(e->f, path ? path : "", true);
+    script_ninja(e->f, path ? path : "", true);
     arena_free(&arena);
 }
 
@@ -213,7 +192,7 @@ static void ninja_parts(const struct emission *e, const char *rule, const struct
         fputs("build ", e->f);
         put_record(e, k);
         fprintf(e->f, ": %s ", rule);
-        put_ninja(e->f, e->job->path, true);
+        script_ninja(e->f, e->job->path, true);
         if (before)
             put_records(before);
         fprintf(e->f, "\n  part = %u\n", k + 1);
@@ -239,25 +218,13 @@ static void emit_ninja(const struct emission *e)
     ninja_parts(&stage, "stats", NULL);
     ninja_parts(e, "part", e->job->nstats ? &stage : NULL);
     fputs("\nbuild ", e->f);
-    put_ninja(e->f, e->job->made, true);
+    script_ninja(e->f, e->job->made, true);
     fputs(": join", e->f);
     put_records(e);
     fputs("\n", e->f);
 }
 
 /* ---- Kubernetes ----------------------------------------------------------------------------- */
-
-/* A string of YAML in double quotes. */
-static void put_yaml(FILE *f, const char *text)
-{
-    fputc('"', f);
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            fputc('\\', f);
-        fputc(*text, f);
-    }
-    fputc('"', f);
-}
 
 enum pod { POD_STATS, POD_RUN, POD_JOIN };
 
@@ -276,7 +243,7 @@ static void put_pod(const struct emission *e, enum pod pod)
             "        - %s\n"
             "        - ",
             quern_version(), joins ? "join" : "run");
-    put_yaml(e->f, e->job->path);
+    script_yaml(e->f, e->job->path);
     if (pod == POD_STATS)
         fputs("\n        - --stage=stats", e->f);
     if (!joins)

@@ -69,19 +69,22 @@ static bool fits(const struct job *j, const struct division *d, uint32_t part,
     return slice == NULL;
 }
 
-static bool slices_are_there(const struct job *j, const struct division *d, uint32_t part,
-                             struct arena *arena)
+static enum quern_status look_for_slices(const struct job *j, const struct division *d,
+                                         uint32_t part, struct arena *arena, bool *there,
+                                         struct quern_error *err)
 {
     const struct portion *q = &d->portions[part];
-    for (uint32_t i = 0; i < q->nslices; i++) {
+    *there = true;
+    for (uint32_t i = 0; *there && i < q->nslices; i++) {
         const struct byte_range r = slice_place(d, j->made_in, q->first_slice + i, arena);
         const struct stretch *s = &d->slices[q->first_slice + i];
         struct stat st;
-        if (!r.path || stat(r.path, &st) != 0 || !S_ISREG(st.st_mode) ||
-            (uint64_t)st.st_size != (d->shared ? s->file_bytes : s->nbytes))
-            return false;
+        if (!r.path)
+            return fail_memory(err, strlen(j->made_in));
+        *there = stat(r.path, &st) == 0 && S_ISREG(st.st_mode) &&
+                 (uint64_t)st.st_size == (d->shared ? s->file_bytes : s->nbytes);
     }
-    return true;
+    return QUERN_OK;
 }
 
 enum quern_status done_read(const struct job *j, const struct division *d, uint32_t part,
@@ -91,6 +94,7 @@ enum quern_status done_read(const struct job *j, const struct division *d, uint3
     struct json *root = NULL;
     struct str text = {NULL, 0};
     struct stat st;
+    bool there = false;
     enum quern_status s = QUERN_OK;
     const char *path = done_path(j, part, &arena);
     *done = DONE_NOT;
@@ -100,12 +104,16 @@ enum quern_status done_read(const struct job *j, const struct division *d, uint3
         s = read_small_file(path, MAX_DONE, &arena, &text, err);
     else
         path = NULL;
+    if (s == QUERN_OK && path)
+        s = json_parse(text, &root, err);
     /* One that is torn or of another plan is as good as none. */
-    if (s == QUERN_OK && path && json_parse(text, &root, NULL) == QUERN_OK) {
-        if (fits(j, d, part, root, hex))
-            *done = slices_are_there(j, d, part, &arena) ? DONE : DONE_GONE;
-        json_free(root);
+    if (s == QUERN_EFORMAT)
+        s = QUERN_OK;
+    if (s == QUERN_OK && root && fits(j, d, part, root, hex)) {
+        s = look_for_slices(j, d, part, &arena, &there, err);
+        *done = there ? DONE : DONE_GONE;
     }
+    json_free(root);
     arena_free(&arena);
     return s;
 }

@@ -342,7 +342,7 @@ static int take_plan(struct cli *c, struct plan *p, void *data)
 static enum quern_status same_inputs(const struct job *j, struct quern_error *err)
 {
     for (uint32_t i = 0; i < j->ninputs; i++) {
-        const struct job_input *in = &j->inputs[i];
+        const struct planned_input *in = &j->inputs[i];
         uint64_t nbytes;
         if (pack_part(in->path)) /* looked for when the pack is opened */
             continue;

@@ -17,7 +17,7 @@ enum job_layout {
 /* Of this name; false when there is none. */
 bool job_layout(const char *name, enum job_layout *layout);
 
-struct job_input {
+struct planned_input {
     const char *path;
     uint64_t nbytes;
 };
@@ -35,7 +35,7 @@ struct job {
     const char *work;    /* directory where parts are put until they are joined */
     const char *made_in; /* in it, or itself: where finished slices lie, once the plan is read */
     const char *version; /* of quern */
-    struct job_input *inputs; /* files as they were */
+    struct planned_input *inputs; /* files as they were */
     uint32_t ninputs;
     char digest[65]; /* of the plan and what its inputs look like */
 };

@@ -72,10 +72,11 @@ static enum quern_status read_number(struct pull *p, enum job_key key, uint64_t 
 }
 
 /* Of an input: where it is and how long it was. */
-static enum quern_status read_input(struct pull *p, struct job_input *in, struct quern_error *err)
+static enum quern_status read_input(struct pull *p, struct planned_input *in,
+                                    struct quern_error *err)
 {
     enum pull_token t;
-    *in = (struct job_input){0};
+    *in = (struct planned_input){0};
     while ((t = pull_next(p)) == PULL_KEY) {
         const bool is_path = str_is(p->str, "path"), is_size = str_is(p->str, "bytes");
         t = pull_next(p);
@@ -99,7 +100,7 @@ static enum quern_status read_inputs(struct pull *p, struct job *j, struct quern
         return bad_value(KEY_INPUTS, "a list", err);
     while ((t = pull_next(p)) == PULL_OBJECT) {
         if (j->ninputs == room) {
-            struct job_input *more = ARENA_NEW(&j->arena, struct job_input, 2 * room + 16u);
+            struct planned_input *more = ARENA_NEW(&j->arena, struct planned_input, 2 * room + 16u);
             if (!more)
                 return fail_memory(err, 2 * room * sizeof *more);
             if (j->ninputs)

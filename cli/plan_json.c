@@ -1,4 +1,6 @@
 /* plan_json.c - a plan, or what came of it, as one JSON object. */
+#include <string.h>
+
 #include "cli.h"
 #include "pipeline/provenance.h"
 
@@ -46,15 +48,25 @@ static void hashes_json(struct json_writer *j, const struct file_hash *hashes, s
     json_close(j, '}');
 }
 
-void plan_json(const struct plan *p, const struct quern_result *r, const struct file_hash *hashes,
-               size_t nhashes)
+/* As the user named it: a plan of quantize may be one of a conversion. */
+static void command_json(struct json_writer *j, const struct cli *c)
+{
+    char words[32];
+    const char *name = c->command->name;
+    const bool two = strcmp(name, "lora") == 0 || strcmp(name, "imatrix") == 0;
+    snprintf(words, sizeof words, "%s%s%s", name, two ? " " : "", two ? c->args.items[0] : "");
+    field_text(j, "command", c->making ? "rebuild" : words);
+}
+
+void plan_json(const struct cli *c, const struct plan *p, const struct quern_result *r,
+               const struct file_hash *hashes, size_t nhashes)
 {
     struct quern_plan_summary s;
     struct type_share shares[DTYPE_COUNT];
     struct json_writer j = {0};
     quern_plan_summarize((const struct quern_plan *)p, &s);
     json_open(&j, '{');
-    field_text(&j, "command", p->verb);
+    command_json(&j, c);
     if (p->dir)
         field_text(&j, "output", p->dir);
     json_key(&j, "files");

@@ -183,8 +183,10 @@ void print_json(struct json_writer *w)
     write_json(stdout, w);
 }
 
-static void error_fields(struct json_writer *j, const struct quern_error *e)
+void error_fields(struct json_writer *j, const struct quern_error *e)
 {
+    static const char word[] =
+        "expected "; /* of the sentence; here the name of the field says so */
     field_text(j, "error", e->kind);
     if (e->file[0])
         field_text(j, "file", e->file);
@@ -194,7 +196,9 @@ static void error_fields(struct json_writer *j, const struct quern_error *e)
         field_u64(j, "offset", e->offset);
     field_text(j, "found", e->found);
     if (e->expected[0])
-        field_text(j, "expected", e->expected);
+        field_text(j, "expected",
+                   e->expected +
+                       (strncmp(e->expected, word, strlen(word)) == 0 ? strlen(word) : 0));
     field_u64(j, "status", (uint64_t)e->status);
 }
 
@@ -234,8 +238,8 @@ int report_error(const struct cli *c, const struct quern_error *e)
 /* What can be done about it stands in a line of its own. */
 static const char *how_to_resume(const struct cli *c)
 {
-    return c->take_plan ? "run the same command again to go on"
-                        : "run the same command with --resume to go on from here";
+    return c->take_plan || c->see_plan ? "run the same command again to go on"
+                                       : "run the same command with --resume to go on from here";
 }
 
 int report_failed_run(const struct cli *c, const struct quern_error *e, bool resumable)
@@ -442,7 +446,7 @@ void print_plan(const struct cli *c, const struct plan *p)
     struct type_share shares[DTYPE_COUNT];
     char in[16], out[16], mem[16];
     if (c->json) {
-        plan_json(p, NULL, NULL, 0);
+        plan_json(c, p, NULL, NULL, 0);
         return;
     }
     summarize(p, &s);
@@ -477,7 +481,7 @@ void print_summary(const struct cli *c, const struct plan *p, const struct quern
     struct type_share shares[DTYPE_COUNT];
     char in[16], out[16], rss[16], rate[16];
     if (c->json)
-        plan_json(p, r, hashes, nhashes);
+        plan_json(c, p, r, hashes, nhashes);
     for (size_t i = 0; !c->json && i < nhashes; i++)
         printf("%s  %s\n", hashes[i].hex, quoted(str_from(hashes[i].path)).text);
     if (c->quiet || c->json)

@@ -6,6 +6,7 @@
 
 #include "cli.h"
 #include "core/io.h"
+#include "core/windows.h"
 #include "pipeline/hashing.h"
 #include "pipeline/nonfinite.h"
 #include "pipeline/provenance.h"
@@ -16,11 +17,11 @@ volatile int stop_signal;
 /* The first signal asks the workers to stop; the second ends us at once. */
 static void on_signal(int number)
 {
-    if (stop_signal) {
+    if (asked_to_stop(&stop_signal)) {
         signal(number, SIG_DFL);
         raise(number);
     }
-    stop_signal = number;
+    __atomic_store_n(&stop_signal, number, __ATOMIC_RELAXED);
 }
 
 void catch_signals(void)
@@ -36,6 +37,7 @@ void catch_signals(void)
     signal(SIGXFSZ, SIG_IGN);
     /* Hours of work do not end because nobody listens any more. */
     signal(SIGPIPE, SIG_IGN);
+    windows_allow();
 }
 
 /* What the library calls back with. */
@@ -79,10 +81,13 @@ static int run(struct cli *c, struct plan *p, struct quern_result *result)
                                               .cancel = &stop_signal};
     catch_signals();
     ask_plan(c, p);
+    if (c->see_plan)
+        c->see_plan(c, p, c->see_data);
     const enum quern_status s = plan_run(p, &options, result, &err);
     meter_end(watch.meter);
     if (s == QUERN_ECANCELLED)
-        return report_stopped(c, &err, stop_signal, result->resumable, p->nfiles > 0);
+        return report_stopped(c, &err, asked_to_stop(&stop_signal), result->resumable,
+                              p->nfiles > 0);
     return s == QUERN_OK ? 0 : report_failed_run(c, &err, result->resumable);
 }
 

@@ -70,7 +70,8 @@ static const struct option pack_own_options[] = {
 
 static const struct option unpack_options[] = {
     {"base", 0, OPTION_LIST, FIELD(pack_bases), "MODEL",
-     "the model that the pack was made against, when it is not where the pack says", NULL},
+     "where the model is that the pack was made against, when it is not where the pack says; repeatable", NULL},
+    {"pack-base", 0, OPTION_LIST, FIELD(pack_bases), "MODEL", "the same as --base: what all commands call it", NULL},
     {.name = NULL},
 };
 
@@ -309,6 +310,10 @@ static const struct option lora_options[] = {
      "it whole", NULL},
     {"out-dtype", 0, OPTION_TEXT, FIELD(out_dtype), "TYPE",
      "extract: type of the products: f32 (default), f16 or bf16", "f32 f16 bf16"},
+    {"nonfinite", 0, OPTION_TEXT, FIELD(nonfinite), "error|keep|zero",
+     "extract: weights that are NaN or Inf: refuse them (error, the default), pass them on in tensors "
+     "that are kept whole (keep), or take them for 0 and tell where they were (zero)",
+     "error keep zero"},
     {.name = NULL},
 };
 
@@ -412,6 +417,31 @@ static const struct option join_options[] = {
     {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
      "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
     {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
+    {.name = NULL},
+};
+
+static const struct option batch_options[] = {
+    {"jobs", 0, OPTION_COUNT, FIELD(jobs), "N",
+     "so many at the same time (default: 1); they share --threads and --mem", NULL},
+    {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)", NULL},
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE",
+     "ceiling on working memory, of all together (default: 256MiB for each job)", NULL},
+    {"dry-run", 0, OPTION_FLAG, FIELD(dry_run), NULL,
+     "tell which jobs would run, and why, and run none", NULL},
+    {"only", 0, OPTION_LIST, FIELD(only), "PATTERN",
+     "only jobs whose name matches (* and ? as in a shell), and those that they need; repeatable", NULL},
+    {"force", 'f', OPTION_FLAG, FIELD(force), NULL,
+     "run jobs that are up to date, and replace outputs that are not known to be of this manifest", NULL},
+    {"check-hashes", 0, OPTION_FLAG, FIELD(check_hashes), NULL,
+     "compare files by SHA-256, not by size and time; inputs that were not hashed yet are now", NULL},
+    {"fail-fast", 0, OPTION_FLAG, FIELD(fail_fast), NULL,
+     "start nothing more once a job has failed", NULL},
+    {"job", 0, OPTION_TEXT, FIELD(job), "I|I/N|NAME|auto",
+     "run one job in this process, for schedulers; auto: SLURM_ARRAY_TASK_ID, or "
+     "JOB_COMPLETION_INDEX + 1, of the environment", NULL},
+    {"emit", 0, OPTION_TEXT, FIELD(emit), "SCHEDULER",
+     "write what runs the jobs instead of running them: slurm, ninja, k8s or parallel", "slurm ninja k8s parallel"},
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print failures only", NULL},
     {.name = NULL},
 };
 
@@ -685,7 +715,7 @@ const struct command commands[] = {
      "  without unpacking it\n", cmd_pack},
     {"unpack", "[options] NAME.qpk OUTPUT", "restore the files of a pack",
      "OUTPUT is a directory; for a pack that was made of one file it is that file. A file gets its name "
-     "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
+     "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON,
      "quern unpack tuned.qpk tuned/ --base base.qpk\n"
      "  with a base that is not where it was\n", cmd_unpack},
     {"plan", "[options] COMMAND ARGUMENT...", "divide a job into parts for any scheduler",
@@ -714,6 +744,22 @@ const struct command commands[] = {
      "again and goes on.", join_options, COMMON_JSON,
      "quern join job.plan\n"
      "  when all parts are done\n", cmd_join},
+    {"batch", "[options] JOBS.yml", "run many jobs from one file",
+     "JOBS.yml lists jobs: a command, its inputs, output and options, for every combination of a "
+     "matrix of models, types and recipes (docs/batch.md). All mistakes in it are told before anything "
+     "runs. A job whose output is an input of another comes before it.\n"
+     "Each job runs in a process of its own and has a record and a log in .JOBS.yml.quern-batch; one "
+     "failure does not stop the others. A job is up to date, and left out, when its command, quern's "
+     "version, all files it has read and all it has written are as recorded. After an interruption the "
+     "same command goes on.\n"
+     "Exit code: 0 when all jobs are done or up to date, else that of the first in the table that failed.",
+     batch_options, COMMON_JSON,
+     "quern batch jobs.yml --dry-run\n"
+     "  what would run, and why\n"
+     "quern batch jobs.yml --jobs 2 --json\n"
+     "  two at a time; the result for a script\n"
+     "quern batch jobs.yml --emit slurm\n"
+     "  jobs.slurm.sh, with an array of the jobs\n", cmd_batch},
     {"types", "", "list the element types",
      "For every type: bits per weight, block, which formats can store it, whether quern reads "
      "and writes its values, and what an importance matrix is to it.", NULL, COMMON_JSON, NULL, cmd_types},

@@ -1,5 +1,6 @@
 /* verify_hint.c - guess why a file is not what its source gives, from which tensors differ. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "cli.h"
 #include "merge/verify_plan.h"
@@ -16,6 +17,7 @@ struct clues {
     uint32_t others, others_differ;   /* all other tensors */
     uint32_t plain, plain_differ;     /* of floats, in most of their values */
     uint32_t iq3_s_differ;
+    uint32_t unpacked;            /* floats that differ from what blocks give */
     uint64_t nblocks, all_blocks; /* of those that differ */
     bool far;                     /* they are as different as strangers */
 };
@@ -34,6 +36,8 @@ static void gather(struct clues *k)
         k->others_differ += !weighed && differs;
         k->plain += dtype_is_float(s->dtype);
         k->plain_differ += dtype_is_float(s->dtype) && 2 * d->nblocks > s->nelems;
+        k->unpacked += differs && dtype_is_float(s->dtype) && s->sources &&
+                       dtype_is_quantized(s->sources[0].tensor->dtype);
         k->iq3_s_differ += differs && s->dtype == DTYPE_IQ3_S;
         k->nblocks += d->nblocks;
         k->all_blocks += differs ? s->nelems / difference_block(s->dtype) : 0;
@@ -46,6 +50,30 @@ static void gather(struct clues *k)
 static uint32_t ndiffer(const struct clues *k)
 {
     return k->weighed_differ + k->others_differ;
+}
+
+/* Weights do not get better: where SOURCE has blocks and QUANTIZED what they were made of. */
+static const char *swapped(const struct clues *k, char *buf, size_t n)
+{
+    if (2 * k->unpacked < ndiffer(k) || !k->unpacked || k->far)
+        return NULL;
+    snprintf(buf, n, "SOURCE is quantized, QUANTIZED is not: the source comes first");
+    return buf;
+}
+
+/* Weights are the same both ways; config.json and the tokenizer are not. */
+static const char *back(const struct clues *k, char *buf, size_t n)
+{
+    const struct verification *v = k->plan->verification;
+    bool more = false;
+    for (uint32_t i = 0; i < v->nsides; i++)
+        more |= strstr(v->sides[i].what, "not in the source") != NULL;
+    if (!more || k->plan->models[0]->format != MODEL_GGUF || k->there->format != MODEL_SAFETENSORS)
+        return NULL;
+    snprintf(
+        buf, n,
+        "was SOURCE made of QUANTIZED? Then it is the other way around: the source comes first");
+    return buf;
 }
 
 static const char *strangers(const struct clues *k, char *buf, size_t n)
@@ -137,9 +165,12 @@ static const char *other_via(const struct clues *k, char *buf, size_t n)
 const char *verify_hint(const struct cli *c, const struct plan *p, char *buf, size_t n)
 {
     static const char *(*const guesses[])(const struct clues *k, char *buf, size_t n) = {
-        strangers, damage, zero_blocks, lacks_importance, other_importance, rounding, other_via};
+        swapped,          strangers,        damage,   zero_blocks,
+        lacks_importance, other_importance, rounding, other_via};
     struct clues k = {.cli = c, .plan = p, .there = p->verification->there};
     gather(&k);
+    if (ndiffer(&k) == 0)
+        return back(&k, buf, n);
     for (size_t i = 0; i < sizeof guesses / sizeof *guesses; i++)
         if (guesses[i](&k, buf, n))
             return buf;

@@ -427,7 +427,8 @@ int report_verification(const struct cli *c, const struct plan *p)
     struct findings f = {.cli = c, .plan = p, .v = p->verification};
     char text[512];
     count(&f);
-    const char *hint = f.ndiffer ? verify_hint(c, p, text, sizeof text) : NULL;
+    const char *hint =
+        f.ndiffer || (f.nsides && !c->tensors_only) ? verify_hint(c, p, text, sizeof text) : NULL;
     if (c->json)
         print_verification_json(&f, hint);
     else

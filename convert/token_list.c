@@ -10,12 +10,17 @@
 #define BLANK "\xE2\x96\x81" /* U+2581, for a space */
 
 enum quern_status token_list_init(struct token_list *l, struct arena *arena, uint64_t n,
-                                  struct quern_error *err)
+                                  uint64_t known, struct quern_error *err)
 {
     if (n == 0 || n > MAX_LISTED_TOKENS)
         return fail(err, QUERN_EUNSUPPORTED, "vocab",
                     "the vocabulary would have %" PRIu64 " tokens" WANT "expected 1 to %u", n,
                     MAX_LISTED_TOKENS);
+    if (n > known + MAX_PADDING)
+        return fail(err, QUERN_EUNSUPPORTED, "vocab",
+                    "the vocabulary would have %" PRIu64 " tokens, the tokenizer has %" PRIu64 WANT
+                    "expected at most %u without a text",
+                    n, known, MAX_PADDING);
     *l = (struct token_list){.arena = arena, .n = (uint32_t)n};
     l->items = ARENA_NEW(arena, struct listed_token, n);
     /* "[PAD4194303]" and its NUL fit. */

@@ -15,6 +15,7 @@ enum token_type {
 };
 
 #define MAX_LISTED_TOKENS (1u << 22)
+#define MAX_PADDING       (1u << 18)
 
 /* Scores where a tokenizer has none of its own. */
 #define SCORE_ADDED   (-1000.0f)
@@ -33,9 +34,11 @@ struct token_list {
     uint32_t n;
 };
 
-/* n tokens "[PAD0]", "[PAD1]" ..., unused, to be filled in. */
+/* n tokens "[PAD0]", "[PAD1]" ..., unused, to be filled in. known: how many the tokenizer has.
+ * EUNSUPPORTED "vocab" when nearly all of them would be padding: a number in a file is no reason to
+ * take that much memory. */
 enum quern_status token_list_init(struct token_list *l, struct arena *arena, uint64_t n,
-                                  struct quern_error *err);
+                                  uint64_t known, struct quern_error *err);
 
 /* Writes tokenizer.ggml.tokens, .scores (when asked for) and .token_type. */
 bool token_list_put(const struct token_list *l, bool scores, struct meta_list *metas);

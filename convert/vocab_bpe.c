@@ -80,7 +80,7 @@ static enum quern_status list_tokens(struct vocab_job *j)
                             "token '%s' has the id %" PRIu32 WANT
                             "expected less than vocab_size of config.json, %" PRIu64,
                             quoted(t->tokens[t->ntokens - 1].text).text, t->end_id - 1, n));
-    TRY(token_list_init(&j->list, &j->arena, n, j->err));
+    TRY(token_list_init(&j->list, &j->arena, n, t->ntokens, j->err));
     enum quern_status s = token_decoder_read(&d, t, j->err);
     for (uint32_t i = 0; s == QUERN_OK && i < t->ntokens; i++)
         s = list_token(j, &d, &t->tokens[i]);
@@ -218,7 +218,7 @@ enum quern_status vocab_llama_hf(struct vocab_job *j)
     const uint64_t n = job_vocab_size(j, t->end_id);
     for (uint32_t i = 0; i < t->ntokens; i++)
         nbase += (t->tokens[i].flags & TOKEN_IN_MODEL) != 0;
-    TRY(token_list_init(&j->list, &j->arena, n > t->end_id ? n : t->end_id, j->err));
+    TRY(token_list_init(&j->list, &j->arena, n > t->end_id ? n : t->end_id, t->ntokens, j->err));
     for (uint32_t i = 0; i < t->ntokens; i++) {
         const struct token *token = &t->tokens[i];
         uint8_t type = token->id < nbase ? TYPE_NORMAL : TYPE_USER_DEFINED;

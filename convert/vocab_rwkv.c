@@ -170,7 +170,7 @@ static enum quern_status list_lines(struct vocab_job *j, struct str text)
         return fail(j->err, QUERN_EUNSUPPORTED, "vocab",
                     "it has %" PRIu64 " tokens" WANT "the model has room for %" PRIu64, nlines + 1,
                     n);
-    TRY(token_list_init(&j->list, &j->arena, n, j->err));
+    TRY(token_list_init(&j->list, &j->arena, n, nlines + 1, j->err));
     j->list.items[0] = (struct listed_token){STR("<s>"), 0, TYPE_CONTROL};
     const char *at = text.p, *const end = text.p + text.n;
     for (uint32_t i = 1; i <= nlines; i++) {

@@ -22,7 +22,7 @@ static enum quern_status list_pieces(struct vocab_job *j, const struct sentencep
     uint64_t n = sp->npieces;
     if (!hf_u64(j->ask->config, "vocab_size_per_layer_input", &n) || n == 0)
         n = job_vocab_size(j, sp->npieces);
-    TRY(token_list_init(&j->list, &j->arena, n, j->err));
+    TRY(token_list_init(&j->list, &j->arena, n, sp->npieces, j->err));
     for (uint32_t i = 0; i < sp->npieces && i < n; i++) {
         const struct sp_piece *p = &sp->pieces[i];
         j->list.items[i] = (struct listed_token){p->text, p->score, type_of(p, rules)};
@@ -189,7 +189,7 @@ static enum quern_status xlmr_list(struct vocab_job *j, const struct sentencepie
         n = sp->npieces;
     if (n < 4)
         return fail(j->err, QUERN_EFORMAT, "vocab", "the tokenizer has less than 4 pieces");
-    TRY(token_list_init(&j->list, &j->arena, n, j->err));
+    TRY(token_list_init(&j->list, &j->arena, n, sp->npieces, j->err));
     struct listed_token *items = j->list.items;
     for (uint32_t i = 0; i < sp->npieces; i++)
         items[i] = (struct listed_token){sp->pieces[i].text, sp->pieces[i].score,
@@ -244,7 +244,7 @@ static enum quern_status unigram_list(struct vocab_job *j)
         if (t->tokens[i].flags & TOKEN_IN_MODEL)
             nbase = (uint64_t)t->tokens[i].id + 1;
     const uint64_t n = job_vocab_size(j, 0);
-    TRY(token_list_init(&j->list, &j->arena, n < nbase ? nbase : n, j->err));
+    TRY(token_list_init(&j->list, &j->arena, n < nbase ? nbase : n, t->ntokens, j->err));
     for (uint32_t i = 0; i < t->ntokens && t->tokens[i].id < nbase; i++) {
         const struct token *token = &t->tokens[i];
         const uint8_t type = token->id == unk_id          ? TYPE_UNKNOWN

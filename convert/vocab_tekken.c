@@ -212,7 +212,7 @@ static enum quern_status list_tekken(struct tekken *t)
 {
     struct vocab_job *const j = t->j;
     const uint32_t nspecial = (uint32_t)t->nspecial;
-    TRY(token_list_init(&j->list, &j->arena, t->vocab_size, j->err));
+    TRY(token_list_init(&j->list, &j->arena, t->vocab_size, t->vocab_size, j->err));
     for (uint32_t i = 0; i < nspecial; i++) {
         struct str name = {0};
         TRY(special_name(t, i, &name));

@@ -25,7 +25,17 @@ struct checker {
     char *out;
     size_t nout;
     bool long_number; /* longer than cJSON reads */
+    bool big_integer; /* one that may be no double */
 };
+
+/* Written without point and exponent, and beyond what doubles count one by one. */
+static bool is_big_integer(struct str s)
+{
+    for (size_t i = s.p[0] == '-'; i < s.n; i++)
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return false;
+    return s.n > 15;
+}
 
 static void copy_until(struct checker *c, size_t at)
 {
@@ -41,6 +51,7 @@ static void copy_number(struct checker *c)
     const struct str s = c->json.str;
     const bool nan = str_is(s, "NaN");
     c->long_number |= s.n > MAX_NUMBER;
+    c->big_integer |= is_big_integer(s);
     if (!nan && !str_ends(s, "Infinity"))
         return;
     const char *words = nan ? "null" : s.p[0] == '-' ? "-1e999" : "1e999";
@@ -86,6 +97,34 @@ static enum quern_status check_text(struct checker *c, struct quern_error *err)
     return QUERN_OK;
 }
 
+/* ---- big integers --------------------------------------------------------------------------- */
+
+/* Reads the text once more, beside the tree made of it, and leaves the digits with their nodes: the
+ * field for strings is free there, and freed with the rest. */
+static bool keep_digits(struct pull *p, cJSON *n)
+{
+    cJSON *next[PULL_MAX_DEPTH + 1] = {n};
+    enum pull_token token;
+    while ((token = pull_next(p)) > PULL_END) {
+        const bool opens = token == PULL_OBJECT || token == PULL_ARRAY;
+        if (token == PULL_KEY || token == PULL_OBJECT_END || token == PULL_ARRAY_END)
+            continue;
+        cJSON **at = &next[p->depth - opens];
+        n = *at;
+        *at = n->next;
+        if (opens)
+            next[p->depth] = n->child;
+        if (token != PULL_NUMBER || !is_big_integer(p->str))
+            continue;
+        n->valuestring = cJSON_malloc(p->str.n + 1);
+        if (!n->valuestring)
+            return false;
+        memcpy(n->valuestring, p->str.p, p->str.n);
+        n->valuestring[p->str.n] = '\0';
+    }
+    return true;
+}
+
 /* ---- reading -------------------------------------------------------------------------------- */
 
 static enum quern_status parse_checked(struct checker *c, cJSON **root, struct quern_error *err)
@@ -97,6 +136,13 @@ static enum quern_status parse_checked(struct checker *c, cJSON **root, struct q
                     "expected numbers of at most %u characters",
                     MAX_NUMBER);
     *root = cJSON_ParseWithLength(c->out, c->nout);
+    if (*root && c->big_integer) {
+        pull_start(&c->json, c->out, c->nout);
+        if (!keep_digits(&c->json, *root)) {
+            cJSON_Delete(*root);
+            *root = NULL;
+        }
+    }
     return *root ? QUERN_OK : fail_memory(err, c->nout);
 }
 
@@ -216,6 +262,15 @@ bool json_u64(const struct json *v, uint64_t *out)
         return false;
     *out = (uint64_t)d;
     return true;
+}
+
+bool json_same_number(const struct json *a, const struct json *b)
+{
+    double x, y;
+    if (!json_f64(a, &x) || !json_f64(b, &y) || x != y)
+        return false;
+    const char *const s = node(a)->valuestring, *const t = node(b)->valuestring;
+    return s && t ? strcmp(s, t) == 0 : !s && !t;
 }
 
 bool json_bool(const struct json *v, bool *out)

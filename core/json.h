@@ -38,6 +38,8 @@ bool json_text(const struct json *v, struct str *out);
 bool json_f64(const struct json *v, double *out);
 bool json_u64(const struct json *v, uint64_t *out); /* whole, 0 to 2^53 */
 bool json_bool(const struct json *v, bool *out);
+/* Both are numbers, and the same: integers are compared by all their digits. */
+bool json_same_number(const struct json *a, const struct json *b);
 
 /* ---- writing -------------------------------------------------------------------------------- */
 

@@ -159,8 +159,16 @@ static enum quern_status read_tail(struct walk *w, struct quern_error *err)
 static enum quern_status read_all(struct walk *w, struct quern_error *err)
 {
     struct model_file *f = &w->im->model->files[0];
-    uint32_t n;
-    TRY(read_count(w, "the number of entries", 1, MAX_TENSORS, &n, err));
+    int32_t first;
+    TRY(read_i32(w, "the number of entries", &first, err));
+    if (first < 1 || (uint32_t)first > MAX_TENSORS)
+        return at_offset(
+            err, 0,
+            fail(err, QUERN_EFORMAT, "count",
+                 "where an importance matrix has the number of its entries, it has %" PRId32 WANT
+                 "expected 1 to %" PRIu32 ": is this another kind of file?",
+                 first, MAX_TENSORS));
+    const uint32_t n = (uint32_t)first;
     if (n > (w->size - w->pos) / MIN_ENTRY_BYTES)
         return truncated(w, "a list of that many entries", (uint64_t)n * MIN_ENTRY_BYTES, err);
     w->ncalls = ARENA_NEW(&w->im->arena, uint32_t, n);

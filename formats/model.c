@@ -440,6 +440,26 @@ enum quern_status model_pread(struct model *m, uint32_t file, void *buf, size_t 
     return s;
 }
 
+const void *model_look(struct model *m, uint32_t file, struct windows *w, unsigned k, size_t n,
+                       uint64_t offset)
+{
+    int fd;
+    struct quern_error ignored;
+    if (k >= w->count || m->archive || m->zero_nonfinite)
+        return NULL;
+    const void *seen = window_look(w, k, &m->files[file], offset, n);
+    if (seen || take_fd(m, file, &fd, &ignored) != QUERN_OK)
+        return seen;
+    seen = window_move(w, k, &m->files[file], fd, offset, n);
+    give_fd(m, file);
+    return seen;
+}
+
+enum quern_status model_lost(struct model *m, uint32_t file, struct quern_error *err)
+{
+    return changed(m->files[file].path, err);
+}
+
 enum quern_status model_copy(struct model *m, uint32_t file, uint64_t offset, uint64_t n, int to,
                              uint64_t to_offset, bool *done, struct quern_error *err)
 {

@@ -2,6 +2,7 @@
  * pre-tokenizer. */
 #include "formats/prompt.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "core/io.h"
@@ -10,6 +11,9 @@
 #include "core/pull.h"
 
 #define MAX_STAGES 16u
+/* Bytes that steps may make of each byte of a prompt, and besides. */
+#define MADE_PER_BYTE 64u
+#define MADE_BESIDES  16384u
 
 /* What happens to a text (normalizers) or to each of its pieces (pre-tokenizers). */
 enum stage_kind {
@@ -319,38 +323,71 @@ struct encoding {
     struct arena scratch, *arena;
     struct token_list *out;
     struct quern_error *err;
-    bool first; /* nothing of the text has come before */
+    bool first;          /* nothing of the text has come before */
+    uint64_t made, most; /* bytes of all texts that steps have made; how many they may */
 };
 
-static enum quern_status no_room(struct encoding *c, size_t n)
+/* For a text that a step makes. A few steps that write much for little, one behind the other, make
+ * a text that no memory holds. */
+static enum quern_status make_room(struct encoding *c, uint64_t n, char **room)
 {
-    return fail_memory(c->err, n);
+    c->made += n;
+    if (c->made > c->most)
+        return fail(c->err, QUERN_EUNSUPPORTED, "tokenizer",
+                    "its steps make more than %" PRIu64 " bytes of a prompt" WANT
+                    "expected steps that make few bytes of each",
+                    c->most);
+    *room = arena_alloc(&c->scratch, n + 1);
+    return *room ? QUERN_OK : fail_memory(c->err, n);
 }
 
-static struct str replace_all(struct arena *arena, struct str s, struct str from, struct str to)
+static bool begins_with(struct str s, struct str with)
 {
-    char *p = arena_alloc(arena, s.n / from.n * to.n + s.n + 1);
-    size_t n = 0;
-    if (!p)
-        return (struct str){NULL, 0};
+    return s.n >= with.n && memcmp(s.p, with.p, with.n) == 0;
+}
+
+static struct str behind(struct str s, size_t at)
+{
+    return (struct str){s.p + at, s.n - at};
+}
+
+static size_t count_of(struct str s, struct str what)
+{
+    size_t count = 0;
     for (size_t i = 0; i < s.n;) {
-        const bool here = s.n - i >= from.n && memcmp(s.p + i, from.p, from.n) == 0;
-        const struct str put = here ? to : (struct str){s.p + i, 1};
+        const bool here = begins_with(behind(s, i), what);
+        count += here;
+        i += here ? what.n : 1;
+    }
+    return count;
+}
+
+static enum quern_status replace_all(struct encoding *c, struct str *s, struct str from,
+                                     struct str to)
+{
+    char *p;
+    size_t n = 0;
+    const uint64_t count = count_of(*s, from);
+    TRY(make_room(c, s->n - count * from.n + count * to.n, &p));
+    for (size_t i = 0; i < s->n;) {
+        const bool here = begins_with(behind(*s, i), from);
+        const struct str put = here ? to : (struct str){s->p + i, 1};
         memcpy(p + n, put.p, put.n);
         n += put.n;
         i += here ? from.n : 1;
     }
-    return (struct str){p, n};
+    *s = (struct str){p, n};
+    return QUERN_OK;
 }
 
-static struct str joined(struct arena *arena, struct str a, struct str b)
+static enum quern_status put_in_front(struct encoding *c, struct str *s, struct str front)
 {
-    char *p = arena_alloc(arena, a.n + b.n + 1);
-    if (!p)
-        return (struct str){NULL, 0};
-    memcpy(p, a.p, a.n);
-    memcpy(p + a.n, b.p, b.n);
-    return (struct str){p, a.n + b.n};
+    char *p;
+    TRY(make_room(c, (uint64_t)front.n + s->n, &p));
+    memcpy(p, front.p, front.n);
+    memcpy(p + front.n, s->p, s->n);
+    *s = (struct str){p, front.n + s->n};
+    return QUERN_OK;
 }
 
 static uint32_t code_point(const char *p)
@@ -403,22 +440,21 @@ static enum quern_status normalize(struct encoding *c, struct str *s)
                         "use plain letters in prompts",
                         quoted(*s).text);
         if (n->kind == PREPEND)
-            *s = joined(&c->scratch, n->a, *s);
+            TRY(put_in_front(c, s, n->a));
         else if (n->kind == REPLACE)
-            *s = replace_all(&c->scratch, *s, n->a, n->b);
-        if (!s->p)
-            return no_room(c, 1);
+            TRY(replace_all(c, s, n->a, n->b));
     }
     return QUERN_OK;
 }
 
 /* As GPT-2 writes bytes: those that print stand for themselves, the others for U+0100 and on. */
-static struct str byte_letters(struct arena *arena, struct str s)
+static enum quern_status byte_letters(struct encoding *c, struct str *s)
 {
-    char *p = arena_alloc(arena, 2 * s.n + 1);
+    char *p;
     size_t n = 0;
-    for (size_t i = 0; p && i < s.n; i++) {
-        const unsigned b = (uint8_t)s.p[i];
+    TRY(make_room(c, (uint64_t)s->n * 2, &p));
+    for (size_t i = 0; i < s->n; i++) {
+        const unsigned b = (uint8_t)s->p[i];
         unsigned letter = b;
         if (b <= 0x20)
             letter = 0x100 + b;
@@ -433,7 +469,8 @@ static struct str byte_letters(struct arena *arena, struct str s)
             p[n++] = (char)letter;
         }
     }
-    return (struct str){p, n};
+    *s = (struct str){p, n};
+    return QUERN_OK;
 }
 
 static enum quern_status pretokenize(struct encoding *c, unsigned stage, struct str s);
@@ -453,25 +490,18 @@ static enum quern_status cut(struct encoding *c, unsigned stage, struct str s)
     return QUERN_OK;
 }
 
-static bool begins_with(struct str s, struct str with)
-{
-    return s.n >= with.n && memcmp(s.p, with.p, with.n) == 0;
-}
-
 static enum quern_status metaspace(struct encoding *c, unsigned stage, struct str s)
 {
     const struct stage *m = &c->e->pretokenizers[stage];
-    s = replace_all(&c->scratch, s, STR(" "), m->a);
-    if (s.p && !begins_with(s, m->a) &&
+    TRY(replace_all(c, &s, STR(" "), m->a));
+    if (!begins_with(s, m->a) &&
         (m->scheme == PREPEND_ALWAYS || (m->scheme == PREPEND_FIRST && c->first)))
-        s = joined(&c->scratch, m->a, s);
-    if (!s.p)
-        return no_room(c, 1);
+        TRY(put_in_front(c, &s, m->a));
     if (!m->cut)
         return pretokenize(c, stage + 1, s);
     for (size_t at = 0, to; at < s.n; at = to) {
         to = at + 1;
-        while (to < s.n && !begins_with((struct str){s.p + to, s.n - to}, m->a))
+        while (to < s.n && !begins_with(behind(s, to), m->a))
             to++;
         TRY(pretokenize(c, stage + 1, (struct str){s.p + at, to - at}));
     }
@@ -491,16 +521,16 @@ static enum quern_status pretokenize(struct encoding *c, unsigned stage, struct 
     case METASPACE:
         return metaspace(c, stage, s);
     case BYTES:
-        s = byte_letters(&c->scratch, s);
+        TRY(byte_letters(c, &s));
         break;
     case BLANK_FIRST:
         if (s.p[0] != ' ')
-            s = joined(&c->scratch, STR(" "), s);
+            TRY(put_in_front(c, &s, STR(" ")));
         break;
     default: /* no normalizer is in this list */
         break;
     }
-    return s.p ? pretokenize(c, stage + 1, s) : no_room(c, 1);
+    return pretokenize(c, stage + 1, s);
 }
 
 /* Text between added tokens. */
@@ -528,7 +558,7 @@ static enum quern_status encode(struct encoding *c, struct str s)
 {
     size_t from = 0;
     for (size_t at = 0; at < s.n;) {
-        const struct token *t = added_at(c->e, (struct str){s.p + at, s.n - at});
+        const struct token *t = added_at(c->e, behind(s, at));
         if (!t) {
             at += utf8_length(s.p[at]);
             continue;
@@ -540,7 +570,7 @@ static enum quern_status encode(struct encoding *c, struct str s)
         c->first = false;
         from = at += t->text.n;
     }
-    return encode_plain(c, (struct str){s.p + from, s.n - from});
+    return encode_plain(c, behind(s, from));
 }
 
 enum quern_status prompt_encode(struct prompt_encoder *e, struct str text, struct arena *arena,
@@ -552,7 +582,12 @@ enum quern_status prompt_encode(struct prompt_encoder *e, struct str text, struc
                     text.n, PROMPT_MAX_BYTES);
     if (!utf8_valid(text, &bad))
         return fail(err, QUERN_EUSAGE, "utf8", "a prompt is not UTF-8");
-    struct encoding c = {.e = e, .arena = arena, .out = out, .err = err, .first = true};
+    struct encoding c = {.e = e,
+                         .arena = arena,
+                         .out = out,
+                         .err = err,
+                         .first = true,
+                         .most = MADE_BESIDES + (uint64_t)MADE_PER_BYTE * text.n};
     const enum quern_status s = encode(&c, text);
     arena_free(&c.scratch);
     return s;

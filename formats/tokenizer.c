@@ -384,6 +384,10 @@ static size_t value_end(const char *text, size_t at, size_t nbytes)
 /* A copy of a value before the reader unescapes its strings in place. */
 static enum quern_status keep_text(struct reader *r, struct str *out)
 {
+    if (out->p)
+        return at_offset(
+            r->err, r->p.token_at,
+            fail(r->err, QUERN_EFORMAT, "duplicate", "a second '%s'", quoted(r->p.str).text));
     const char *text = r->p.text;
     const size_t from = r->p.at, to = value_end(text, from, r->p.nbytes);
     size_t at = from;

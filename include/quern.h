@@ -12,7 +12,8 @@
  *         quern_run(plan, NULL, NULL, &err);
  *
  * Rules that hold for every function:
- * - Nothing here prints, exits, aborts on input or changes global state, except quern_set_cpu().
+ * - Nothing here prints, exits, aborts on input or changes global state, except quern_set_cpu() and
+ *   quern_add_pack_base().
  * - Errors are values: a status is returned and, when err is not NULL, *err says what was found
  *   where. err is owned by the caller and need not be initialised; on QUERN_OK it is left alone.
  * - Strings given to a function are copied; strings returned belong to the object they come from
@@ -300,6 +301,45 @@ QUERN_API enum quern_status quern_plan_verify(const char *source, const char *ma
                                               const struct quern_verify *options,
                                               struct quern_plan **out, struct quern_error *err);
 
+/* Options of quern_plan_pack(); all zero is valid. */
+struct quern_pack {
+    /* A model: tensors are stored as their difference from those of the same name, type and shape
+     * in it, and reading the pack needs it; or NULL */
+    const char *base;
+    /* What is tried beside entropy coding: "huf" (nothing), or zstd's level "1", "3", "9", "19";
+     * the smaller result is kept. NULL: level 1, where a sample says that it pays */
+    const char *level;
+    bool force; /* replace an existing output */
+};
+
+/* Plans a pack (docs/packs.md): the files of inputs, which are models' directories, files or packs,
+ * byte for byte in one compressed file, which quern_open() and all plans take for the directory.
+ * With several inputs each lies in the pack under its last name. output should end in .qpk. options
+ * may be NULL. After quern_run(), quern_plan_packed() tells what came of it.
+ * Errors: EUSAGE, EUNSUPPORTED (names that are no UTF-8, too many files), EFORMAT, EIO, EMEMORY,
+ * EEXIST. */
+QUERN_API enum quern_status quern_plan_pack(const char *const *inputs, size_t ninputs,
+                                            const char *output, const struct quern_pack *options,
+                                            struct quern_plan **out, struct quern_error *err);
+
+/* Options of quern_plan_unpack(); all zero is valid. */
+struct quern_unpack {
+    bool force; /* replace an existing output */
+};
+
+/* Plans the files of a pack as they were: into a directory, or for a pack that was made of one file
+ * into that. Nothing gets its name before every file has the SHA-256 that was recorded; else
+ * quern_run() gives EFORMAT "sha256". options may be NULL.
+ * Errors: EUSAGE "base" (the base is not there, or another), EFORMAT, EUNSUPPORTED (a later version
+ * of the format), EIO, EMEMORY, EEXIST. */
+QUERN_API enum quern_status quern_plan_unpack(const char *pack, const char *output,
+                                              const struct quern_unpack *options,
+                                              struct quern_plan **out, struct quern_error *err);
+
+/* A model that packs may have as base which are opened from now on, by any thread: for those that
+ * do not find theirs where it was when they were made. Errors: EUSAGE (more than 64), EMEMORY. */
+QUERN_API enum quern_status quern_add_pack_base(const char *path, struct quern_error *err);
+
 /* Frees the plan; NULL is allowed. */
 QUERN_API void quern_plan_free(struct quern_plan *plan);
 
@@ -372,7 +412,8 @@ struct quern_run_options {
     /* Called at the start and the end, from the thread that called quern_run(), with what a user
      * should know: that the run goes on with an old one, or that it starts anew. */
     void (*note)(const char *text, void *user);
-    /* Polled by every worker: set it (also from a signal handler) to stop with QUERN_ECANCELLED. */
+    /* Polled by every worker, with a relaxed atomic load: set it to stop with QUERN_ECANCELLED.
+     * From another thread or a signal handler use __atomic_store_n(cancel, 1, __ATOMIC_RELAXED). */
     const volatile int *cancel;
 };
 
@@ -409,6 +450,29 @@ struct quern_zeroed {
 /* After a run with nonfinite = "zero": number i in the order of the inputs and their tensors, or
  * false past the end. */
 QUERN_API bool quern_plan_zeroed(const struct quern_plan *plan, size_t i, struct quern_zeroed *out);
+
+/* ---- packs --------------------------------------------------------------------------------- */
+
+/* What went into a pack, by kind of data. */
+struct quern_packed {
+    const char *kind;      /* element type of tensors; "files": whatever is no tensor */
+    uint64_t count;        /* tensors; files */
+    uint64_t nbytes;       /* of the original */
+    uint64_t stored_bytes; /* in the pack; 0 before quern_run() */
+};
+/* Number i of a plan of quern_plan_pack(), the largest first, or false past the end and for other
+ * plans. */
+QUERN_API bool quern_plan_packed(const struct quern_plan *plan, size_t i, struct quern_packed *out);
+
+/* A file that comes out of a pack. */
+struct quern_unpacked {
+    const char *name; /* with slashes; belongs to the plan */
+    uint64_t nbytes;
+    char sha256[65]; /* in hexadecimal, as the pack has it */
+};
+/* Number i of a plan of quern_plan_unpack(), or false past the end and for other plans. */
+QUERN_API bool quern_plan_unpacked(const struct quern_plan *plan, size_t i,
+                                   struct quern_unpacked *out);
 
 /* ---- errors of weights ---------------------------------------------------------------------- */
 

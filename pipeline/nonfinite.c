@@ -120,9 +120,9 @@ static enum quern_status count_stored(struct nonfinite_values *v, const volatile
     for (uint64_t done = 0, n; s == QUERN_OK && done < t->nelems; done += n) {
         size_t first;
         n = t->nelems - done < AT_ONCE ? t->nelems - done : AT_ONCE;
-        s = cancel && *cancel ? fail(err, QUERN_ECANCELLED, "cancelled", "stopped on request")
-                              : model_pread(m, t->file, bytes, dtype_stored(t->dtype, n),
-                                            t->offset + dtype_stored(t->dtype, done), err);
+        s = asked_to_stop(cancel) ? fail(err, QUERN_ECANCELLED, "cancelled", "stopped on request")
+                                  : model_pread(m, t->file, bytes, dtype_stored(t->dtype, n),
+                                                t->offset + dtype_stored(t->dtype, done), err);
         if (s != QUERN_OK)
             break;
         const uint64_t bad = codec_count_nonfinite(t->dtype, bytes, (size_t)n, &first);
@@ -246,7 +246,7 @@ static void remedy(const struct plan *p, const struct step *s, char *buf, size_t
         snprintf(buf, n, "%s of that means nothing", s->op->name);
     else
         snprintf(buf, n, "expected finite weights");
-    if (strcmp(p->verb, "extract") != 0)
+    if (p->nonfinite != NONFINITE_MOVED)
         snprintf(buf + strlen(buf), n - strlen(buf), " (--nonfinite zero takes them for 0)");
 }
 
@@ -299,7 +299,7 @@ static enum quern_status count_large(const struct step *s, struct too_large *l,
     enum quern_status status = scratch ? QUERN_OK : QUERN_EMEMORY;
     for (uint64_t done = 0, n; status == QUERN_OK && done < s->nelems; done += n) {
         n = s->nelems - done < STRIP ? s->nelems - done : STRIP;
-        status = cancel && *cancel
+        status = asked_to_stop(cancel)
                      ? QUERN_ECANCELLED
                      : source_read(src, scratch, false, done, (size_t)n, x, &moved, NULL);
         for (size_t i = 0; status == QUERN_OK && i < n; i++) {

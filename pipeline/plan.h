@@ -433,6 +433,12 @@ enum quern_status layout_imatrix_dat(struct plan *p, const char *path, const uin
 
 /* ---- running -------------------------------------------------------------------------------- */
 
+/* What quern_run_options.cancel was set to, 0 when nobody has asked for an end. */
+static inline int asked_to_stop(const volatile int *cancel)
+{
+    return cancel ? __atomic_load_n(cancel, __ATOMIC_RELAXED) : 0;
+}
+
 /* Bytes a run needs at least, metadata included; what --mem is checked against. */
 uint64_t plan_min_mem(const struct plan *p);
 

@@ -283,7 +283,7 @@ static enum quern_status look_back(const struct plan *p, const struct publicatio
     if (!asked && !p->goes_on)
         return QUERN_OK;
     const enum quern_status s = journal_load(pub->journal, resumes, why, err);
-    if (asked || s == QUERN_OK)
+    if (asked || s == QUERN_OK || s == QUERN_EMEMORY)
         return s;
     *resumes = false;
     return QUERN_OK;

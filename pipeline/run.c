@@ -2,13 +2,13 @@
 #include <fenv.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #include "agenda.h"
+#include "core/cores.h"
 #include "differences.h"
 #include "memory.h"
 #include "passes.h"
@@ -71,15 +71,6 @@ static double now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static uint32_t usable_cores(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    const int n = CPU_COUNT(&set);
-    return n > 0 ? (uint32_t)n : 1;
 }
 
 /* ---- jobs (called with the lock held) ---------------------------------------------------------
@@ -459,11 +450,6 @@ static void report_progress(struct run *r, double *last)
     pthread_mutex_lock(&r->lock);
 }
 
-static bool cancel_asked(const struct run *r)
-{
-    return r->options->cancel && *r->options->cancel;
-}
-
 /* Waits for another worker's tile; wakes now and then to look at the cancel flag. */
 static void wait_for_change(struct run *r)
 {
@@ -493,7 +479,7 @@ static void work(struct run *r, struct scratch *w, bool reports)
     pthread_mutex_lock(&r->lock);
     for (;;) {
         uint64_t tile;
-        if (cancel_asked(r))
+        if (asked_to_stop(r->options->cancel))
             r->cancelled = true;
         if (r->cancelled)
             break;
@@ -515,8 +501,10 @@ static void work(struct run *r, struct scratch *w, bool reports)
     pthread_mutex_unlock(&r->lock);
 }
 
-static bool scratch_open(struct scratch *w, uint64_t nbytes, size_t ncounts)
+static bool scratch_open(struct scratch *w, const struct shares *shares)
 {
+    const uint64_t nbytes = shares->tile_budget;
+    const size_t ncounts = shares->max_counts;
     const uint64_t page = UINT64_C(2) << 20;
     /* All zero so far. Other workers look at w->counting, so it is not written again. */
     w->nbytes = (nbytes + 4095) & ~UINT64_C(4095);
@@ -528,6 +516,7 @@ static bool scratch_open(struct scratch *w, uint64_t nbytes, size_t ncounts)
     else if (w->nbytes >= page)
         madvise(w->block, w->nbytes, MADV_HUGEPAGE);
     w->counts = calloc(ncounts ? ncounts : 1, sizeof(uint64_t));
+    windows_open(&w->windows, shares->nwindows);
     return w->block && w->counts;
 }
 
@@ -536,6 +525,7 @@ static void scratch_close(struct scratch *w)
     if (w->block)
         munmap(w->block, w->nbytes);
     free(w->counts);
+    windows_close(&w->windows);
 }
 
 struct worker {
@@ -553,7 +543,7 @@ static void *run_worker(void *worker)
     fenv_t host;
     feholdexcept(&host);
     fesetenv(FE_DFL_ENV);
-    if (scratch_open(w->scratch, r->shares.tile_budget, r->shares.max_counts)) {
+    if (scratch_open(w->scratch, &r->shares)) {
         work(r, w->scratch, w->reports);
     } else {
         struct quern_error err;

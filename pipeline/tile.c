@@ -94,10 +94,12 @@ size_t tile_bytes(const struct step *s, uint64_t n)
 /* Pointers into the scratch for one tile. */
 struct cut {
     bool is_raw;
-    bool keeps;                 /* NaN and Inf, where a type has them */
-    uint8_t *raw[MAX_SOURCES];  /* a chunk as it is stored, or scratch */
-    void *room[MAX_SOURCES];    /* for the values of a piece */
-    const void *x[MAX_SOURCES]; /* those of the strip */
+    bool keeps;                         /* NaN and Inf, where a type has them */
+    uint8_t *raw[MAX_SOURCES];          /* room for a chunk as it is stored, or scratch */
+    const uint8_t *seen[MAX_SOURCES];   /* of the tile, where it need not be read, or NULL */
+    const uint8_t *stored[MAX_SOURCES]; /* a chunk as it is stored: seen or read */
+    void *room[MAX_SOURCES];            /* for the values of a piece */
+    const void *x[MAX_SOURCES];         /* those of the strip */
     void *y;
     uint8_t *round; /* a piece as round_dtype */
     uint8_t *out;
@@ -184,6 +186,42 @@ static enum quern_status check_moved(const struct tile *t, const struct source *
                           first + bad));
 }
 
+static bool sources_are_bf16(const struct step *s)
+{
+    for (unsigned k = 0; k < s->nsources; k++)
+        if (s->sources[k].kind || s->sources[k].tensor->dtype != DTYPE_BF16)
+            return false;
+    return !s->wide;
+}
+
+/* Loops that work straight from what is stored need no copy of it. */
+static void look_at_sources(const struct tile *t, struct scratch *w, struct cut *c)
+{
+    const struct step *s = t->step;
+    const bool straight = s->op->measure_bf16 || s->op->apply_bf16;
+    if (!straight || s->nsources > w->windows.count || !sources_are_bf16(s) ||
+        !has_sources(s, t->pass))
+        return;
+    for (unsigned k = 0; k < s->nsources; k++) {
+        const struct tensor *x = s->sources[k].tensor;
+        if (x->offset % sizeof(uint16_t) != 0)
+            continue;
+        c->seen[k] =
+            model_look(s->sources[k].model, x->file, &w->windows, k, dtype_stored(x->dtype, t->n),
+                       x->offset + dtype_stored(x->dtype, t->first));
+    }
+}
+
+/* Whether what was seen was there all the time. */
+static enum quern_status check_seen(const struct tile *t, const struct scratch *w,
+                                    struct quern_error *err)
+{
+    if (!w->windows.lost)
+        return QUERN_OK;
+    const struct source *src = &t->step->sources[w->windows.lost - 1];
+    return in_source(err, src, model_lost(src->model, src->tensor->file, err));
+}
+
 /* Elements [first, first + n) as they are stored, of sources that are. A chunk at a time: it is
  * still in the processor's cache when it is decoded. */
 static enum quern_status read_stored(const struct tile *t, struct cut *c, uint64_t first,
@@ -192,6 +230,12 @@ static enum quern_status read_stored(const struct tile *t, struct cut *c, uint64
     for (unsigned k = 0; has_sources(t->step, t->pass) && k < t->step->nsources; k++) {
         const struct source *src = &t->step->sources[k];
         const enum dtype d = src->tensor->dtype;
+        c->stored[k] = c->raw[k];
+        if (c->seen[k]) {
+            c->stored[k] = c->seen[k] + dtype_stored(d, first - t->first);
+            c->moved += dtype_stored(d, n);
+            continue;
+        }
         if (src->kind) {
             if (c->is_raw) {
                 TRY(src->kind->read_raw(src, first, n, c->raw[k], &c->moved, err));
@@ -465,7 +509,7 @@ static bool recode_strip(const struct tile *t, const struct piece *p, const stru
         return false;
     const enum dtype d = s->sources[0].tensor->dtype;
     recode_fn *recode = codec_recode(d, s->dtype);
-    return recode && recode(c->raw[0] + stored_at(d, p->first % CHUNK), out, p->n);
+    return recode && recode(c->stored[0] + stored_at(d, p->first % CHUNK), out, p->n);
 }
 
 /* The importance of every element of the piece: that of its column, row after row. */
@@ -524,7 +568,7 @@ static void get_values(const struct piece *p, struct cut *c, size_t from)
         const enum dtype d = src->tensor->dtype;
         c->x[k] = src->kind ? (uint8_t *)c->room[k] + from * width(s) : c->room[k];
         if (!src->kind)
-            decode(s, d, c->raw[k] + stored_at(d, p->first % CHUNK), c->room[k], p->n);
+            decode(s, d, c->stored[k] + stored_at(d, p->first % CHUNK), c->room[k], p->n);
     }
 }
 
@@ -536,19 +580,11 @@ static bool all_finite(const double *record, size_t nbytes)
     return true;
 }
 
-static bool sources_are_bf16(const struct step *s)
-{
-    for (unsigned k = 0; k < s->nsources; k++)
-        if (s->sources[k].kind || s->sources[k].tensor->dtype != DTYPE_BF16)
-            return false;
-    return !s->wide;
-}
-
 /* Those of a strip as they are stored. */
 static void get_bf16(const struct piece *p, const struct cut *c, const uint16_t *x[])
 {
     for (unsigned k = 0; k < p->step->nsources; k++)
-        x[k] = (const uint16_t *)(const void *)c->raw[k] + p->first % CHUNK;
+        x[k] = (const uint16_t *)(const void *)c->stored[k] + p->first % CHUNK;
 }
 
 /* Measures or makes a strip straight from its bytes. False: it must go through numbers. */
@@ -779,6 +815,7 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
     if (copied)
         return QUERN_OK;
     cut_scratch(t, w, &c);
+    look_at_sources(t, w, &c);
     assert(c.is_raw || t->step->nsources > 0); /* only bytes can be made from nothing */
     if (t->written)
         TRY(read_back(t, c.out, moved, err));
@@ -792,6 +829,7 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
         if (t->differences)
             TRY(compare_chunk(t, &c, first, n, err));
     }
+    TRY(check_seen(t, w, err));
     *moved += c.moved;
     if (t->pass < t->step->npasses || t->written || t->differences)
         return QUERN_OK;

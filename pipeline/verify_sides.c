@@ -96,7 +96,7 @@ static enum quern_status same_bytes(const struct bytes *a, const struct bytes *b
 static bool same_json(const struct json *a, const struct json *b)
 {
     struct str s, t;
-    double x, y;
+    double x;
     bool p, q;
     if (json_is_object(a) || json_is_array(a)) {
         if (json_is_object(a) != json_is_object(b) || json_is_array(a) != json_is_array(b) ||
@@ -111,7 +111,7 @@ static bool same_json(const struct json *a, const struct json *b)
     if (json_text(a, &s))
         return json_text(b, &t) && str_eq(s, t);
     if (json_f64(a, &x))
-        return json_f64(b, &y) && x == y;
+        return json_same_number(a, b);
     if (json_bool(a, &p))
         return json_bool(b, &q) && p == q;
     return json_is_null(a) && json_is_null(b);

@@ -154,7 +154,7 @@ def run_program(words, limited, codes):
         if limited:
             resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    env = dict(os.environ, ASAN_OPTIONS="exitcode=99:detect_leaks=0:max_allocation_size_mb=6000:allocator_may_return_null=1", UBSAN_OPTIONS="print_stacktrace=0")
+    env = dict(os.environ, ASAN_OPTIONS="exitcode=99:detect_leaks=0:max_allocation_size_mb=6000:allocator_may_return_null=1", UBSAN_OPTIONS="print_stacktrace=0", GGML_NO_BACKTRACE="1")
     with tempfile.TemporaryFile() as err:
         p = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err, preexec_fn=limits, env=env)
         timer = time.monotonic()
@@ -225,7 +225,8 @@ def build_driver(tree, name, work, flags):
         return program
     os.makedirs(program + ".objects", exist_ok=True)
     common = [*flags, "-w", "-D_GNU_SOURCE", '-DGGML_VERSION="x"', '-DGGML_COMMIT="x"', "-I" + include, "-I" + src]
-    for file in ("ggml.c", "ggml-alloc.c", "ggml-quants.c", "ggml.cpp", "ggml-backend.cpp", "ggml-backend-meta.cpp", "ggml-opt.cpp", "ggml-threading.cpp", "gguf.cpp"):
+    # What a reader never calls may be missing: kernels, quantizers, backends.
+    for file in ("ggml.c", "ggml.cpp", "ggml-threading.cpp", "gguf.cpp"):
         if os.path.exists(os.path.join(src, file)):
             compiler = ["gcc", "-std=c11"] if file.endswith(".c") else ["g++", "-std=c++17"]
             objects.append(os.path.join(program + ".objects", file + ".o"))
@@ -233,8 +234,7 @@ def build_driver(tree, name, work, flags):
     driver = os.path.join(work, "driver.cpp")
     with open(driver, "w") as f:
         f.write(DRIVER)
-    # What a reader never calls may be missing: kernels, backends.
-    subprocess.run(["g++", "-std=c++17", *common, driver, *objects, "-o", program, "-lm", "-lpthread", "-ldl", "-Wl,--unresolved-symbols=ignore-all"], check=True)
+    subprocess.run(["g++", "-std=c++17", *common, driver, *objects, "-o", program, "-lm", "-lpthread", "-ldl", "-no-pie", "-Wl,--unresolved-symbols=ignore-all"], check=True)
     return program
 
 
@@ -244,7 +244,7 @@ def readers(args, work):
     yield Program("**quern** quantize Q8_0", ("gguf",), [QUERN, "quantize", "-q", "-f", "{path}", "{out}", "Q8_0"], model=True)
     yield Program("**quern** quantize --imatrix", ("imatrix",), [QUERN, "quantize", "-q", "-f", "--imatrix", "{path}", "{good}", "{out}", "Q4_0"])
     asan = ["-O1", "-g", "-fsanitize=address,undefined"]
-    for tree, name, flags in ((args.llama, "llama.cpp gguf.cpp", []), (args.ggml, "ggml gguf.cpp", []), (args.ik, "ik_llama.cpp gguf", ["-march=native"])):
+    for tree, name, flags in ((args.llama, "llama.cpp gguf.cpp", []), (args.ggml, "ggml gguf.cpp", []), (args.ik, "ik_llama.cpp gguf", ["-march=native", "-DGGML_USE_IQK_MULMAT=1"])):
         if not tree:
             continue
         slug = name.split(".")[0].split()[0]

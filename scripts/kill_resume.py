@@ -80,15 +80,17 @@ JOBS = {
                    "--param", "density=0.5", "--out-shard-size", "6M", "--dtype", "bfloat16", "OUT"],
     "merge-slerp": ["merge", "--method", "slerp", "--base", "a", "--model", "b", "--param", "t=0.4", "OUT.safetensors"],
     "merge-recipe": ["merge", "recipe.yml", "OUT"],
-    "pack": ["pack", "a", "-o", "OUT.qpk"],
-    "pack-base": ["pack", "b", "--base", "a", "-o", "OUT.qpk"],
-    "unpack": ["unpack", "b.qpk", "OUT"],
+    "pack": ["pack", "a", "b", "c", "model.gguf", "-o", "OUT.qpk"],
+    "pack-base": ["pack", "b", "c", "--base", "a", "--level", "9", "-o", "OUT.qpk"],
+    "unpack": ["unpack", "all.qpk", "OUT"],
+    "unpack-base": ["unpack", "tuned.qpk", "OUT"],
     "merge-one-pass": ["merge", "--method", "dare_ties", "--base", "a", "--model", "b", "--model", "c", "--param", "weight=0.5", "--param",
                        "density=0.6", "--pre", "gpt-2", "OUT.gguf", "Q4_K_M"],
     "lora-extract": ["lora", "extract", "a", "b", "OUT", "--rank", "8"],
     "quantize-record": ["quantize", "--provenance", "model.gguf", "OUT.gguf", "Q4_K"],
     "merge-record": ["merge", "--provenance", "--method", "linear", "--base", "a", "--model", "b", "--param", "weight=0.5",
                      "--out-shard-size", "6M", "OUT"],
+    "rebuild": ["rebuild", "record.gguf.quern.json", "-o", "OUT.gguf"],
     "imatrix-combine": ["imatrix", "combine", "x.dat", "y.dat", "-o", "OUT.gguf"],
 }
 RECIPE = """merge_method: model_stock
@@ -104,7 +106,7 @@ def digest(work, out):
     names = sorted(n for n in os.listdir(work) if n == out or (n.startswith(out) and n[len(out)] in "-."))
     for name in names:
         path = os.path.join(work, name)
-        files = [path] if os.path.isfile(path) else [os.path.join(path, n) for n in sorted(os.listdir(path))]
+        files = [path] if os.path.isfile(path) else sorted(os.path.join(d, n) for d, _, inside in os.walk(path) for n in inside)
         for file in files:
             with open(file, "rb") as f:
                 found.update(os.path.relpath(file, work).encode() + b"\0" + hashlib.sha256(f.read()).digest())
@@ -216,7 +218,8 @@ def prepare(work, like, rng):
     with open(os.path.join(work, "recipe.yml"), "w") as f:
         f.write(RECIPE)
     for words in (["convert", "--pre", "gpt-2", "a", "model.gguf"], ["convert", "--pre", "gpt-2", "a", "split", "--split-max-tensors", "40"],
-                  ["pack", "b", "-o", "b.qpk"]):
+                  ["pack", "a", "b", "c", "model.gguf", "-o", "all.qpk"], ["pack", "b", "c", "--base", "a", "-o", "tuned.qpk"],
+                  ["pack", "b", "-o", "b.qpk"], ["quantize", "--provenance", "model.gguf", "record.gguf", "Q5_K"]):
         subprocess.run([QUERN, *words, "-q"], cwd=work, check=True)
 
 

@@ -18,7 +18,7 @@ if ! "$B/quern" --version >/dev/null 2>&1; then
 fi
 
 suites=(pipeline journal quantize merge merge_files merge_back one_pass stages convert convert_hf compare combine extract mix moe
-    vocabulary adapter api verify rebuild pack)
+    vocabulary adapter api verify rebuild pack provenance nonfinite division lora source)
 "${alone[@]}" "$B/plain-tests" "${suites[@]}" || status=1
 
 python3 tests/make_models.py "$B/test-models" || exit 1
@@ -46,6 +46,14 @@ for j in 4 8; do
     q imatrix combine "$m/dense.imatrix.dat" "$m/dense.imatrix.gguf" -o out.gguf
     q check -j $j "$m/hf" "$m/wide.gguf"
     q compare -j $j -q "$m/dense-bf16.gguf" "$m/dense-bf16.gguf"
+    q quantize -j $j -f --provenance "$m/wide.gguf" kept.gguf Q4_0
+    q rebuild -j $j kept.gguf.quern.json -o out.gguf
+    q verify -j $j "$m/wide.gguf" kept.gguf
+    q pack -j $j -f "$m/hf-b" --base "$m/hf" -o kept.qpk
+    q unpack -j $j kept.qpk out
+    q plan -f --parts 2 --layout joined -o kept.plan quantize "$m/wide.gguf" out.gguf Q8_0
+    for i in 1 2; do q run -j $j kept.plan --part $i; done
+    q join -j $j kept.plan
 done
 
 # Runs that are stopped, and go on.

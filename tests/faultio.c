@@ -14,11 +14,26 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum call { PREAD, PWRITE, FSYNC, RENAME, FTRUNCATE, FALLOCATE, OPEN, COPY, MALLOC, NCALLS };
-static const char *const names[NCALLS] = {"pread",     "pwrite", "fsync", "rename", "ftruncate",
-                                          "fallocate", "open",   "copy",  "malloc"};
+enum call {
+    PREAD,
+    PWRITE,
+    FSYNC,
+    RENAME,
+    FTRUNCATE,
+    FALLOCATE,
+    OPEN,
+    MKDIR,
+    LINK,
+    COPY,
+    MALLOC,
+    NCALLS
+};
+static const char *const names[NCALLS] = {"pread",     "pwrite",    "fsync", "rename",
+                                          "ftruncate", "fallocate", "open",  "mkdir",
+                                          "link",      "copy",      "malloc"};
 
 static _Atomic unsigned counts[NCALLS];
 static unsigned wrong_call = NCALLS, wrong_at;
@@ -160,6 +175,24 @@ int open(const char *path, int flags, ...)
     va_end(args);
     return fails(OPEN) && code ? -1
                                : REAL(int (*)(const char *, int, ...), "open")(path, flags, mode);
+}
+
+int mkdir(const char *path, mode_t mode)
+{
+    return fails(MKDIR) && code ? -1 : REAL(int (*)(const char *, mode_t), "mkdir")(path, mode);
+}
+
+int link(const char *from, const char *to)
+{
+    return fails(LINK) && code ? -1 : REAL(int (*)(const char *, const char *), "link")(from, to);
+}
+
+int linkat(int a, const char *from, int b, const char *to, int flags)
+{
+    if (fails(LINK) && code)
+        return -1;
+    return REAL(int (*)(int, const char *, int, const char *, int), "linkat")(a, from, b, to,
+                                                                              flags);
 }
 
 /* Fortified callers have a name of their own. */

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """faults.py [--short | --memory] - every system call that a small job makes goes wrong once, then the job is resumed.
 
-For each job and each function (pread, pwrite, fsync and fdatasync, rename, ftruncate, fallocate, open, copy_file_range, malloc) and
-each n up to the number of its calls: the n-th call fails with EIO, ENOSPC or ENOMEM, is interrupted (EINTR), is short (half, or one byte), or the process
+For each job and each function (pread, pwrite, fsync and fdatasync, rename, ftruncate, fallocate, open, mkdir, link, copy_file_range,
+malloc) and each n up to the number of its calls: the n-th call fails with EIO, ENOSPC or ENOMEM, is interrupted (EINTR), is short (half, or one byte), or the process
 is killed in its place. Then: exit code 0 means the right bytes; any other exit code is the documented one, with a message, and the
 final name shows what it showed before. A run with --resume gives the right bytes, and nothing is left beside them; where a lack of
 memory ended a run early, every fifth is resumed. Jobs that only read must say what they say undisturbed, or fail.
@@ -16,7 +16,10 @@ QUERN = os.path.abspath(os.environ.get("QUERN", os.path.join(HERE, "..", "build"
 MODELS = os.path.realpath(os.environ.get("MODELS", os.path.join(HERE, "..", "build", "test-models")))
 HF, HF_B, HF_C, DENSE = (MODELS + "/" + n for n in ("hf", "hf-b", "hf-c", "dense-f16.gguf"))
 
-PACK = os.path.join(tempfile.gettempdir(), "quern-faults-%d.qpk" % os.getpid())
+# What jobs begin with, made once: a pack, a quantized model and its record, a plan, a plan whose parts are done.
+READY = os.path.join(tempfile.gettempdir(), "quern-faults-%d" % os.getpid())
+PARTS = ".out.gguf.quern-parts"
+PLAN = ["plan", "-q", "--parts", "2", "--layout", "joined", "-o", "job.plan", "quantize", DENSE, "out.gguf", "Q4_0"]
 JOBS = {
     "quantize": ["quantize", MODELS + "/wide.gguf", "out.gguf", "Q4_0"],
     "copy": ["quantize", DENSE, "out.gguf", "COPY"],
@@ -41,9 +44,18 @@ JOBS = {
     "lora-info": ["lora", "info", MODELS + "/lora"],
     "show": ["imatrix", "show", MODELS + "/dense.imatrix.dat"],
     "pack": ["pack", HF_B, "-o", "out.qpk"],
-    "unpack": ["unpack", PACK, "out"],
+    "unpack": ["unpack", READY + "/hf.qpk", "out"],
+    "verify": ["verify", "-j", "2", "--mem", "16MiB", DENSE, READY + "/q4.gguf"],
+    "verify-merge": ["verify", "-j", "2", "--mem", "16MiB", "recipe.yml", READY + "/merged"],
+    "rebuild": ["rebuild", READY + "/q4.gguf.quern.json", "-o", "out.gguf"],
+    "plan": ["out.plan" if w == "job.plan" else w for w in PLAN],
+    "run": ["run", "job.plan", "--part", "2"],
+    "join": ["join", "job.plan"],
 }
-READERS = ("inspect", "check", "compare", "lora-info", "show")
+READERS = ("inspect", "check", "compare", "lora-info", "show", "verify", "verify-merge")
+# What these begin with lies in the directory where they run. They go on by being run again.
+BEGIN = {"run": "planned", "join": "parts"}
+NO_RESUME = ("plan", "run", "join")
 # Files of a split set get their names one after the other, a record after its file; other outputs all at once.
 ONE_BY_ONE = ("split", "resplit", "record")
 RECIPE = """merge_method: linear
@@ -62,34 +74,65 @@ FAULTS = {
     "ftruncate": {"EIO": 5, "kill": -9},
     "fallocate": {"ENOSPC": 5, "kill": -9},
     "open": {"EIO": 5, "kill": -9},
+    "mkdir": {"EIO": 5, "kill": -9},
+    "link": {"EIO": None, "kill": -9},
     "copy": {"EIO": None, "short": None, "kill": -9},
     "malloc": {"ENOMEM": 6, "ENOMEM+": 6},
 }
 OLD = b"what was there before"
 
 
-def outputs(work):
+def outputs(work, job):
+    """A part leaves slices of the output, and a record of them."""
+    if job == "run":
+        names = os.listdir(os.path.join(work, PARTS)) if os.path.exists(os.path.join(work, PARTS)) else []
+        return sorted(os.path.join(PARTS, n) for n in names if n.startswith("slice-") or n.endswith(".done"))
     return sorted(n for n in os.listdir(work) if n.startswith("out"))
 
 
-def digest(work):
+def digest(work, job):
     all_ = hashlib.sha256()
-    for name in outputs(work):
+    names = outputs(work, job)
+    for name in names:
         path = os.path.join(work, name)
         for file in [path] if os.path.isfile(path) else sorted(os.path.join(path, n) for n in os.listdir(path)):
             with open(file, "rb") as f:
                 all_.update(os.path.relpath(file, work).encode() + b"\0" + f.read())
-    return all_.hexdigest() if outputs(work) else None
+    return all_.hexdigest() if names else None
+
+
+def make_ready():
+    """What jobs begin with."""
+    planned, parts = READY + "/planned", READY + "/parts"
+    os.makedirs(planned)
+    write_recipe(READY)
+
+    def quern(*words, cwd=READY):
+        subprocess.run([QUERN, *words], cwd=cwd, check=True)
+
+    quern("pack", "-q", HF, "-o", "hf.qpk")
+    quern("quantize", "-q", "--provenance", DENSE, "q4.gguf", "Q4_0")
+    quern("merge", "-q", "recipe.yml", "merged")
+    quern(*PLAN, cwd=planned)
+    shutil.copytree(planned, parts)
+    for part in "1", "2":
+        quern("run", "-q", "job.plan", "--part", part, cwd=parts)
+
+
+def write_recipe(work):
+    with open(os.path.join(work, "recipe.yml"), "w") as f:
+        f.write(RECIPE)
 
 
 def prepare(work, job):
     """What the final name shows before the run."""
-    with open(os.path.join(work, "recipe.yml"), "w") as f:
-        f.write(RECIPE)
+    write_recipe(work)
+    if job in BEGIN:
+        shutil.copytree(os.path.join(READY, BEGIN[job]), work, dirs_exist_ok=True)
     if job == "replace":
         with open(os.path.join(work, "out.gguf"), "wb") as f:
             f.write(OLD)
-    return digest(work)
+    return digest(work, job)
 
 
 def run(work, job, fault=None, count=None, resume=False):
@@ -99,8 +142,10 @@ def run(work, job, fault=None, count=None, resume=False):
         env["LD_PRELOAD"] = LIBRARY
         env["FAULT" if fault else "FAULT_COUNT"] = fault or count
     words = [QUERN, *JOBS[job]]
-    if job not in READERS:
-        words += ["-q", "-j", "2", "--mem", "32MiB" if "pack" in job else "16MiB"] + (["--resume"] if resume else [])
+    if job not in READERS and job != "plan":
+        words += ["-q", "-j", "2", "--mem", "32MiB" if "pack" in job else "16MiB"]
+    if resume and job not in NO_RESUME:
+        words += ["--resume"]
     done = subprocess.run(words, cwd=work, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300)
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
 
@@ -119,7 +164,7 @@ def judge_reader(kind, right, normal, got):
 def judge_writer(work, job, call, kind, normal, before, got):
     """What is wrong after the fault."""
     code, _, said = got
-    right, now = FAULTS[call][kind], digest(work)
+    right, now = FAULTS[call][kind], digest(work, job)
     if code == 0:
         # Some calls are only tried: their failure is made good.
         return "other bytes" if now != normal else None
@@ -127,7 +172,7 @@ def judge_writer(work, job, call, kind, normal, before, got):
         return "expected %s: %s" % (right, said)
     if not said and code > 0:
         return "without a word"
-    named = now == normal or (job in ONE_BY_ONE and call in ("rename", "fsync", "open", "malloc", "pwrite")) or kind == "kill"
+    named = now == normal or job == "run" or (job in ONE_BY_ONE and call in ("rename", "fsync", "open", "malloc", "pwrite")) or kind == "kill"
     if now != before and not (named or call == "fsync"):
         return "the final name shows something else"
     return None
@@ -135,9 +180,10 @@ def judge_writer(work, job, call, kind, normal, before, got):
 
 def judge_resumed(work, job, normal):
     code, _, said = run(work, job, resume=True)
-    if code not in (0, 7) or digest(work) != normal:
-        return "then resumed: exit %d, %s: %s" % (code, "other bytes" if digest(work) != normal else "", said)
-    left = [x for x in os.listdir(work) if x.startswith(".")]
+    same = digest(work, job) == normal
+    if code not in (0, 7) or not same:
+        return "then resumed: exit %d, %s: %s" % (code, "" if same else "other bytes", said)
+    left = [x for x in os.listdir(work) if x.startswith(".") and not (job == "run" and x == PARTS)]
     return "left behind: %s" % left if left and code == 0 else None
 
 
@@ -168,7 +214,7 @@ def trials(base, job, args):
     code, text, said = run(work, job, count=os.path.join(base, "count"))
     if code != (1 if job == "compare" else 0):
         sys.exit("%s: exit %d undisturbed: %s" % (job, code, said))
-    normal = (code, text, said) if job in READERS else digest(work)
+    normal = (code, text, said) if job in READERS else digest(work, job)
     with open(os.path.join(base, "count")) as f:
         calls = {name: int(n) for name, n in map(str.split, f)}
     for call, kinds in FAULTS.items():
@@ -198,7 +244,7 @@ def main():
     try:
         subprocess.run([os.environ.get("CC", "cc").split()[-1], "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o", LIBRARY,
                         os.path.join(HERE, "faultio.c"), "-ldl"], check=True)
-        subprocess.run([QUERN, "pack", "-q", HF, "-o", PACK], check=True)
+        make_ready()
         tasks = [t for job in ([args.job] if args.job else JOBS) for t in trials(base, job, args)]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for task, what in zip(tasks, pool.map(lambda t: trial(*t), tasks)):
@@ -207,7 +253,7 @@ def main():
                     wrong.append(what)
     finally:
         shutil.rmtree(base, ignore_errors=True)
-        os.path.exists(PACK) and os.remove(PACK)
+        shutil.rmtree(READY, ignore_errors=True)
     for what in wrong[:20]:
         print(what)
     if wrong:

@@ -2,6 +2,7 @@
 """slurm.py [--keep]: divided jobs on a real Slurm with three pretend nodes on this machine.
 
 Starts munged, slurmctld and three slurmd as root in a scratch directory (packages slurm-wlm and munge), runs
+  a batch of jobs of which one fails
   an array of a merge to Q4_K_M and its join, in two layouts; a part that fails and is submitted again; parts that are preempted
   by a job of another partition while they work, and requeued; a node that is killed while it works
 and compares the outputs with those of the undivided command. QUERN names the program; needs a build and tests/data.
@@ -153,7 +154,7 @@ class Trial:
     def __init__(self, path):
         self.dir = path
         for name in ("base", "code", "prose"):
-            os.symlink(os.path.join(ROOT, "tests/data/pocket/pocket-" + name), os.path.join(path, name))
+            os.symlink(os.path.join(ROOT, "build/pocket/pocket-" + name), os.path.join(path, name))
         with open(os.path.join(path, "recipe.yml"), "w") as f:
             f.write("merge_method: ties\nbase_model: base\ndtype: bfloat16\nparameters: {weight: 0.6, density: 0.5}\n"
                     "models: [{model: code}, {model: prose}]\n")
@@ -193,6 +194,28 @@ def plain_array(t):
         check(sha(t.path("m.gguf")) == want, "the bytes of the undivided command")
         check(not os.path.exists(t.path(".m.gguf.quern-parts")), "nothing is left beside it")
     return want
+
+
+def batch(t):
+    """Jobs in two levels; one fails, and with it the one that needs it."""
+    with open(t.path("jobs.yml"), "w") as f:
+        f.write("version: 1\njobs:\n"
+                "- {name: merged, merge: recipe.yml, output: merged.gguf}\n"
+                "- {name: 'q{t}', matrix: {t: [Q4_K_M, Q8_0]}, quantize: merged.gguf, type: '{t}', output: 'b-{t}.gguf'}\n"
+                "- {name: torn, convert: recipe.yml, output: torn.gguf}\n"
+                "- {name: check, check: torn.gguf}\n")
+    t.quern("batch", "jobs.yml", "--emit", "slurm", "-f", "-q")
+    job = run("sbatch", "--parsable", "jobs.slurm.sh", cwd=t.dir, env=dict(os.environ, QUERN=QUERN)).strip()
+    check(wait_for(job) == ["COMPLETED"], "the job file of a batch submits")
+    arrays = [l.split()[-1] for l in open(t.path("slurm-%s.out" % job)) if l.startswith("Submitted")]
+    states = [sorted(wait_for(a)) for a in arrays]
+    check(states == [["COMPLETED", "FAILED"], ["COMPLETED", "COMPLETED", "FAILED"]], "two arrays, of which two jobs fail")
+    for kind in ("Q4_K_M", "Q8_0"):
+        t.quern("quantize", "-q", "merged.gguf", "m.gguf", kind)
+        check(sha(t.path("m.gguf")) == sha(t.path("b-%s.gguf" % kind)), "%s has the bytes of the command" % kind)
+        os.remove(t.path("m.gguf"))
+    r = json.loads(subprocess.run((QUERN, "batch", "jobs.yml", "--dry-run", "--json"), cwd=t.dir, stdout=subprocess.PIPE).stdout)
+    check([r[k] for k in ("up_to_date", "to_run")] == [3, 2], "what is done is up to date, here as well")
 
 
 def failing_part(t, want):
@@ -320,6 +343,7 @@ def main():
     cluster = Cluster(cluster_dir)
     try:
         t = Trial(work)
+        batch(t)
         want = plain_array(t)
         failing_part(t, want)
         preempted(t)

@@ -19,7 +19,7 @@ Test(api, open_and_look)
     struct quern_error e;
     struct quern_model *m;
     struct quern_tensor t;
-    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base", &m, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base.qpk", &m, &e), QUERN_OK, "%s", e.text);
     cr_assert_eq(quern_ntensors(m), 20u);
     cr_assert_str_eq(quern_model_format(m), "safetensors");
     cr_assert_str_eq(quern_model_string(m, "format"), "pt");
@@ -49,7 +49,7 @@ Test(api, plan_and_run)
     struct quern_plan_summary s;
     struct quern_result r;
     int calls = 0;
-    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base", &m, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base.qpk", &m, &e), QUERN_OK, "%s", e.text);
     const struct quern_quantize q = {.type = "Q8_0", .keep_names = true, .arch = "llama"};
     cr_assert_eq(quern_plan_quantize(m, scratch("a.gguf"), &q, &p, &e), QUERN_OK, "%s", e.text);
     quern_plan_summarize(p, &s);
@@ -72,8 +72,8 @@ Test(api, merge_by_recipe_text)
 {
     struct quern_error e;
     struct quern_plan *p;
-    const char *const where[] = {"A=" TEST_DATA "/pocket/pocket-prose",
-                                 "B=" TEST_DATA "/pocket/pocket-code"};
+    const char *const where[] = {"A=" TEST_DATA "/pocket/pocket-prose.qpk",
+                                 "B=" TEST_DATA "/pocket/pocket-code.qpk"};
     const struct quern_merge o = {
         .recipe_text = "merge_method: linear\nmodels:\n- model: A\n  parameters: {weight: 0.5}\n"
                        "- model: B\n  parameters: {weight: 0.5}\n",
@@ -91,7 +91,7 @@ Test(api, errors_of_quantizing_and_of_comparing)
     struct quern_model *a, *b;
     struct quern_plan *p, *q;
     struct quern_errors x, y;
-    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base", &a, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base.qpk", &a, &e), QUERN_OK, "%s", e.text);
     const struct quern_quantize o = {.type = "Q8_0", .keep_names = true, .arch = "llama"};
     cr_assert_eq(quern_plan_quantize(a, scratch("a.gguf"), &o, &p, &e), QUERN_OK, "%s", e.text);
     cr_assert(!quern_plan_errors(p, 0, &x)); /* not run yet */
@@ -128,7 +128,7 @@ Test(api, errors_are_values)
     cr_assert_eq(e.status, QUERN_EIO);
     cr_assert_not_null(strstr(e.text, "none"));
     cr_assert_eq(quern_open(scratch("none"), &m, NULL), QUERN_EIO);
-    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base", &m, &e), QUERN_OK);
+    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base.qpk", &m, &e), QUERN_OK);
     cr_assert_eq(quern_plan_quantize(m, "x.gguf", &(struct quern_quantize){.type = "Q8_0"}, &p, &e),
                  QUERN_EUNSUPPORTED);
     cr_assert_eq(
@@ -155,4 +155,54 @@ Test(api, types)
     cr_assert_str_eq(quern_cpu(), "portable");
     cr_assert(!quern_set_cpu("abacus"));
     cr_assert(quern_set_cpu(NULL));
+}
+
+/* The pocket models: a fine-tune and the base that it is stored against. */
+Test(api, pack_and_unpack)
+{
+    static const char tuned[] = TEST_DATA "/pocket/pocket-code.qpk";
+    struct quern_error e;
+    struct quern_plan *p;
+    struct quern_model *m;
+    struct quern_packed share;
+    struct quern_unpacked file;
+    const char *const inputs[] = {tuned};
+    const struct quern_pack options = {.base = TEST_DATA "/pocket/pocket-base.qpk", .level = "3"};
+    cr_assert_eq(quern_plan_pack(inputs, 1, scratch("a.qpk"), &options, &p, &e), QUERN_OK, "%s",
+                 e.text);
+    cr_assert_eq(quern_run(p, NULL, NULL, &e), QUERN_OK, "%s", e.text);
+    cr_assert(quern_plan_packed(p, 0, &share));
+    cr_assert_str_eq(share.kind, "BF16");
+    cr_assert(share.count == 20 && share.nbytes == 2624000);
+    cr_assert(share.stored_bytes > 0 && share.stored_bytes < share.nbytes * 6 / 10);
+    cr_assert(quern_plan_packed(p, 1, &share) && strcmp(share.kind, "files") == 0);
+    cr_assert_not(quern_plan_packed(p, 2, &share));
+    cr_assert_not(quern_plan_unpacked(p, 0, &file));
+    quern_plan_free(p);
+    cr_assert_eq(quern_open(scratch("a.qpk"), &m, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(quern_ntensors(m), 20u);
+    quern_close(m);
+    cr_assert_eq(quern_plan_unpack(scratch("a.qpk"), scratch("out"), NULL, &p, &e), QUERN_OK, "%s",
+                 e.text);
+    cr_assert_eq(quern_run(p, NULL, NULL, &e), QUERN_OK, "%s", e.text);
+    cr_assert(quern_plan_unpacked(p, 2, &file) && strcmp(file.name, "model.safetensors") == 0);
+    cr_assert_eq(file.nbytes, 2626144u);
+    cr_assert_str_eq(file.sha256,
+                     "6b62f13c095cfa4d40b1d4fe8f7cb088485074f00c7b555ee591a18ac54b81bf");
+    cr_assert_not(quern_plan_unpacked(p, 5, &file));
+    quern_plan_free(p);
+    cr_assert_eq(access(scratch("out/model.safetensors"), R_OK), 0);
+}
+
+Test(api, packs_say_what_is_missing)
+{
+    struct quern_error e;
+    struct quern_plan *p;
+    const char *const inputs[] = {TEST_DATA "/pocket/pocket-base.qpk"};
+    const struct quern_pack options = {.level = "4"};
+    cr_assert_eq(quern_plan_pack(inputs, 1, scratch("a.qpk"), &options, &p, &e), QUERN_EUSAGE);
+    cr_assert_str_eq(e.kind, "level");
+    cr_assert_eq(symlink("/dev/null/nowhere", scratch("none")), 0);
+    cr_assert_eq(quern_plan_unpack(scratch("none"), scratch("out"), NULL, &p, &e), QUERN_EIO);
+    cr_assert_eq(quern_add_pack_base(scratch("none"), &e), QUERN_OK);
 }

@@ -7,7 +7,7 @@
 
 TestSuite(division, .init = begin, .fini = end);
 
-#define POCKET "tests/data/pocket/pocket-"
+#define POCKET "build/pocket/pocket-"
 
 static const char *const mappings[] = {"base=" POCKET "base", "code=" POCKET "code",
                                        "prose=" POCKET "prose"};

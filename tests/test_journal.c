@@ -374,7 +374,7 @@ static void counting_copy(const struct piece *p, const void *const x[], void *y)
 {
     const uint64_t before = atomic_fetch_add(&counter.elems, p->n);
     if (before + p->n >= (uint64_t)counter.stop_at * PIECE && counter.stop_at)
-        counter.stop = 1;
+        __atomic_store_n(&counter.stop, 1, __ATOMIC_RELAXED);
     memcpy(y, x[0], p->n * sizeof(float));
 }
 

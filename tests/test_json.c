@@ -57,6 +57,31 @@ Test(json, reads_a_configuration)
     json_free(root);
 }
 
+static bool same_numbers(const char *a, const char *b)
+{
+    struct json *x = parse(a), *y = parse(b);
+    const bool same = json_same_number(json_next(json_first(json_get(x, "k"))),
+                                       json_next(json_first(json_get(y, "k"))));
+    json_free(x);
+    json_free(y);
+    return same;
+}
+
+/* Doubles have no odd numbers beyond 2^53. */
+Test(json, big_integers_are_compared_by_their_digits)
+{
+    cr_assert(!same_numbers("{\"a\": [{}, 1], \"k\": [0, 9007199254740993]}",
+                            "{\"a\": [{}, 1], \"k\": [0, 9007199254740992]}"));
+    cr_assert(!same_numbers("{\"k\": [NaN, -9223372036854775807]}",
+                            "{\"k\": [null, -9223372036854775808]}"));
+    cr_assert(same_numbers("{\"k\": [[[2]], 18446744073709551615], \"b\": 2}",
+                           "{\"k\": [3, 18446744073709551615]}"));
+    cr_assert(same_numbers("{\"k\": [{\"k\": 18446744073709551615}, 7]}", "{\"k\": [3, 7.0]}"));
+    cr_assert(!same_numbers("{\"k\": [0, 10000000000000000]}", "{\"k\": [0, 1e16]}"));
+    cr_assert(!same_numbers("{\"k\": [0, 1]}", "{\"k\": [0, 2]}"));
+    cr_assert(!same_numbers("{\"k\": [0, 1]}", "{\"k\": [0, \"1\"]}"));
+}
+
 Test(json, what_is_not_there_has_no_value)
 {
     struct json *root = parse("{\"a\": 1}");

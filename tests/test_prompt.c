@@ -9,7 +9,7 @@
 
 #include "tests/leaks.h"
 
-#define POCKET "tests/data/pocket/pocket-base/tokenizer.json"
+#define POCKET "build/pocket/pocket-base/tokenizer.json"
 
 static struct arena arena;
 static char path[] = "/tmp/quern-prompt-XXXXXX";
@@ -128,6 +128,10 @@ static void refused(const char *normalizer, const char *pretokenizer, const char
     arena_free(&arena);
 }
 
+#define GROWS                                                                 \
+    "{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, \"content\": " \
+    "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}"
+
 Test(prompt, unknown_steps_are_refused)
 {
     refused("{\"type\": \"Lowercase\"}", "null", "a", QUERN_EUNSUPPORTED, "Lowercase");
@@ -141,6 +145,9 @@ Test(prompt, unknown_steps_are_refused)
             "a", QUERN_EUNSUPPORTED, "pattern");
     refused("{\"type\": \"NFC\"}", "null", "e\u0301", QUERN_EUNSUPPORTED, "normal form");
     refused("{\"type\": \"NFKC\"}", "null", "\u00b2", QUERN_EUNSUPPORTED, "normal form");
+    refused("{\"type\": \"Sequence\", \"normalizers\": [" GROWS ", " GROWS ", " GROWS ", " GROWS
+            "]}",
+            "null", "aaaa", QUERN_EUNSUPPORTED, "steps make more than");
     refused("null", "null", "a <mask>", QUERN_EUNSUPPORTED, "<mask>");
     refused("null", "null", "\xff", QUERN_EUSAGE, "UTF-8");
     unlink(path);

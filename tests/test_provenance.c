@@ -572,7 +572,7 @@ static struct {
 static void slow_copy(const struct piece *p, const void *const x[], void *y)
 {
     if (watch.stop_at && p->first / CHUNK + 1 == watch.stop_at)
-        watch.stop = 1;
+        __atomic_store_n(&watch.stop, 1, __ATOMIC_RELAXED);
     memcpy(y, x[0], p->n * sizeof(float));
 }
 

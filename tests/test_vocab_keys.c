@@ -328,6 +328,8 @@ Test(vocab, sizes_that_cannot_be, .init = begin, .fini = scratch_end)
     file("tokenizer.json", BPE("", BYTE_LEVEL));
     file("config.json", "{\"vocab_size\": 1000000000000}");
     refused("x", QUERN_EUNSUPPORTED, "vocab");
+    file("config.json", "{\"vocab_size\": 4000000}"); /* 200 MB for a file of 23 bytes */
+    refused("x", QUERN_EUNSUPPORTED, "vocab");
     file("tekken.json", "{\"config\": {\"default_vocab_size\": 16000000, "
                         "\"default_num_special_tokens\": 1000}, \"vocab\": []}");
     gone("tokenizer.json");

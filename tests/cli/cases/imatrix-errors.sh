@@ -26,3 +26,4 @@ q imatrix combine m/dense.imatrix.gguf m/odd.imatrix.gguf -o out.gguf
 cp m/dense.imatrix.gguf a.gguf
 q imatrix convert a.gguf a.gguf -f
 files
+q quantize --imatrix m/hf/config.json m/dense-f16.gguf no.gguf Q4_0

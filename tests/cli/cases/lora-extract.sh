@@ -24,3 +24,23 @@ q lora extract m/hf m/hf-b none --rank 9000
 q lora extract m/dense-bf16.gguf m/dense-b.gguf none
 q lora extract m/hf m/hf-b
 q lora extract m/hf m/hf-b adapter
+# NaN in the models.
+cp -r m/hf-b sick
+chmod -R u+w sick
+python3 - sick/model.safetensors <<'P'
+import json, struct, sys
+data = bytearray(open(sys.argv[1], "rb").read())
+n, = struct.unpack_from("<Q", data)
+for name, t in json.loads(data[8:8 + n]).items():
+    if "layers.0.self_attn.q_proj" in name or name == "model.norm.weight":
+        at = 8 + n + t["data_offsets"][0]
+        data[at + 20:at + 22] = b"\xc0\x7f"
+open(sys.argv[1], "wb").write(data)
+P
+q lora extract m/hf sick none --rank 4 --include layers.0.self_attn
+q lora extract m/hf sick kept --rank 4 --include layers.0.self_attn --nonfinite keep
+q lora extract m/hf sick kept -q --rank 4 --include '^model.norm' --nonfinite keep
+q check kept
+q lora extract m/hf sick zeros -q --rank 4 --include 'layers.0.self_attn|^model.norm' --nonfinite zero
+q check zeros
+q lora extract m/hf sick zeroed --json --rank 4 --include layers.0.self_attn --nonfinite zero | grep -o '"zeroed":.*'

@@ -30,3 +30,20 @@ q join -q job.plan
 must quantize -q --keep-names --arch test in.safetensors whole.gguf Q8_0
 same out.gguf whole.gguf
 [ -e .out.gguf.quern-parts ] || echo "nothing is left"
+# Neither is what a stopped run has left when an input is not what it was: nobody asked to go on with that.
+rm -rf out.gguf
+plan IQ3_S
+QUERN_SYNC=0.01 "$QUERN" run -q -j 1 --part 1 job.plan 2>err &
+pid=$!
+for _ in $(seq 2000); do
+    [ "$(left 2>/dev/null)" -gt 0 ] && break
+    sleep 0.01
+done
+kill -TERM $pid
+wait $pid 2>/dev/null
+echo "[$?] $(left) left"
+touch -d 2001-01-01 in.safetensors
+q run --part 1 job.plan
+q join -q job.plan
+must quantize -q --keep-names --arch test in.safetensors -f whole.gguf IQ3_S
+same out.gguf whole.gguf

@@ -20,3 +20,10 @@ q verify m/dense-f16.gguf keys.gguf
 q verify -v m/dense-f16.gguf keys.gguf
 q verify --tensors-only m/dense-f16.gguf keys.gguf
 q verify --override-kv llama.context_length=int:7 --override-kv my.key=str:x m/dense-f16.gguf keys.gguf
+# The wrong way around.
+q verify q4.gguf m/dense-f16.gguf 2>&1 | tail -3
+must convert --pre gpt-2 m/hf hf.gguf
+q verify hf.gguf m/hf 2>&1 | tail -2
+must convert m/dense-bf16.gguf back
+rm back/config.json
+q verify m/dense-bf16.gguf back
