@@ -57,6 +57,7 @@ help:
 	@echo "make            build/quern, build/libquern.a, build/libquern.so"
 	@echo "make demo       install what is missing, build, merge and quantize a small real model"
 	@echo "make test       install what is missing, build, run all tests"
+	@echo "make pocket     build/pocket: the models of tests/data/pocket as plain files"
 	@echo "make install    to PREFIX=$(PREFIX) under DESTDIR"
 
 # ---- objects
@@ -91,15 +92,23 @@ $(B)/quern: $(CLI_OBJ) $(LIB_OBJ)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ $(LIBS)
 
+# The models of tests/data/pocket as plain files, in one place for all builds; unpacked when a pack is
+# newer. RUN goes before a quern that this machine cannot run: RUN="qemu-aarch64 -L ...".
+POCKET := build/pocket/made
+pocket: $(POCKET)
+$(POCKET): $(wildcard tests/data/pocket/*) scripts/pocket.sh | $(B)/quern
+	@echo "  UNPACK $(@D)"
+	$(Q)QUERN=$(B)/quern RUN="$(RUN)" scripts/pocket.sh
+
 # Of the command all but main().
-$(B)/unit-tests: $(TEST_OBJ) $(FUZZ_OBJ) $(filter-out %/quern.o,$(CLI_OBJ)) $(LIB_OBJ)
+$(B)/unit-tests: $(TEST_OBJ) $(FUZZ_OBJ) $(filter-out %/quern.o,$(CLI_OBJ)) $(LIB_OBJ) | $(POCKET)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ -lcriterion $(LIBS)
 
 # The same tests without Criterion, for sanitizers that do not get on with it; needs CFLAGS=$(PLAIN).
 PLAIN := -Itests/plain
 $(B)/plain-tests: $(TEST_OBJ) $(FUZZ_OBJ) $(filter-out %/quern.o,$(CLI_OBJ)) \
-    $(B)/tests/plain/plain_tests.o $(LIB_OBJ)
+    $(B)/tests/plain/plain_tests.o $(LIB_OBJ) | $(POCKET)
 	@echo "  LINK $@"
 	$(Q)$(CC) $^ -o $@ $(LIBS)
 
@@ -126,10 +135,13 @@ $(B)/fuzz/libfuzzed.a: $(LIB_OBJ) $(filter-out %/quern.o,$(CLI_OBJ)) $(FUZZ_SHAR
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
+# Files of the input are found without the system: tests/fuzz/wrapped_files.c.
+FUZZ_WRAPPED := open close stat lstat fstat access pread opendir readdir closedir
+
 $(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(B)/fuzz/libfuzzed.a tests/fuzz/libfuzzer.c
 	@echo "  LINK $@"
 	$(Q)$(CC) $(CFLAGS_ALL) -DTARGET=$* tests/fuzz/libfuzzer.c $(filter-out %.c,$^) -o $@ \
-	    -fsanitize=fuzzer $(LIBS)
+	    -fsanitize=fuzzer $(FUZZ_WRAPPED:%=-Wl,--wrap=%) $(LIBS)
 
 # They serve both builds; make would remove them.
 .SECONDARY: $(FUZZ_OBJ)
@@ -140,7 +152,7 @@ $(FUZZ_OBJ): OBJ_FLAGS := $(FUZZ_OBJ_FLAGS)
 fuzzers: $(FUZZ_NAMES:%=$(B)/fuzz/%)
 
 # ---- install
-COMMANDS := quantize merge convert lora imatrix inspect check compare verify rebuild pack unpack plan run join types
+COMMANDS := quantize merge convert lora imatrix inspect check compare verify rebuild pack unpack plan run join batch types
 MAN_PAGES := $(B)/man/quern.1 $(COMMANDS:%=$(B)/man/quern-%.1)
 
 $(B)/man/quern.1: $(B)/quern
@@ -218,7 +230,7 @@ lint: all
 format:
 	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format-14 -i
 
-interop: all
+interop: all pocket
 	@QUERN=$(B)/quern python3 scripts/interop.py
 
 $(B)/bench-kernels: $(B)/bench/bench_kernels.o $(LIB_OBJ)
@@ -228,7 +240,7 @@ $(B)/bench-kernels: $(B)/bench/bench_kernels.o $(LIB_OBJ)
 bench: all $(B)/bench-kernels
 	@QUERN=$(B)/quern python3 bench/bench.py
 
-valgrind: all
+valgrind: all pocket
 	@VALGRIND=1 QUERN=$(B)/quern tests/cli/run-cases.sh
 
 # Unit and corpus tests, instrumented, in a directory of their own. Sanitizers make gcc warn where
@@ -263,8 +275,8 @@ clang:
 # Kernels stay plain: coverage finds nothing in them, and compilers take minutes.
 FUZZ_KERNELS = -O2 -fno-sanitize=all
 FUZZ_FLAGS = -fno-omit-frame-pointer -Wno-error -Wno-psabi
-fuzz: export FUZZ_OBJ_FLAGS = -fno-sanitize=fuzzer-no-link
-fuzz:
+fuzz: export FUZZ_OBJ_FLAGS = -fno-sanitize=fuzzer-no-link -DFUZZ_WRAPS_FILES
+fuzz: pocket
 	@$(SUBMAKE) CC="$(CLANG)" B=$(B)/fuzz-quick OPT="-O2 -g" KERNEL_OPT="$(FUZZ_KERNELS)" \
 	    CFLAGS="$(FUZZ_FLAGS) -DFUZZ_COUNTS_MALLOC" \
 	    SAN="-fsanitize=undefined -fsanitize-trap=undefined -fsanitize=fuzzer-no-link \
@@ -330,7 +342,7 @@ kills: all test-models
 	@QUERN=$(B)/quern scripts/kill_resume.py --kills 500 --stops 100 --like $(B)/test-models/hf
 
 # The same bytes from other compilers and levels of optimization as well.
-determinism: all
+determinism: all pocket
 	@$(SUBMAKE) B=$(B)/O0 OPT=-O0 KERNEL_OPT=-O0 HARDEN= CFLAGS=-Wno-error $(B)/O0/quern
 	@$(SUBMAKE) B=$(B)/lto OPT="-O3 -flto=auto" CFLAGS=-Wno-error LDFLAGS=-O3 $(B)/lto/quern
 	@if command -v $(lastword $(CLANG)) >/dev/null; then \
@@ -341,7 +353,7 @@ memory: all
 	@QUERN=$(B)/quern python3 tests/memory.py
 
 # Divided jobs on a real Slurm, which is started here; needs root, slurm-wlm and munge.
-slurm: all
+slurm: all pocket
 	@QUERN=$(B)/quern python3 tests/slurm.py
 
 test-models:
@@ -351,5 +363,5 @@ test-models:
 check-all:
 	@B=$(B) scripts/check_all.sh
 
-.PHONY: deps test-deps demo test lint format interop bench valgrind sanitize tsan msan clang aarch64 faults \
+.PHONY: deps test-deps demo test pocket lint format interop bench valgrind sanitize tsan msan clang aarch64 faults \
     power-loss kills fuzz fuzzers determinism memory slurm m32 mutants corpus malformed-objects test-models check-all

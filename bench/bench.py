@@ -384,13 +384,26 @@ def bench_memory():
 
 # ---- packs
 
-def zipnn_size(model):
-    """Bytes that ZipNN makes of a model's weights, when this Python has it; else None."""
-    code = ("import sys, zipnn; data = open(sys.argv[1], 'rb').read()\n"
-            "print(len(zipnn.ZipNN(bytearray_dtype='bfloat16').compress(data[(len(data) % 2):])))")
+ZIPNN = """import statistics, sys, time, zipnn
+data = open(sys.argv[1], 'rb').read()
+data, coder, times = data[len(data) % 2:], zipnn.ZipNN(bytearray_dtype='bfloat16', threads=1), []
+for number in range(int(sys.argv[2]) + 1):
+    start = time.process_time()
+    small = coder.compress(bytearray(data))
+    between = time.process_time()
+    again = coder.decompress(small)
+    times.append((between - start, time.process_time() - between))
+assert again == data
+print(len(small), *(statistics.median(t) for t in zip(*times[1:])))
+"""
+
+
+def zipnn(model):
+    """What ZipNN makes of a model's weights in memory: bytes, CPU seconds to compress and to decompress. None without it."""
     python = os.environ.get("ZIPNN_PYTHON", sys.executable)
-    done = subprocess.run([python, "-c", code, os.path.join(model, "model.safetensors")], capture_output=True, text=True)
-    return int(done.stdout.split()[-1]) if done.returncode == 0 and done.stdout.split() else None
+    done = subprocess.run([python, "-W", "ignore", "-c", ZIPNN, os.path.join(model, "model.safetensors"), str(ROUNDS)],
+                          capture_output=True, text=True)
+    return [float(x) for x in done.stdout.split()[-3:]] if done.returncode == 0 else None
 
 
 def bench_pack():
@@ -399,25 +412,33 @@ def bench_pack():
     quern = lambda *words: [QUERN, *words, "-q", "-j", "1"]
     subprocess.run(quern("pack", base, "-o", pack, "-f"), check=True)
     subprocess.run(quern("pack", tuned, "-o", delta, "--base", base, "-f"), check=True)
-    original, zipnn = size_of(base), zipnn_size(base)
+    original, peer = size_of(base), zipnn(base)
     print("Sizes: %s packed %.1f %%%s; a fine-tune of it against it %.1f %%." % (
-        mib(original), 100 * size_of(pack) / original, ", ZipNN %.1f %%" % (100 * zipnn / original) if zipnn else "",
+        mib(original), 100 * size_of(pack) / original, ", ZipNN %.1f %%" % (100 * peer[0] / original) if peer else "",
         100 * size_of(delta) / size_of(tuned)))
     print()
-    rows = []
+    rows, cpu = [], {}
+    rate = lambda seconds: "%.0f MB/s" % (original / 1e6 / seconds)
     for label, command, output, inputs in (
             ("pack", quern("pack", base, "-o", path("again.qpk")), path("again.qpk"), [base]),
             ("pack against a base", quern("pack", tuned, "-o", path("again.qpk"), "--base", base), path("again.qpk"), [base, tuned]),
             ("unpack", quern("unpack", pack, out), out, [pack]),
             ("unpack with its base", quern("unpack", delta, out), out, [delta, base]),
             ("read all (check)", [QUERN, "check", "-q", "-j", "1", pack], out, [pack]),
-            ("read all, not packed", [QUERN, "check", "-q", "-j", "1", base], out, [base])):
+            ("read all, with its base", [QUERN, "check", "-q", "-j", "1", delta], out, [delta, base]),
+            ("read all, not packed", [QUERN, "check", "-q", "-j", "1", base], out, [base]),
+            ("the same with SHA-256", [QUERN, "check", "-q", "-j", "1", "--sha256", base], out, [base])):
         runs = take_turns({label: (command, output)}, inputs)[label]
-        rows.append([label, spread(runs, "wall"), spread(runs, "cpu"), "%.0f MB/s" % (original / 1e6 / median(runs, "cpu")),
-                     mib(median(runs, "rss"))])
+        cpu[label] = median(runs, "cpu")
+        rows.append([label, spread(runs, "wall"), spread(runs, "cpu"), rate(cpu[label]), mib(median(runs, "rss"))])
+    digests = cpu["the same with SHA-256"] - cpu["read all, not packed"]
+    for label in ("pack", "unpack"):
+        rows.append([label + ", less SHA-256", "", "%.2f" % (cpu[label] - digests), rate(cpu[label] - digests), ""])
+    for label, seconds in zip(("compress", "decompress"), peer[1:] if peer else ()):
+        rows.append(["ZipNN, %s in memory" % label, "", "%.2f" % seconds, rate(seconds), ""])
     table(["one thread", "wall s", "CPU s", "of the original per CPU second", "memory"], rows)
     rows = []
-    for kind in ("Q4_0", "Q4_K", "Q6_K"):
+    for kind in ("Q4_0", "Q4_K_M", "Q6_K"):
         words = (gguf_out, kind, "--keep-names", "--arch", "llama")
         runs = take_turns({"plain": (quern("quantize", base, *words), gguf_out), "pack": (quern("quantize", pack, *words), gguf_out)},
                           [base, pack])

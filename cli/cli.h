@@ -75,12 +75,20 @@ struct cli {
     /* plan, run, join */
     unsigned parts;
     uint64_t part_bytes;
-    const char *layout, *emit, *part;
-    bool keep_records;
+    const char *layout, *emit, *part, *stage;
+    bool keep_records, stages;
+    /* batch */
+    unsigned jobs;
+    const char *job;
+    struct values only;
+    bool fail_fast, check_hashes;
     /* Set by a command that plans another one: what happens to its plan instead of being run. The
      * plan is freed by the other command. Returns an exit code. */
     int (*take_plan)(struct cli *c, struct plan *p, void *data);
     void *take_data;
+    /* Set by a command that runs others: sees every plan just before it runs. */
+    void (*see_plan)(const struct cli *c, const struct plan *p, void *data);
+    void *see_data;
 };
 
 enum option_kind {
@@ -138,13 +146,13 @@ const struct option *command_options(const struct command *c, unsigned table);
 /* ---- run_command.c */
 /* Reads its words into c, which is all zero but for what is to be preset, and runs it. Exit code.
  */
-/* Makes the models of --pack-base known. Exit code. */
-int add_pack_bases(const struct cli *c);
 int run_command(struct cli *c, const struct command *command, int argc, char **argv);
 /* The same by its words, of which the first is its name. Only those that write a model. */
 int run_words(struct cli *c, const struct values *words);
 /* The option of this name or letter (0: by name), or NULL. */
 const struct option *find_option(const struct command *c, struct str name, char letter);
+/* Can it have this value? *expected says what it should be. */
+bool option_takes(const struct option *o, const char *value, const char **expected);
 /* No byte of the output depends on it. */
 bool option_is_free(const struct option *o);
 /* The command of this name, or NULL. */
@@ -171,6 +179,8 @@ int usage_error(const struct cli *c, const char *format, ...) __attribute__((for
 int report_error(const struct cli *c, const struct quern_error *err);
 /* The same for a run that has ended: an error, or a signal. */
 int report_failed_run(const struct cli *c, const struct quern_error *err, bool resumable);
+/* One that could be interrupted and is run again as it was: what to do about it is plain. */
+int report_ended(const struct cli *c, const struct quern_error *err);
 int report_stopped(const struct cli *c, const struct quern_error *err, int signal, bool resumable,
                    bool writes);
 /* The same for many, nerrors of them shown out of total. */
@@ -255,11 +265,15 @@ int run_quietly(struct cli *c, struct plan *p);
 /* The same; result, and with --sha256 the sums of the files, in the plan's memory. */
 int run_and_hash(struct cli *c, struct plan *p, struct quern_result *result,
                  struct file_hash **hashes, size_t *nhashes);
+/* Sums of what has been written, in the plan's memory. */
+enum quern_status hash_outputs(const struct cli *c, struct plan *p, struct file_hash **hashes,
+                               size_t *n, struct quern_error *err);
 /* The signal that asked to stop, or 0. */
 extern volatile int stop_signal;
 
 /* ---- cmd_inspect.c */
 /* The value of a key in about `room` characters. */
+void print_field(const char *name, const char *value);
 void print_meta(FILE *f, const struct meta *k, int room);
 
 /* ---- verify_report.c: what a plan that compares has found. Exit code. */
@@ -290,6 +304,7 @@ int cmd_compare(struct cli *c);
 int cmd_plan(struct cli *c);
 int cmd_run(struct cli *c);
 int cmd_join(struct cli *c);
+int cmd_batch(struct cli *c);
 int cmd_verify(struct cli *c);
 int cmd_rebuild(struct cli *c);
 int cmd_pack(struct cli *c);

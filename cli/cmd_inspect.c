@@ -3,7 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "formats/pack.h"
+#include "inspect_pack.h"
 
 /* ---- metadata values ---------------------------------------------------------------------------
  */
@@ -221,7 +222,7 @@ static struct totals total(const struct model *m)
     return t;
 }
 
-static void model_json(const struct cli *c, const struct model *m)
+static void model_json(const struct model *m)
 {
     const struct totals t = total(m);
     struct json_writer w = {0};
@@ -278,12 +279,15 @@ static void model_json(const struct cli *c, const struct model *m)
     for (uint32_t i = 0; i < m->nnotes; i++)
         json_put_text(&w, m->notes[i]);
     json_close(&w, ']');
+    if (m->archive) {
+        json_key(&w, "pack");
+        pack_to_json(&w, m->archive);
+    }
     json_close(&w, '}');
-    (void)c;
     print_json(&w);
 }
 
-static void print_field(const char *name, const char *value)
+void print_field(const char *name, const char *value)
 {
     printf("  %s%-12s%s %s\n", dim(stdout), name, plain(stdout), value);
 }
@@ -313,6 +317,8 @@ static void print_head(const struct model *m)
              m->ntensors, human_count(t.weights, b),
              t.weights ? (double)t.data * 8.0 / (double)t.weights : 0.0);
     print_field("weights", line);
+    if (m->archive)
+        print_pack_head(m->archive);
 }
 
 static void print_metadata(const struct model *m)
@@ -354,19 +360,59 @@ static void print_tensors(const struct model *m)
     }
 }
 
+/* A pack itself, not something in it. */
+static bool is_pack(const char *path)
+{
+    const size_t n = pack_part(path);
+    return n > 0 && path[n] == '\0';
+}
+
+/* A pack of several models, or of none: what is in it, and what opening it as a model would say. */
+static int inspect_bare(const struct cli *c, const struct quern_error *why)
+{
+    struct archive *a;
+    struct quern_error err;
+    if (pack_open(c->args.items[0], PACK_FILES, &a, &err) != QUERN_OK)
+        return report_error(c, &err);
+    if (c->json) {
+        struct json_writer w = {0};
+        json_open(&w, '{');
+        field_text(&w, "path", a->path);
+        field_text(&w, "format", "pack");
+        json_key(&w, "pack");
+        pack_to_json(&w, a);
+        json_key(&w, "notes");
+        json_open(&w, '[');
+        json_put_text(&w, why->text);
+        json_close(&w, ']');
+        json_close(&w, '}');
+        print_json(&w);
+    } else {
+        printf("%s%s%s\n", bold(stdout), quoted(str_from(a->path)).text, plain(stdout));
+        print_pack_head(a);
+        print_pack_files(a);
+        printf("\nnote: %s\n", why->text);
+    }
+    archive_leave(a);
+    return 0;
+}
+
 int cmd_inspect(struct cli *c)
 {
     struct quern_error err;
     struct model *m;
     if (c->args.count != 1)
         return usage_error(c, "expected one INPUT, got %zu", c->args.count);
-    if (model_open_headers(c->args.items[0], &m, &err) != QUERN_OK)
-        return report_error(c, &err);
+    if (model_open_headers(c->args.items[0], &m, &err) != QUERN_OK) {
+        const bool bare = strcmp(err.kind, "no-model") == 0 || strcmp(err.kind, "ambiguous") == 0;
+        return bare && !c->kv && is_pack(c->args.items[0]) ? inspect_bare(c, &err)
+                                                           : report_error(c, &err);
+    }
     int code = 0;
     if (c->kv) {
         code = print_kv(c, m);
     } else if (c->json) {
-        model_json(c, m);
+        model_json(m);
     } else {
         struct type_share shares[DTYPE_COUNT];
         print_head(m);
@@ -376,6 +422,8 @@ int cmd_inspect(struct cli *c)
             print_metadata(m);
         if (c->tensors)
             print_tensors(m);
+        if (m->archive && is_pack(c->args.items[0]))
+            print_pack_files(m->archive);
         for (uint32_t i = 0; i < m->nnotes; i++)
             printf("\nnote: %s\n", m->notes[i]);
     }

@@ -5,6 +5,7 @@
 #include "cli.h"
 #include "making.h"
 #include "merge/merge.h"
+#include "mistake_list.h"
 
 /* Where huggingface_hub keeps its downloads. */
 const char *hub_cache_dir(struct arena *arena)
@@ -104,34 +105,6 @@ int take_merge_flags(const struct cli *c, struct merge_request *r)
     return 0;
 }
 
-/* All mistakes of a recipe, as many as anyone wants to read. */
-#define SHOWN 20u
-struct mistake_list {
-    struct listed_error *items;
-    size_t count, total;
-};
-
-/* The same of another tensor: models of other sizes differ in hundreds of them. */
-static bool is_alike(const struct quern_error *a, const struct quern_error *b)
-{
-    return a->tensor[0] && b->tensor[0] && a->status == b->status &&
-           strcmp(a->file, b->file) == 0 && strcmp(a->found, b->found) == 0 &&
-           strcmp(a->expected, b->expected) == 0;
-}
-
-static void add_mistake(const struct quern_error *e, void *user)
-{
-    struct mistake_list *l = user;
-    l->total++;
-    for (size_t i = 0; i < l->count; i++)
-        if (is_alike(&l->items[i].error, e)) {
-            l->items[i].more++;
-            return;
-        }
-    if (l->count < SHOWN)
-        l->items[l->count++] = (struct listed_error){.error = *e};
-}
-
 /* Are the mistakes why planning failed? They may also have come before something worse. */
 static bool tells_all(const struct mistake_list *l, const struct quern_error *err)
 {
@@ -141,12 +114,13 @@ static bool tells_all(const struct mistake_list *l, const struct quern_error *er
 
 static int plan_and_run(struct cli *c, struct merge_request *r)
 {
-    struct mistake_list mistakes = {.items = calloc(SHOWN, sizeof *mistakes.items)};
-    const struct mistake_sink sink = {add_mistake, &mistakes};
+    struct mistake_list mistakes;
+    const bool hears = mistake_list_begin(&mistakes);
+    const struct mistake_sink sink = {mistake_list_add, &mistakes};
     struct quern_error err;
     struct plan *p;
     int code;
-    r->sink = mistakes.items ? &sink : NULL;
+    r->sink = hears ? &sink : NULL;
     if (merge_plan(r, &p, &err) == QUERN_OK) {
         code = run_weights(c, p);
         plan_free(p);

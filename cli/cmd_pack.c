@@ -161,6 +161,9 @@ int cmd_pack(struct cli *c)
                              .output = c->output,
                              .base = c->base,
                              .force = c->force};
+    if (r.ninputs > 0 && !r.output && str_ends(str_from(r.inputs[r.ninputs - 1]), PACK_SUFFIX))
+        return usage_error(c, "expected INPUT... -o NAME.qpk; where to pack it is said by -o %s",
+                           quoted(str_from(r.inputs[r.ninputs - 1])).text);
     if (r.ninputs == 0 || !r.output)
         return usage_error(c, "expected INPUT... -o NAME.qpk");
     if (!str_ends(str_from(r.output), PACK_SUFFIX))

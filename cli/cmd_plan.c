@@ -30,6 +30,7 @@ static void print_plan_json(const struct planning *g, const struct division *d, 
     field_text(&w, "plan", g->job.path);
     field_text(&w, "output", g->job.output);
     field_u64(&w, "parts", g->job.nparts);
+    field_u64(&w, "stats_parts", g->job.nstats);
     field_text(&w, "script", script);
     json_key(&w, "cost");
     json_open(&w, '[');
@@ -68,10 +69,15 @@ static void print_division(const struct planning *g, const struct plan *plan,
         human_bytes(most, reads), human_bytes(most_written, writes),
         total ? (double)costliest * d->count / (double)total : 1.0);
     if (c->parts > d->count)
-        say("  note: %u parts were asked for; no more can be made of these tensors", c->parts);
+        say("  note: %u parts were asked for; no more can be made of this output", c->parts);
+    if (c->stages && !g->job.nstats)
+        say("  note: nothing has to be measured first: there is no stage for it");
     if (script)
         say("  %s: %s", quoted(str_from(script)).text, emit_hint(c->emit));
-    else
+    else if (g->job.nstats)
+        say("  quern run %s --stage stats --part 1/%u, ... first, then",
+            quoted(str_from(g->job.path)).text, g->job.nstats);
+    if (!script)
         say("  quern run %s --part 1/%u, ... and then quern join %s",
             quoted(str_from(g->job.path)).text, d->count, quoted(str_from(g->job.path)).text);
 }
@@ -87,6 +93,7 @@ static int take(struct cli *c, struct plan *p, void *data)
                               "parts");
     print_notes(c, p);
     g->job.nparts = count_parts(g->outer, p);
+    g->job.nstats = g->outer->stages ? g->job.nparts : 0;
     enum quern_status s = job_file_write(&g->job, c, p, g->outer->force, &d, &err);
     if (s == QUERN_OK && g->outer->emit)
         s = emit_script(&g->job, g->outer, plan_min_mem(p), &script, &err);
@@ -103,8 +110,9 @@ static int check_choices(const struct cli *c)
 {
     if (c->parts && c->part_bytes)
         return usage_error(c, "--parts and --part-size exclude each other");
-    if (c->layout && strcmp(c->layout, "files") != 0 && strcmp(c->layout, "joined") != 0)
-        return usage_error(c, "--layout '%s': expected files or joined",
+    enum job_layout layout;
+    if (c->layout && !job_layout(c->layout, &layout))
+        return usage_error(c, "--layout '%s': expected files, joined or ranges",
                            quoted(str_from(c->layout)).text);
     if (c->emit && !emit_hint(c->emit))
         return usage_error(c, "--emit '%s': expected slurm, ninja, k8s or parallel",
@@ -124,7 +132,7 @@ int cmd_plan(struct cli *c)
     g.job.words = c->args;
     if (c->force && g.job.words.count < MAX_ARGS)
         g.job.words.items[g.job.words.count++] = "--force";
-    g.job.in_files = !c->layout || strcmp(c->layout, "files") == 0;
+    job_layout(c->layout ? c->layout : "files", &g.job.layout);
     struct cli inner = {
         .quiet = c->quiet, .json = c->json, .force = c->force, .take_plan = take, .take_data = &g};
     const int done = run_words(&inner, &g.job.words);

@@ -322,6 +322,8 @@ static int make(const struct cli *c, const struct record *r, struct rebuild *b, 
     job->quiet = c->quiet;
     job->verbose = c->verbose;
     job->json = c->json;
+    job->see_plan = c->see_plan;
+    job->see_data = c->see_data;
     job->hub_cache = c->hub_cache ? c->hub_cache : job->hub_cache;
     job->quantize.imatrix_name = job->quantize.imatrix; /* it stands in the output */
     if (!move_inputs(c, job, arena)) {
@@ -346,6 +348,18 @@ static int check_target(const struct cli *c, const struct record *r, const struc
     return report_error(c, &err);
 }
 
+/* Those that the record names have moved with the inputs. */
+static int add_recorded_bases(const struct cli *c, const struct record *r, struct arena *arena)
+{
+    struct quern_error err;
+    for (size_t i = 0; i < r->cli->pack_bases.count; i++) {
+        const char *was = r->cli->pack_bases.items[i], *now = place_now(c, r, was, arena);
+        if ((now ? pack_add_base(now, &err) : fail_memory(&err, strlen(was))) != QUERN_OK)
+            return report_error(c, &err);
+    }
+    return 0;
+}
+
 static int rebuild(const struct cli *c, const struct record *r)
 {
     struct arena arena = {0};
@@ -354,7 +368,7 @@ static int rebuild(const struct cli *c, const struct record *r)
     if (code == 0)
         code = check_target(c, r, &b);
     if (code == 0)
-        code = add_pack_bases(r->cli);
+        code = add_recorded_bases(c, r, &arena);
     if (code == 0)
         code = check_inputs(c, r);
     if (code == 0)

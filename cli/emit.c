@@ -6,6 +6,7 @@
 
 #include "core/output.h"
 #include "core/text_file.h"
+#include "script_text.h"
 
 /* Room beside the ceiling of --mem for the program itself. */
 #define SPARE_MEM   (UINT64_C(64) << 20)
@@ -17,59 +18,85 @@ struct emission {
     unsigned threads;
     uint64_t mem_mib; /* of a part, all in all */
     const char *mem;  /* " --mem N" or "" */
+    bool measures;    /* the stage that measures is written, not the one that makes the output */
 };
 
 typedef void emit_fn(const struct emission *e);
 
-/* A word as a shell takes it. */
-static void put_quoted(FILE *f, const char *word)
-{
-    fputc('\'', f);
-    for (; *word; word++)
-        if (*word == '\'')
-            fputs("'\\''", f);
-        else
-            fputc(*word, f);
-    fputc('\'', f);
-}
-
 static void put_run(const struct emission *e, const char *part)
 {
     fputs("\"${QUERN:-quern}\" run ", e->f);
-    put_quoted(e->f, e->job->path);
-    fprintf(e->f, " --part %s -j %u%s", part, e->threads, e->mem);
+    script_word(e->f, e->job->path);
+    fprintf(e->f, "%s --part %s -j %u%s", e->measures ? " --stage stats" : "", part, e->threads,
+            e->mem);
+}
+
+/* Of the stage at hand. */
+static uint32_t nparts(const struct emission *e)
+{
+    return e->measures ? e->job->nstats : e->job->nparts;
+}
+
+/* "8 parts", "3 + 8 parts" */
+static void put_number(const struct emission *e)
+{
+    if (e->job->nstats)
+        fprintf(e->f, "%u + ", e->job->nstats);
+    fprintf(e->f, "%u part%s", e->job->nparts, e->job->nparts == 1 && !e->job->nstats ? "" : "s");
 }
 
 static void put_join(const struct emission *e)
 {
     fputs("\"${QUERN:-quern}\" join ", e->f);
-    put_quoted(e->f, e->job->path);
+    script_word(e->f, e->job->path);
 }
 
 /* ---- Slurm ---------------------------------------------------------------------------------- */
 
-/* Submitted or run, it submits an array and what joins it. quern is the batch process itself: it
- * gets the signals that come before a preemption. */
+/* Submitted or run, it submits an array and what joins it. A part is a step of its job: before a
+ * preemption or the end of its time Slurm sends SIGTERM to steps, and to the script only if
+ * somebody has configured that. A job that ends by itself then has failed for Slurm, so it asks to
+ * be queued again; until that is done it must not end. */
+static void slurm_array(const struct emission *e, const char *name, const char *after)
+{
+    fprintf(e->f,
+            "%s=$(sbatch --parsable --job-name=quern-%s --array=1-%u --cpus-per-task=%u \\\n"
+            "    --mem=%lluM --requeue --signal=TERM@60 --open-mode=append%s <<'END'\n"
+            "#!/bin/sh\n"
+            "code=0\n"
+            "srun --ntasks=1 --cpus-per-task=%u --input=none ",
+            name, name, nparts(e), e->threads, (unsigned long long)e->mem_mib, after, e->threads);
+    put_run(e, "\"$SLURM_ARRAY_TASK_ID\"");
+    fputs(" || code=$?\n"
+          "# told to stop: it goes on later, perhaps elsewhere\n"
+          "if [ $code -eq 143 ] && scontrol requeue \"$SLURM_JOB_ID\"; then sleep 600; fi\n"
+          "exit $code\n"
+          "END\n)\n",
+          e->f);
+}
+
 static void emit_slurm(const struct emission *e)
 {
-    fprintf(
-        e->f,
-        "#!/bin/sh\n"
-        "# Runs a plan in %u parts and joins them: sbatch this file, or run it with sh.\n"
+    struct emission stage = *e;
+    fputs("#!/bin/sh\n# Runs a plan in ", e->f);
+    put_number(e);
+    fputs(
+        " and joins them: sbatch this file, or run it with sh.\n"
         "# After a failure do the same again: parts that are done are not done again, others\n"
         "# go on where they stopped. Partition, account and so on come from SBATCH_PARTITION ...\n"
         "# in the environment; QUERN names the program.\n"
         "#SBATCH --job-name=quern-plan\n"
-        "set -eu\n"
-        "array=$(sbatch --parsable --job-name=quern-part --array=1-%u --cpus-per-task=%u \\\n"
-        "    --mem=%lluM --requeue --signal=B:TERM@60 --open-mode=append <<'END'\n"
-        "#!/bin/sh\n"
-        "exec ",
-        e->job->nparts, e->job->nparts, e->threads, (unsigned long long)e->mem_mib);
-    put_run(e, "\"$SLURM_ARRAY_TASK_ID\"");
-    fputs("\nEND\n)\n"
-          "sbatch --job-name=quern-join --dependency=afterok:\"${array%%;*}\" \\\n"
-          "    --kill-on-invalid-dep=yes --cpus-per-task=1 ",
+        "set -eu\n",
+        e->f);
+    stage.measures = true;
+    if (e->job->nstats)
+        slurm_array(&stage, "stats", "");
+    slurm_array(e, "part",
+                e->job->nstats ? " \\\n    --dependency=afterok:\"${stats%%;*}\" "
+                                 "--kill-on-invalid-dep=yes"
+                               : "");
+    fputs("sbatch --job-name=quern-join --dependency=afterok:\"${part%%;*}\" \\\n"
+          "    --kill-on-invalid-dep=yes --requeue --open-mode=append --cpus-per-task=1 ",
           e->f);
     fprintf(e->f, "--mem=%lluM <<'END'\n#!/bin/sh\nexec ", (unsigned long long)e->mem_mib);
     put_join(e);
@@ -78,33 +105,32 @@ static void emit_slurm(const struct emission *e)
 
 /* ---- GNU parallel --------------------------------------------------------------------------- */
 
+static void parallel_line(const struct emission *e)
+{
+    fprintf(e->f, "seq %u | parallel --halt now,fail=1 \"$@\" -q ", nparts(e));
+    put_run(e, "{}");
+    fputs("\n", e->f);
+}
+
 static void emit_parallel(const struct emission *e)
 {
-    fprintf(
-        e->f,
-        "#!/bin/sh\n"
-        "# Runs a plan in %u parts with GNU parallel and joins them. Arguments are parallel's:\n"
-        "# -j 2, --sshlogin host1,host2 (the files must be there under the same names) ...\n"
-        "set -eu\n"
-        "seq %u | parallel --halt now,fail=1 \"$@\" -q ",
-        e->job->nparts, e->job->nparts);
-    put_run(e, "{}");
-    fputs("\nexec ", e->f);
+    struct emission stage = *e;
+    fputs("#!/bin/sh\n# Runs a plan in ", e->f);
+    put_number(e);
+    fputs(" with GNU parallel and joins them. Arguments are parallel's:\n"
+          "# -j 2, --sshlogin host1,host2 (the files must be there under the same names) ...\n"
+          "set -eu\n",
+          e->f);
+    stage.measures = true;
+    if (e->job->nstats)
+        parallel_line(&stage);
+    parallel_line(e);
+    fputs("exec ", e->f);
     put_join(e);
     fputs("\n", e->f);
 }
 
 /* ---- Ninja ---------------------------------------------------------------------------------- */
-
-/* Text of a ninja file: a path, or what a shell gets. */
-static void put_ninja(FILE *f, const char *text, bool path)
-{
-    for (; *text; text++) {
-        if (*text == '$' || (path && (*text == ' ' || *text == ':')))
-            fputc('$', f);
-        fputc(*text, f);
-    }
-}
 
 static void put_ninja_command(const struct emission *e, void (*put)(const struct emission *e))
 {
@@ -117,7 +143,7 @@ static void put_ninja_command(const struct emission *e, void (*put)(const struct
     put(&inner);
     char *text = text_file_end(&t, &n);
     if (text)
-        put_ninja(e->f, text, false);
+        script_ninja(e->f, text, false);
     free(text);
 }
 
@@ -133,59 +159,78 @@ static void put_ninja_join(const struct emission *e)
     fputs(" -q --keep-records -f", e->f);
 }
 
+/* Of a part of the stage at hand. */
 static void put_record(const struct emission *e, uint32_t part)
 {
     struct arena arena = {0};
-    const char *path = done_path(e->job, part, &arena);
-    put_ninja(e->f, path ? path : "", true);
+    const char *path =
+        e->measures ? stats_path(e->job, part, &arena) : done_path(e->job, part, &arena);
+    script_ninja(e->f, path ? path : "", true);
     arena_free(&arena);
+}
+
+static void put_records(const struct emission *e)
+{
+    for (uint32_t k = 0; k < nparts(e); k++) {
+        fputs(" $\n    ", e->f);
+        put_record(e, k);
+    }
+}
+
+static void ninja_rule(const struct emission *e, const char *name)
+{
+    fprintf(e->f, "rule %s\n  description = %s $part of %u\n  command = PART=$part; ", name, name,
+            nparts(e));
+    put_ninja_command(e, put_ninja_run);
+    fputs("\n\n", e->f);
+}
+
+/* before: a stage that all of it wait for, or NULL. */
+static void ninja_parts(const struct emission *e, const char *rule, const struct emission *before)
+{
+    for (uint32_t k = 0; k < nparts(e); k++) {
+        fputs("build ", e->f);
+        put_record(e, k);
+        fprintf(e->f, ": %s ", rule);
+        script_ninja(e->f, e->job->path, true);
+        if (before)
+            put_records(before);
+        fprintf(e->f, "\n  part = %u\n", k + 1);
+    }
 }
 
 static void emit_ninja(const struct emission *e)
 {
-    fprintf(e->f,
-            "# Runs a plan in %u parts and joins them, as many at a time as ninja -j says.\n"
-            "ninja_required_version = 1.3\n\n"
-            "rule part\n  description = part $part of %u\n  command = PART=$part; ",
-            e->job->nparts, e->job->nparts);
-    put_ninja_command(e, put_ninja_run);
-    fputs("\n\nrule join\n  description = join\n  command = ", e->f);
+    struct emission stage = *e;
+    stage.measures = true;
+    fputs("# Runs a plan in ", e->f);
+    put_number(e);
+    fputs(" and joins them, as many at a time as ninja -j says.\n"
+          "ninja_required_version = 1.3\n\n",
+          e->f);
+    if (e->job->nstats)
+        ninja_rule(&stage, "stats");
+    ninja_rule(e, "part");
+    fputs("rule join\n  description = join\n  command = ", e->f);
     put_ninja_command(e, put_ninja_join);
     /* A part's file that became the output's is older than the part's record. */
     fputs(" && touch $out\n\n", e->f);
-    for (uint32_t k = 0; k < e->job->nparts; k++) {
-        fputs("build ", e->f);
-        put_record(e, k);
-        fputs(": part ", e->f);
-        put_ninja(e->f, e->job->path, true);
-        fprintf(e->f, "\n  part = %u\n", k + 1);
-    }
+    ninja_parts(&stage, "stats", NULL);
+    ninja_parts(e, "part", e->job->nstats ? &stage : NULL);
     fputs("\nbuild ", e->f);
-    put_ninja(e->f, e->job->made, true);
+    script_ninja(e->f, e->job->made, true);
     fputs(": join", e->f);
-    for (uint32_t k = 0; k < e->job->nparts; k++) {
-        fputs(" $\n    ", e->f);
-        put_record(e, k);
-    }
+    put_records(e);
     fputs("\n", e->f);
 }
 
 /* ---- Kubernetes ----------------------------------------------------------------------------- */
 
-/* A string of YAML in double quotes. */
-static void put_yaml(FILE *f, const char *text)
-{
-    fputc('"', f);
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            fputc('\\', f);
-        fputc(*text, f);
-    }
-    fputc('"', f);
-}
+enum pod { POD_STATS, POD_RUN, POD_JOIN };
 
-static void put_pod(const struct emission *e, bool joins)
+static void put_pod(const struct emission *e, enum pod pod)
 {
+    const bool joins = pod == POD_JOIN;
     fprintf(e->f,
             "    spec:\n"
             "      restartPolicy: Never\n"
@@ -198,7 +243,9 @@ static void put_pod(const struct emission *e, bool joins)
             "        - %s\n"
             "        - ",
             quern_version(), joins ? "join" : "run");
-    put_yaml(e->f, e->job->path);
+    script_yaml(e->f, e->job->path);
+    if (pod == POD_STATS)
+        fputs("\n        - --stage=stats", e->f);
     if (!joins)
         fprintf(e->f, "\n        - --part=auto\n        - --threads=%u", e->threads);
     if (!joins && *e->mem)
@@ -216,18 +263,15 @@ static void put_pod(const struct emission *e, bool joins)
 }
 
 /* Exit codes 2, 3 and 4 do not get better by trying again. */
-static void emit_kubernetes(const struct emission *e)
+static void put_indexed_job(const struct emission *e, const char *name, bool suspended)
 {
+    const uint32_t n = nparts(e);
     fprintf(e->f,
-            "# Runs a plan in %u parts and joins them. The claim quern-work has the plan and its\n"
-            "# files; the image has quern. Start: kubectl apply -f this file, then\n"
-            "#   kubectl wait --for=condition=complete --timeout=-1s job/quern-parts &&\n"
-            "#   kubectl patch job/quern-join -p '{\"spec\":{\"suspend\":false}}'\n"
             "apiVersion: batch/v1\n"
             "kind: Job\n"
             "metadata:\n"
-            "  name: quern-parts\n"
-            "spec:\n"
+            "  name: quern-%s\n"
+            "spec:\n%s"
             "  completionMode: Indexed\n"
             "  completions: %u\n"
             "  parallelism: %u\n"
@@ -237,8 +281,36 @@ static void emit_kubernetes(const struct emission *e)
             "    - action: FailIndex\n"
             "      onExitCodes: {containerName: quern, operator: In, values: [2, 3, 4]}\n"
             "  template:\n",
-            e->job->nparts, e->job->nparts, e->job->nparts < 16 ? e->job->nparts : 16);
-    put_pod(e, false);
+            name, suspended ? "  suspend: true\n" : "", n, n < 16 ? n : 16);
+    put_pod(e, e->measures ? POD_STATS : POD_RUN);
+}
+
+/* How to start the one when the other is complete. */
+static void put_start(const struct emission *e, const char *after, const char *name)
+{
+    fprintf(e->f,
+            "#   kubectl wait --for=condition=complete --timeout=-1s job/quern-%s &&\n"
+            "#   kubectl patch job/quern-%s -p '{\"spec\":{\"suspend\":false}}'\n",
+            after, name);
+}
+
+static void emit_kubernetes(const struct emission *e)
+{
+    struct emission stage = *e;
+    stage.measures = true;
+    fputs("# Runs a plan in ", e->f);
+    put_number(e);
+    fputs(" and joins them. The claim quern-work has the plan and its\n"
+          "# files; the image has quern. Start: kubectl apply -f this file, then\n",
+          e->f);
+    if (e->job->nstats)
+        put_start(e, "stats", "parts");
+    put_start(e, "parts", "join");
+    if (e->job->nstats) {
+        put_indexed_job(&stage, "stats", false);
+        fputs("---\n", e->f);
+    }
+    put_indexed_job(e, "parts", e->job->nstats > 0);
     fputs("---\n"
           "apiVersion: batch/v1\n"
           "kind: Job\n"
@@ -249,7 +321,7 @@ static void emit_kubernetes(const struct emission *e)
           "  backoffLimit: 3\n"
           "  template:\n",
           e->f);
-    put_pod(e, true);
+    put_pod(e, POD_JOIN);
 }
 
 /* ---- which ---------------------------------------------------------------------------------- */

@@ -74,27 +74,30 @@ static enum quern_status look_for_slices(const struct job *j, const struct divis
                                          struct quern_error *err)
 {
     const struct portion *q = &d->portions[part];
+    *there = true;
     for (uint32_t i = 0; *there && i < q->nslices; i++) {
-        const char *path = slice_path(j->work, q->first_slice + i, arena);
+        const struct byte_range r = slice_place(d, j->made_in, q->first_slice + i, arena);
+        const struct stretch *s = &d->slices[q->first_slice + i];
         struct stat st;
-        if (!path)
-            return fail_memory(err, strlen(j->work));
-        *there = stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
-                 (uint64_t)st.st_size == d->slices[q->first_slice + i].nbytes;
+        if (!r.path)
+            return fail_memory(err, strlen(j->made_in));
+        *there = stat(r.path, &st) == 0 && S_ISREG(st.st_mode) &&
+                 (uint64_t)st.st_size == (d->shared ? s->file_bytes : s->nbytes);
     }
     return QUERN_OK;
 }
 
 enum quern_status done_read(const struct job *j, const struct division *d, uint32_t part,
-                            bool *done, char (*hex)[65], struct quern_error *err)
+                            enum done *done, char (*hex)[65], struct quern_error *err)
 {
     struct arena arena = {0};
     struct json *root = NULL;
     struct str text = {NULL, 0};
     struct stat st;
+    bool there = false;
     enum quern_status s = QUERN_OK;
     const char *path = done_path(j, part, &arena);
-    *done = false;
+    *done = DONE_NOT;
     if (!path)
         s = fail_memory(err, strlen(j->work));
     else if (stat(path, &st) == 0)
@@ -106,9 +109,9 @@ enum quern_status done_read(const struct job *j, const struct division *d, uint3
     /* One that is torn or of another plan is as good as none. */
     if (s == QUERN_EFORMAT)
         s = QUERN_OK;
-    if (s == QUERN_OK && root) {
-        *done = fits(j, d, part, root, hex);
-        s = look_for_slices(j, d, part, &arena, done, err);
+    if (s == QUERN_OK && root && fits(j, d, part, root, hex)) {
+        s = look_for_slices(j, d, part, &arena, &there, err);
+        *done = there ? DONE : DONE_GONE;
     }
     json_free(root);
     arena_free(&arena);

@@ -1,18 +1,18 @@
-/* job_file.c - write and read a divided command. */
+/* job_file.c - write a divided command, and plan it again. */
 #include "job_file.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/io.h"
 #include "core/output.h"
-#include "core/pull.h"
+#include "formats/byte_files.h"
+#include "formats/pack.h"
 #include "pipeline/identity.h"
 #include "pipeline/publish.h"
 
-#define FORM         1u
-#define MAX_JOB_FILE (256u << 20)
-#define WORK_SUFFIX  ".quern-parts"
+#define WORK_SUFFIX ".quern-parts"
 
 /* As it has been read: the same on every machine. */
 static void digest_of_header(const struct model_file *f, uint8_t digest[32])
@@ -24,15 +24,18 @@ static void digest_of_header(const struct model_file *f, uint8_t digest[32])
     sha256_end(&s, digest);
 }
 
-/* Of everything that decides the bytes, and of the inputs' sizes and headers: what is the same on
- * every machine that sees the same files. */
-static void digest_of(const struct plan *p, char hex[65])
+/* Of everything that decides the bytes, of how they are divided, and of the inputs' sizes and
+ * headers: what is the same on every machine that sees the same files. */
+static void digest_of(const struct plan *p, const struct job *j, const struct division *d,
+                      char hex[65])
 {
+    const uint32_t division[] = {d->count, j->layout, j->nstats};
     uint8_t digest[32];
     struct sha256 s;
     plan_identity(p, digest);
     sha256_start(&s);
     sha256_add(&s, digest, sizeof digest);
+    sha256_add(&s, division, sizeof division);
     for (uint32_t m = 0; m < p->nmodels; m++)
         for (uint32_t i = 0; i < p->models[m]->nfiles; i++) {
             const struct model_file *f = &p->models[m]->files[i];
@@ -47,6 +50,19 @@ static void digest_of(const struct plan *p, char hex[65])
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
+static const char *const layout_names[] = {
+    [LAYOUT_FILES] = "files", [LAYOUT_JOINED] = "joined", [LAYOUT_RANGES] = "ranges"};
+
+bool job_layout(const char *name, enum job_layout *layout)
+{
+    for (unsigned i = 0; i < sizeof layout_names / sizeof *layout_names; i++)
+        if (strcmp(name, layout_names[i]) == 0) {
+            *layout = (enum job_layout)i;
+            return true;
+        }
+    return false;
+}
+
 static void new_line(struct json_writer *w, const char *indent)
 {
     json_raw(w, str_from(w->comma ? ",\n" : "\n"));
@@ -57,7 +73,7 @@ static void new_line(struct json_writer *w, const char *indent)
 static void head_json(struct json_writer *w, const struct job *j)
 {
     new_line(w, "  ");
-    field_u64(w, "quern_plan", FORM);
+    field_u64(w, "quern_plan", JOB_FORM);
     new_line(w, "  ");
     field_text(w, "version", quern_version());
     new_line(w, "  ");
@@ -69,11 +85,13 @@ static void head_json(struct json_writer *w, const struct job *j)
     new_line(w, "  ");
     field_text(w, "output", j->output);
     new_line(w, "  ");
-    field_text(w, "layout", j->in_files ? "files" : "joined");
+    field_text(w, "layout", layout_names[j->layout]);
     new_line(w, "  ");
     field_text(w, "work", j->work);
     new_line(w, "  ");
     field_u64(w, "parts", j->nparts);
+    new_line(w, "  ");
+    field_u64(w, "stats_parts", j->nstats);
     new_line(w, "  ");
     field_text(w, "digest", j->digest);
 }
@@ -200,11 +218,24 @@ enum quern_status job_write_text(const char *path, struct json_writer *w, bool f
 static enum quern_status divide(struct job *j, const struct cli *c, struct plan *p,
                                 struct division *d, char digest[65], struct quern_error *err)
 {
-    if (j->in_files)
-        TRY(plan_in_files(p, j->nparts, err));
-    TRY(plan_divide(p, j->nparts, &p->arena, d, err));
+    static const enum cutting cuttings[] = {[LAYOUT_FILES] = CUT_NOWHERE,
+                                            [LAYOUT_JOINED] = CUT_CHEAPLY,
+                                            [LAYOUT_RANGES] = CUT_ANYWHERE};
+    struct division_request r = {
+        .count = j->nparts, .cutting = cuttings[j->layout], .measured = j->nstats > 0};
+    if (j->nstats)
+        TRY(measuring_divide(p, j->nstats, &p->arena, &j->measuring, err));
+    j->nstats = j->measuring.count;
+    if (j->layout == LAYOUT_FILES)
+        TRY(plan_in_files(p, j->nparts, r.measured, err));
+    TRY(plan_divide(p, &r, &p->arena, d, err));
+    /* Who asks for as many as there are must get the same. */
+    while (d->count != r.count) {
+        r.count = d->count;
+        TRY(plan_divide(p, &r, &p->arena, d, err));
+    }
     ask_plan(c, p);
-    digest_of(p, digest);
+    digest_of(p, j, d, digest);
     return QUERN_OK;
 }
 
@@ -243,161 +274,6 @@ enum quern_status job_file_write(struct job *j, const struct cli *c, struct plan
     return job_write_text(j->path, &w, force, err);
 }
 
-/* ---- reading -------------------------------------------------------------------------------- */
-
-enum job_key {
-    KEY_FORM,
-    KEY_VERSION,
-    KEY_ARGUMENTS,
-    KEY_OUTPUT,
-    KEY_LAYOUT,
-    KEY_WORK,
-    KEY_PARTS,
-    KEY_DIGEST,
-    KEY_NEEDED,
-    KEY_INPUTS = KEY_NEEDED, /* from here on for people */
-    KEY_FILES,
-    KEY_DIVISION,
-    KEY_STEPS,
-    KEY_COUNT
-};
-
-static const char *const key_names[KEY_COUNT] = {
-    [KEY_FORM] = "quern_plan", [KEY_VERSION] = "version", [KEY_ARGUMENTS] = "arguments",
-    [KEY_OUTPUT] = "output",   [KEY_LAYOUT] = "layout",   [KEY_WORK] = "work",
-    [KEY_PARTS] = "parts",     [KEY_DIGEST] = "digest",   [KEY_INPUTS] = "inputs",
-    [KEY_FILES] = "files",     [KEY_STEPS] = "steps",     [KEY_DIVISION] = "division",
-};
-
-static enum quern_status bad_value(enum job_key key, const char *expected, struct quern_error *err)
-{
-    return fail(err, QUERN_EFORMAT, "plan", "the value of \"%s\"" WANT "expected %s",
-                key_names[key], expected);
-}
-
-static enum quern_status read_words(struct pull *p, struct job *j, struct quern_error *err)
-{
-    enum pull_token t = pull_next(p);
-    if (t != PULL_ARRAY)
-        return bad_value(KEY_ARGUMENTS, "a list of words", err);
-    while ((t = pull_next(p)) == PULL_STRING) {
-        if (j->words.count == MAX_ARGS || memchr(p->str.p, '\0', p->str.n))
-            return bad_value(KEY_ARGUMENTS, "words without U+0000, no more than 256 of them", err);
-        j->words.items[j->words.count++] = p->str.p;
-    }
-    return t == PULL_ARRAY_END ? QUERN_OK : bad_value(KEY_ARGUMENTS, "a list of words", err);
-}
-
-static enum quern_status read_text(struct pull *p, enum job_key key, const char **out,
-                                   struct quern_error *err)
-{
-    if (pull_next(p) != PULL_STRING || p->str.n == 0 || memchr(p->str.p, '\0', p->str.n))
-        return bad_value(key, "text", err);
-    *out = p->str.p;
-    return QUERN_OK;
-}
-
-static enum quern_status read_number(struct pull *p, enum job_key key, uint64_t most, uint32_t *out,
-                                     struct quern_error *err)
-{
-    uint64_t n;
-    if (pull_next(p) != PULL_NUMBER || !pull_u64(p, &n) || n == 0 || n > most)
-        return bad_value(key, "a number that is not too large", err);
-    *out = (uint32_t)n;
-    return QUERN_OK;
-}
-
-static enum quern_status read_key(struct pull *p, enum job_key key, struct job *j,
-                                  struct quern_error *err)
-{
-    const char *text;
-    uint32_t form;
-    switch (key) {
-    case KEY_FORM:
-        TRY(read_number(p, key, UINT32_MAX, &form, err));
-        return form == FORM ? QUERN_OK
-                            : fail(err, QUERN_EUNSUPPORTED, "plan",
-                                   "a plan of form %u" WANT "this quern knows form %u", form, FORM);
-    case KEY_VERSION:
-        return read_text(p, key, &j->version, err);
-    case KEY_ARGUMENTS:
-        return read_words(p, j, err);
-    case KEY_OUTPUT:
-        return read_text(p, key, &j->output, err);
-    case KEY_LAYOUT:
-        TRY(read_text(p, key, &text, err));
-        j->in_files = strcmp(text, "files") == 0;
-        return j->in_files || strcmp(text, "joined") == 0 ? QUERN_OK
-                                                          : bad_value(key, "files or joined", err);
-    case KEY_WORK:
-        return read_text(p, key, &j->work, err);
-    case KEY_PARTS:
-        return read_number(p, key, MAX_PORTIONS, &j->nparts, err);
-    case KEY_DIGEST:
-        TRY(read_text(p, key, &text, err));
-        if (strlen(text) != 64)
-            return bad_value(key, "64 hexadecimal digits", err);
-        memcpy(j->digest, text, 65);
-        return QUERN_OK;
-    default:
-        return pull_skip(p, pull_next(p)) ? QUERN_OK : pull_fail(p, 0, err);
-    }
-}
-
-static enum quern_status find_key(struct str name, unsigned *seen, enum job_key *out,
-                                  struct quern_error *err)
-{
-    for (enum job_key k = 0; k < KEY_COUNT; k++) {
-        if (!str_is(name, key_names[k]))
-            continue;
-        if (*seen & 1u << k)
-            return fail(err, QUERN_EFORMAT, "duplicate", "\"%s\" is there twice", key_names[k]);
-        *seen |= 1u << k;
-        *out = k;
-        return QUERN_OK;
-    }
-    return fail(err, QUERN_EFORMAT, "plan", "unknown key \"%s\"", quoted(name).text);
-}
-
-static enum quern_status read_job(struct str text, struct job *j, struct quern_error *err)
-{
-    struct pull p;
-    enum pull_token t;
-    unsigned seen = 0;
-    pull_start(&p, (char *)text.p, text.n);
-    if (pull_next(&p) != PULL_OBJECT)
-        return fail(err, QUERN_EFORMAT, "plan",
-                    "this is no plan" WANT "expected a file that quern plan wrote");
-    while ((t = pull_next(&p)) == PULL_KEY) {
-        enum job_key key = KEY_COUNT;
-        TRY(find_key(p.str, &seen, &key, err));
-        TRY(read_key(&p, key, j, err));
-    }
-    if (t != PULL_OBJECT_END || pull_next(&p) != PULL_END)
-        return pull_fail(&p, 0, err);
-    for (enum job_key k = 0; k < KEY_NEEDED; k++)
-        if (!(seen & 1u << k))
-            return fail(err, QUERN_EFORMAT, "plan", "\"%s\" is missing", key_names[k]);
-    return QUERN_OK;
-}
-
-enum quern_status job_file_read(const char *path, struct job *j, struct quern_error *err)
-{
-    struct str text;
-    *j = (struct job){.path = path};
-    enum quern_status s = read_small_file(path, MAX_JOB_FILE, &j->arena, &text, err);
-    if (s == QUERN_OK)
-        s = in_file(err, path, read_job(text, j, err));
-    if (s != QUERN_OK)
-        job_free(j);
-    return s;
-}
-
-void job_free(struct job *j)
-{
-    arena_free(&j->arena);
-}
-
 /* ---- the plan ------------------------------------------------------------------------------- */
 
 struct taking {
@@ -429,8 +305,18 @@ static enum quern_status same_places(struct job *j, const struct plan *p, struct
     const bool same = strcmp(output, j->output) == 0;
     if (same && strcmp(work, j->work) == 0)
         return QUERN_OK;
-    const enum job_key key = same ? KEY_WORK : KEY_OUTPUT;
-    return in_file(err, j->path, bad_value(key, same ? j->work : j->output, err));
+    fail(err, QUERN_EFORMAT, "plan", "the value of \"%s\"" WANT "expected %s",
+         same ? "work" : "output", quoted(str_from(same ? j->work : j->output)).text);
+    return in_file(err, j->path, QUERN_EFORMAT);
+}
+
+/* Files that all parts write to are those of one plan: an old part of another still has its own. */
+static enum quern_status name_slices(struct job *j, struct quern_error *err)
+{
+    j->made_in = j->layout == LAYOUT_RANGES
+                     ? arena_printf(&j->arena, "%s/shared.%.16s", j->work, j->digest)
+                     : j->work;
+    return j->made_in ? QUERN_OK : fail_memory(err, strlen(j->work));
 }
 
 static int take_plan(struct cli *c, struct plan *p, void *data)
@@ -446,11 +332,38 @@ static int take_plan(struct cli *c, struct plan *p, void *data)
         s = divide(t->job, c, p, &d, digest, &err);
     if (s == QUERN_OK)
         s = same_plan(t->job, digest, &err);
+    if (s == QUERN_OK)
+        s = name_slices(t->job, &err);
     return s == QUERN_OK ? t->take(c, p, &d, t->data) : report_error(c, &err);
+}
+
+/* Before they are opened: one that was cut short since would be called damaged. */
+static enum quern_status same_inputs(const struct job *j, struct quern_error *err)
+{
+    for (uint32_t i = 0; i < j->ninputs; i++) {
+        const struct planned_input *in = &j->inputs[i];
+        uint64_t nbytes;
+        if (pack_part(in->path)) /* looked for when the pack is opened */
+            continue;
+        if (!byte_file_size(in->path, &nbytes))
+            return in_file(err, in->path,
+                           fail(err, QUERN_EIO, "changed",
+                                "this input is not there any more" WANT "plan again"));
+        if (nbytes != in->nbytes)
+            return in_file(err, in->path,
+                           fail(err, QUERN_EIO, "changed",
+                                "this input has %" PRIu64 " bytes, and had %" PRIu64
+                                " when this was planned" WANT "plan again",
+                                nbytes, in->nbytes));
+    }
+    return QUERN_OK;
 }
 
 int job_plan(const struct cli *outer, struct job *j, take_division *take, void *data)
 {
+    struct quern_error err;
+    if (same_inputs(j, &err) != QUERN_OK)
+        return report_error(outer, &err);
     struct taking t = {j, take, data};
     struct cli inner = {.threads = outer->threads,
                         .mem = outer->mem,

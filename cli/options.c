@@ -97,38 +97,68 @@ static void *field(struct cli *c, const struct option *o)
     return (char *)c + o->field;
 }
 
+bool option_takes(const struct option *o, const char *value, const char **expected)
+{
+    uint64_t n;
+    switch (o->kind) {
+    case OPTION_SIZE:
+        *expected = "a size such as 512MiB or 5G";
+        return parse_size(value, &n);
+    case OPTION_SHARD:
+        *expected = "a size such as 5B, 2GiB, or 0 for no limit";
+        return parse_shard(value, &n);
+    case OPTION_NUMBER:
+        *expected = "a whole number";
+        return str_to_u64(str_from(value), &n);
+    case OPTION_COUNT:
+        *expected = "a number from 1 to 100000";
+        return str_to_u64(str_from(value), &n) && n > 0 && n <= 100000;
+    default:
+        *expected = "a text";
+        return true;
+    }
+}
+
+static void add_value(struct values *v, const char *value, bool is_file)
+{
+    v->is_file[v->count] = is_file;
+    v->items[v->count++] = value;
+}
+
 static int set_option(struct cli *c, const struct option *o, const char *value)
 {
     uint64_t n;
+    struct values *v;
+    const char *expected;
+    if (value && !option_takes(o, value, &expected))
+        return usage_error(c, "--%s '%s': expected %s", o->name, quoted(str_from(value)).text,
+                           expected);
     switch (o->kind) {
     case OPTION_FLAG:
         *(bool *)field(c, o) = true;
         return 0;
     case OPTION_TEXT:
     case OPTION_FILE:
-        *(const char **)field(c, o) = value;
-        return 0;
     case OPTION_PAIR: /* the second is the next word */
         *(const char **)field(c, o) = value;
         return 0;
     case OPTION_LIST:
-    case OPTION_LIST_FILE: {
-        struct values *v = field(c, o);
+    case OPTION_LIST_FILE:
+        v = field(c, o);
         if (v->count == MAX_ARGS)
             return usage_error(c, "--%s is given more than %d times", o->name, MAX_ARGS);
-        v->is_file[v->count] = o->kind == OPTION_LIST_FILE;
-        v->items[v->count++] = value;
+        add_value(v, value, o->kind == OPTION_LIST_FILE);
         return 0;
-    }
     case OPTION_SIZE:
-        if (!parse_size(value, field(c, o)))
-            return usage_error(c, "--%s '%s': expected a size such as 512MiB or 5G", o->name,
-                               quoted(str_from(value)).text);
-        return 0;
+        return parse_size(value, field(c, o)) ? 0 : 70;
     case OPTION_SHARD:
-        if (!parse_shard(value, field(c, o)))
-            return usage_error(c, "--%s '%s': expected a size such as 5B, 2GiB, or 0 for no limit",
-                               o->name, quoted(str_from(value)).text);
+        return parse_shard(value, field(c, o)) ? 0 : 70;
+    case OPTION_NUMBER:
+        return str_to_u64(str_from(value), field(c, o)) ? 0 : 70;
+    case OPTION_COUNT:
+        if (!str_to_u64(str_from(value), &n))
+            return 70;
+        *(unsigned *)field(c, o) = (unsigned)n;
         return 0;
     case OPTION_IGNORED:
     case OPTION_IGNORED_TEXT:
@@ -136,17 +166,6 @@ static int set_option(struct cli *c, const struct option *o, const char *value)
         return 0;
     case OPTION_REFUSED:
         return usage_error(c, "--%s: %s", o->name, o->arg);
-    case OPTION_NUMBER:
-        if (!str_to_u64(str_from(value), field(c, o)))
-            return usage_error(c, "--%s '%s': expected a whole number", o->name,
-                               quoted(str_from(value)).text);
-        return 0;
-    case OPTION_COUNT:
-        if (!str_to_u64(str_from(value), &n) || n == 0 || n > 100000)
-            return usage_error(c, "--%s '%s': expected a number from 1 to 100000", o->name,
-                               quoted(str_from(value)).text);
-        *(unsigned *)field(c, o) = (unsigned)n;
-        return 0;
     }
     return 70;
 }

@@ -1,6 +1,7 @@
 /* recording.c - give a plan its record: what was asked for, and what was read for it. */
 #include "core/io.h"
 #include "core/yaml.h"
+#include "formats/pack.h"
 #include "job_record.h"
 #include "making.h"
 #include "pipeline/provenance.h"
@@ -35,7 +36,7 @@ static enum quern_status add_record(const struct cli *c, struct plan *p, struct 
                                    .hub_cache = c->hub_cache ? c->hub_cache : hub_cache_dir(arena)};
     r.nfiles = (uint32_t)named_files(c, files, sizeof files / sizeof *files);
     if (c->recipe)
-        TRY(read_small_file(c->recipe, YAML_MAX_TEXT, arena, &recipe, err));
+        TRY(read_named_file(c->recipe, YAML_MAX_TEXT, arena, &recipe, err));
     job_write(c, JOB_BYTES, job);
     r.job = json_written(job);
     r.recipe = recipe;

@@ -238,8 +238,8 @@ int report_error(const struct cli *c, const struct quern_error *e)
 /* What can be done about it stands in a line of its own. */
 static const char *how_to_resume(const struct cli *c)
 {
-    return c->take_plan ? "run the same command again to go on"
-                        : "run the same command with --resume to go on from here";
+    return c->take_plan || c->see_plan ? "run the same command again to go on"
+                                       : "run the same command with --resume to go on from here";
 }
 
 int report_failed_run(const struct cli *c, const struct quern_error *e, bool resumable)
@@ -265,6 +265,13 @@ int report_stopped(const struct cli *c, const struct quern_error *e, int signal,
     if (c->json)
         print_error_object(&stopped, resumable);
     return 128 + signal;
+}
+
+int report_ended(const struct cli *c, const struct quern_error *e)
+{
+    return e->status == QUERN_ECANCELLED && stop_signal
+               ? report_stopped(c, e, stop_signal, true, true)
+               : report_error(c, e);
 }
 
 int report_errors(const struct cli *c, const struct listed_error *errors, size_t nerrors,

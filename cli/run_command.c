@@ -5,7 +5,7 @@
 #include "core/archive.h"
 #include "formats/pack.h"
 
-int add_pack_bases(const struct cli *c)
+static int add_pack_bases(const struct cli *c)
 {
     struct quern_error err;
     for (size_t i = 0; i < c->pack_bases.count; i++)

@@ -6,6 +6,7 @@
 
 #include "cli.h"
 #include "core/io.h"
+#include "core/windows.h"
 #include "pipeline/hashing.h"
 #include "pipeline/nonfinite.h"
 #include "pipeline/provenance.h"
@@ -36,6 +37,7 @@ void catch_signals(void)
     signal(SIGXFSZ, SIG_IGN);
     /* Hours of work do not end because nobody listens any more. */
     signal(SIGPIPE, SIG_IGN);
+    windows_allow();
 }
 
 /* What the library calls back with. */
@@ -79,6 +81,8 @@ static int run(struct cli *c, struct plan *p, struct quern_result *result)
                                               .cancel = &stop_signal};
     catch_signals();
     ask_plan(c, p);
+    if (c->see_plan)
+        c->see_plan(c, p, c->see_data);
     const enum quern_status s = plan_run(p, &options, result, &err);
     meter_end(watch.meter);
     if (s == QUERN_ECANCELLED)
@@ -88,8 +92,8 @@ static int run(struct cli *c, struct plan *p, struct quern_result *result)
 }
 
 /* Every file of the output, read once more from the disk unless the record has told. */
-static enum quern_status hash_outputs(const struct cli *c, struct plan *p,
-                                      struct file_hash **hashes, size_t *n, struct quern_error *err)
+enum quern_status hash_outputs(const struct cli *c, struct plan *p, struct file_hash **hashes,
+                               size_t *n, struct quern_error *err)
 {
     const struct quern_run_options options = {
         .threads = c->threads, .mem_bytes = c->mem, .cancel = &stop_signal};

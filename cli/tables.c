@@ -70,7 +70,8 @@ static const struct option pack_own_options[] = {
 
 static const struct option unpack_options[] = {
     {"base", 0, OPTION_LIST, FIELD(pack_bases), "MODEL",
-     "the model that the pack was made against, when it is not where the pack says", NULL},
+     "where the model is that the pack was made against, when it is not where the pack says; repeatable", NULL},
+    {"pack-base", 0, OPTION_LIST, FIELD(pack_bases), "MODEL", "the same as --base: what all commands call it", NULL},
     {.name = NULL},
 };
 
@@ -370,9 +371,14 @@ static const struct option plan_options[] = {
     {"parts", 0, OPTION_COUNT, FIELD(parts), "N", "into how many parts (default: 1)", NULL},
     {"part-size", 0, OPTION_SIZE, FIELD(part_bytes), "SIZE",
      "into as many as it takes for a part to write about SIZE", NULL},
-    {"layout", 0, OPTION_TEXT, FIELD(layout), "files|joined",
+    {"layout", 0, OPTION_TEXT, FIELD(layout), "files|joined|ranges",
      "files (default): each part makes one file of the output, a GGUF split set or shards of a "
-     "directory; joined: the files that the command makes when it is not divided, bit for bit", "files joined"},
+     "directory; joined: the files that the command makes when it is not divided, bit for bit, put "
+     "together at the end; ranges: the same, but all parts write to them, on a file system they share, "
+     "each its own places of whole MiB, and nothing is copied", "files joined ranges"},
+    {"stages", 0, OPTION_FLAG, FIELD(stages), NULL,
+     "what a method must know of whole tensors is measured in a stage of its own, quern run --stage stats, "
+     "before the parts are run: then tensors are cut between parts whatever the method", NULL},
     {"emit", 0, OPTION_TEXT, FIELD(emit), "SCHEDULER",
      "also write what runs the parts and joins them: slurm, ninja, k8s or parallel", "slurm ninja k8s parallel"},
     {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "with --emit: threads of a part (default: 1)", NULL},
@@ -387,6 +393,8 @@ static const struct option part_options[] = {
     {"part", 0, OPTION_TEXT, FIELD(part), "I|I/N|auto",
      "which one, counted from 1; auto (default): SLURM_ARRAY_TASK_ID, or JOB_COMPLETION_INDEX + 1, of "
      "the environment", NULL},
+    {"stage", 0, OPTION_TEXT, FIELD(stage), "stats|run",
+     "of a plan with stages: stats measures, before any part is run; run (default) makes the output", "stats run"},
     {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)", NULL},
     {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE",
      "ceiling on working memory, checked before the start (default: 256MiB)", NULL},
@@ -409,6 +417,31 @@ static const struct option join_options[] = {
     {"progress", 0, OPTION_TEXT, FIELD(progress), "auto|json|none",
      "progress on standard error: a line on a terminal (auto), JSON lines, or none", "auto json none"},
     {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print errors only", NULL},
+    {.name = NULL},
+};
+
+static const struct option batch_options[] = {
+    {"jobs", 0, OPTION_COUNT, FIELD(jobs), "N",
+     "so many at the same time (default: 1); they share --threads and --mem", NULL},
+    {"threads", 'j', OPTION_COUNT, FIELD(threads), "N", "worker threads (default: all cores)", NULL},
+    {"mem", 0, OPTION_SIZE, FIELD(mem), "SIZE",
+     "ceiling on working memory, of all together (default: 256MiB for each job)", NULL},
+    {"dry-run", 0, OPTION_FLAG, FIELD(dry_run), NULL,
+     "tell which jobs would run, and why, and run none", NULL},
+    {"only", 0, OPTION_LIST, FIELD(only), "PATTERN",
+     "only jobs whose name matches (* and ? as in a shell), and those that they need; repeatable", NULL},
+    {"force", 'f', OPTION_FLAG, FIELD(force), NULL,
+     "run jobs that are up to date, and replace outputs that are not known to be of this manifest", NULL},
+    {"check-hashes", 0, OPTION_FLAG, FIELD(check_hashes), NULL,
+     "compare files by SHA-256, not by size and time; inputs that were not hashed yet are now", NULL},
+    {"fail-fast", 0, OPTION_FLAG, FIELD(fail_fast), NULL,
+     "start nothing more once a job has failed", NULL},
+    {"job", 0, OPTION_TEXT, FIELD(job), "I|I/N|NAME|auto",
+     "run one job in this process, for schedulers; auto: SLURM_ARRAY_TASK_ID, or "
+     "JOB_COMPLETION_INDEX + 1, of the environment", NULL},
+    {"emit", 0, OPTION_TEXT, FIELD(emit), "SCHEDULER",
+     "write what runs the jobs instead of running them: slurm, ninja, k8s or parallel", "slurm ninja k8s parallel"},
+    {"quiet", 'q', OPTION_FLAG, FIELD(quiet), NULL, "print failures only", NULL},
     {.name = NULL},
 };
 
@@ -682,7 +715,7 @@ const struct command commands[] = {
      "  without unpacking it\n", cmd_pack},
     {"unpack", "[options] NAME.qpk OUTPUT", "restore the files of a pack",
      "OUTPUT is a directory; for a pack that was made of one file it is that file. A file gets its name "
-     "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON | COMMON_PACK,
+     "only when its SHA-256 is the one that was recorded.", unpack_options, COMMON_RUN | COMMON_JSON,
      "quern unpack tuned.qpk tuned/ --base base.qpk\n"
      "  with a base that is not where it was\n", cmd_unpack},
     {"plan", "[options] COMMAND ARGUMENT...", "divide a job into parts for any scheduler",
@@ -706,10 +739,27 @@ const struct command commands[] = {
      "  the third of eight\n", cmd_run},
     {"join", "[options] PLAN", "put together the parts of a plan",
      "Looks whether all parts are done and have the bytes that were made, puts the output together and "
-     "gives it its name. A file that one part has made whole is not copied where the file system can "
-     "give it a second name.", join_options, COMMON_JSON,
+     "gives it its name. A file that one part has made whole, or all of them with --layout ranges, is "
+     "not copied where the file system can give it a second name. A join that was interrupted is run "
+     "again and goes on.", join_options, COMMON_JSON,
      "quern join job.plan\n"
      "  when all parts are done\n", cmd_join},
+    {"batch", "[options] JOBS.yml", "run many jobs from one file",
+     "JOBS.yml lists jobs: a command, its inputs, output and options, for every combination of a "
+     "matrix of models, types and recipes (docs/batch.md). All mistakes in it are told before anything "
+     "runs. A job whose output is an input of another comes before it.\n"
+     "Each job runs in a process of its own and has a record and a log in .JOBS.yml.quern-batch; one "
+     "failure does not stop the others. A job is up to date, and left out, when its command, quern's "
+     "version, all files it has read and all it has written are as recorded. After an interruption the "
+     "same command goes on.\n"
+     "Exit code: 0 when all jobs are done or up to date, else that of the first in the table that failed.",
+     batch_options, COMMON_JSON,
+     "quern batch jobs.yml --dry-run\n"
+     "  what would run, and why\n"
+     "quern batch jobs.yml --jobs 2 --json\n"
+     "  two at a time; the result for a script\n"
+     "quern batch jobs.yml --emit slurm\n"
+     "  jobs.slurm.sh, with an array of the jobs\n", cmd_batch},
     {"types", "", "list the element types",
      "For every type: bits per weight, block, which formats can store it, whether quern reads "
      "and writes its values, and what an importance matrix is to it.", NULL, COMMON_JSON, NULL, cmd_types},

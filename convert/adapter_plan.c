@@ -4,12 +4,11 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "conversion.h"
 #include "formats/adapter.h"
 #include "formats/hub_cache.h"
+#include "formats/pack.h"
 #include "low_rank.h"
 #include "meta_array.h"
 #include "output_name.h"
@@ -22,7 +21,8 @@ struct adapting {
     struct adapter adapter;
     struct hf_config card; /* of the adapter's directory: its folder and config.json, if any */
     struct folder base, own;
-    double alpha; /* adapter.lora.alpha */
+    struct archive *base_pack; /* that the base lies in, or NULL */
+    double alpha;              /* adapter.lora.alpha */
 };
 
 /* ---- the base ---------------------------------------------------------------------------------
@@ -40,11 +40,10 @@ static enum quern_status dir_of_file(struct arena *arena, const char *path, cons
 static enum quern_status base_at(struct arena *arena, const char *path, const char **dir,
                                  struct quern_error *err)
 {
-    struct stat st;
     *dir = NULL;
-    if (stat(path, &st) != 0)
+    if (!path_exists(path))
         return QUERN_OK;
-    if (S_ISDIR(st.st_mode)) {
+    if (path_is_dir(path)) {
         *dir = path;
         return QUERN_OK;
     }
@@ -67,8 +66,10 @@ static enum quern_status find_base(struct adapting *a, struct quern_error *err)
         return fail(err, QUERN_EUSAGE, "base",
                     "adapter_config.json does not name the base" WANT
                     "expected --base DIR with the base's config.json");
-    if (!memchr(name.p, '\0', name.n))
+    if (!memchr(name.p, '\0', name.n)) {
+        TRY(pack_enter(name.p, &a->base_pack, err));
         TRY(base_at(arena, name.p, &dir, err));
+    }
     if (!dir && r->hub_cache && hub_is_id(name))
         TRY(hub_find(r->hub_cache, name, STR(""), arena, &dir, err));
     if (!dir)
@@ -448,9 +449,8 @@ static enum quern_status lay_out(struct adapting *a, struct quern_error *err)
 static enum quern_status read_card(struct adapting *a, const char *path, struct quern_error *err)
 {
     struct arena *arena = &a->c.plan->arena;
-    struct stat st;
     const char *dir = path;
-    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+    if (!path_is_dir(path))
         TRY(dir_of_file(arena, path, &dir, err));
     a->own = (struct folder){.path = dir};
     a->card.folder = &a->own;
@@ -500,6 +500,7 @@ enum quern_status adapter_plan(const char *path, const struct convert_request *r
     free(a.c.steps);
     hf_config_close(&a.c.config);
     json_free(a.card.file);
+    archive_leave(a.base_pack);
     if (s == QUERN_OK)
         *out = p;
     else

@@ -2,6 +2,7 @@
 #include "convert/adapter_plan.h"
 #include "convert/convert.h"
 #include "core/io.h"
+#include "formats/pack.h"
 #include "pipeline/nonfinite.h"
 
 #define MAX_MAP (1u << 20)
@@ -13,7 +14,7 @@ static enum quern_status tell_map(const struct quern_convert *options, struct pl
     struct str rules;
     if (!options->map)
         return QUERN_OK;
-    TRY(read_small_file(options->map, MAX_MAP, &p->arena, &rules, err));
+    TRY(read_named_file(options->map, MAX_MAP, &p->arena, &rules, err));
     plan_asked(p, rules.p, rules.n);
     return QUERN_OK;
 }

@@ -9,6 +9,7 @@
 #include "core/json.h"
 #include "core/text_file.h"
 #include "core/yaml.h"
+#include "formats/pack.h"
 
 /* ---- words ------------------------------------------------------------------------------------
  */
@@ -378,7 +379,7 @@ enum quern_status map_read(const char *path, struct tensor_map *m, struct quern_
     struct str text;
     const struct yaml_node *root;
     *m = (struct tensor_map){.path = path};
-    TRY(read_small_file(path, YAML_MAX_TEXT, &m->arena, &text, err));
+    TRY(read_named_file(path, YAML_MAX_TEXT, &m->arena, &text, err));
     TRY(yaml_parse(text, path, &m->arena, &root, err));
     return in_file(err, path, read_root(m, root, err));
 }

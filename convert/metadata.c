@@ -6,6 +6,7 @@
 
 #include "conversion.h"
 #include "core/checked.h"
+#include "formats/pack.h"
 #include "front_matter.h"
 #include "meta_array.h"
 #include "model_id.h"
@@ -391,7 +392,7 @@ static enum quern_status given_key(struct facts *f, const struct json *v, struct
 static enum quern_status read_given(struct facts *f, struct quern_error *err)
 {
     struct str text;
-    TRY(read_small_file(f->c->request->metadata, JSON_MAX_BYTES, f->arena, &text, err));
+    TRY(read_named_file(f->c->request->metadata, JSON_MAX_BYTES, f->arena, &text, err));
     TRY(json_parse(text, &f->given, err));
     if (!json_is_object(f->given))
         return fail(err, QUERN_EUSAGE, "metadata", "it is no JSON object");

@@ -5,8 +5,10 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-/* Fast enough to find nothing: what is left is the entropy coder. */
-#define NO_MATCHES (-100)
+#include "xxh64.h"
+
+/* So fast that it skips whole blocks and finds nothing: what is left is the entropy coder. */
+#define NO_MATCHES (-ZSTD_TARGETLENGTH_MAX)
 
 /* Frame_Header_Descriptor: one segment, so no window; a checksum; the bits that must be zero, and
  * those of a dictionary. */
@@ -117,4 +119,54 @@ const char *frame_read(struct frame_reader *r, const uint8_t *frame, size_t nbyt
                    ? "there is no memory to decode this frame"
                    : "this frame is damaged";
     return got == n ? NULL : "this frame decodes to fewer bytes";
+}
+
+/* ---- in place ------------------------------------------------------------------------------- */
+
+#define CHECKSUM_BYTES 4u
+#define BLOCK_LAST     1u /* of a block's head; above it the kind, 0 for bytes as they are */
+#define BLOCK_SIZE_AT  3u /* bit */
+
+/* The size takes 1, 2 (for 256 more) or 4 bytes. */
+size_t frame_stored_head(size_t n)
+{
+    return DESCRIPTOR_AT + 1 + (n < 256 ? 1u : n < 65536 + 256 ? 2u : 4u) + FRAME_GAP;
+}
+
+size_t frame_stored_bytes(size_t n)
+{
+    const size_t nblocks = n ? (n + FRAME_BLOCK - 1) / FRAME_BLOCK : 1;
+    return frame_stored_head(n) + (nblocks - 1) * FRAME_GAP + n + CHECKSUM_BYTES;
+}
+
+static uint32_t load_le(const uint8_t *p, unsigned nbytes)
+{
+    uint32_t v = 0;
+    for (unsigned i = 0; i < nbytes; i++)
+        v |= (uint32_t)p[i] << 8 * i;
+    return v;
+}
+
+bool frame_is_stored(const uint8_t *frame, size_t nbytes, size_t n)
+{
+    uint64_t claimed;
+    struct xxh64 sum;
+    if (nbytes != frame_stored_bytes(n) || !frame_content_bytes(frame, nbytes, &claimed) ||
+        claimed != n ||
+        frame[DESCRIPTOR_AT] >> 6 != (n < 256           ? 0
+                                      : n < 65536 + 256 ? 1
+                                                        : 2))
+        return false;
+    const uint8_t *at = frame + frame_stored_head(n);
+    xxh64_start(&sum);
+    for (size_t left = n;; left -= FRAME_BLOCK, at += FRAME_BLOCK + FRAME_GAP) {
+        const bool last = left <= FRAME_BLOCK;
+        const size_t some = last ? left : FRAME_BLOCK;
+        const uint32_t want = (uint32_t)some << BLOCK_SIZE_AT | (last ? BLOCK_LAST : 0u);
+        if (load_le(at - FRAME_GAP, FRAME_GAP) != want)
+            return false;
+        if (last)
+            return (uint32_t)xxh64_end(&sum, at, some) == load_le(at + some, CHECKSUM_BYTES);
+        xxh64_add(&sum, at, some);
+    }
 }

@@ -41,4 +41,14 @@ bool frame_content_bytes(const uint8_t *frame, size_t nbytes, uint64_t *n);
 const char *frame_read(struct frame_reader *r, const uint8_t *frame, size_t nbytes, void *content,
                        size_t n);
 
+/* What cannot be compressed stands in its frame as it is, cut into blocks (only the last may be
+ * shorter) with some bytes between them: it may be used where it lies. */
+#define FRAME_BLOCK 131072u
+#define FRAME_GAP   3u
+/* Bytes of such a frame as frame_write() makes it, and of what comes before the content. */
+size_t frame_stored_bytes(size_t n);
+size_t frame_stored_head(size_t n);
+/* It is one, and its checksum is right. Where it is not one, or damaged, frame_read() knows. */
+bool frame_is_stored(const uint8_t *frame, size_t nbytes, size_t n);
+
 #endif

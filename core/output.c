@@ -295,6 +295,33 @@ enum quern_status output_begin(struct output *o, const char *path, uint64_t nbyt
     return s;
 }
 
+/* What is reserved twice is reserved once; no bytes of others are touched. */
+static enum quern_status share(struct output *o, uint64_t nbytes, struct quern_error *err)
+{
+    struct stat st;
+    TRY(open_part(o, err));
+    TRY(reserve(o, nbytes, true, err));
+    if (fstat(o->fd, &st) != 0)
+        return fail_errno(err, o->part_path, "stat");
+    if ((uint64_t)st.st_size == nbytes)
+        return QUERN_OK;
+    return in_file(err, o->part_path,
+                   fail(err, QUERN_EIO, "changed",
+                        "it has %lld bytes" WANT "expected %" PRIu64 " and nobody else's file",
+                        (long long)st.st_size, nbytes));
+}
+
+enum quern_status output_share(struct output *o, const char *path, uint64_t nbytes,
+                               struct quern_error *err)
+{
+    TRY(output_name(o, path, OUTPUT_INSIDE, err));
+    o->shared = true;
+    const enum quern_status s = share(o, nbytes, err);
+    if (s != QUERN_OK)
+        output_leave(o);
+    return s;
+}
+
 /* ---- a file that is there already ----------------------------------------------------------- */
 
 #define COPY_PIECE ((size_t)1 << 20)
@@ -428,7 +455,7 @@ enum quern_status output_commit(struct output *o, bool replace, struct quern_err
 
 void output_abort(struct output *o)
 {
-    if (o->open)
+    if (o->open && !o->shared)
         unlink(o->part_path);
     output_leave(o);
 }

@@ -33,6 +33,7 @@ struct output {
     int fd;    /* -1 while it is closed for a time */
     bool open; /* the part file is there and ours */
     bool inside;
+    bool shared;
     uint32_t nusers; /* of fd: for whoever closes it for a time */
     uint64_t ino;
 };
@@ -46,6 +47,11 @@ enum quern_status output_begin(struct output *o, const char *path, uint64_t nbyt
 /* The file made becomes this one: by a second name, or as a copy where that cannot be. It stays
  * what it is under its own name. flags: OUTPUT_INSIDE. */
 enum quern_status output_adopt(struct output *o, const char *path, const char *made, unsigned flags,
+                               struct quern_error *err);
+/* A file that several runs write to, each its own places, perhaps on several machines: it has its
+ * name from the start, and its size whoever comes first. Nobody holds a lock; a commit syncs it,
+ * and nothing ever removes it. EIO "changed" when a longer one is there. */
+enum quern_status output_share(struct output *o, const char *path, uint64_t nbytes,
                                struct quern_error *err);
 /* For a time: sync and close it, open it again. */
 enum quern_status output_close(struct output *o, struct quern_error *err);

@@ -1,6 +1,9 @@
 /* sha256.c - SHA-256 as FIPS 180-4 states it. */
 #include "sha256.h"
 
+#include <assert.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "archive.h"
@@ -70,29 +73,43 @@ static void compress_plain(uint32_t h[8], const uint32_t constants[64], const ui
 }
 
 /* Special instructions are used once they have given what plain arithmetic gives. */
-static sha256_blocks *choose(void)
+static bool special_is_right(sha256_blocks *special, size_t nblocks)
 {
-    sha256_blocks *special = sha256_blocks_special();
     uint32_t a[8], b[8];
-    uint8_t blocks[128];
+    uint8_t blocks[16 * 64];
+    assert(nblocks * 64 <= sizeof blocks);
     for (unsigned i = 0; i < sizeof blocks; i++)
         blocks[i] = (uint8_t)(i * 73 + 11);
     for (unsigned i = 0; i < 8; i++)
         a[i] = b[i] = k[i];
-    if (!special)
-        return compress_plain;
-    compress_plain(a, k, blocks, 2);
-    special(b, k, blocks, 2);
-    return memcmp(a, b, sizeof a) == 0 ? special : compress_plain;
+    compress_plain(a, k, blocks, nblocks);
+    special(b, k, blocks, nblocks);
+    return memcmp(a, b, sizeof a) == 0;
+}
+
+static struct {
+    pthread_once_t once;
+    sha256_blocks *blocks; /* NULL: none */
+    size_t at_once;
+} special = {.once = PTHREAD_ONCE_INIT};
+
+static void choose(void)
+{
+    special.blocks = sha256_blocks_special(&special.at_once);
+    if (special.blocks && !special_is_right(special.blocks, 2 * special.at_once))
+        special.blocks = NULL;
 }
 
 static void compress(uint32_t h[8], const uint8_t *p, size_t n)
 {
-    static _Atomic(sha256_blocks *) chosen;
-    sha256_blocks *blocks = chosen;
-    if (!blocks)
-        chosen = blocks = choose();
-    blocks(h, k, p, n);
+    pthread_once(&special.once, choose);
+    if (special.blocks && n >= special.at_once) {
+        const size_t many = n - n % special.at_once;
+        special.blocks(h, k, p, many);
+        p += 64 * many;
+        n -= many;
+    }
+    compress_plain(h, k, p, n);
 }
 
 void sha256_start(struct sha256 *s)

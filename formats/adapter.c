@@ -3,10 +3,9 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/checked.h"
+#include "formats/pack.h"
 
 /* The roles a tensor of an adapter may have. */
 enum role {
@@ -378,36 +377,36 @@ static enum quern_status read_tensors(struct adapter *a, struct arena *arena,
 static enum quern_status find_files(const char *path, struct arena *arena, const char **weights,
                                     const char **config, struct quern_error *err)
 {
-    struct stat st;
     const struct str name = str_from(path);
+    const bool is_dir = path_is_dir(path);
     *weights = path;
     *config = NULL;
-    if (stat(path, &st) != 0)
+    if (!path_exists(path))
         return fail_errno(err, path, "open");
-    if (!S_ISDIR(st.st_mode) && str_ends(name, ".gguf"))
+    if (!is_dir && str_ends(name, ".gguf"))
         return QUERN_OK;
     const char *dir = path;
-    if (!S_ISDIR(st.st_mode)) {
+    if (!is_dir) {
         const size_t n = name.n - strlen(path_base(path));
         dir = n ? arena_str(arena, (struct str){path, n}).p : ".";
     }
     *config = path_join(arena, dir, "adapter_config.json");
-    if (S_ISDIR(st.st_mode))
+    if (is_dir)
         *weights = path_join(arena, dir, "adapter_model.safetensors");
     const char *pickle = path_join(arena, dir, "adapter_model.bin");
     if (!dir || !*config || !*weights || !pickle)
         return fail_memory(err, name.n);
-    if (access(*weights, F_OK) != 0 && access(pickle, F_OK) == 0)
+    if (!path_exists(*weights) && path_exists(pickle))
         return in_file(err, pickle,
                        fail(err, QUERN_EUNSUPPORTED, "is-pickle",
                             "the adapter is a pickle, which can run code" WANT
                             "save it as adapter_model.safetensors"));
-    if (access(*weights, F_OK) != 0)
+    if (!path_exists(*weights))
         return in_file(err, path,
                        fail(err, QUERN_EUSAGE, "not-found",
                             "there is no adapter_model.safetensors in it" WANT
                             "expected a PEFT adapter, or a GGUF one"));
-    if (access(*config, F_OK) != 0)
+    if (!path_exists(*config))
         return in_file(err, path,
                        fail(err, QUERN_EUSAGE, "not-found",
                             "there is no adapter_config.json beside it" WANT
@@ -432,11 +431,10 @@ static enum quern_status read_adapter(struct adapter *a, const char *config, str
     return status;
 }
 
-enum quern_status adapter_open(const char *path, struct arena *arena, struct adapter *out,
-                               struct quern_error *err)
+static enum quern_status open_found(const char *path, struct arena *arena, struct adapter *out,
+                                    struct quern_error *err)
 {
     const char *weights, *config;
-    *out = (struct adapter){.path = path};
     TRY(find_files(path, arena, &weights, &config, err));
     TRY(model_open(weights, &out->model, err));
     const enum quern_status status = read_adapter(out, config, arena, err);
@@ -447,22 +445,35 @@ enum quern_status adapter_open(const char *path, struct arena *arena, struct ada
     return status;
 }
 
+enum quern_status adapter_open(const char *path, struct arena *arena, struct adapter *out,
+                               struct quern_error *err)
+{
+    struct archive *held;
+    *out = (struct adapter){.path = path};
+    TRY(pack_enter(path, &held, err));
+    const enum quern_status status = open_found(path, arena, out, err);
+    archive_leave(held); /* the model holds it */
+    return status;
+}
+
 bool is_adapter(const char *path)
 {
     static const char *const models[] = {"model.safetensors", "model.safetensors.index.json"};
     struct arena arena = {0};
-    struct stat st;
+    struct archive *held = NULL;
     bool found = false;
-    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode)) {
+    pack_enter(path, &held, NULL);                  /* whoever opens it hears what is wrong */
+    if (path_is_file(path) && !path_is_dir(path)) { /* a pack is both */
         found = strcmp(path_base(path), "adapter_model.safetensors") == 0;
     } else {
         const char *config = path_join(&arena, path, "adapter_config.json");
-        found = config && access(config, F_OK) == 0;
+        found = config && path_exists(config);
         for (size_t i = 0; found && i < sizeof models / sizeof *models; i++) {
             const char *weights = path_join(&arena, path, models[i]);
-            found = weights && access(weights, F_OK) != 0;
+            found = weights && !path_exists(weights);
         }
     }
+    archive_leave(held);
     arena_free(&arena);
     return found;
 }

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "core/archive.h"
+#include "formats/pack.h"
 
 static enum quern_status add_file(struct model *m, const char *path, struct quern_error *err)
 {
@@ -35,6 +36,13 @@ static const struct archive *home_of(const char *path)
     return a && *rest ? a : NULL;
 }
 
+/* Others than the pack itself. */
+static bool lies_in_pack(const char *path)
+{
+    const size_t n = pack_part(path);
+    return n > 0 && path[n] == '/';
+}
+
 bool byte_file_size(const char *path, uint64_t *nbytes)
 {
     const char *rest;
@@ -49,15 +57,12 @@ bool byte_file_size(const char *path, uint64_t *nbytes)
     return true;
 }
 
-enum quern_status byte_files_open(const char *const *paths, uint32_t n, uint32_t *taken,
-                                  struct model **out, struct quern_error *err)
+static enum quern_status open_all(const char *const *paths, uint32_t n, struct model **out,
+                                  struct quern_error *err)
 {
     struct model *m;
-    *taken = n > 0;
-    while (*taken < n && home_of(paths[*taken]) == home_of(paths[0]))
-        ++*taken;
-    TRY(model_new(n ? paths[0] : "", *taken, &m, err));
-    for (uint32_t i = 0; i < *taken; i++) {
+    TRY(model_new(n ? paths[0] : "", n, &m, err));
+    for (uint32_t i = 0; i < n; i++) {
         const enum quern_status s = add_file(m, paths[i], err);
         if (s != QUERN_OK) {
             model_close(m);
@@ -66,4 +71,19 @@ enum quern_status byte_files_open(const char *const *paths, uint32_t n, uint32_t
     }
     *out = m;
     return QUERN_OK;
+}
+
+enum quern_status byte_files_open(const char *const *paths, uint32_t n, uint32_t *taken,
+                                  struct model **out, struct quern_error *err)
+{
+    struct archive *held = NULL;
+    *taken = n > 0;
+    if (n > 0 && lies_in_pack(paths[0]))
+        TRY(pack_enter(paths[0], &held, err));
+    while (*taken < n && home_of(paths[*taken]) == home_of(paths[0]) &&
+           (held || !lies_in_pack(paths[*taken])))
+        ++*taken;
+    const enum quern_status s = open_all(paths, *taken, out, err);
+    archive_leave(held); /* the model holds it */
+    return s;
 }

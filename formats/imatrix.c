@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "formats/gguf.h"
+#include "formats/pack.h"
 
 #define SUMS   ".in_sum2"
 #define COUNTS ".counts"
@@ -254,14 +255,37 @@ static enum quern_status read_file(struct imatrix *im, struct quern_error *err)
     return QUERN_OK;
 }
 
+/* A pack stands for its file when it has but one. */
+static enum quern_status find_in_pack(struct model *m, struct quern_error *err)
+{
+    const char **names;
+    uint32_t n;
+    if (!path_is_dir(m->path))
+        return QUERN_OK;
+    TRY(path_list(m->path, &m->arena, &names, &n, err));
+    if (n != 1)
+        return fail(err, QUERN_EUSAGE, "pack",
+                    "this is a pack of several files" WANT
+                    "name the importance matrix in it: %s/FILE",
+                    quoted(str_from(m->path)).text);
+    m->path = path_join(&m->arena, m->path, names[0]);
+    return m->path ? QUERN_OK : fail_memory(err, strlen(names[0]));
+}
+
 enum quern_status imatrix_open(const char *path, struct imatrix **out, struct quern_error *err)
 {
+    struct archive *held = NULL;
     struct imatrix *im = calloc(1, sizeof *im);
     if (!im)
         return fail_memory(err, sizeof *im);
     enum quern_status s = model_new(path, 1, &im->model, err);
     if (s == QUERN_OK)
+        s = pack_enter(path, &held, err);
+    if (s == QUERN_OK)
+        s = held ? in_file(err, path, find_in_pack(im->model, err)) : QUERN_OK;
+    if (s == QUERN_OK)
         s = in_file(err, path, read_file(im, err));
+    archive_leave(held); /* the model holds it */
     if (s == QUERN_OK)
         *out = im;
     else

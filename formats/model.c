@@ -340,10 +340,10 @@ static enum quern_status changed(const char *path, struct quern_error *err)
                         "expected inputs to stay untouched during a run"));
 }
 
-static bool same_file(const struct file_id *a, const struct file_id *b)
+static bool same_file(const struct model *m, const struct file_id *a, const struct file_id *b)
 {
     return a->dev == b->dev && a->ino == b->ino && a->nbytes == b->nbytes &&
-           a->mtime_ns == b->mtime_ns;
+           (m->others_write || a->mtime_ns == b->mtime_ns);
 }
 
 static void close_cached(struct fd_cache *c, struct cached_fd *f)
@@ -389,7 +389,7 @@ static enum quern_status reopen(struct model *m, uint32_t file, int *fd, struct 
     if (s == QUERN_EFORMAT)
         return changed(path, err);
     TRY(s);
-    if (same_file(&now, &m->files[file].id))
+    if (same_file(m, &now, &m->files[file].id))
         return QUERN_OK;
     close(*fd);
     *fd = -1;
@@ -438,6 +438,26 @@ enum quern_status model_pread(struct model *m, uint32_t file, void *buf, size_t 
     const enum quern_status s = pread_full(fd, buf, n, offset, m->files[file].path, err);
     give_fd(m, file);
     return s;
+}
+
+const void *model_look(struct model *m, uint32_t file, struct windows *w, unsigned k, size_t n,
+                       uint64_t offset)
+{
+    int fd;
+    struct quern_error ignored;
+    if (k >= w->count || m->archive || m->zero_nonfinite)
+        return NULL;
+    const void *seen = window_look(w, k, &m->files[file], offset, n);
+    if (seen || take_fd(m, file, &fd, &ignored) != QUERN_OK)
+        return seen;
+    seen = window_move(w, k, &m->files[file], fd, offset, n);
+    give_fd(m, file);
+    return seen;
+}
+
+enum quern_status model_lost(struct model *m, uint32_t file, struct quern_error *err)
+{
+    return changed(m->files[file].path, err);
 }
 
 enum quern_status model_copy(struct model *m, uint32_t file, uint64_t offset, uint64_t n, int to,

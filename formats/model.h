@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/io.h"
+#include "core/windows.h"
 
 #define MAX_DIMS    32
 #define MAX_TENSORS 1000000u
@@ -81,8 +82,9 @@ struct model {
     /* While a plan runs that wants it: NaN and Inf in its tensors are read as 0 ... */
     bool zero_nonfinite;
     _Atomic(bool) saw_nonfinite; /* ... and there were some */
-    const char *path;            /* as given */
-    const char *dir;             /* the Hugging Face directory, or NULL for plain files */
+    bool others_write; /* to its files, in other places: when that was last tells nothing */
+    const char *path;  /* as given */
+    const char *dir;   /* the Hugging Face directory, or NULL for plain files */
     struct model_file *files;
     uint32_t nfiles;
     struct tensor *tensors; /* in file order: by file, then by offset */
@@ -116,6 +118,12 @@ const struct meta *model_meta(const struct model *m, const char *key);
  * longer the one whose header was read is EIO "changed". */
 enum quern_status model_pread(struct model *m, uint32_t file, void *buf, size_t n, uint64_t offset,
                               struct quern_error *err);
+/* The same bytes where the system has them, through window k of this thread: valid until the window
+ * shows others. NULL: they must be read. */
+const void *model_look(struct model *m, uint32_t file, struct windows *w, unsigned k, size_t n,
+                       uint64_t offset);
+/* EIO "changed": what was seen of the file is lost. */
+enum quern_status model_lost(struct model *m, uint32_t file, struct quern_error *err);
 /* Has the system copy n bytes to another file, which may cost it nothing but a reference. *done is
  * false when it cannot, or not all of them: then read and write. */
 enum quern_status model_copy(struct model *m, uint32_t file, uint64_t offset, uint64_t n, int to,

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -377,6 +378,8 @@ struct listing {
     struct str gguf_prefix; /* of the set that all of them belong to ... */
     bool gguf_set;          /* ... if they do */
     bool has_single, has_index, has_pickle;
+    const char **names; /* all that there is */
+    uint32_t nnames;
 };
 
 static bool list_first(struct listing *l, const char **first, uint32_t *count, const char *name)
@@ -415,16 +418,45 @@ static bool list_name(struct listing *l, const char *name)
 static enum quern_status list_directory(struct listing *l, const char *path,
                                         struct quern_error *err)
 {
-    const char **names;
-    uint32_t n;
-    TRY(path_list(path, &l->arena, &names, &n, err));
-    for (uint32_t i = 0; i < n; i++)
-        if (!list_name(l, names[i]))
-            return fail_memory(err, strlen(names[i]));
+    TRY(path_list(path, &l->arena, &l->names, &l->nnames, err));
+    for (uint32_t i = 0; i < l->nnames; i++)
+        if (!list_name(l, l->names[i]))
+            return fail_memory(err, strlen(l->names[i]));
     return QUERN_OK;
 }
 
-static enum quern_status nothing_to_open(const struct listing *l, struct quern_error *err)
+static bool has_model(const char *dir)
+{
+    struct listing l = {0};
+    const bool has = list_directory(&l, dir, NULL) == QUERN_OK &&
+                     (l.has_single || l.has_index || l.nsafetensors > 0 || l.nggufs > 0);
+    arena_free(&l.arena);
+    return has;
+}
+
+/* Models may lie in directories inside, as in a pack of several. Their names, and the first path;
+ * *first is NULL when there are none. */
+static void find_inside(struct listing *l, const char *path, char *names, size_t room,
+                        const char **first)
+{
+    size_t used = 0;
+    *first = NULL;
+    for (uint32_t i = 0; i < l->nnames; i++) {
+        const char *dir = path_join(&l->arena, path, l->names[i]);
+        if (!dir || !path_is_dir(dir) || !has_model(dir))
+            continue;
+        const struct quoted name = quoted(str_from(l->names[i]));
+        const bool fits = used + strlen(name.text) + sizeof "'', ..." <= room;
+        used += (size_t)snprintf(names + used, room - used, fits ? "%s'%s'" : "%s...",
+                                 *first ? ", " : "", name.text);
+        *first = *first ? *first : dir;
+        if (!fits)
+            break;
+    }
+}
+
+static enum quern_status nothing_to_open(struct listing *l, const char *path,
+                                         struct quern_error *err)
 {
     if (l->has_single && l->has_index)
         return fail(err, QUERN_EUSAGE, "ambiguous",
@@ -443,6 +475,14 @@ static enum quern_status nothing_to_open(const struct listing *l, struct quern_e
         return fail(err, QUERN_EUNSUPPORTED, "is-pickle",
                     "there are only PyTorch pickles, which quern never reads" WANT
                     "convert the model to safetensors first");
+    char names[200];
+    const char *inside;
+    find_inside(l, path, names, sizeof names, &inside);
+    if (inside)
+        return fail(err, QUERN_EFORMAT, "no-model",
+                    "the models in it are in directories of their own: %s" WANT
+                    "name one of them: %s",
+                    names, quoted(str_from(inside)).text);
     return fail(err, QUERN_EFORMAT, "no-model",
                 "there is no model in this directory" WANT "looked for " SINGLE_FILE ", " INDEX_FILE
                 ", a single .safetensors file and .gguf files");
@@ -461,7 +501,7 @@ static enum quern_status open_listed(struct listing *l, const char *path, struct
         name = l->gguf;
     }
     if (!name)
-        return in_file(err, path, nothing_to_open(l, err));
+        return in_file(err, path, nothing_to_open(l, path, err));
     const char *file = path_join(&l->arena, path, name);
     if (!file)
         return fail_memory(err, strlen(path));

@@ -293,7 +293,7 @@ static uint64_t held_bytes(const struct archive *a)
     const struct pack *p = (const struct pack *)a;
     return sizeof *p + p->arena.nbytes + p->text_bytes + p->file_capacity * sizeof *p->files +
            p->run_capacity * sizeof *p->runs + p->nchunks * sizeof *p->chunk_frame +
-           p->nframes * sizeof *p->frame_at + (uint64_t)PACK_SPARE_SLOTS * PACK_CHUNK +
+           p->nframes * sizeof *p->frame_at + (uint64_t)PACK_SPARE_SLOTS * PACK_PLANES_MAX +
            pack_decoder_bytes() + (p->base ? model_bytes(p->base) : 0);
 }
 
@@ -389,6 +389,50 @@ enum quern_status pack_open(const char *path, enum pack_use use, struct archive 
     return QUERN_OK;
 }
 
+/* ---- paths that lead into packs ---------------------------------------------------------------
+ */
+
+static enum quern_status enter(const char *path, enum pack_use use, struct archive **held,
+                               struct quern_error *err)
+{
+    struct arena scratch = {0};
+    const size_t n = pack_part(path);
+    *held = NULL;
+    if (n == 0)
+        return QUERN_OK;
+    const char *pack = arena_printf(&scratch, "%.*s", (int)n, path);
+    const enum quern_status s = pack ? pack_open(pack, use, held, err) : fail_memory(err, n);
+    arena_free(&scratch);
+    return s;
+}
+
+enum quern_status pack_enter(const char *path, struct archive **held, struct quern_error *err)
+{
+    return enter(path, PACK_DATA, held, err);
+}
+
+bool named_path_exists(const char *path)
+{
+    struct archive *held;
+    if (access(path, F_OK) == 0)
+        return true;
+    if (enter(path, PACK_FILES, &held, NULL) != QUERN_OK)
+        return false;
+    const bool is = held && path_exists(path);
+    archive_leave(held);
+    return is;
+}
+
+enum quern_status read_named_file(const char *path, uint64_t max, struct arena *arena,
+                                  struct str *out, struct quern_error *err)
+{
+    struct archive *held;
+    TRY(pack_enter(path, &held, err));
+    const enum quern_status s = read_small_file(path, max, arena, out, err);
+    archive_leave(held);
+    return s;
+}
+
 /* ---- for whoever unpacks -------------------------------------------------------------------- */
 
 uint32_t pack_files(const struct pack *p, const struct pack_file **files)
@@ -411,6 +455,12 @@ bool pack_is_directory(const struct pack *p)
 const char *pack_base_path(const struct pack *p)
 {
     return p->base ? p->base->path : p->base_path.p;
+}
+
+enum quern_status pack_base_status(const struct pack *p, const struct quern_error **why)
+{
+    *why = &p->base_error;
+    return p->base_status;
 }
 
 uint64_t pack_run_stored(const struct pack *p, const struct pack_run *run)

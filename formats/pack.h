@@ -63,6 +63,15 @@ size_t pack_part(const char *path);
 enum quern_status pack_open(const char *path, enum pack_use use, struct archive **out,
                             struct quern_error *err);
 
+/* What a path given by a user leads to may lie in a pack: *held is a hold of that pack, for as long
+ * as files in it are looked at, or NULL when the path leads to none. As pack_open() fails. */
+enum quern_status pack_enter(const char *path, struct archive **held, struct quern_error *err);
+/* Is there something at such a path? */
+bool named_path_exists(const char *path);
+/* read_small_file() of such a path. */
+enum quern_status read_named_file(const char *path, uint64_t max, struct arena *arena,
+                                  struct str *out, struct quern_error *err);
+
 /* A model that packs opened from now on may have as base: for those that do not find theirs where
  * it was. The path is copied; for the whole process. */
 enum quern_status pack_add_base(const char *path, struct quern_error *err);
@@ -105,6 +114,8 @@ uint32_t pack_runs(const struct pack *p, const struct pack_run **runs);
 bool pack_is_directory(const struct pack *p);
 /* The base's path as it was found, or as recorded; NULL when the pack has none. */
 const char *pack_base_path(const struct pack *p);
+/* QUERN_OK: there is none, or it was found; else why it was not, in *why. */
+enum quern_status pack_base_status(const struct pack *p, const struct quern_error **why);
 /* Bytes of frames a run takes. */
 uint64_t pack_run_stored(const struct pack *p, const struct pack_run *run);
 

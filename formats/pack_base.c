@@ -12,7 +12,15 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *bases[MAX_BASES]; /* that were named by the user; never freed */
 static uint32_t nbases;
-static _Thread_local unsigned depth;
+
+/* Named models may be packs that look for their bases among them, too. While one pack looks for its
+ * base, each of them is found to be of no use but once for each depth, and what is found stays
+ * open: so many named models cost their number, squared, not every order of them. */
+static _Thread_local struct {
+    unsigned depth;
+    bool useless[MAX_BASES][MAX_DEPTH + 1];
+    struct archive *held[MAX_BASES];
+} search;
 
 enum quern_status pack_add_base(const char *path, struct quern_error *err)
 {
@@ -96,11 +104,15 @@ static enum quern_status check_base(struct pack *p, struct model *base, struct q
     return s;
 }
 
-static bool try_base(struct pack *p, const char *path)
+/* *open: it was opened, at least. */
+static bool try_base(struct pack *p, const char *path, struct archive **held, bool *open)
 {
     struct quern_error *err = &p->base_error;
     struct model *m = NULL;
     enum quern_status s = model_open(path, &m, err);
+    *open = s == QUERN_OK;
+    if (s == QUERN_OK && held && !*held && m->archive)
+        *held = archive_use(m->archive->path);
     if (s == QUERN_OK)
         s = check_base(p, m, err);
     if (s == QUERN_OK)
@@ -128,12 +140,28 @@ static const char *named_base(uint32_t i)
     return path;
 }
 
+/* No pack is its own base. */
+static bool try_named(struct pack *p)
+{
+    const char *path;
+    bool open;
+    for (uint32_t i = 0; (path = named_base(i)); i++) {
+        bool *useless = &search.useless[i][search.depth];
+        if (*useless || strcmp(path, p->archive.path) == 0)
+            continue;
+        if (try_base(p, path, &search.held[i], &open))
+            return true;
+        *useless = !open;
+    }
+    return false;
+}
+
 static void find(struct pack *p)
 {
     const char *path;
-    for (uint32_t i = 0; (path = named_base(i)); i++)
-        if (strcmp(path, p->archive.path) != 0 && try_base(p, path))
-            return;
+    bool open;
+    if (try_named(p))
+        return;
     path = recorded_path(p);
     if (!path) {
         p->base_status = fail_memory(&p->base_error, p->base_path.n);
@@ -142,22 +170,32 @@ static void find(struct pack *p)
     /* What was named and does not fit says more than what is not there. */
     const struct quern_error before = p->base_error;
     const enum quern_status status = p->base_status;
-    if (!try_base(p, path) && status != QUERN_OK) {
+    if (!try_base(p, path, NULL, &open) && status != QUERN_OK) {
         p->base_error = before;
         p->base_status = status;
     }
 }
 
+static void forget(void)
+{
+    for (unsigned i = 0; i < MAX_BASES; i++) {
+        archive_leave(search.held[i]);
+        search.held[i] = NULL;
+    }
+    memset(search.useless, 0, sizeof search.useless);
+}
+
 void pack_find_base(struct pack *p)
 {
-    if (depth == MAX_DEPTH) {
+    if (search.depth == MAX_DEPTH) {
         p->base_status = fail(&p->base_error, QUERN_EUNSUPPORTED, "base",
                               "packs have packs as their bases more than %u deep", MAX_DEPTH);
         return;
     }
-    depth++;
+    search.depth++;
     find(p);
-    depth--;
+    if (--search.depth == 0)
+        forget();
     /* A file that is not there is this pack's affair, too. */
     if (p->base_status == QUERN_EIO)
         p->base_status =

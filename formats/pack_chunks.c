@@ -1,4 +1,5 @@
 /* pack_chunks.c - decode chunks of a pack when they are read, and keep a few. */
+#include <assert.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -6,7 +7,6 @@
 
 #include "core/xxh64.h"
 #include "formats/pack_inside.h"
-#include "formats/planes.h"
 
 #define NO_CHUNK UINT32_MAX
 
@@ -26,8 +26,8 @@ enum quern_status in_run(const struct pack *p, const struct pack_run *run, enum 
 
 size_t pack_decoder_bytes(void)
 {
-    return sizeof(struct pack_decoder) + frame_reader_bytes() + chunk_bound() + PACK_CHUNK +
-           PACK_SUM_BYTES;
+    return sizeof(struct pack_decoder) + frame_reader_bytes() +
+           frame_bound(PACK_CHUNK + PACK_SUM_BYTES) + PACK_PLANES_MAX;
 }
 
 static void decoder_free(struct pack_decoder *d)
@@ -46,8 +46,8 @@ static struct pack_decoder *decoder_new(void)
     if (!d)
         return NULL;
     d->frames = frame_reader_new();
-    d->stored = malloc(chunk_bound());
-    d->planes = malloc(PACK_CHUNK + PACK_SUM_BYTES);
+    d->stored = malloc(frame_bound(PACK_CHUNK + PACK_SUM_BYTES));
+    d->planes = malloc(PACK_PLANES_MAX);
     if (d->frames && d->stored && d->planes)
         return d;
     decoder_free(d);
@@ -72,7 +72,7 @@ static void give_decoder(struct pack *p, struct pack_decoder *d)
     pthread_mutex_unlock(&p->lock);
 }
 
-/* ---- one chunk ------------------------------------------------------------------------------ */
+/* ---- frames --------------------------------------------------------------------------------- */
 
 static enum quern_status damaged(const struct pack *p, uint32_t frame, const char *what,
                                  struct quern_error *err)
@@ -82,21 +82,24 @@ static enum quern_status damaged(const struct pack *p, uint32_t frame, const cha
         fail(err, QUERN_EFORMAT, "pack-frame", "%s" WANT "expected an undamaged pack", what));
 }
 
-static enum quern_status read_frames(const struct pack *p, struct pack_decoder *d, uint32_t first,
-                                     uint32_t end, struct quern_error *err)
+static size_t frame_bytes(const struct pack *p, uint32_t frame)
 {
-    const uint64_t at = p->frame_at[first], n = p->frame_at[end] - at;
-    return pread_full(p->fd, d->stored, (size_t)n, at, p->archive.path, err);
+    return (size_t)(p->frame_at[frame + 1] - p->frame_at[frame]);
 }
 
-/* Frame k of those that were read, which begin with number first. */
-static enum quern_status read_frame(const struct pack *p, struct pack_decoder *d, uint32_t first,
-                                    unsigned k, uint8_t *to, size_t n, struct quern_error *err)
+static enum quern_status decode_frame(const struct pack *p, struct pack_decoder *d, uint32_t frame,
+                                      uint8_t *to, size_t n, struct quern_error *err)
 {
-    const uint64_t at = p->frame_at[first + k];
-    const size_t nbytes = (size_t)(p->frame_at[first + k + 1] - at);
-    const char *wrong = frame_read(d->frames, d->stored + (at - p->frame_at[first]), nbytes, to, n);
-    return wrong ? damaged(p, first + k, wrong, err) : QUERN_OK;
+    const char *wrong = frame_read(d->frames, d->stored, frame_bytes(p, frame), to, n);
+    return wrong ? damaged(p, frame, wrong, err) : QUERN_OK;
+}
+
+static enum quern_status read_frame(const struct pack *p, struct pack_decoder *d, uint32_t frame,
+                                    uint8_t *to, size_t n, struct quern_error *err)
+{
+    TRY(pread_full(p->fd, d->stored, frame_bytes(p, frame), p->frame_at[frame], p->archive.path,
+                   err));
+    return decode_frame(p, d, frame, to, n, err);
 }
 
 static enum quern_status read_base(const struct pack *p, const struct pack_run *run, uint32_t chunk,
@@ -126,30 +129,108 @@ static enum quern_status check_sum(const struct pack *p, const uint8_t *bytes, s
                 quoted(str_from(p->base->path)).text);
 }
 
-static enum quern_status decode_planes(const struct pack *p, const struct pack_run *run,
-                                       struct pack_decoder *d, uint32_t chunk, uint8_t *to,
-                                       struct quern_error *err)
+/* ---- planes --------------------------------------------------------------------------------- */
+
+/* A plane to a place of n bytes and PLANE_ROOM. What was not compressed stays in its frame. */
+static enum quern_status read_plane(const struct pack *p, struct pack_decoder *d, uint32_t frame,
+                                    uint8_t *to, size_t n, unsigned k, struct pack_planes *planes,
+                                    struct quern_error *err)
+{
+    const size_t nbytes = frame_bytes(p, frame);
+    planes->at[k] = to;
+    planes->framed[k] = false;
+    if (nbytes != frame_stored_bytes(n))
+        return read_frame(p, d, frame, to, n, err);
+    TRY(pread_full(p->fd, to, nbytes, p->frame_at[frame], p->archive.path, err));
+    if (frame_is_stored(to, nbytes, n)) {
+        planes->at[k] = to + frame_stored_head(n);
+        planes->framed[k] = true;
+        return QUERN_OK;
+    }
+    memcpy(d->stored, to, nbytes);
+    return decode_frame(p, d, frame, to, n, err);
+}
+
+static enum quern_status read_planes(const struct pack *p, const struct pack_run *run,
+                                     struct pack_decoder *d, uint32_t chunk, uint8_t *to,
+                                     struct pack_planes *planes, struct quern_error *err)
 {
     const enum chunk_form form = (enum chunk_form)run->chunks[chunk];
     const unsigned width = chunk_width(run->dtype);
-    const size_t n = chunk_bytes(run, chunk), nelems = n / width;
+    const size_t n = chunk_bytes(run, chunk);
     const uint32_t first = p->chunk_frame[run->first_chunk + chunk];
-    uint8_t sum[PACK_SUM_BYTES];
     for (unsigned k = 0; k < width; k++) {
-        TRY(read_frame(p, d, first, k, d->planes + k * nelems, chunk_content(form, width, n, k),
-                       err));
-        /* It is overwritten by the next plane. */
-        if (k == 0 && form == CHUNK_DELTA)
-            memcpy(sum, d->planes + nelems, sizeof sum);
+        const size_t room = n / width + PLANE_ROOM, content = chunk_content(form, width, n, k);
+        assert(frame_stored_bytes(content) <= room);
+        TRY(read_plane(p, d, first + k, to + k * room, content, k, planes, err));
     }
-    if (form == CHUNK_FLOAT) {
-        planes_join(d->planes, width, nelems, to);
-        return QUERN_OK;
-    }
-    TRY(read_base(p, run, chunk, to, n, err));
-    planes_join_delta(d->planes, width, nelems, to);
-    return check_sum(p, to, n, sum, err);
+    return QUERN_OK;
 }
+
+/* Where byte i of a plane is. */
+static const uint8_t *plane_at(const struct pack_planes *planes, unsigned k, size_t i)
+{
+    return planes->at[k] + i + (planes->framed[k] ? i / FRAME_BLOCK * FRAME_GAP : 0);
+}
+
+/* Numbers [first, first + n); between blocks of frames anew. */
+static void join_numbers(const struct pack_planes *planes, unsigned width, bool delta, size_t first,
+                         size_t n, uint8_t *to)
+{
+    while (n > 0) {
+        const size_t block = FRAME_BLOCK - first % FRAME_BLOCK, some = n < block ? n : block;
+        const uint8_t *at[MAX_PLANES];
+        for (unsigned k = 0; k < width; k++)
+            at[k] = plane_at(planes, k, first);
+        if (delta)
+            planes_join_delta(at, width, some, to);
+        else
+            planes_join(at, width, some, to);
+        to += some * width;
+        first += some;
+        n -= some;
+    }
+}
+
+/* n bytes from skip on of numbers: parts of numbers at both ends. */
+static void join_bytes(const struct pack_planes *planes, unsigned width, size_t skip, size_t n,
+                       uint8_t *to)
+{
+    uint8_t number[MAX_PLANES];
+    size_t i = skip / width;
+    if (skip % width) {
+        const size_t rest = width - skip % width, some = n < rest ? n : rest;
+        join_numbers(planes, width, false, i++, 1, number);
+        memcpy(to, number + skip % width, some);
+        to += some;
+        n -= some;
+    }
+    join_numbers(planes, width, false, i, n / width, to);
+    if (n % width) {
+        join_numbers(planes, width, false, i + n / width, 1, number);
+        memcpy(to + n - n % width, number, n % width);
+    }
+}
+
+static enum quern_status decode_numbers(const struct pack *p, const struct pack_run *run,
+                                        struct pack_decoder *d, uint32_t chunk, uint8_t *to,
+                                        struct quern_error *err)
+{
+    const unsigned width = chunk_width(run->dtype);
+    const size_t n = chunk_bytes(run, chunk), nelems = n / width;
+    const bool delta = run->chunks[chunk] == CHUNK_DELTA;
+    struct pack_planes planes;
+    uint8_t sum[PACK_SUM_BYTES];
+    TRY(read_planes(p, run, d, chunk, d->planes, &planes, err));
+    if (delta)
+        TRY(read_base(p, run, chunk, to, n, err));
+    join_numbers(&planes, width, delta, 0, nelems, to);
+    for (unsigned i = 0; delta && i < sizeof sum; i++)
+        sum[i] = *plane_at(&planes, 0, nelems + i);
+    return delta ? check_sum(p, to, n, sum, err) : QUERN_OK;
+}
+
+/* ---- one chunk ------------------------------------------------------------------------------ */
 
 static enum quern_status decode_with(const struct pack *p, const struct pack_run *run,
                                      struct pack_decoder *d, uint32_t chunk, uint8_t *to,
@@ -157,28 +238,28 @@ static enum quern_status decode_with(const struct pack *p, const struct pack_run
 {
     const size_t n = chunk_bytes(run, chunk);
     const uint32_t first = p->chunk_frame[run->first_chunk + chunk];
-    const uint32_t end = p->chunk_frame[run->first_chunk + chunk + 1];
     uint8_t sum[PACK_SUM_BYTES];
-    TRY(read_frames(p, d, first, end, err));
     switch ((enum chunk_form)run->chunks[chunk]) {
     case CHUNK_RAW:
-        return read_frame(p, d, first, 0, to, n, err);
+        return read_frame(p, d, first, to, n, err);
     case CHUNK_BASE:
-        TRY(read_frame(p, d, first, 0, sum, sizeof sum, err));
+        TRY(read_frame(p, d, first, sum, sizeof sum, err));
         TRY(read_base(p, run, chunk, to, n, err));
         return check_sum(p, to, n, sum, err);
     default:
-        return decode_planes(p, run, d, chunk, to, err);
+        return decode_numbers(p, run, d, chunk, to, err);
     }
 }
 
+/* The bytes of a chunk; or, when there is a place for them, its planes, which lie at to. */
 static enum quern_status decode(struct pack *p, const struct pack_run *run, uint32_t chunk,
-                                uint8_t *to, struct quern_error *err)
+                                uint8_t *to, struct pack_planes *planes, struct quern_error *err)
 {
     struct pack_decoder *d = take_decoder(p);
     if (!d)
         return fail_memory(err, pack_decoder_bytes());
-    const enum quern_status s = decode_with(p, run, d, chunk, to, err);
+    const enum quern_status s = planes ? read_planes(p, run, d, chunk, to, planes, err)
+                                       : decode_with(p, run, d, chunk, to, err);
     give_decoder(p, d);
     return in_run(p, run, s, err);
 }
@@ -226,7 +307,7 @@ uint64_t pack_worker_bytes(const struct archive *a)
 {
     const struct pack *p = (const struct pack *)a;
     const struct archive *base = p->base ? p->base->archive : NULL;
-    return pack_decoder_bytes() + (uint64_t)PACK_WORKER_SLOTS * PACK_CHUNK +
+    return pack_decoder_bytes() + (uint64_t)PACK_WORKER_SLOTS * PACK_PLANES_MAX +
            (base ? base->kind->worker_bytes(base) : 0);
 }
 
@@ -268,11 +349,13 @@ static enum quern_status fill_slot(struct pack *p, struct pack_slot *s, const st
     s->chunk = run->first_chunk + chunk;
     s->nusers = 1;
     s->loading = true;
+    s->in_planes = run->chunks[chunk] == CHUNK_FLOAT;
     pthread_mutex_unlock(&p->lock);
     if (!s->bytes)
-        s->bytes = malloc(PACK_CHUNK);
+        s->bytes = malloc(PACK_PLANES_MAX);
     const enum quern_status status =
-        s->bytes ? decode(p, run, chunk, s->bytes, err) : fail_memory(err, PACK_CHUNK);
+        s->bytes ? decode(p, run, chunk, s->bytes, s->in_planes ? &s->planes : NULL, err)
+                 : fail_memory(err, PACK_PLANES_MAX);
     pthread_mutex_lock(&p->lock);
     s->loading = false;
     if (status != QUERN_OK) {
@@ -343,10 +426,13 @@ static enum quern_status read_some(struct pack *p, const struct pack_run *run, u
     const size_t skip = (size_t)(at % PACK_CHUNK), all = chunk_bytes(own, chunk);
     *got = n < all - skip ? n : all - skip;
     if (*got == all)
-        return decode(p, own, chunk, buf, err);
+        return decode(p, own, chunk, buf, NULL, err);
     struct pack_slot *s;
     TRY(take_slot(p, own, chunk, &s, err));
-    memcpy(buf, s->bytes + skip, *got);
+    if (s->in_planes)
+        join_bytes(&s->planes, chunk_width(own->dtype), skip, *got, buf);
+    else
+        memcpy(buf, s->bytes + skip, *got);
     give_slot(p, s);
     return QUERN_OK;
 }

@@ -408,6 +408,8 @@ static enum quern_status read_all(struct reader *r)
     TRY(want(r, PULL_END, "something follows the directory"));
     if ((seen & 11) != 11 || chunk != PACK_CHUNK)
         return bad(r, "the directory lacks its version, files, or chunks of 1048576 bytes");
+    if (r->pack->nfiles == 0)
+        return bad(r, "there are no files");
     for (uint32_t i = 0; i < r->pack->nruns; i++)
         if (r->pack->runs[i].base.n && !r->pack->base_path.p)
             return bad(r, "a run has a base and the pack has none");

@@ -7,14 +7,27 @@
 #include "core/frame.h"
 #include "formats/model.h"
 #include "formats/pack.h"
+#include "formats/planes.h"
+
+/* The planes of a chunk take their bytes and a little more: those that could not be compressed are
+ * used in their frames. */
+#define PLANE_ROOM      64u
+#define PACK_PLANES_MAX (PACK_CHUNK + MAX_PLANES * PLANE_ROOM)
+
+struct pack_planes {
+    const uint8_t *at[MAX_PLANES];
+    bool framed[MAX_PLANES];
+};
 
 /* A chunk that is decoded, or about to be. */
 struct pack_slot {
     uint32_t chunk; /* number in the pack, UINT32_MAX: none */
     uint32_t nusers;
     bool loading;
+    bool in_planes; /* numbers, which are joined when they are read */
     uint64_t last_use;
-    uint8_t *bytes; /* PACK_CHUNK, or NULL until they are needed */
+    uint8_t *bytes; /* PACK_PLANES_MAX, or NULL until they are needed */
+    struct pack_planes planes;
 };
 
 /* What decoding takes. */
@@ -22,7 +35,7 @@ struct pack_decoder {
     struct pack_decoder *next;
     struct frame_reader *frames;
     uint8_t *stored; /* chunk_bound() */
-    uint8_t *planes; /* PACK_CHUNK + PACK_SUM_BYTES */
+    uint8_t *planes; /* PACK_PLANES_MAX */
 };
 
 struct pack {

@@ -13,12 +13,12 @@
 #define MAX_PLANES 8u
 
 /* n numbers of width bytes (1, 2, 4 or 8, little-endian): n bytes to each plane, which lie one
- * after the other. */
+ * after the other when they are made and anywhere when they are joined. */
 void planes_split(const uint8_t *x, unsigned width, size_t n, uint8_t *planes);
-void planes_join(const uint8_t *planes, unsigned width, size_t n, uint8_t *x);
+void planes_join(const uint8_t *const planes[], unsigned width, size_t n, uint8_t *x);
 /* The same of the distance from base. For joining, x holds the base. */
 void planes_split_delta(const uint8_t *x, const uint8_t *base, unsigned width, size_t n,
                         uint8_t *planes);
-void planes_join_delta(const uint8_t *planes, unsigned width, size_t n, uint8_t *x);
+void planes_join_delta(const uint8_t *const planes[], unsigned width, size_t n, uint8_t *x);
 
 #endif

@@ -3,10 +3,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "core/text_file.h"
 #include "core/yaml.h"
+#include "formats/pack.h"
 #include "merge/method.h"
 
 struct writer {
@@ -166,7 +166,7 @@ static enum quern_status write_adapter(const struct writer *w, const char *flag)
     char *plain = arena_printf(&arena, "%.*s", STR_ARG(path));
     if (!plain)
         return fail_memory(w->err, path.n);
-    char *at = access(plain, F_OK) == 0 ? NULL : strchr(plain, '@');
+    char *at = named_path_exists(plain) ? NULL : strchr(plain, '@');
     if (at)
         *at = '\0';
     fputs("        - path: ", w->out);

@@ -3,20 +3,15 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "core/io.h"
 #include "formats/hub_cache.h"
+#include "formats/pack.h"
 
 /* What is looked for; revision may be empty. */
 struct parts {
     struct str path, revision;
 };
-
-static bool is_there(const char *path)
-{
-    return access(path, F_OK) == 0;
-}
 
 /* The path that a mapping gives for name, or NULL. */
 static const char *mapped(const struct places *places, struct str name)
@@ -64,12 +59,15 @@ static enum quern_status locate(const struct parts *p, const struct places *plac
     if (!plain)
         return fail_memory(err, p->path.n);
     TRY(follow(places, arena, &plain, err));
-    if (is_there(plain)) {
+    if (named_path_exists(plain)) {
         *path = plain;
         return QUERN_OK;
     }
     if (p->revision.n > 0 && !hub_is_revision(p->revision))
         return fail(err, QUERN_EUSAGE, "recipe", "'%s' is no revision", quoted(p->revision).text);
+    if (pack_part(plain) > 0)
+        return fail(err, QUERN_EIO, "not-found", "model '%s': there is no such file in that pack",
+                    quoted(p->path).text);
     if (*hub && places->hub_cache)
         TRY(hub_find(places->hub_cache, p->path, p->revision, arena, path, err));
     return *path ? QUERN_OK : not_found(p, *hub, err);
@@ -84,7 +82,7 @@ static enum quern_status locate_whole(const struct model_ref *ref, const struct 
     const char *found = mapped(places, whole);
     *path = found ? found : whole.p;
     TRY(follow(places, arena, path, err));
-    if (!found && !is_there(*path))
+    if (!found && !named_path_exists(*path))
         *path = NULL;
     return QUERN_OK;
 }

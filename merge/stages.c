@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/io.h"
+#include "formats/pack.h"
 #include "merge/hidden.h"
 #include "merge/vocab_names.h"
 
@@ -20,7 +21,7 @@ enum quern_status request_text(const struct merge_request *req, struct arena *ar
                     given ? "a recipe and a method" WANT "expected one of them"
                           : "no recipe" WANT "expected a recipe or a method");
     if (req->recipe_path)
-        return read_small_file(req->recipe_path, YAML_MAX_TEXT, arena, text, err);
+        return read_named_file(req->recipe_path, YAML_MAX_TEXT, arena, text, err);
     if (flags_given(&req->flags))
         return flags_recipe(&req->flags, arena, text, err);
     *text = arena_str(arena, str_from(req->recipe_text));

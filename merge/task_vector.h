@@ -45,6 +45,12 @@ enum quern_status task_vector_prepare(const struct merge_job *job, struct step *
 
 /* Draws below it are kept: p * 2^32, rounded down. */
 uint32_t draw_limit(double p);
+/* Of Philox, for element `first`, a multiple of 4: element / 4 (bits 0 to 55), model (56 to 63),
+ * the name's hash; the key: the seed. */
+struct draw_counter {
+    uint32_t key[2], counter[4];
+};
+struct draw_counter draw_counter(const struct task_vector *t, unsigned model, uint64_t first);
 /* For task_vector.draw; first is a multiple of 4. */
 void draw_random(const struct task_vector *t, unsigned model, uint64_t first, size_t n,
                  uint32_t *bits);

@@ -36,27 +36,42 @@ static uint64_t encoding_cost(enum dtype type)
     }
 }
 
-static uint64_t read_bytes_of(const struct step *s)
+/* Of the passes that measure, unless that is done before: everything is read in them. */
+static uint64_t measuring_cost(const struct division *d, const struct step *s)
 {
-    uint64_t total = source_bytes(s) * (s->npasses + 1u);
-    for (uint32_t i = 0; i < s->nneeds; i++)
-        total += source_bytes(&s->needs[i]->step) * s->needs[i]->step.npasses;
-    return total;
+    return d->measured ? 0 : measured_bytes(s);
 }
 
-static uint64_t cost_of(const struct step *s)
+/* Of making it once that is known. */
+static uint64_t making_cost(const struct step *s)
 {
     const bool moved = step_is_raw(s);
-    return read_bytes_of(s) + s->nbytes + (moved ? 0 : s->nelems * encoding_cost(s->dtype));
+    return source_bytes(s) + s->nbytes + (moved ? 0 : s->nelems * encoding_cost(s->dtype));
+}
+
+/* What the first `bytes` of its stored bytes take of so much for all of them. */
+static uint64_t up_to(const struct step *s, uint64_t all, uint64_t bytes)
+{
+    return bytes >= s->nbytes ? all : (uint64_t)((double)all * ((double)bytes / (double)s->nbytes));
+}
+
+/* Of bytes [from, to). The pieces of a step add up to the whole. */
+static uint64_t making_part(const struct step *s, uint64_t all, uint64_t from, uint64_t to)
+{
+    return up_to(s, all, to) - (from ? up_to(s, all, from) : 0);
 }
 
 /* ---- shares --------------------------------------------------------------------------------- */
 
-/* What is given to one portion or another, never cut: a step, or a whole file where there are
- * files enough. */
+/* What is given to one portion or another, never cut: a step, a stretch of a file, or a whole file
+ * where there are files enough. */
 struct lump {
-    uint32_t first, nsteps; /* in division.order */
+    uint32_t file;
+    uint32_t first, nsteps; /* in division.order: those that have bytes in it */
+    uint64_t offset;        /* in the file; it ends where the next one begins */
     uint64_t cost;
+    uint64_t
+        entry; /* more when a portion begins with it: what the step that it cuts must measure */
 };
 
 /* How many portions it takes when none may cost more than most. */
@@ -69,7 +84,7 @@ static uint32_t portions_at(const struct lump *lumps, uint32_t n, uint64_t most)
             count++;
             sum = 0;
         }
-        sum += lumps[i].cost;
+        sum += lumps[i].cost + (sum ? 0 : lumps[i].entry);
     }
     return count;
 }
@@ -98,7 +113,7 @@ static void share_out(const struct lump *lumps, uint32_t n, uint32_t count, uint
     const uint64_t most = least_cost(lumps, n, count);
     uint32_t at = 0;
     for (uint32_t k = 0; k < count; k++) {
-        uint64_t sum = 0;
+        uint64_t sum = lumps[at].entry;
         first[k] = at;
         do
             sum += lumps[at++].cost;
@@ -147,49 +162,143 @@ static const struct step *step_at(const struct plan *p, const struct division *d
     return &p->steps[d->order[i]];
 }
 
-/* Whole files where there is one for each portion, else single steps. */
-static uint32_t gather_lumps(const struct plan *p, const struct division *d, uint32_t count,
-                             struct lump *lumps)
+/* ---- lumps ---------------------------------------------------------------------------------- */
+
+#define FINENESS  64u /* lumps that a portion could be of, nearly */
+#define MAX_LUMPS (1u << 20)
+
+struct lumping {
+    const struct plan *plan;
+    const struct division *division;
+    enum cutting cutting;
+    uint64_t grid; /* steps are cut at multiples of it in their file */
+    struct lump *lumps;
+    uint32_t n, room;
+};
+
+/* As coarse as balance allows: multiples of what was asked for. */
+static uint64_t grid_of(const struct plan *p, uint32_t count, uint64_t align)
 {
-    const bool files = p->nfiles >= count && p->nfiles > 1;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < p->nsteps; i++) {
-        const struct step *s = step_at(p, d, i);
-        if (!files || i == 0 || s->file != step_at(p, d, i - 1)->file)
-            lumps[n++] = (struct lump){.first = i};
-        lumps[n - 1].nsteps++;
-        lumps[n - 1].cost += cost_of(s);
-    }
+    const uint64_t most = count < MAX_LUMPS / FINENESS ? count * FINENESS : MAX_LUMPS;
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < p->nfiles; i++)
+        total += p->files[i].nbytes;
+    const uint64_t n = total / most / align;
+    return align * (n ? n : 1);
+}
+
+/* It may be made from any byte on and costs no more for it. */
+static bool is_cut(const struct lumping *l, const struct step *s)
+{
+    return l->cutting == CUT_ANYWHERE ||
+           (l->cutting == CUT_CHEAPLY && measuring_cost(l->division, s) == 0);
+}
+
+/* The next place after `at` where the step may be cut; its end when there is none. */
+static uint64_t next_cut(const struct lumping *l, const struct step *s, uint64_t at)
+{
+    const uint64_t end = s->offset + s->nbytes, next = (at / l->grid + 1) * l->grid;
+    return is_cut(l, s) && next < end ? next : end;
+}
+
+static bool begins_lump(const struct lumping *l, uint32_t i, bool whole_files)
+{
+    const struct step *s = step_at(l->plan, l->division, i);
+    if (i == 0 || s->file != step_at(l->plan, l->division, i - 1)->file)
+        return true;
+    return !whole_files && (l->cutting != CUT_ANYWHERE || s->offset % l->grid == 0);
+}
+
+/* Room for what is cut out of all steps. */
+static uint64_t most_lumps(const struct lumping *l)
+{
+    uint64_t n = l->plan->nsteps;
+    for (uint32_t i = 0; i < l->plan->nsteps; i++)
+        n += l->plan->steps[i].nbytes / l->grid + 1;
     return n;
 }
 
-/* A slice begins with its first step, or with the file's header, and ends where the next begins. */
-static void add_slice(const struct plan *p, struct division *d, uint32_t first, uint32_t nsteps)
+static void add_lump(struct lumping *l, uint32_t i, uint64_t offset, uint64_t entry)
 {
-    const struct step *s = step_at(p, d, first);
-    const uint32_t next = first + nsteps;
-    const bool heads = first == 0 || step_at(p, d, first - 1)->file != s->file;
-    const bool ends = next == p->nsteps || step_at(p, d, next)->file != s->file;
-    struct stretch *slice = &d->slices[d->nslices++];
-    *slice = (struct stretch){
-        .file = s->file, .first = first, .nsteps = nsteps, .offset = heads ? 0 : s->offset};
-    slice->nbytes = (ends ? p->files[s->file].nbytes : step_at(p, d, next)->offset) - slice->offset;
+    l->lumps[l->n++] = (struct lump){.file = step_at(l->plan, l->division, i)->file,
+                                     .first = i,
+                                     .offset = offset,
+                                     .entry = entry};
 }
 
-static void cut_portion(const struct plan *p, struct division *d, uint32_t from, uint32_t to)
+static void add_step(struct lumping *l, uint32_t i, bool whole_files)
+{
+    const struct step *s = step_at(l->plan, l->division, i);
+    const uint64_t cost = making_cost(s), end = s->offset + s->nbytes;
+    const bool heads = i == 0 || s->file != step_at(l->plan, l->division, i - 1)->file;
+    if (begins_lump(l, i, whole_files))
+        add_lump(l, i, heads ? 0 : s->offset, 0);
+    l->lumps[l->n - 1].cost += measuring_cost(l->division, s);
+    for (uint64_t at = s->offset, next;; at = next) {
+        next = whole_files ? end : next_cut(l, s, at);
+        struct lump *last = &l->lumps[l->n - 1];
+        last->nsteps++;
+        last->cost += making_part(s, cost, at - s->offset, next - s->offset);
+        if (next == end)
+            break;
+        add_lump(l, i, next, measuring_cost(l->division, s));
+    }
+}
+
+/* Whole files where there is one for each portion. */
+static enum quern_status gather_lumps(struct lumping *l, uint32_t count, struct quern_error *err)
+{
+    const bool whole_files = l->plan->nfiles >= count && l->plan->nfiles > 1;
+    const uint64_t room = most_lumps(l);
+    l->lumps = room < UINT32_MAX ? calloc(room, sizeof *l->lumps) : NULL;
+    if (!l->lumps)
+        return fail_memory(err, room * sizeof *l->lumps);
+    for (uint32_t i = 0; i < l->plan->nsteps; i++)
+        add_step(l, i, whole_files);
+    return QUERN_OK;
+}
+
+/* ---- portions ------------------------------------------------------------------------------- */
+
+/* What a slice asks of a step whose bytes are in it. */
+static void add_cost(const struct division *d, struct portion *part, const struct step *s,
+                     const struct stretch *slice)
+{
+    const uint64_t begin = s->offset > slice->offset ? s->offset : slice->offset;
+    const uint64_t ends = slice->offset + slice->nbytes, last = s->offset + s->nbytes;
+    const uint64_t from = begin - s->offset, to = (last < ends ? last : ends) - s->offset;
+    part->read_bytes += measuring_cost(d, s) + making_part(s, source_bytes(s), from, to);
+    part->cost += measuring_cost(d, s) + making_part(s, making_cost(s), from, to);
+}
+
+/* Lumps [from, to) of one file. */
+static void add_slice(const struct plan *p, struct division *d, const struct lumping *l,
+                      uint32_t from, uint32_t to)
+{
+    const struct lump *a = &l->lumps[from], *last = &l->lumps[to - 1];
+    const bool ends = to == l->n || l->lumps[to].file != a->file;
+    const uint64_t end = ends ? p->files[a->file].nbytes : l->lumps[to].offset;
+    d->slices[d->nslices++] = (struct stretch){.file = a->file,
+                                               .first = a->first,
+                                               .nsteps = last->first + last->nsteps - a->first,
+                                               .offset = a->offset,
+                                               .nbytes = end - a->offset,
+                                               .file_bytes = p->files[a->file].nbytes};
+}
+
+static void cut_portion(const struct plan *p, struct division *d, const struct lumping *l,
+                        uint32_t from, uint32_t to)
 {
     struct portion *part = &d->portions[d->count++];
     *part = (struct portion){.first_slice = d->nslices};
-    for (uint32_t i = from; i < to;) {
-        uint32_t n = 0;
-        const uint32_t file = step_at(p, d, i)->file;
-        for (; i + n < to && step_at(p, d, i + n)->file == file; n++) {
-            part->read_bytes += read_bytes_of(step_at(p, d, i + n));
-            part->cost += cost_of(step_at(p, d, i + n));
-        }
-        add_slice(p, d, i, n);
+    for (uint32_t i = from, n; i < to; i += n) {
+        for (n = 1; i + n < to && l->lumps[i + n].file == l->lumps[i].file;)
+            n++;
+        const struct stretch *slice = &d->slices[d->nslices];
+        add_slice(p, d, l, i, i + n);
+        for (uint32_t k = 0; k < slice->nsteps; k++)
+            add_cost(d, part, step_at(p, d, slice->first + k), slice);
         part->nslices++;
-        i += n;
     }
 }
 
@@ -215,181 +324,58 @@ static enum quern_status check_divisible(const struct plan *p, uint32_t count,
     return QUERN_OK;
 }
 
-enum quern_status plan_divide(const struct plan *p, uint32_t count, struct arena *arena,
-                              struct division *d, struct quern_error *err)
+static enum quern_status cut_portions(const struct plan *p, uint32_t count, struct arena *arena,
+                                      const struct lumping *l, struct division *d,
+                                      struct quern_error *err)
 {
-    *d = (struct division){0};
-    TRY(check_divisible(p, count, err));
-    TRY(order_steps(p, arena, d, err));
-    struct lump *lumps = calloc(p->nsteps, sizeof *lumps);
-    uint32_t *first = calloc((size_t)p->nsteps + 1, sizeof *first);
-    d->slices = ARENA_NEW(arena, struct stretch, p->nsteps);
-    d->portions = ARENA_NEW(arena, struct portion, p->nsteps);
-    const bool ok = lumps && first && d->slices && d->portions;
+    count = count < l->n ? count : l->n;
+    uint32_t *first = calloc((size_t)count + 1, sizeof *first);
+    d->slices = ARENA_NEW(arena, struct stretch, (size_t)count + p->nfiles);
+    d->portions = ARENA_NEW(arena, struct portion, count);
+    const bool ok = first && d->slices && d->portions;
     if (ok) {
-        const uint32_t n = gather_lumps(p, d, count, lumps);
-        count = count < n ? count : n;
-        share_out(lumps, n, count, first);
+        share_out(l->lumps, l->n, count, first);
         for (uint32_t k = 0; k < count; k++)
-            cut_portion(p, d, lumps[first[k]].first,
-                        first[k + 1] < n ? lumps[first[k + 1]].first : p->nsteps);
+            cut_portion(p, d, l, first[k], first[k + 1]);
     }
-    free(lumps);
     free(first);
-    return ok ? QUERN_OK : fail_memory(err, p->nsteps * sizeof *lumps);
+    return ok ? QUERN_OK : fail_memory(err, count * sizeof *d->portions);
 }
 
-enum quern_status plan_in_files(struct plan *p, uint32_t count, struct quern_error *err)
+enum quern_status plan_divide(const struct plan *p, const struct division_request *r,
+                              struct arena *arena, struct division *d, struct quern_error *err)
 {
+    *d = (struct division){.shared = r->cutting == CUT_ANYWHERE, .measured = r->measured};
+    TRY(check_divisible(p, r->count, err));
+    TRY(order_steps(p, arena, d, err));
+    struct lumping l = {.plan = p,
+                        .division = d,
+                        .cutting = r->cutting,
+                        .grid = grid_of(p, r->count, r->align ? r->align : CUT_ALIGN)};
+    enum quern_status s = gather_lumps(&l, r->count, err);
+    if (s == QUERN_OK)
+        s = cut_portions(p, r->count, arena, &l, d, err);
+    free(l.lumps);
+    return s;
+}
+
+enum quern_status plan_in_files(struct plan *p, uint32_t count, bool measured,
+                                struct quern_error *err)
+{
+    const struct division d = {.measured = measured};
     TRY(check_divisible(p, count, err));
     struct lump *lumps = calloc(p->nsteps, sizeof *lumps);
     uint32_t *first = calloc((size_t)p->nsteps + 1, sizeof *first);
     enum quern_status s = lumps && first ? QUERN_OK : fail_memory(err, p->nsteps * sizeof *lumps);
     if (s == QUERN_OK) {
         for (uint32_t i = 0; i < p->nsteps; i++)
-            lumps[i] = (struct lump){.first = i, .nsteps = 1, .cost = cost_of(&p->steps[i])};
+            lumps[i] =
+                (struct lump){.cost = measuring_cost(&d, &p->steps[i]) + making_cost(&p->steps[i])};
         count = count < p->nsteps ? count : p->nsteps;
         share_out(lumps, p->nsteps, count, first);
         s = layout_in_files(p, first, count, err);
     }
     free(lumps);
     free(first);
-    return s;
-}
-
-/* ---- one portion ---------------------------------------------------------------------------- */
-
-const char *slice_path(const char *dir, uint32_t i, struct arena *arena)
-{
-    return arena_printf(arena, "%s/slice-%05" PRIu32, dir, i + 1);
-}
-
-static enum quern_status keep_slice(struct plan *p, const struct division *d, uint32_t i,
-                                    const char *dir, struct plan_file *out, struct step *steps,
-                                    uint32_t file, struct quern_error *err)
-{
-    const struct stretch *s = &d->slices[i];
-    *out = (struct plan_file){.path = slice_path(dir, i, &p->arena), .nbytes = s->nbytes};
-    if (!out->path)
-        return fail_memory(err, strlen(dir));
-    if (s->offset == 0)
-        out->header = p->files[s->file].header;
-    for (uint32_t k = 0; k < s->nsteps; k++) {
-        steps[k] = *step_at(p, d, s->first + k);
-        steps[k].file = file;
-        steps[k].offset -= s->offset;
-    }
-    return QUERN_OK;
-}
-
-enum quern_status plan_keep_portion(struct plan *p, const struct division *d, uint32_t portion,
-                                    const char *dir, struct quern_error *err)
-{
-    const struct portion *part = &d->portions[portion];
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < part->nslices; i++)
-        n += d->slices[part->first_slice + i].nsteps;
-    struct plan_file *files = ARENA_NEW(&p->arena, struct plan_file, part->nslices);
-    struct step *steps = ARENA_NEW(&p->arena, struct step, n);
-    if (!files || !steps)
-        return fail_memory(err, n * sizeof *steps);
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < part->nslices; i++) {
-        TRY(keep_slice(p, d, part->first_slice + i, dir, &files[i], &steps[at], i, err));
-        at += d->slices[part->first_slice + i].nsteps;
-    }
-    p->steps = steps;
-    p->nsteps = n;
-    p->files = files;
-    p->nfiles = part->nslices;
-    p->nsides = 0;
-    p->dir = NULL;
-    p->force = true; /* the same bytes, if they are there */
-    return QUERN_OK;
-}
-
-/* ---- all together --------------------------------------------------------------------------- */
-
-/* The slices as files of one tensor each. */
-static enum quern_status open_slices(const struct division *d, const char *dir, struct model *m,
-                                     struct quern_error *err)
-{
-    for (uint32_t i = 0; i < d->nslices; i++) {
-        const char *path = slice_path(dir, i, &m->arena);
-        uint64_t *dims = ARENA_NEW(&m->arena, uint64_t, 1);
-        struct tensor *t = model_new_tensor(m);
-        if (!path || !dims || !t)
-            return fail_memory(err, sizeof *t);
-        TRY(model_add_file(m, path, path_base(path), err));
-        dims[0] = d->slices[i].nbytes;
-        *t = (struct tensor){.name = str_from(path_base(path)),
-                             .dims = dims,
-                             .ndims = 1,
-                             .nbytes = dims[0],
-                             .nelems = dims[0],
-                             .file = i,
-                             .dtype = DTYPE_U8};
-        m->files[i].ntensors = 1;
-        if (m->files[i].id.nbytes != dims[0])
-            return in_file(err, path,
-                           fail(err, QUERN_EFORMAT, "slice",
-                                "it has %" PRIu64 " bytes" WANT "expected %" PRIu64,
-                                m->files[i].id.nbytes, dims[0]));
-    }
-    return QUERN_OK;
-}
-
-static bool is_whole_file(const struct plan *p, const struct stretch *s)
-{
-    return s->offset == 0 && s->nbytes == p->files[s->file].nbytes;
-}
-
-static enum quern_status assemble(struct plan *p, const struct division *d, const char *dir,
-                                  struct model *m, struct quern_error *err)
-{
-    struct step *steps = ARENA_NEW(&p->arena, struct step, d->nslices);
-    struct source *sources = ARENA_NEW(&p->arena, struct source, d->nslices);
-    if (!steps || !sources)
-        return fail_memory(err, d->nslices * sizeof *steps);
-    TRY(open_slices(d, dir, m, err));
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < d->nslices; i++) {
-        const struct stretch *s = &d->slices[i];
-        struct plan_file *f = &p->files[s->file];
-        if (is_whole_file(p, s)) {
-            f->made = m->files[i].path;
-            continue;
-        }
-        f->header = (struct str){0}; /* the first slice has it */
-        sources[n] = (struct source){.model = m, .tensor = &m->tensors[i]};
-        steps[n] = (struct step){.name = m->tensors[i].name,
-                                 .dims = m->tensors[i].dims,
-                                 .ndims = 1,
-                                 .dtype = DTYPE_U8,
-                                 .round_dtype = DTYPE_COUNT,
-                                 .nsources = 1,
-                                 .sources = &sources[n],
-                                 .op = &op_copy,
-                                 .nelems = s->nbytes,
-                                 .nbytes = s->nbytes,
-                                 .file = s->file,
-                                 .offset = s->offset};
-        n++;
-    }
-    p->steps = steps;
-    p->nsteps = n;
-    p->nhidden = 0;
-    return plan_add_model(p, m, err);
-}
-
-enum quern_status plan_assemble(struct plan *p, const struct division *d, const char *dir,
-                                struct model **slices, struct quern_error *err)
-{
-    TRY(model_new(dir, d->nslices, slices, err));
-    const enum quern_status s = assemble(p, d, dir, *slices, err);
-    if (s != QUERN_OK)
-        model_close(*slices);
-    if (s != QUERN_OK || p->owns_models)
-        *slices = NULL;
     return s;
 }

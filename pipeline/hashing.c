@@ -1,6 +1,8 @@
 /* hashing.c - steps that take digests of stored bytes. */
 #include "hashing.h"
 
+#include <stdlib.h>
+
 #include "formats/byte_files.h"
 
 /* Of a file, as long as another step may be reading the same. */
@@ -45,11 +47,13 @@ static void set_step(struct hash_step *h, struct model *m, const struct tensor *
     }
 }
 
+/* All of a file, or of a range of it. */
 static enum quern_status add_file(struct plan *p, struct hashed_model *h, uint32_t file,
-                                  struct quern_error *err)
+                                  const struct byte_range *range, struct quern_error *err)
 {
     const struct model_file *f = &h->model->files[file];
-    const uint64_t nparts = f->id.nbytes / PART_BYTES + (f->id.nbytes % PART_BYTES != 0);
+    const uint64_t nbytes = range ? range->nbytes : f->id.nbytes;
+    const uint64_t nparts = nbytes / PART_BYTES + (nbytes % PART_BYTES != 0);
     struct hashed_file *to = &h->files[file];
     sha256_start(&to->sum);
     if (nparts > UINT32_MAX - p->hashes->nsteps)
@@ -59,12 +63,12 @@ static enum quern_status add_file(struct plan *p, struct hashed_model *h, uint32
         return fail_memory(err, nparts * sizeof *to->parts);
     for (uint32_t i = 0; i < nparts; i++) {
         struct hash_step *part = &to->parts[i];
-        const uint64_t at = i * PART_BYTES, left = f->id.nbytes - at;
+        const uint64_t at = i * PART_BYTES, left = nbytes - at;
         part->dims[0] = left < PART_BYTES ? left : PART_BYTES;
         part->bytes = (struct tensor){.name = str_from(f->name),
                                       .dims = part->dims,
                                       .ndims = 1,
-                                      .offset = at,
+                                      .offset = at + (range ? range->offset : 0),
                                       .nbytes = part->dims[0],
                                       .nelems = part->dims[0],
                                       .file = file,
@@ -101,8 +105,10 @@ static struct hashed_model *find(const struct hash_list *l, const struct model *
     return NULL;
 }
 
-enum quern_status plan_hash_model(struct plan *p, struct model *m, bool tensors,
-                                  struct quern_error *err)
+/* ranges: one for each file, or NULL. */
+static enum quern_status hash_model(struct plan *p, struct model *m,
+                                    const struct byte_range *ranges, bool tensors,
+                                    struct quern_error *err)
 {
     if (!p->hashes && !(p->hashes = ARENA_NEW(&p->arena, struct hash_list, 1)))
         return fail_memory(err, sizeof *p->hashes);
@@ -118,9 +124,17 @@ enum quern_status plan_hash_model(struct plan *p, struct model *m, bool tensors,
     l->models = models;
     struct hashed_model *h = &models[l->nmodels++];
     *h = (struct hashed_model){.model = m, .files = files};
-    for (uint32_t i = 0; i < m->nfiles; i++)
-        TRY(add_file(p, h, i, err));
+    for (uint32_t i = 0; i < m->nfiles; i++) {
+        m->others_write |= ranges && ranges[i].nbytes != m->files[i].id.nbytes;
+        TRY(add_file(p, h, i, ranges ? &ranges[i] : NULL, err));
+    }
     return tensors ? add_tensors(p, h, err) : QUERN_OK;
+}
+
+enum quern_status plan_hash_model(struct plan *p, struct model *m, bool tensors,
+                                  struct quern_error *err)
+{
+    return hash_model(p, m, NULL, tensors, err);
 }
 
 void hash_of_file(const struct plan *p, const struct model *m, uint32_t file, char hex[65])
@@ -221,15 +235,16 @@ void hashes_all(struct hash_list *l, hash_see *see, void *more)
 
 /* ---- files alone ---------------------------------------------------------------------------- */
 
-static enum quern_status hash_opened(struct model *m, const struct quern_run_options *options,
-                                     char (*hex)[65], struct quern_error *err)
+static enum quern_status hash_opened(struct model *m, const struct byte_range *ranges,
+                                     const struct quern_run_options *options, char (*hex)[65],
+                                     struct quern_error *err)
 {
     struct plan *p = plan_new("hash", err);
     if (!p)
         return QUERN_EMEMORY;
     enum quern_status s = plan_add_model(p, m, err);
     if (s == QUERN_OK)
-        s = plan_hash_model(p, m, false, err);
+        s = hash_model(p, m, ranges, false, err);
     if (s == QUERN_OK)
         s = plan_run(p, options, NULL, err);
     for (uint32_t i = 0; s == QUERN_OK && i < m->nfiles; i++)
@@ -238,9 +253,9 @@ static enum quern_status hash_opened(struct model *m, const struct quern_run_opt
     return s;
 }
 
-enum quern_status hash_files(const char *const *paths, uint32_t n,
-                             const struct quern_run_options *options, char (*hex)[65],
-                             struct quern_error *err)
+static enum quern_status hash_some(const char *const *paths, const struct byte_range *ranges,
+                                   uint32_t n, const struct quern_run_options *options,
+                                   char (*hex)[65], struct quern_error *err)
 {
     const struct quern_run_options some = {.threads = options ? options->threads : 0,
                                            .mem_bytes = options ? options->mem_bytes : 0,
@@ -251,8 +266,29 @@ enum quern_status hash_files(const char *const *paths, uint32_t n,
     for (uint32_t at = 0, taken; s == QUERN_OK && at < n; at += taken) {
         struct model *m;
         TRY(byte_files_open(paths + at, n - at, &taken, &m, err));
-        s = hash_opened(m, &some, hex + at, err);
+        s = hash_opened(m, ranges ? ranges + at : NULL, &some, hex + at, err);
         model_close(m);
     }
+    return s;
+}
+
+enum quern_status hash_files(const char *const *paths, uint32_t n,
+                             const struct quern_run_options *options, char (*hex)[65],
+                             struct quern_error *err)
+{
+    return hash_some(paths, NULL, n, options, hex, err);
+}
+
+enum quern_status hash_ranges(const struct byte_range *ranges, uint32_t n,
+                              const struct quern_run_options *options, char (*hex)[65],
+                              struct quern_error *err)
+{
+    const char **paths = malloc((n + (size_t)1) * sizeof *paths);
+    if (!paths)
+        return fail_memory(err, n * sizeof *paths);
+    for (uint32_t i = 0; i < n; i++)
+        paths[i] = ranges[i].path;
+    const enum quern_status s = hash_some(paths, ranges, n, options, hex, err);
+    free(paths);
     return s;
 }

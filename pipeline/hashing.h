@@ -64,4 +64,16 @@ enum quern_status hash_files(const char *const *paths, uint32_t n,
                              const struct quern_run_options *options, char (*hex)[65],
                              struct quern_error *err);
 
+/* Bytes [offset, offset + nbytes) of a file. */
+struct byte_range {
+    const char *path;
+    uint64_t offset, nbytes;
+};
+
+/* Likewise of such ranges, while others may write to the rest of the file. EIO when it ends before.
+ */
+enum quern_status hash_ranges(const struct byte_range *ranges, uint32_t n,
+                              const struct quern_run_options *options, char (*hex)[65],
+                              struct quern_error *err);
+
 #endif

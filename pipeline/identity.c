@@ -41,19 +41,12 @@ static void add_source(struct sha256 *s, const struct source *source)
 
 static void add_step(struct sha256 *s, const struct step *step)
 {
-    const uint64_t numbers[] = {step->dtype,
-                                step->round_dtype,
-                                step->wide,
-                                step->reference_bugs,
-                                step->nsources,
-                                step->npasses,
-                                step->nelems,
-                                step->nbytes,
-                                step->measured,
-                                step->file,
-                                step->offset,
-                                step->nparts,
-                                step->importance != NULL};
+    const uint64_t numbers[] = {step->dtype,          step->round_dtype, step->wide,
+                                step->reference_bugs, step->nsources,    step->npasses,
+                                step->nelems,         step->nbytes,      step->measured,
+                                step->file,           step->offset,      step->cut_first,
+                                step->cut_bytes,      step->nparts,      step->importance != NULL,
+                                step->known != NULL};
     add_str(s, step->name);
     add_dims(s, step->dims, step->ndims);
     add_text(s, step->op->name);
@@ -74,6 +67,7 @@ static void add_step(struct sha256 *s, const struct step *step)
 static void add_file(struct sha256 *s, const struct plan_file *f)
 {
     add_text(s, f->path);
+    add_text(s, f->shared);
     add_u64(s, f->nbytes);
     add_str(s, f->header);
     add_u64(s, f->ninsets);

@@ -12,6 +12,7 @@
 
 #include "identity.h"
 #include "journal_file.h"
+#include "passes.h"
 
 #define STACK_BYTES (512u << 10)
 /* Syncing takes at most one part in so many of the time. */
@@ -63,17 +64,24 @@ static double now(void)
 
 /* ---- chunks --------------------------------------------------------------------------------- */
 
-static uint64_t chunks_of(const struct step *s)
+/* Those that are made: a cut step counts from the first of them. */
+static uint64_t made_chunks(const struct step *s)
 {
-    return s->nelems / CHUNK + (s->nelems % CHUNK != 0);
+    const uint64_t n = made_end(s) - made_first(s);
+    return n / CHUNK + (n % CHUNK != 0);
 }
 
 static uint64_t all_chunks(const struct plan *p)
 {
     uint64_t n = 0;
     for (uint32_t i = 0; i < p->nsteps; i++)
-        n += chunks_of(&p->steps[i]);
+        n += made_chunks(&p->steps[i]);
     return n;
+}
+
+static uint64_t chunk_at(const struct journal *j, uint32_t step, uint64_t elem)
+{
+    return j->base[step] + (elem - made_first(&j->plan->steps[step])) / CHUNK;
 }
 
 static bool has_bit(const uint64_t *bits, uint64_t i)
@@ -122,7 +130,7 @@ static enum quern_status make_room(struct journal *j, struct quern_error *err)
         !j->reports)
         return fail_memory(err, 3 * j->nwords * sizeof *j->done);
     for (uint32_t i = 0; i < p->nsteps; i++)
-        j->base[i + 1] = j->base[i] + chunks_of(&p->steps[i]);
+        j->base[i + 1] = j->base[i] + made_chunks(&p->steps[i]);
     return QUERN_OK;
 }
 
@@ -189,8 +197,11 @@ static bool is_file(const char *path, uint64_t ino)
     return path && lstat(path, &st) == 0 && st.st_ino == ino;
 }
 
-static enum journal_place find_place(const char *path, uint64_t ino)
+static enum journal_place find_place(const char *path, const char *shared, uint64_t ino)
 {
+    if (shared)
+        return is_file(shared, ino) ? PLACE_PART : PLACE_GONE;
+
     char *part = output_beside(path, PART_SUFFIX);
     const enum journal_place place = is_file(part, ino)   ? PLACE_PART
                                      : is_file(path, ino) ? PLACE_FINAL
@@ -216,11 +227,11 @@ static enum journal_place find_inside(const struct plan *p, enum journal_place d
 static bool find_places(struct journal *j, const struct journal_head *h)
 {
     const struct plan *p = j->plan;
-    const enum journal_place dir = p->dir ? find_place(p->dir, h->dir_ino) : PLACE_PART;
+    const enum journal_place dir = p->dir ? find_place(p->dir, NULL, h->dir_ino) : PLACE_PART;
     bool all = dir != PLACE_GONE;
     for (uint32_t i = 0; all && i < p->nfiles; i++) {
-        j->places[i] =
-            p->dir ? find_inside(p, dir, i, h->inos[i]) : find_place(p->files[i].path, h->inos[i]);
+        j->places[i] = p->dir ? find_inside(p, dir, i, h->inos[i])
+                              : find_place(p->files[i].path, p->files[i].shared, h->inos[i]);
         all = j->places[i] != PLACE_GONE;
     }
     return all;
@@ -298,8 +309,8 @@ static bool take_record(struct journal *j, const struct journal_record *r, const
     return true;
 }
 
-enum quern_status journal_load(struct journal *j, bool *fits, const char **why,
-                               struct quern_error *err)
+static enum quern_status load(struct journal *j, bool *fits, const char **why,
+                              struct quern_error *err)
 {
     struct journal_head h;
     *fits = false;
@@ -325,6 +336,16 @@ enum quern_status journal_load(struct journal *j, bool *fits, const char **why,
     return QUERN_OK;
 }
 
+enum quern_status journal_load(struct journal *j, bool *fits, const char **why,
+                               struct quern_error *err)
+{
+    const enum quern_status s = load(j, fits, why, err);
+    /* Then its files are no more than any others. */
+    if (s != QUERN_OK || !*fits)
+        memset(j->places, 0, j->plan->nfiles * sizeof *j->places);
+    return s;
+}
+
 enum journal_place journal_place_of(const struct journal *j, uint32_t file)
 {
     return j->places[file];
@@ -334,7 +355,7 @@ bool journal_skips(const struct journal *j, uint32_t step, uint64_t first, uint6
 {
     if (!j || !j->resumed)
         return false;
-    return all_bits(j->done, j->base[step] + first / CHUNK, (n + CHUNK - 1) / CHUNK);
+    return all_bits(j->done, chunk_at(j, step, first), (n + CHUNK - 1) / CHUNK);
 }
 
 bool journal_skips_step(const struct journal *j, uint32_t step)
@@ -355,8 +376,9 @@ uint64_t journal_kept_bytes(const struct journal *j)
     uint64_t total = 0;
     for (uint32_t i = 0; i < j->plan->nsteps; i++) {
         const struct step *s = &j->plan->steps[i];
-        for (uint64_t c = 0; c < chunks_of(s); c++) {
-            const uint64_t left = s->nelems - c * CHUNK, n = left < CHUNK ? left : CHUNK;
+        for (uint64_t c = 0; c < made_chunks(s); c++) {
+            const uint64_t left = made_end(s) - made_first(s) - c * CHUNK;
+            const uint64_t n = left < CHUNK ? left : CHUNK;
             total += has_bit(j->done, j->base[i] + c) ? dtype_stored(s->dtype, n) : 0;
         }
     }
@@ -554,7 +576,7 @@ enum quern_status journal_done(struct journal *j, uint32_t step, uint64_t first,
 {
     if (!j)
         return QUERN_OK;
-    const uint64_t chunk = j->base[step] + first / CHUNK, count = (n + CHUNK - 1) / CHUNK;
+    const uint64_t chunk = chunk_at(j, step, first), count = (n + CHUNK - 1) / CHUNK;
     pthread_mutex_lock(&j->lock);
     set_bits(j->fresh, chunk, count);
     if (chunk / 64 < j->low)

@@ -142,5 +142,8 @@ enum quern_status fit_memory(const struct plan *p, uint32_t wanted, uint64_t lim
     assert(r->nworkers > 0);
     const uint64_t share = after_jobs / r->nworkers - worker_fixed(&m);
     r->tile_budget = share < m.most_tile ? share : m.most_tile;
+    const uint64_t spare = (share - r->tile_budget) / WINDOW_BYTES;
+    r->nwindows = MOST_WINDOWS / r->nworkers;
+    r->nwindows = spare < r->nwindows ? (unsigned)spare : r->nwindows;
     return QUERN_OK;
 }

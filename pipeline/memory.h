@@ -8,6 +8,7 @@ struct shares {
     uint32_t nworkers, max_jobs;
     uint64_t tile_budget; /* scratch bytes per worker */
     size_t max_counts;    /* of any pass */
+    unsigned nwindows;    /* per worker */
 };
 
 /* Short memory takes first the spare jobs, then the tile size, then workers. EMEMORY "mem-limit"

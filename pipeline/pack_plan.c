@@ -337,7 +337,12 @@ static enum quern_status use_base(struct planner *pl, struct quern_error *err)
 {
     struct packing *k = pl->k;
     TRY(model_open(pl->r->base, &k->base, err));
-    TRY(plan_add_model(pl->plan, k->base, err));
+    const enum quern_status added = plan_add_model(pl->plan, k->base, err);
+    if (added != QUERN_OK) {
+        model_close(k->base);
+        k->base = NULL;
+        return added;
+    }
     k->base_path = relative_path(&pl->plan->arena, pl->r->output, pl->r->base);
     if (!k->base_path)
         return fail_memory(err, PATH_MAX);

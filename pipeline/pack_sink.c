@@ -11,6 +11,7 @@
 /* What a sample of a plane has, and by how much matches must beat entropy coding on it. */
 #define SAMPLE_BYTES 32768u
 #define SAMPLE_GAIN  64u
+#define SAMPLE_LEAD  16u /* far ahead */
 
 #define TEXT_LEVEL 3 /* for what is no tensor */
 
@@ -87,24 +88,37 @@ void packing_end(struct packing *k)
 
 /* ---- frames --------------------------------------------------------------------------------- */
 
-/* Is it worth the time to look for matches? A small part of the content tells. */
-static bool sample_pays(const struct bench *b, const uint8_t *content, size_t n)
+enum coder { ENTROPY = 1, MATCHES = 2 };
+
+/* Which coders are worth their time? A small part of the content tells. Differences are given to
+ * both unless one is far ahead; what else there is to entropy coding, and to matches where they
+ * gain something. */
+static unsigned coders_for(const struct bench *b, bool difference, const uint8_t *content, size_t n)
 {
+    if (b->level == FRAME_ENTROPY_ONLY)
+        return ENTROPY;
     if (b->thorough || n <= 2 * SAMPLE_BYTES)
-        return true;
+        return ENTROPY | MATCHES;
     const uint8_t *part = content + (n - SAMPLE_BYTES) / 2;
     const size_t plain = frame_write(b->frames, FRAME_ENTROPY_ONLY, part, SAMPLE_BYTES, b->trial);
     const size_t matched = frame_write(b->frames, b->level, part, SAMPLE_BYTES, b->trial);
-    return matched + plain / SAMPLE_GAIN < plain;
+    if (difference && matched + plain / SAMPLE_LEAD < plain)
+        return MATCHES;
+    if (difference && plain + matched / SAMPLE_LEAD >= matched)
+        return ENTROPY | MATCHES;
+    return matched + plain / SAMPLE_GAIN < plain ? ENTROPY | MATCHES : ENTROPY;
 }
 
 /* The smallest frame of a content; its bytes, or 0 when memory ran out. What cannot be compressed
  * is stored by zstd as it is. */
-static size_t best_frame(const struct bench *b, bool sampled, const uint8_t *content, size_t n,
+static size_t best_frame(const struct bench *b, bool difference, const uint8_t *content, size_t n,
                          uint8_t *to)
 {
+    const unsigned coders = coders_for(b, difference, content, n);
+    if (coders == MATCHES)
+        return frame_write(b->frames, b->level, content, n, to);
     const size_t plain = frame_write(b->frames, FRAME_ENTROPY_ONLY, content, n, to);
-    if (plain == 0 || b->level == FRAME_ENTROPY_ONLY || (sampled && !sample_pays(b, content, n)))
+    if (plain == 0 || coders == ENTROPY)
         return plain;
     const size_t matched = frame_write(b->frames, b->level, content, n, b->trial);
     if (matched == 0 || matched >= plain)
@@ -113,10 +127,10 @@ static size_t best_frame(const struct bench *b, bool sampled, const uint8_t *con
     return matched;
 }
 
-static bool put_frame(const struct bench *b, bool sampled, const uint8_t *content, size_t n,
+static bool put_frame(const struct bench *b, bool difference, const uint8_t *content, size_t n,
                       struct pack_entry *e, uint8_t **to)
 {
-    const size_t nbytes = best_frame(b, sampled, content, n, *to);
+    const size_t nbytes = best_frame(b, difference, content, n, *to);
     e->nbytes[e->nframes++] = (uint32_t)nbytes;
     *to += nbytes;
     return nbytes > 0;
@@ -143,7 +157,7 @@ static bool make_raw(const struct bench *b, const uint8_t *chunk, size_t n, stru
                      uint8_t *to)
 {
     *e = (struct pack_entry){.form = CHUNK_RAW};
-    return put_frame(b, true, chunk, n, e, &to);
+    return put_frame(b, false, chunk, n, e, &to);
 }
 
 static bool make_base(const struct bench *b, const uint8_t *chunk, size_t n, struct pack_entry *e,
@@ -162,11 +176,10 @@ static bool make_float(const struct bench *b, const uint8_t *chunk, unsigned wid
     *e = (struct pack_entry){.form = CHUNK_FLOAT};
     planes_split(chunk, width, n / width, b->planes);
     for (unsigned k = 0; ok && k < width; k++)
-        ok = put_frame(b, true, b->planes + k * (n / width), n / width, e, &to);
+        ok = put_frame(b, false, b->planes + k * (n / width), n / width, e, &to);
     return ok;
 }
 
-/* Small differences have many repetitions: no sample is needed to know. */
 static bool make_delta(const struct bench *b, const uint8_t *chunk, unsigned width, size_t n,
                        struct pack_entry *e, uint8_t *to)
 {
@@ -177,11 +190,11 @@ static bool make_delta(const struct bench *b, const uint8_t *chunk, unsigned wid
     /* The checksum follows the first plane, where the second one lies. */
     memcpy(next, b->planes + nelems, sizeof next);
     put_sum(chunk, n, b->planes + nelems);
-    bool ok = put_frame(b, false, b->planes, nelems + PACK_SUM_BYTES, e, &to);
+    bool ok = put_frame(b, true, b->planes, nelems + PACK_SUM_BYTES, e, &to);
     if (width > 1)
         memcpy(b->planes + nelems, next, sizeof next);
     for (unsigned k = 1; ok && k < width; k++)
-        ok = put_frame(b, false, b->planes + k * nelems, nelems, e, &to);
+        ok = put_frame(b, true, b->planes + k * nelems, nelems, e, &to);
     return ok;
 }
 

@@ -208,13 +208,18 @@ struct step {
     const struct step_part *parts; /* safetensors: what the output is made of; NULL: one tensor */
     uint32_t nparts;
     uint32_t file;   /* output file */
-    uint64_t offset; /* absolute in it */
-    bool fallback;   /* stored type is not the wanted one because of the row length */
-    uint8_t wanted;  /* that type */
+    uint64_t offset; /* absolute in it, of the first byte that is written */
+    /* Of its stored bytes, those that are written; 0 and 0: all. The chunks in which they lie are
+     * made, no others; passes that measure see everything all the same. */
+    uint64_t cut_first, cut_bytes;
+    bool fallback;  /* stored type is not the wanted one because of the row length */
+    uint8_t wanted; /* that type */
     struct hidden_step *const *needs; /* whose results it reads: measured before it begins, each
                                        * after those that it needs itself */
     uint32_t nneeds;
-    bool stats; /* set by plan_run(): measure what encoding loses */
+    const void *known; /* its state after the measuring passes, which are not made then; or NULL */
+    void *keep;        /* gets its state once that is measured; or NULL */
+    bool stats;        /* set by plan_run(): measure what encoding loses */
     /* Whose stored bytes the result is compared with instead of being written; or NULL. */
     const struct source *against;
     const char *detail; /* for a dry run: sources and parameters in words; or NULL */
@@ -257,6 +262,9 @@ struct plan_file {
     uint32_t ninsets;
     uint64_t nbytes;
     const char *made; /* this file has all its bytes already, header included; or NULL */
+    /* What is written goes into this file, which others write to as well, at the same time: it is
+     * made as long as nbytes when it is not there, and gets no other name. Or NULL. */
+    const char *shared;
 };
 
 /* How the output was laid out, when it can be done again in other files. */
@@ -335,8 +343,7 @@ struct plan {
     struct side_file *sides;
     uint32_t nsides;
     bool force;
-    bool resumes_if_fit;   /* options.resume: what is of another job or of inputs that have changed
-                              is written over instead of an error */
+    bool goes_on;          /* with what an interrupted run of it left, if that fits; else not */
     bool keep_ones;        /* GGUF: trailing dimensions of 1 are written */
     struct model **models; /* the inputs */
     uint32_t nmodels;

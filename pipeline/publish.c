@@ -12,6 +12,7 @@
 
 #include "core/io.h"
 #include "formats/pack.h"
+#include "passes.h"
 #include "provenance.h"
 
 #define SYNC_SECONDS  1.0
@@ -190,7 +191,8 @@ static enum quern_status check_space(const struct plan *p, struct quern_error *e
     const uint64_t there = part_bytes(p);
     uint64_t need = 0, space = 0;
     for (uint32_t i = 0; i < p->nfiles; i++)
-        if (!p->files[i].made && __builtin_add_overflow(need, p->files[i].nbytes, &need))
+        if (!p->files[i].made && !p->files[i].shared &&
+            __builtin_add_overflow(need, p->files[i].nbytes, &need))
             need = UINT64_MAX;
     TRY(output_free_space(where, &space, err));
     if (need <= there || need - there <= space)
@@ -204,6 +206,8 @@ static enum quern_status check_space(const struct plan *p, struct quern_error *e
 static enum quern_status begin_output(const struct plan_file *f, struct output *o, const char *path,
                                       unsigned flags, struct quern_error *err)
 {
+    if (f->shared)
+        return output_share(o, f->shared, f->nbytes, err);
     return f->made ? output_adopt(o, path, f->made, flags, err)
                    : output_begin(o, path, f->nbytes, flags, err);
 }
@@ -259,34 +263,30 @@ static void tell_start(const struct plan *p, const struct publication *pub, bool
 {
     uint64_t total = 0;
     for (uint32_t i = 0; i < p->nsteps; i++)
-        total += p->steps[i].nbytes;
+        total += written_bytes(&p->steps[i]);
     if (resumes)
         tell(options, "going on with an interrupted run: %.1f %% of the output is there",
              total ? 100.0 * (double)journal_kept_bytes(pub->journal) / (double)total : 100.0);
     else if (options->resume)
         tell(options, "starting from the beginning: %s",
              why ? why : "no interrupted run has left anything to go on with");
-    else if (journal_holds_work(pub->journal))
+    else if (!p->goes_on && journal_holds_work(pub->journal))
         tell(options, "starting from the beginning: what an interrupted run left is written over "
                       "(with --resume it would be kept)");
 }
 
-/* What an earlier run has left. */
-static enum quern_status load(const struct plan *p, struct publication *pub, bool *resumes,
-                              const char **why, struct quern_error *err)
+/* Does the journal know of a run to go on with? When nobody asked for that, one that does not fit
+ * is as good as none. */
+static enum quern_status look_back(const struct plan *p, const struct publication *pub, bool asked,
+                                   bool *resumes, const char **why, struct quern_error *err)
 {
-    struct quern_error e;
-    const enum quern_status s = journal_load(pub->journal, resumes, why, &e);
-    const bool other =
-        s != QUERN_OK && (strcmp(e.kind, "changed") == 0 || strcmp(e.kind, "resume") == 0);
-    if (p->resumes_if_fit && other) {
-        *resumes = false;
-        *why = "the interrupted run was another one, or an input has changed since";
+    if (!asked && !p->goes_on)
         return QUERN_OK;
-    }
-    if (s != QUERN_OK && err)
-        *err = e;
-    return s;
+    const enum quern_status s = journal_load(pub->journal, resumes, why, err);
+    if (asked || s == QUERN_OK || s == QUERN_EMEMORY)
+        return s;
+    *resumes = false;
+    return QUERN_OK;
 }
 
 enum quern_status publish_begin(const struct plan *p, const struct quern_run_options *options,
@@ -295,14 +295,14 @@ enum quern_status publish_begin(const struct plan *p, const struct quern_run_opt
     bool resumes = false;
     const char *why = NULL;
     uint64_t space;
-    if (!options->resume)
+    const bool looks = options->resume || p->goes_on;
+    if (!looks)
         TRY(publish_check(p, err));
     TRY(output_free_space(p->dir ? p->dir : p->files[0].path, &space, err));
     TRY(journal_open(p, &pub->journal, err));
-    if (options->resume) {
-        TRY(load(p, pub, &resumes, &why, err));
+    TRY(look_back(p, pub, options->resume, &resumes, &why, err));
+    if (looks)
         TRY(check_outputs(p, pub, err));
-    }
     bool complete = resumes;
     for (uint32_t i = 0; resumes && i < p->nfiles; i++) {
         complete &= is_final(pub, i);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "core/pattern.h"
+#include "formats/pack.h"
 #include "importance.h"
 #include "prune.h"
 #include "quant/codec.h"
@@ -141,7 +142,7 @@ static enum quern_status read_override_file(struct retype *r, const char *path,
 {
     static const char spaces[] = " \t\n\v\f\r";
     struct str text;
-    TRY(read_small_file(path, MAX_TYPE_FILE, &r->plan->arena, &text, err));
+    TRY(read_named_file(path, MAX_TYPE_FILE, &r->plan->arena, &text, err));
     if (memchr(text.p, '\0', text.n))
         return in_file(err, path,
                        fail(err, QUERN_EUSAGE, "usage",

@@ -2,13 +2,13 @@
 #include <fenv.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #include "agenda.h"
+#include "core/cores.h"
 #include "differences.h"
 #include "memory.h"
 #include "passes.h"
@@ -73,15 +73,6 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static uint32_t usable_cores(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    const int n = CPU_COUNT(&set);
-    return n > 0 ? (uint32_t)n : 1;
-}
-
 /* ---- jobs (called with the lock held) ---------------------------------------------------------
  */
 
@@ -139,9 +130,10 @@ static enum quern_status job_pass(struct run *r, struct job *j, struct quern_err
     j->ncounts = j->record_bytes = 0;
     j->next_tile = j->done_tiles = 0;
     j->nchunks = chunks_of(s, j->pass);
-    j->ntiles = is_sample(s, j->pass)
-                    ? sample_tiles(s)
-                    : (pass_elems(s, j->pass) + j->tile_elems - 1) / j->tile_elems;
+    j->ntiles =
+        is_sample(s, j->pass)
+            ? sample_tiles(s)
+            : (pass_end(s, j->pass) - pass_first(s, j->pass) + j->tile_elems - 1) / j->tile_elems;
     if (j->pass == s->npasses) {
         if (s->stats && !(j->errors = calloc(j->nchunks + 1, sizeof *j->errors)))
             return fail_memory(err, j->nchunks * sizeof *j->errors);
@@ -170,9 +162,14 @@ static enum quern_status job_start(struct run *r, struct job *j, uint32_t item,
     j->state = state_bytes ? calloc(1, state_bytes) : NULL;
     if (state_bytes && !j->state)
         return fail_memory(err, state_bytes);
+    if (s->known && state_bytes)
+        memcpy(j->state, s->known, state_bytes);
     /* Nothing to apply to: an empty tensor has no tiles and skips its passes. */
-    j->pass = pass_elems(s, 0) ? 0 : s->npasses;
-    return job_pass(r, j, err);
+    j->pass = pass_elems(s, 0) && !s->known ? 0 : s->npasses;
+    TRY(job_pass(r, j, err));
+    if (j->pass == s->npasses && (is_hidden(r, j) || !goes_on(r->plan)))
+        j->ntiles = 0;
+    return QUERN_OK;
 }
 
 static bool worth_doing(const struct run *r, struct place at)
@@ -213,7 +210,10 @@ static struct job *take_tile(struct run *r, uint64_t *tile)
 /* The job has done all it could. */
 static void job_end(struct run *r, struct job *j)
 {
+    const struct step *s = step_of(r, j);
     void *state = NULL;
+    if (s->keep && j->state)
+        memcpy(s->keep, j->state, s->op->state_bytes(s));
     if (is_hidden(r, j)) {
         state = j->state;
         j->state = NULL;
@@ -317,8 +317,9 @@ static void end_pass(struct run *r, struct job *j)
 static void place_tile(const struct job *j, const struct step *s, uint64_t tile, struct tile *t)
 {
     const bool sample = is_sample(s, j->pass);
-    t->first = sample ? tile * j->nchunks / j->ntiles * CHUNK : tile * j->tile_elems;
-    const uint64_t left = pass_elems(s, j->pass) - t->first, most = sample ? PIECE : j->tile_elems;
+    t->first = sample ? tile * j->nchunks / j->ntiles * CHUNK
+                      : pass_first(s, j->pass) + tile * j->tile_elems;
+    const uint64_t left = pass_end(s, j->pass) - t->first, most = sample ? PIECE : j->tile_elems;
     t->n = left < most ? left : most;
 }
 
@@ -500,8 +501,10 @@ static void work(struct run *r, struct scratch *w, bool reports)
     pthread_mutex_unlock(&r->lock);
 }
 
-static bool scratch_open(struct scratch *w, uint64_t nbytes, size_t ncounts)
+static bool scratch_open(struct scratch *w, const struct shares *shares)
 {
+    const uint64_t nbytes = shares->tile_budget;
+    const size_t ncounts = shares->max_counts;
     const uint64_t page = UINT64_C(2) << 20;
     /* All zero so far. Other workers look at w->counting, so it is not written again. */
     w->nbytes = (nbytes + 4095) & ~UINT64_C(4095);
@@ -513,6 +516,7 @@ static bool scratch_open(struct scratch *w, uint64_t nbytes, size_t ncounts)
     else if (w->nbytes >= page)
         madvise(w->block, w->nbytes, MADV_HUGEPAGE);
     w->counts = calloc(ncounts ? ncounts : 1, sizeof(uint64_t));
+    windows_open(&w->windows, shares->nwindows);
     return w->block && w->counts;
 }
 
@@ -521,6 +525,7 @@ static void scratch_close(struct scratch *w)
     if (w->block)
         munmap(w->block, w->nbytes);
     free(w->counts);
+    windows_close(&w->windows);
 }
 
 struct worker {
@@ -538,7 +543,7 @@ static void *run_worker(void *worker)
     fenv_t host;
     feholdexcept(&host);
     fesetenv(FE_DFL_ENV);
-    if (scratch_open(w->scratch, r->shares.tile_budget, r->shares.max_counts)) {
+    if (scratch_open(w->scratch, &r->shares)) {
         work(r, w->scratch, w->reports);
     } else {
         struct quern_error err;
@@ -578,10 +583,11 @@ static void count_work(struct run *r)
     for (uint32_t i = 0; i < r->agenda.count; i++) {
         const struct step *s = r->agenda.items[i].step;
         const bool makes = goes_on(r->plan) && !r->agenda.items[i].hidden;
-        r->total += source_bytes(s) * (s->npasses + (makes && !s->measured ? 1u : 0u));
+        r->total += s->known ? 0 : source_bytes(s) * s->npasses;
+        r->total += makes && !s->measured ? applied_bytes(s) : 0;
         r->total += s->against ? s->nbytes : 0;
-        r->total -= step_samples(s) ? left_out_bytes(s) : 0;
-        r->to_write += r->plan->nfiles && makes ? s->nbytes : 0;
+        r->total -= step_samples(s) && !s->known ? left_out_bytes(s) : 0;
+        r->to_write += r->plan->nfiles && makes ? written_bytes(s) : 0;
     }
     r->total += r->to_write;
 }
@@ -628,7 +634,7 @@ static enum quern_status prepare_stats(struct plan *p, bool stats, struct quern_
         return QUERN_OK;
     p->errors = NULL;
     for (uint32_t i = 0; i < p->nsteps; i++)
-        p->steps[i].stats = stats && !p->steps[i].measured;
+        p->steps[i].stats = stats && !p->steps[i].measured && !p->steps[i].cut_bytes;
     if (stats && !(p->errors = ARENA_NEW(&p->arena, struct error_sums, p->nsteps + 1)))
         return fail_memory(err, p->nsteps * sizeof *p->errors);
     return QUERN_OK;

@@ -94,10 +94,12 @@ size_t tile_bytes(const struct step *s, uint64_t n)
 /* Pointers into the scratch for one tile. */
 struct cut {
     bool is_raw;
-    bool keeps;                 /* NaN and Inf, where a type has them */
-    uint8_t *raw[MAX_SOURCES];  /* a chunk as it is stored, or scratch */
-    void *room[MAX_SOURCES];    /* for the values of a piece */
-    const void *x[MAX_SOURCES]; /* those of the strip */
+    bool keeps;                         /* NaN and Inf, where a type has them */
+    uint8_t *raw[MAX_SOURCES];          /* room for a chunk as it is stored, or scratch */
+    const uint8_t *seen[MAX_SOURCES];   /* of the tile, where it need not be read, or NULL */
+    const uint8_t *stored[MAX_SOURCES]; /* a chunk as it is stored: seen or read */
+    void *room[MAX_SOURCES];            /* for the values of a piece */
+    const void *x[MAX_SOURCES];         /* those of the strip */
     void *y;
     uint8_t *round; /* a piece as round_dtype */
     uint8_t *out;
@@ -184,6 +186,42 @@ static enum quern_status check_moved(const struct tile *t, const struct source *
                           first + bad));
 }
 
+static bool sources_are_bf16(const struct step *s)
+{
+    for (unsigned k = 0; k < s->nsources; k++)
+        if (s->sources[k].kind || s->sources[k].tensor->dtype != DTYPE_BF16)
+            return false;
+    return !s->wide;
+}
+
+/* Loops that work straight from what is stored need no copy of it. */
+static void look_at_sources(const struct tile *t, struct scratch *w, struct cut *c)
+{
+    const struct step *s = t->step;
+    const bool straight = s->op->measure_bf16 || s->op->apply_bf16;
+    if (!straight || s->nsources > w->windows.count || !sources_are_bf16(s) ||
+        !has_sources(s, t->pass))
+        return;
+    for (unsigned k = 0; k < s->nsources; k++) {
+        const struct tensor *x = s->sources[k].tensor;
+        if (x->offset % sizeof(uint16_t) != 0)
+            continue;
+        c->seen[k] =
+            model_look(s->sources[k].model, x->file, &w->windows, k, dtype_stored(x->dtype, t->n),
+                       x->offset + dtype_stored(x->dtype, t->first));
+    }
+}
+
+/* Whether what was seen was there all the time. */
+static enum quern_status check_seen(const struct tile *t, const struct scratch *w,
+                                    struct quern_error *err)
+{
+    if (!w->windows.lost)
+        return QUERN_OK;
+    const struct source *src = &t->step->sources[w->windows.lost - 1];
+    return in_source(err, src, model_lost(src->model, src->tensor->file, err));
+}
+
 /* Elements [first, first + n) as they are stored, of sources that are. A chunk at a time: it is
  * still in the processor's cache when it is decoded. */
 static enum quern_status read_stored(const struct tile *t, struct cut *c, uint64_t first,
@@ -192,6 +230,12 @@ static enum quern_status read_stored(const struct tile *t, struct cut *c, uint64
     for (unsigned k = 0; has_sources(t->step, t->pass) && k < t->step->nsources; k++) {
         const struct source *src = &t->step->sources[k];
         const enum dtype d = src->tensor->dtype;
+        c->stored[k] = c->raw[k];
+        if (c->seen[k]) {
+            c->stored[k] = c->seen[k] + dtype_stored(d, first - t->first);
+            c->moved += dtype_stored(d, n);
+            continue;
+        }
         if (src->kind) {
             if (c->is_raw) {
                 TRY(src->kind->read_raw(src, first, n, c->raw[k], &c->moved, err));
@@ -465,7 +509,7 @@ static bool recode_strip(const struct tile *t, const struct piece *p, const stru
         return false;
     const enum dtype d = s->sources[0].tensor->dtype;
     recode_fn *recode = codec_recode(d, s->dtype);
-    return recode && recode(c->raw[0] + stored_at(d, p->first % CHUNK), out, p->n);
+    return recode && recode(c->stored[0] + stored_at(d, p->first % CHUNK), out, p->n);
 }
 
 /* The importance of every element of the piece: that of its column, row after row. */
@@ -524,7 +568,7 @@ static void get_values(const struct piece *p, struct cut *c, size_t from)
         const enum dtype d = src->tensor->dtype;
         c->x[k] = src->kind ? (uint8_t *)c->room[k] + from * width(s) : c->room[k];
         if (!src->kind)
-            decode(s, d, c->raw[k] + stored_at(d, p->first % CHUNK), c->room[k], p->n);
+            decode(s, d, c->stored[k] + stored_at(d, p->first % CHUNK), c->room[k], p->n);
     }
 }
 
@@ -536,19 +580,11 @@ static bool all_finite(const double *record, size_t nbytes)
     return true;
 }
 
-static bool sources_are_bf16(const struct step *s)
-{
-    for (unsigned k = 0; k < s->nsources; k++)
-        if (s->sources[k].kind || s->sources[k].tensor->dtype != DTYPE_BF16)
-            return false;
-    return !s->wide;
-}
-
 /* Those of a strip as they are stored. */
 static void get_bf16(const struct piece *p, const struct cut *c, const uint16_t *x[])
 {
     for (unsigned k = 0; k < p->step->nsources; k++)
-        x[k] = (const uint16_t *)(const void *)c->raw[k] + p->first % CHUNK;
+        x[k] = (const uint16_t *)(const void *)c->stored[k] + p->first % CHUNK;
 }
 
 /* Measures or makes a strip straight from its bytes. False: it must go through numbers. */
@@ -677,16 +713,34 @@ static enum quern_status make_raw(const struct tile *t, const struct cut *c, uin
                       dtype_stored(s->dtype, first), err);
 }
 
+/* The bytes of a tile that belong to the output: all, but of a step that is cut. */
+struct stretch_of_tile {
+    size_t skip, n;
+    uint64_t at; /* in the output file */
+};
+
+static struct stretch_of_tile to_write(const struct tile *t)
+{
+    const struct step *s = t->step;
+    const uint64_t first = dtype_stored(s->dtype, t->first), cut_end = s->cut_first + s->cut_bytes;
+    uint64_t from = first, end = first + dtype_stored(s->dtype, t->n);
+    if (s->cut_bytes) {
+        from = from > s->cut_first ? from : s->cut_first;
+        end = end < cut_end ? end : cut_end;
+    }
+    return (struct stretch_of_tile){(size_t)(from - first), (size_t)(end - from),
+                                    s->offset + (from - s->cut_first)};
+}
+
 static enum quern_status write_tile(const struct tile *t, const uint8_t *bytes, uint64_t *moved,
                                     struct quern_error *err)
 {
-    const size_t n = dtype_stored(t->step->dtype, t->n);
-    const uint64_t at = t->step->offset + dtype_stored(t->step->dtype, t->first);
+    const struct stretch_of_tile w = to_write(t);
     int fd;
-    *moved += n;
+    *moved += w.n;
     TRY(parts_take(t->parts, t->step->file, &fd, err));
     const enum quern_status s =
-        pwrite_full(fd, bytes, n, at, t->parts->outs[t->step->file].final_path, err);
+        pwrite_full(fd, bytes + w.skip, w.n, w.at, t->parts->outs[t->step->file].final_path, err);
     parts_give(t->parts, t->step->file);
     return s;
 }
@@ -738,16 +792,17 @@ static enum quern_status copy_tile(const struct tile *t, uint64_t *moved, bool *
     if (s->op != &op_copy || s->sources[0].kind || !step_is_raw(s) || t->errors || !t->parts)
         return QUERN_OK;
     const struct source *src = &s->sources[0];
-    const uint64_t at = dtype_stored(s->dtype, t->first), n = dtype_stored(s->dtype, t->n);
+    const struct stretch_of_tile w = to_write(t);
+    const uint64_t at = dtype_stored(s->dtype, t->first) + w.skip;
     if (looks_at_moved(t, src) || src->model->zero_nonfinite)
         return QUERN_OK;
     int fd;
     TRY(parts_take(t->parts, s->file, &fd, err));
-    const enum quern_status status = model_copy(
-        src->model, src->tensor->file, src->tensor->offset + at, n, fd, s->offset + at, done, err);
+    const enum quern_status status = model_copy(src->model, src->tensor->file,
+                                                src->tensor->offset + at, w.n, fd, w.at, done, err);
     parts_give(t->parts, s->file);
     TRY(in_source(err, src, status));
-    *moved += *done ? 2 * n : 0;
+    *moved += *done ? 2 * w.n : 0;
     return QUERN_OK;
 }
 
@@ -760,6 +815,7 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
     if (copied)
         return QUERN_OK;
     cut_scratch(t, w, &c);
+    look_at_sources(t, w, &c);
     assert(c.is_raw || t->step->nsources > 0); /* only bytes can be made from nothing */
     if (t->written)
         TRY(read_back(t, c.out, moved, err));
@@ -773,6 +829,7 @@ enum quern_status tile_run(const struct tile *t, struct scratch *w, uint64_t *mo
         if (t->differences)
             TRY(compare_chunk(t, &c, first, n, err));
     }
+    TRY(check_seen(t, w, err));
     *moved += c.moved;
     if (t->pass < t->step->npasses || t->written || t->differences)
         return QUERN_OK;

@@ -12,6 +12,7 @@ struct scratch {
     size_t nbytes;
     uint64_t *counts;     /* room for the largest pass */
     struct job *counting; /* whose counts they are, or NULL: all zero (run.c) */
+    struct windows windows;
 };
 
 struct tile {

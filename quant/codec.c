@@ -92,6 +92,10 @@ static void complete(struct kernels *t, const struct kernels *worse)
     FALL_BACK(random_bits);
     FALL_BACK(kept_deltas);
     FALL_BACK(kept_sums);
+    FALL_BACK(random_kept);
+    FALL_BACK(kept_sums_bf16);
+    FALL_BACK(count_deltas_bf16);
+    FALL_BACK(mix_bf16);
 }
 
 static void find_tables(void)

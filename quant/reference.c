@@ -311,6 +311,92 @@ static void kept_sums(const float *x, const float *base, const uint32_t *score, 
         out[k] = fold_lanes(lanes[k]);
 }
 
+static void random_kept(uint32_t *kept, const uint32_t key[2], const uint32_t counter[4],
+                        uint32_t limit, size_t n)
+{
+    for (size_t i = 0; i < n; i += 32) {
+        const uint32_t at[4] = {counter[0] + (uint32_t)(i / 4), counter[1], counter[2], counter[3]};
+        uint32_t words[32], bits = 0;
+        random_bits(words, key, at, 32);
+        for (unsigned k = 0; k < 32; k++)
+            bits |= (uint32_t)(words[k] < limit) << (k / 2 + 16 * (k % 2));
+        kept[i / 32] = bits;
+    }
+}
+
+static bool is_kept(const uint32_t *kept, size_t i)
+{
+    return kept[i / 32] >> (i % 32 / 2 + 16 * (i % 2)) & 1;
+}
+
+static float delta_bf16(const uint16_t *x, const uint16_t *base, size_t i)
+{
+    return bf16_to_f32(x[i]) - bf16_to_f32(base[i]);
+}
+
+#define WHOLE_TASK 64
+
+static bool kept_sums_bf16(const uint16_t *x, const uint16_t *base, const uint32_t *kept, size_t n,
+                           double out[2])
+{
+    double lanes[2][DOT_LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        const double size = fabs((double)delta_bf16(x, base, i));
+        lanes[0][i % DOT_LANES] += size;
+        lanes[1][i % DOT_LANES] += is_kept(kept, i) ? size : 0.0;
+    }
+    for (size_t k = 0; k < 2; k++)
+        out[k] = fold_lanes(lanes[k]);
+    return n % WHOLE_TASK == 0 && isfinite(out[0]);
+}
+
+static bool count_deltas_bf16(const uint16_t *x, const uint16_t *base, const uint32_t guesses[],
+                              size_t nguesses, size_t n, uint32_t above[], uint32_t equal[])
+{
+    bool finite = n % WHOLE_TASK == 0 && nguesses > 0;
+    for (size_t g = 0; g < nguesses; g++)
+        above[g] = equal[g] = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t magnitude = f32_bits(delta_bf16(x, base, i)) & ~F32_SIGN;
+        finite &= magnitude < F32_INF;
+        for (size_t g = 0; g < nguesses; g++) {
+            above[g] += magnitude > guesses[g];
+            equal[g] += magnitude == guesses[g];
+        }
+    }
+    return finite;
+}
+
+/* Elements of a model and of the base as the loops on f32 want them, and a cut for them: of what
+ * was drawn, the difference, from 0. */
+static void operands_of_mix(const struct delta_mix *t, size_t m, size_t i, float *x, uint32_t *cut)
+{
+    *x = bf16_to_f32(t->x[m][i]);
+    *cut = t->kept ? 0 : t->cut[m];
+    if (t->kept)
+        *x = is_kept(t->kept[m], i) ? (*x - bf16_to_f32(t->base[i])) * t->scale[m] : 0.0f;
+}
+
+static bool mix_bf16(const struct delta_mix *t, uint16_t *y, size_t n)
+{
+    enum { MOST = 64, BF16_BEYOND = 0x7f7f8000 }; /* that is Inf once it is rounded */
+    bool finite = n % WHOLE_TASK == 0 && t->nx <= MOST;
+    for (size_t i = 0; finite && i < n; i++) {
+        float x[MOST], made;
+        const float *rows[MOST], base = bf16_to_f32(t->base[i]), origin = t->kept ? 0.0f : base;
+        uint32_t cut[MOST];
+        for (size_t m = 0; m < t->nx; m++) {
+            rows[m] = &x[m];
+            operands_of_mix(t, m, i, &x[m], &cut[m]);
+            finite &= (f32_bits(delta_bf16(t->x[m], t->base, i)) & ~F32_SIGN) < BF16_BEYOND;
+        }
+        ties(&made, &origin, rows, t->w, cut, t->nx, t->consensus, t->normalize, t->lambda, 1);
+        y[i] = bf16_from_f32(t->kept ? base + made : made);
+        finite &= (y[i] & 0x7f80) != 0x7f80;
+    }
+    return finite;
+}
+
 static bool q8_0_from_bf16(const void *stored, void *out, size_t n)
 {
     const uint8_t *from = stored;
@@ -371,4 +457,8 @@ const struct kernels kernels_reference = {
     .random_bits = random_bits,
     .kept_deltas = kept_deltas,
     .kept_sums = kept_sums,
+    .random_kept = random_kept,
+    .kept_sums_bf16 = kept_sums_bf16,
+    .count_deltas_bf16 = count_deltas_bf16,
+    .mix_bf16 = mix_bf16,
 };

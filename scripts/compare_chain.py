@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """compare_chain.py CHECKOUT BIN HFDIR TEXT [TYPE ...] - one pass of quern against convert_hf_to_gguf.py and llama-quantize, and what both files cost.
 
-    scripts/compare_chain.py ~/llama.cpp ~/llama.cpp/build/bin tests/data/pocket/pocket-base text.txt Q4_K_M Q8_0
+    scripts/compare_chain.py ~/llama.cpp ~/llama.cpp/build/bin build/pocket/pocket-base text.txt Q4_K_M Q8_0
 
 Compares every tensor of both files, their keys but for those that say how they were made, and the perplexity that llama-perplexity finds over TEXT.
 Exit status 1 when a tensor or the perplexity differs. Needs the Python packages of llama.cpp's converter; QUERN names the program under test.

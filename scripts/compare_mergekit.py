@@ -3,7 +3,7 @@
 
     MERGEKIT_YAML=/path/to/mergekit-yaml QUERN=build/quern scripts/compare_mergekit.py
 
-The models are tests/data/pocket, or a base and two fine-tunes of it named as arguments. mergekit is run inside of its own Python environment, which must
+The models are those of tests/data/pocket, or a base and two fine-tunes of it named as arguments. mergekit is run inside of its own Python environment, which must
 have numpy. Recipes of all methods that draw no random numbers, recipes of the shape of those in mergekit's repository, with stand-ins for their models, and mixtures of experts.
 Each is run two ways: "once", dtype float32 and out_dtype bfloat16 (both programs compute in f32 and round once), and for the methods that can, "exact":
 dtype bfloat16 (or what the example says) with --mergekit-exact, where every bit must be mergekit's but where its unstable sort chose among equal magnitudes.
@@ -19,7 +19,7 @@ import json, os, re, shutil, struct, subprocess, sys, tempfile
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 QUERN = os.path.abspath(os.environ.get("QUERN", os.path.join(ROOT, "build", "quern")))
-POCKET = [os.path.join(ROOT, "tests", "data", "pocket", "pocket-" + n) for n in ("base", "prose", "code")]
+POCKET = [os.path.join(ROOT, "build", "pocket", "pocket-" + n) for n in ("base", "prose", "code")]
 
 if "MERGEKIT_YAML" not in os.environ:
     sys.exit(__doc__)
@@ -439,6 +439,7 @@ def main():
         sys.exit(__doc__)
     work = keep or tempfile.mkdtemp(prefix="compare-mergekit-")
     os.makedirs(work, exist_ok=True)
+    subprocess.run([os.path.join(ROOT, "scripts", "pocket.sh")], check=True)
     places = dict(zip("BPC", map(os.path.abspath, args or POCKET)))
     places.update(stand_ins(os.path.join(work, "stand-ins")))
     columns = ("tensors", "elements", "equal", "1 ulp", "tiny", "ties", "flips", "far")

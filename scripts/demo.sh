@@ -33,10 +33,10 @@ size_of() {
 }
 
 title "Two fine-tunes of one tiny llama (1.3 M weights, bf16): one writes prose, one writes C"
-run inspect "$POCKET/pocket-prose" | sed '/^ *$/,$d'
+run inspect "$POCKET/pocket-prose.qpk" | sed '/^ *$/,$d'
 
 title "1. Fuse them with SLERP, without a recipe file"
-run merge -f --method slerp --base "$POCKET/pocket-prose" --model "$POCKET/pocket-code" \
+run merge -f --method slerp --base "$POCKET/pocket-prose.qpk" --model "$POCKET/pocket-code.qpk" \
     --param t=0.5 "$OUT/slerp"
 
 title "2. Fuse them with TIES, from a mergekit recipe (scripts/demo-ties.yml)"

@@ -128,12 +128,14 @@ FOLDER_NAMES = ["model.safetensors.index.json", "model.safetensors", "m-1.safete
                 "x-00001-of-00002.gguf", "x-00002-of-00002.gguf", "other.gguf", "pytorch_model.bin", "other.safetensors"]
 
 
-def split_file(no, count, tensor):
+def split_file(no, count, tensor, arch=None):
     def text(s):
         return struct.pack("<Q", len(s)) + s.encode()
 
     keys = text("split.no") + struct.pack("<IH", 2, no) + text("split.count") + struct.pack("<IH", 2, count) + text("split.tensors.count") + struct.pack("<Ii", 5, count)
-    head = b"GGUF" + struct.pack("<IQQ", 3, 1, 3) + keys + text(tensor) + struct.pack("<IQIQ", 1, 8, 0, 0)
+    if arch:
+        keys += text("general.architecture") + struct.pack("<I", 8) + text(arch)
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, 3 + bool(arch)) + keys + text(tensor) + struct.pack("<IQIQ", 1, 8, 0, 0)
     return head + bytes(-len(head) % 32 + 32)
 
 
@@ -173,7 +175,7 @@ def seeds(target):
     if target in ("json", "config_edit", "hf_config"):
         out = files(corpus + "/config/*.json", 1024) + files(corpus + "/index/**/*.json", 1024)
         return out + [json.dumps(m["config"]).encode() for m in checkpoints()] + files(tok + "/**/*.json", 1024)
-    if target in ("yaml", "map", "front_matter", "recipe"):
+    if target in ("yaml", "map", "front_matter", "recipe", "merge"):
         out = files(corpus + "/config/*.y*ml") + files(ROOT + "/tests/data/merge/recipes/*") + files(ROOT + "/tests/cli/cases/*.yml")
         text = read(ROOT + "/tests/test_recipe.c").decode() + read(ROOT + "/tests/test_moe.c").decode()
         for block in re.findall(r'accepted\(((?:\s*"(?:[^"\\]|\\.)*")+)\)', text):
@@ -191,24 +193,44 @@ def seeds(target):
             plain.append(b"architecture: llama\ntensors:\n  - from: model.layers.{i}.attn.q.weight\n    to: blk.{i}.attn_q.weight\n    how: permute-q\nkeep:\n  - rope_freqs.weight\n")
             plain.append(b"tensors:\n  - {from: 'm.{i}.e.{e}.w', to: 'blk.{i}.ffn_gate_exps.weight'}\n  - {from: [a, b], to: c}\n  - {from: x, how: drop}\n")
         return plain
+    if target == "manifest":
+        text = read(ROOT + "/tests/test_manifest.c").decode()
+        out = []
+        for block in re.findall(r'(?:accepted|refused)\(\s*((?:(?:HEAD\b|"(?:[^"\\]|\\.)*")\s*)+)[,)]', text):
+            parts = re.findall(r'HEAD\b|"(?:[^"\\]|\\.)*"', block)
+            out.append("".join("version: 1\\njobs:\\n" if x == "HEAD" else x[1:-1] for x in parts).encode().decode("unicode_escape").encode())
+        return out
     if target == "imatrix_dat":
         return files(corpus + "/imatrix/*.dat", 2048)
     if target == "imatrix_gguf":
         return files(corpus + "/imatrix/*.gguf") + files(corpus + "/gguf/*", 1024)
     if target == "tokenizer":
-        return small_tokenizers() + [x[:2048] for x in files(tok + "/**/*.json", 1 << 20)] + files(ROOT + "/tests/data/pocket/*/tokenizer.json", 2048)
+        return small_tokenizers() + [x[:2048] for x in files(tok + "/**/*.json", 1 << 20)] + files(ROOT + "/build/pocket/*/tokenizer.json", 2048)
     if target == "tokenizer_config":
-        return files(tok + "/**/*config*.json", 1024) + files(ROOT + "/tests/data/pocket/*/tokenizer_config.json", 1024)
+        return files(tok + "/**/*config*.json", 1024) + files(ROOT + "/build/pocket/*/tokenizer_config.json", 1024)
     if target == "sentencepiece":
         return [x[:1024] for x in files(tok + "/**/*.model", 1 << 20)]
     if target == "adapter_config":
         adapters = json.loads(read(os.path.join(ROOT, "tests/data/convert/adapters.json")))["adapters"]
-        return [json.dumps(a["config"]).encode() for a in adapters if "config" in a] + [b'{"peft_type":"LORA","r":4,"lora_alpha":8,"target_modules":["q_proj"]}']
+        return [json.dumps(a["config"]).encode() for a in adapters if "config" in a] + [
+            b'{"peft_type":"LORA","r":4,"lora_alpha":8,"target_modules":["q_proj"]%s}' % more
+            for more in (b"", b',"init_lora_weights":"olora"', b',"init_lora_weights":"PiSSA_niter_4"', b',"init_lora_weights":true', b',"alora_invocation_string":"x"', b',"alora_invocation_tokens":[1]')]
     if target == "adapter":
         a = json.dumps({"m.q_proj.lora_A.weight": {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 32]}, "m.q_proj.lora_B.weight": {"dtype": "F32", "shape": [4, 2], "data_offsets": [32, 64]}}).encode()
         out = [part(0, b'{"peft_type":"LORA","r":2,"lora_alpha":8,"target_modules":["q_proj"]}') + part(1, struct.pack("<Q", len(a)) + a + bytes(64))]
         for m in json.loads(read(os.path.join(ROOT, "tests/data/convert/adapters.json")))["adapters"]:
             out.append(part(0, json.dumps(smaller(m["config"])).encode()) + part(1, small_safetensors(m["tensors"][:8])))
+        # Names of other kinds, of whole tensors and of biases; files that are missing or are none.
+        f32 = lambda tensors: small_safetensors([[name, "F32", ""] + shape for name, *shape in tensors])
+        rest = ["m.lora_up.weight", "m.hada_w1_a", "m.lokr_w1", "m.lora_B.bias", "m.lora_A.bias.x.y", "m.modules_to_save.default.weight", "m.base_layer.weight", "m.lora_magnitude_vector"]
+        for name in rest:
+            pair = [("base_model.model.m.lora_A.weight", 2, 4), ("base_model.model.m.lora_B.default.weight", 4, 2), (name, 4)]
+            out.append(part(0, b'{"peft_type":"LORA","r":2,"lora_alpha":8,"use_dora":%s,"lora_bias":true,"target_modules":["m"]}' % (b"true" if "magn" in name else b"false")) + part(1, f32(pair)))
+        dora = b'{"peft_type":"LORA","r":2,"lora_alpha":8,"use_dora":%s,"target_modules":["m"]}'
+        weights = [("m.lora_A.weight", 2, 4), ("m.lora_B.weight", 4, 2)]
+        for more in ([], [("m.lora_magnitude_vector", 4)], [("m.lora_magnitude_vector", 3)], [("m.lora_magnitude_vector.weight", 4)], [("base_model.model.m.lora_A.weight", 2, 4)], [("m.lora_B.bias", 4)]):
+            out += [part(0, dora % use) + part(1, f32(weights + more)) for use in (b"true", b"false")]
+        out += [part(0, b"{}"), part(1, f32([("x", 2)])), part(0, b"{}") + part(3, b"PK"), part(3, b""), part(0, b"{}") + part(4, f32([("x", 2)])), part(0, b" {}") + part(3, b"")]
         return out + [part(2, x) for x in gguf_adapters() + files(corpus + "/gguf/ok*", 1024)]
     if target == "convert":
         out = []
@@ -242,6 +264,7 @@ def seeds(target):
         good = files(corpus + "/gguf/ok*", 600)
         out += [part(5, x) + part(6, x) for x in good] + [part(5, x) for x in good] + [part(7, x) for x in good[:5]]
         out += [part(1, x) for x in files(corpus + "/safetensors/ok*", 600)]
+        out += [part(5, split_file(0, 2, "a", arch)) + part(6, split_file(1, 2, "b", "llama")) for arch in ("llama", "gpt2")]
         return out + [part(5, split_file(0, 2, "a")) + part(6, split_file(1, 2, "b")), part(5, split_file(0, 1, "a")), part(8, b"")]
     if target == "args":
         text = b"".join(files(ROOT + "/tests/cli/cases/*.sh", 1 << 20))
@@ -251,7 +274,12 @@ def seeds(target):
         out = [part(0, b"tQ4_K_M\nT.*=Q8_0\nkgeneral.name=str:x\n"), part(0, b"tCOPY\nOd\nsxxx\n"), part(0, b"tBF16\nfk\nallama\n"), part(0, b"tF8\nOs\n")]
         return out + [part(0, b"tQ8_0\nfr\n") + part(1, x) for x in files(corpus + "/gguf/ok*", 6000)]
     if target == "rows":
-        return [bytes([d, how, 3]) + bytes((i * 37 + d) % 256 for i in range(1500)) for d in range(51) for how in (0, 1, 2, 128, 160)]
+        return [bytes([d, how, what]) + bytes((i * 37 + d) % 256 for i in range(700)) for d in range(51) for how, what in ((0, 0), (1, 2), (2, 5), (128, 1), (160, 8))]
+    if target == "rows_search":
+        return [bytes([d, how, what]) + bytes((i * 37 + d) % 256 for i in range(600)) for d in range(7) for how in (0, 128) for what in (0, 1, 5, 33)]
+    if target == "hub":
+        ids, revisions = (b"a/b", b"m", b"x/y", b"../b"), (b"", b"main", b"v1", b"0a1", b"refs/pr/1", b"../x")
+        return [i + b"\n" + r + b"\n" + text for i in ids for r in revisions for text in (b"0a1", b"v1\n", b"../../etc", b"a/b", b"")]
     if target == "merge_rows":
         return [bytes([f, 40 + f, f]) + bytes((i * 73 + f) % 256 for i in range(900)) for f in range(8)]
     if target == "journal":

@@ -42,7 +42,7 @@ import safetensors.numpy
 from gguf import GGMLQuantizationType as T
 
 QUERN = os.path.abspath(os.environ.get("QUERN", os.path.join(ROOT, "build", "quern")))
-POCKET = os.path.join(ROOT, "tests", "data", "pocket")
+POCKET = os.path.join(ROOT, "build", "pocket")
 passed = failed = 0
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """merge_perplexity.py PROSE.txt CODE.txt [BASE PROSE_MODEL CODE_MODEL] - do merges keep the skills of both parents? Perplexity on text of both kinds.
 
-Merges the models (tests/data/pocket when none are named: a small llama, fine-tuned on prose and on code) by several methods with QUERN (build/quern) and has
+Merges the models (those of tests/data/pocket when none are named: a small llama, fine-tuned on prose and on code) by several methods with QUERN (build/quern) and has
 the base, both parents and every merge read both texts: windows of as many tokens as the model's context, every token counts but a window's first, f32.
 Needs numpy, torch and tokenizers. Prints Markdown.
 """
@@ -102,11 +102,16 @@ def recipe(name, base, models):
     return text + "dtype: float32\nout_dtype: bfloat16\n"
 
 
+def pocket_models():
+    subprocess.run([os.path.join(ROOT, "scripts", "pocket.sh")], check=True)
+    return [os.path.join(ROOT, "build", "pocket", "pocket-" + n) for n in ("base", "prose", "code")]
+
+
 def main():
     args = sys.argv[1:]
     if len(args) not in (2, 5):
         sys.exit(__doc__)
-    base, *models = args[2:] or [os.path.join(ROOT, "tests", "data", "pocket", "pocket-" + n) for n in ("base", "prose", "code")]
+    base, *models = args[2:] or pocket_models()
     texts = [windows_of(t, base) for t in args[:2]]
     print("%d tokens of prose, %d of code\n" % tuple(t.numel() for t in texts))
     print("| model | perplexity, prose | code | better than the base in |\n|---|---|---|---|")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """mutants.py [--rule RULE] [--list] - take every check of the readers away, one at a time: a test must notice.
 
-Each mutant below is one check dropped from one source file: its rule in docs/formats.md (M and G of importance matrices and GGUF, R of
-recipes, J of the journal), the text that stands for the check, which must occur exactly once, and what takes its place. A mutant is
+Each mutant below is one check dropped from one source file: its rule in docs/formats.md (M and G of importance matrices and GGUF, K of
+packs, R of recipes, J of the journal), the text that stands for the check, which must occur exactly once, and what takes its place. A mutant is
 compiled beside the tree, linked with what else `make build/malformed-tests` has made, and must fail: the verdicts on the corpus first,
 then other tests of readers. Prints a table with the tests that noticed; exit code 1 when a mutant survives.
 
@@ -18,6 +18,7 @@ FIRST = {"R": "r", "J": "j"}  # suites by their first letter: which is asked fir
 
 ST, GGUF, CHECK, PULL, STR = "formats/safetensors.c", "formats/gguf.c", "formats/gguf_check.c", "core/pull.c", "core/str.c"
 MODEL, OPEN, INDEX, IO, YAML = "formats/model.c", "formats/model_open.c", "formats/shard_index.c", "core/io.c", "core/yaml.c"
+PACK, PDIR, PBASE, PCHUNKS, FRAME = "formats/pack.c", "formats/pack_directory.c", "formats/pack_base.c", "formats/pack_chunks.c", "core/frame.c"
 IM, DAT, JOURNAL, JFILE = "formats/imatrix.c", "formats/imatrix_dat.c", "pipeline/journal.c", "pipeline/journal_file.c"
 
 MUTANTS = [
@@ -190,6 +191,66 @@ MUTANTS = [
     ("M16 infinite", IM, "if (!(v[i] >= 0 && v[i] <= FLT_MAX))", "if (!(v[i] >= 0))"),
     ("M16 count", IM, "if (!(counts[i] >= 0 && counts[i] < 0x1p53f))", "if (!(counts[i] < 0x1p53f))"),
     ("M16 2^53", IM, "if (!(counts[i] >= 0 && counts[i] < 0x1p53f))", "if (!(counts[i] >= 0))"),
+
+    # ---- packs
+    ("K2 magic", PACK, "load_u32(foot + 5) != PACK_TABLE_END || ", ""),
+    ("K2 flags", PACK, " || foot[4] != 0", ""),
+    ("K3 most", PACK, " || body > all - TABLE_HEAD_BYTES", ""),
+    ("K4 magic", PACK, "load_u32(head) != PACK_TABLE || ", ""),
+    ("K4 length", PACK, " || load_u32(head + 4) != body", ""),
+    ("K5", PACK, "if (at != table_at)", "if (0)"),
+    ("K6", PACK, "if (p->frame_at[1] != PACK_HEAD_BYTES)", "if (0)"),
+    ("K7 magic", PACK, " || load_u32(stored) != PACK_DIRECTORY", ""),
+    ("K7 length", PACK, " ||\n        load_u32(stored + 4) != n - TABLE_HEAD_BYTES", ""),
+    ("K8 text", PACK, " ||\n        content > FREE_TEXT + tail * TEXT_PER_BYTE", ""),
+    ("K8 damaged", PACK, 'if (wrong)\n        return bad(p, "its directory is damaged", err);', ""),
+    ("K9 after", PDIR, 'TRY(want(r, PULL_END, "something follows the directory"));', ""),
+    ("K9 twice", PDIR, "if (*key >= 0 && *seen >> *key & 1)", "if (0)"),
+    ("K9 NUL", PDIR, "return memchr(out->p, '\\0', out->n) ?", "return 0 ?"),
+    ("K9 number", PDIR, "return pull_u64(&r->pull, out) ?", "*out = 1;\n    return pull_u64(&r->pull, out) || 1 ?"),
+    ("K10 version", PDIR, "if (version == PACK_VERSION)", "if (1)"),
+    ("K10 chunk", PDIR, " || chunk != PACK_CHUNK", ""),
+    ("K10 keys", PDIR, "(seen & 11) != 11 || ", ""),
+    ("K10 files", PDIR, "if (r->pack->nfiles == 0)", "if (0)"),
+    ("K10 directory", PDIR, "if (token != PULL_TRUE && token != PULL_FALSE)", "if (0)"),
+    ("K11 keys", PDIR, "return seen == 3 ?", "return 1 ?"),
+    ("K11 none", PDIR, "if (r->pack->runs[i].base.n && !r->pack->base_path.p)", "if (0)"),
+    ("K12 keys", PDIR, "if (seen != 15)", "if (0)"),
+    ("K12 digits", PDIR, "if (s.n != 64)", "if (0)"),
+    ("K12 hexadecimal", PDIR, "if (v < 0)", "if (0)"),
+    ("K12 sum", PDIR, "if (sum != f->nbytes)", "if (0)"),
+    ("K13 long", PDIR, " || name.n > PACK_MAX_NAME", ""),
+    ("K13 empty part", PDIR, "if (n == 0 || n > 255", "if (n > 255"),
+    ("K13 long part", PDIR, "if (n == 0 || n > 255", "if (n == 0"),
+    ("K13 dot", PDIR, ' || str_is(part, ".") ||', " ||"),
+    ("K13 up", PDIR, ' || str_is(part, "..")', ""),
+    ("K13 order", PDIR, "if (i > 0 && strcmp(p->files[i - 1].name, name) >= 0)", "if (0)"),
+    ("K13 directory", PDIR, "if (has_file(p, (struct str){name, (size_t)(slash - name)}))", "if (0)"),
+    ("K14 empty", PDIR, " || run->nbytes == 0", ""),
+    ("K14 letters", PDIR, "if (letters.n != need)", "if (0)"),
+    ("K15 all or none", PDIR, "if (given != 0 && given != 7)", "if (0)"),
+    ("K15 bytes", PDIR, " || nbytes != run->nbytes", ""),
+    ("K16 unknown", PDIR, "default:\n        return false;", "default:\n        return true;"),
+    ("K16 numbers", PDIR, "return numbers;", "return true;"),
+    ("K16 delta of bytes", PDIR, "return numbers && run->base.n;", "return run->base.n;"),
+    ("K16 delta", PDIR, "return numbers && run->base.n;", "return numbers;"),
+    ("K16 equal", PDIR, "case CHUNK_BASE:\n        return run->base.n;", "case CHUNK_BASE:\n        return true;"),
+    ("K17 earlier", PDIR, "if (same >= run->same)", "if (0)"),
+    ("K17 size", PDIR, "if (r->pack->runs[same].nbytes != run->nbytes)", "if (0)"),
+    ("K17 self", PDIR, "return other != run && ", "return "),
+    ("K17 chain", PDIR, " && other->chunks[chunk] != CHUNK_SAME", ""),
+    ("K18 content", PACK, "load_u32(entry + 4) != content || ", ""),
+    ("K18 bound", PACK, " || load_u32(entry) > frame_bound(content)", ""),
+    ("K18 more", PACK, "frame != p->nframes - 1 || ", ""),
+    ("K18 head", PACK, "load_u32(table + 4) != 0 || ", ""),
+    ("K18 directory", PACK, " || load_u32(last + 4) != 0", ""),
+    ("K19 single", FRAME, "!(d & DESCRIPTOR_SINGLE) || ", ""),
+    ("K19 checksum", FRAME, " || !(d & DESCRIPTOR_CHECK)", ""),
+    ("K19 length", FRAME, "if (ZSTD_findFrameCompressedSize(frame, nbytes) != nbytes)", "if (0)"),
+    ("K19 damaged", PCHUNKS, "return wrong ? damaged(p, first + k, wrong, err) : QUERN_OK;", "return QUERN_OK;"),
+    ("K20 type", PBASE, " || (run->tensor.n && t->dtype != run->dtype)", ""),
+    ("K20 probe", PBASE, "if (s == QUERN_OK && memcmp(digest, p->base_probe, sizeof digest) != 0)", "if (0)"),
+    ("K21", PCHUNKS, "if (xxh64(bytes, n) == sum)", "if (1)"),
 
     # ---- recipes
     ("R depth", YAML, "if (depth > YAML_MAX_DEPTH)", "if (0)"),

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """perplexity.py TEXT [TYPE ...] - what quantizing costs a real model in real llama.cpp, and that both tools' files cost the same.
 
-Makes a GGUF of tests/data/pocket/pocket-base, quantizes it with quern and, where LLAMA_QUANTIZE names one, with llama-quantize, and has
+Makes a GGUF of pocket-base (tests/data/pocket), quantizes it with quern and, where LLAMA_QUANTIZE names one, with llama-quantize, and has
 LLAMA_PERPLEXITY (a llama-perplexity program) read TEXT with each. QUERN is the binary (build/quern). Standard library only.
 """
 import array, json, os, re, struct, subprocess, sys, tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-POCKET = os.path.join(HERE, "..", "tests", "data", "pocket", "pocket-base")
+POCKET = os.path.join(HERE, "..", "build", "pocket", "pocket-base")
 QUERN = os.environ.get("QUERN", os.path.join(HERE, "..", "build", "quern"))
 
 
@@ -92,6 +92,7 @@ def main():
     if len(sys.argv) < 2 or "LLAMA_PERPLEXITY" not in os.environ:
         sys.exit(__doc__)
     text, types = sys.argv[1], sys.argv[2:] or ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "IQ3_S", "Q2_K", "IQ2_XS"]
+    subprocess.run([os.path.join(HERE, "pocket.sh")], check=True)
     with tempfile.TemporaryDirectory() as d:
         source = os.path.join(d, "pocket-bf16.gguf")
         convert(source)

@@ -63,7 +63,8 @@ def config(layers, hidden, ffn, heads, kv):
 def write_model(path, layers, hidden=HIDDEN, ffn=FFN, heads=HEADS, kv=KV, random=None):
     """A directory in the layout of Hugging Face, one shard for each layer; returns its bytes."""
     os.makedirs(path)
-    pocket = os.path.join(ROOT, "tests/data/pocket/pocket-base")
+    subprocess.run([os.path.join(ROOT, "scripts/pocket.sh")], check=True)
+    pocket = os.path.join(ROOT, "build/pocket/pocket-base")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(os.path.join(pocket, name), path)
     shards = [layer_tensors(i, hidden, ffn, hidden // heads * kv) for i in range(layers)]

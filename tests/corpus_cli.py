@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """corpus_cli.py [--short] [--plain] [CORPUS] - every file of make_corpus.py through the commands.
 
-Each file is inspected, checked and used for a real run: quantized, given as a recipe to merge, or as --imatrix. Expected are the exit
+Each file is inspected, checked and used for a real run: quantized, given as a recipe to merge, as --imatrix, or unpacked. Expected are the exit
 code and the kind of the list, a complete JSON result, one line of talk for a mistake, nothing raw on a terminal, nothing left behind,
-little time and memory; and all the same once more in 512 MiB of address space. Six sound files are also cut at many places, and bits of
+little time and memory; and all the same once more in 512 MiB of address space. Seven sound files are also cut at many places, and bits of
 them flipped: whatever is said of those, it is said properly.
 
   --short   one file of every kind, in seconds
@@ -27,6 +27,7 @@ SHORT_SECONDS, SMALL_MIB = 0.1, 64
 
 # Exit codes by kind, where they are not those of malformed input (3).
 CODES = {("", "-"): 0, ("", "is-pickle"): 4, ("", "io"): 5, ("", "ambiguous"): 2, ("", "requantize"): 2, ("", "type"): 4, ("", "usage"): 2,
+         ("pack", "base"): 2, ("pack", "pack-version"): 4,
          ("imatrix", "is-pickle"): 3, ("imatrix", "is-model"): 4, ("imatrix", "split"): 4, ("misfit", "imatrix"): 2, ("", "values"): 1}
 
 # Sound files that a command has a reason of its own to refuse. GGUF has no U8, no bools and no 4-bit floats.
@@ -38,7 +39,7 @@ CODES["safetensors", "name"] = 2  # of the output, for the one above; see code_o
 
 # Sound files that are cut and bent, and what reads them.
 GOOD = ["safetensors/ok_every_type.safetensors", "safetensors/ok_metadata.safetensors", "gguf/ok_three.gguf", "gguf/ok_all_scalars.gguf",
-        "index/two_shards/model.safetensors.index.json", "imatrix/dat_plain.dat"]
+        "index/two_shards/model.safetensors.index.json", "imatrix/dat_plain.dat", "pack/ok_plain.qpk"]
 
 wrong, nruns = [], 0
 slowest, largest = (0, ""), (0, "")
@@ -148,6 +149,11 @@ def commands(row, path, room, sound_model):
         # Q8_0 has no use for importance.
         types = ("Q4_0", "Q8_0") if row["kind"] == "imatrix" else ("Q4_0",)
         return own + [(["quantize", "--json", "--imatrix", path, sound_model, out, t], expected) for t in types]
+    if row["kind"] == "pack":
+        # Its directory is read by inspect, too; and what holds no model still comes out.
+        read = "-" if expected in ("pack-frame", "base") else expected
+        return [(["inspect", "--json", path], read), (["check", "--json", path], expected),
+                (["unpack", "--json", path, os.path.join(room, "out")], "-" if "odd_" in name else expected)]
     read = expected if expected not in ("arch", "hparam") and "block_count_string" not in name and "head_count_float" not in name else "-"
     found = [(["inspect", "--json", path], read)]
     # Reading and writing gigabytes of zeros is no test of headers.
@@ -178,9 +184,9 @@ def try_file(row, path, room, sound_model, plain):
         nruns += 1
         for what in mistakes(run, row, kind):
             complain(what)
-        writes = words[0] in ("quantize", "merge") and kind == "-" and "--dry-run" not in words
+        writes = words[0] in ("quantize", "merge", "unpack") and kind == "-" and "--dry-run" not in words
         left = wrote()
-        if left != (["out.gguf"] if writes else []):
+        if left != ([os.path.basename(words[-1]) if row["kind"] == "pack" else "out.gguf"] if writes else []):
             complain("it leaves %s" % left)
         if plain:
             continue

@@ -9,7 +9,7 @@ import argparse, collections, hashlib, itertools, json, os, shutil, struct, subp
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 QUERN = os.path.abspath(os.environ.get("QUERN", os.path.join(HERE, "..", "build", "quern")))
-POCKET = os.path.join(HERE, "data", "pocket")
+POCKET = os.path.join(HERE, "..", "build", "pocket")
 MODELS = ("base", "code", "prose")
 FORMS = ("one", "seven", "odd")
 THREADS, CPUS, MEMS = (1, 2, 3, 7, 16), ("portable", "avx2", "avx512"), ("16MiB", "48MiB", "256MiB")

@@ -3,7 +3,8 @@
 
 DIR gets the files and two lists of them, MANIFEST.json and MANIFEST.tsv (file, kind, expect, err, why):
   kind    safetensors, gguf: a file; index: a directory that is opened as a model; config: a merge recipe;
-          imatrix: an importance matrix; misfit: one that is sound, for other models than gguf/ok_three.gguf
+          imatrix: an importance matrix; misfit: one that is sound, for other models than gguf/ok_three.gguf;
+          pack: a pack that is opened as a model, and all of whose files are read
   expect  accept or reject
   err     the kind of the error that must come, "-" for accept
 Every rule of docs/formats.md has at least one case. Nothing here does anything when opened: the pickles are empty.
@@ -13,6 +14,8 @@ import json
 import os
 import struct
 import sys
+
+import corpus_packs
 
 U64 = 2**64 - 1
 
@@ -872,6 +875,7 @@ def main():
     index_cases(corpus)
     config_cases(corpus)
     imatrix_cases(corpus)
+    corpus_packs.cases(corpus)
     sparse_cases(corpus)
     if big:
         big_cases(corpus)

@@ -2,15 +2,18 @@
 """slurm.py [--keep]: divided jobs on a real Slurm with three pretend nodes on this machine.
 
 Starts munged, slurmctld and three slurmd as root in a scratch directory (packages slurm-wlm and munge), runs
-  an array of a merge to Q4_K_M and its join; a part that fails and is submitted again; a node that is killed while it works;
-  a part that is stopped as before a preemption
+  an array of a merge to Q4_K_M and its join, in two layouts; a part that fails and is submitted again; parts that are preempted
+  by a job of another partition while they work, and requeued; a node that is killed while it works
 and compares the outputs with those of the undivided command. QUERN names the program; needs a build and tests/data.
 """
+import glob
 import hashlib
+import json
 import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +22,8 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 QUERN = os.path.abspath(os.environ.get("QUERN", os.path.join(ROOT, "build/quern")))
 
+# A requeued job waits until its old credentials have expired, and a node takes no job whose credentials it has revoked in the
+# same second: cred_expire makes that wait short, and no job is hurried past it.
 CONF = """ClusterName=ci
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
@@ -26,7 +31,7 @@ CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={dir}/munge.sock
+AuthInfo=socket={dir}/munge.sock,cred_expire=5
 CredType=cred/munge
 StateSaveLocation={dir}/state
 SlurmdSpoolDir={dir}/spool.%n
@@ -48,7 +53,10 @@ ReturnToService=2
 MaxArraySize=100001
 KillWait=5
 {nodes}
-PartitionName=all Nodes=n[1-3] Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=all Nodes=n[1-3] Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=300
+PartitionName=urgent Nodes=n[1-3] MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 
 
@@ -145,7 +153,7 @@ class Trial:
     def __init__(self, path):
         self.dir = path
         for name in ("base", "code", "prose"):
-            os.symlink(os.path.join(ROOT, "tests/data/pocket/pocket-" + name), os.path.join(path, name))
+            os.symlink(os.path.join(ROOT, "build/pocket/pocket-" + name), os.path.join(path, name))
         with open(os.path.join(path, "recipe.yml"), "w") as f:
             f.write("merge_method: ties\nbase_model: base\ndtype: bfloat16\nparameters: {weight: 0.6, density: 0.5}\n"
                     "models: [{model: code}, {model: prose}]\n")
@@ -158,7 +166,7 @@ class Trial:
 
     def submit(self, script, **env):
         """sbatch of the emitted file; the jobs that it submits itself."""
-        job = run("sbatch", "--parsable", script, cwd=self.dir, env=dict(os.environ, QUERN=QUERN, **env)).strip()
+        job = run("sbatch", "--parsable", script, cwd=self.dir, env=dict(os.environ, **dict({"QUERN": QUERN}, **env))).strip()
         check(wait_for(job) == ["COMPLETED"], "the job file of %s submits" % script)
         ids = [l.split()[-1] for l in open(os.path.join(self.dir, "slurm-%s.out" % job)) if l.startswith("Submitted")]
         return ids[0]
@@ -173,14 +181,16 @@ def array_of(join):
 
 
 def plain_array(t):
-    t.quern("merge", "recipe.yml", "m.gguf", "Q4_K_M", "-q")
-    want = sha(t.path("m.gguf"))
-    os.rename(t.path("m.gguf"), t.path("plain.gguf"))
-    t.quern("plan", "--parts", "8", "--layout", "joined", "--emit", "slurm", "-q", "merge", "recipe.yml", "m.gguf", "Q4_K_M")
-    join = t.submit("job.sh")
-    check(wait_for(join) == ["COMPLETED"], "eight parts and their join are completed")
-    check(sha(t.path("m.gguf")) == want, "the bytes of the undivided command")
-    check(not os.path.exists(t.path(".m.gguf.quern-parts")), "nothing is left beside it")
+    for layout, kind in (("ranges", "F32"), ("joined", "Q4_K_M")):
+        t.quern("merge", "recipe.yml", "m.gguf", kind, "-q", "-f")
+        want = sha(t.path("m.gguf"))
+        os.remove(t.path("m.gguf"))
+        t.quern("plan", "--parts", "8", "--layout", layout, "--emit", "slurm", "-f", "-q", "merge", "recipe.yml", "m.gguf", kind)
+        parts = len(json.load(open(t.path("job.plan")))["division"])
+        join = t.submit("job.sh")
+        check(wait_for(join) == ["COMPLETED"], "%s: %d parts and their join are completed" % (layout, parts))
+        check(sha(t.path("m.gguf")) == want, "the bytes of the undivided command")
+        check(not os.path.exists(t.path(".m.gguf.quern-parts")), "nothing is left beside it")
     return want
 
 
@@ -233,12 +243,6 @@ def started(t, wrapper):
     return array, join
 
 
-def hurry(array):
-    """Slurm lets a requeued task wait for two minutes."""
-    for task in (1, 2, 3, 4):
-        subprocess.run(("scontrol", "update", "jobid=%s_%d" % (array, task), "starttime=now"), stderr=subprocess.DEVNULL)
-
-
 def killed_node(t, cluster, want):
     """The node of part 2 dies; the part runs elsewhere, the orphan lives on and ends later."""
     wrapper = slow_wrapper(t, "orphan", "sleep 20; %s \"$@\"; touch %s; exit 0" % (QUERN, t.path("orphan.ended")))
@@ -248,29 +252,56 @@ def killed_node(t, cluster, want):
     cluster.kill("slurmd.%s.pid" % node, signal.SIGKILL)
     run("scontrol", "update", "nodename=" + node, "state=down", "reason=killed")
     wait_until(lambda: "PENDING" in state(array + "_2") or "COMPLETED" in state(array + "_2"), "part 2 is requeued")
-    hurry(array)
     check(wait_for(join, 400) == ["COMPLETED"] and sha(t.path("m.gguf")) == want, "a node is killed: complete, the same bytes")
     wait_until(lambda: os.path.exists(t.path("orphan.ended")), "the orphan ends")
     check(sha(t.path("m.gguf")) == want, "its orphan ends afterwards and does no harm")
-    run("slurmd", "-N", node)
-    run("scontrol", "update", "nodename=" + node, "state=resume")
 
 
-def preempted(t, want):
-    """Part 2 is told to stop while it works, and requeued."""
-    wrapper = slow_wrapper(t, "slow", "exec %s \"$@\" --mem 40MiB" % QUERN)
-    with open(wrapper, "w") as f:
-        f.write("#!/bin/sh\nif [ \"$1 $SLURM_ARRAY_TASK_ID\" = \"run 2\" ] && mkdir %s 2>/dev/null; then\n"
-                "%s \"$@\" & pid=$!; kill -TERM $pid; wait $pid; echo $? >%s; sleep 60\nfi\nexec %s \"$@\"\n" %
-                (t.path("slow.seen"), QUERN, t.path("slow.code"), QUERN))
-    array, join = started(t, wrapper)
-    wait_until(lambda: os.path.exists(t.path("slow.code")) and open(t.path("slow.code")).read().strip(), "part 2 is stopped")
-    code = open(t.path("slow.code")).read().strip()
-    check(code in ("143", "0"), "a part that gets SIGTERM ends with 143 (here %s)" % code)
-    run("scontrol", "requeue", array + "_2")
-    wait_until(lambda: "PENDING" in state(array + "_2") or "COMPLETED" in state(array + "_2"), "part 2 is requeued")
-    hurry(array)
-    check(wait_for(join, 400) == ["COMPLETED"] and sha(t.path("m.gguf")) == want, "stopped and requeued: complete, the same bytes")
+def write_large(path, tensors=6, rows=3072, columns=4096):
+    """Weights that take a while to encode when all parts share one core."""
+    block = bytes(b if i % 2 == 0 else 0x3C for i, b in enumerate(os.urandom(1 << 20)))
+    n = rows * columns * 2
+    head = json.dumps({"t%02d.weight" % i: {"dtype": "BF16", "shape": [rows, columns], "data_offsets": [i * n, i * n + n]}
+                       for i in range(tensors)}).encode()
+    head += b" " * (-len(head) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(head)) + head)
+        for _ in range(tensors * n // len(block)):
+            f.write(block)
+
+
+def tasks(array):
+    """Of every task of an array its fields."""
+    out = run("scontrol", "-o", "show", "job", array)
+    return {f["ArrayTaskId"]: f for f in (dict(w.split("=", 1) for w in l.split() if "=" in w) for l in out.splitlines())}
+
+
+def preempted(t):
+    """A job of a partition of higher priority takes a node on which parts are at work."""
+    write_large(t.path("large.safetensors"))
+    words = ("quantize", "--keep-names", "--arch", "llama", "large.safetensors", "large.gguf", "IQ3_S")
+    t.quern(*words, "-q")
+    want = sha(t.path("large.gguf"))
+    os.remove(t.path("large.gguf"))
+    t.quern("plan", "--parts", "6", "--layout", "ranges", "--emit", "slurm", "-f", "-q", *words)
+    with open(t.path("slow"), "w") as f:
+        f.write("#!/bin/sh\nexec taskset -c %d %s \"$@\"\n" % (min(os.sched_getaffinity(0)), QUERN))
+    os.chmod(t.path("slow"), 0o755)
+    join = t.submit("job.sh", QUERN=t.path("slow"), QUERN_SYNC="0.1")
+    array = array_of(join).split(":")[1].split("_")[0].split("(")[0]
+    journals = t.path(".large.gguf.quern-parts/part-00001.*/.*.quern-journal")
+    wait_until(lambda: any(os.path.getsize(j) > 0 for j in glob.glob(journals)), "part 1 has recorded work")
+    node = node_of(array, 1)
+    start = time.time()
+    urgent = run("sbatch", "--parsable", "-p", "urgent", "-w", node, "-c", "2", "--mem=100M", "-o", "/dev/null", "--wrap", "sleep 2",
+                 cwd=t.dir).strip()
+    check(wait_for(urgent) == ["COMPLETED"], "a job of higher priority gets the node of part 1")
+    check(time.time() - start < 200, "long before the parts' time of grace is over: they ended by themselves")
+    out = t.path("slurm-%s_1.out" % array)
+    check("quern: stopped by signal 15; run the same command again to go on" in open(out).read(), "part 1 was told to stop and did")
+    check(tasks(array)["1"]["Restarts"] == "1", "its exit code was 143: it is queued again")
+    check(wait_for(join, 400) == ["COMPLETED"] and sha(t.path("large.gguf")) == want, "preempted and requeued: complete, the same bytes")
+    check("going on with an interrupted run" in open(out).read(), "part 1 went on where it had stopped")
 
 
 def main():
@@ -290,7 +321,7 @@ def main():
         t = Trial(work)
         want = plain_array(t)
         failing_part(t, want)
-        preempted(t, want)
+        preempted(t)
         killed_node(t, cluster, want)
     finally:
         cluster.stop()

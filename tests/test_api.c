@@ -19,7 +19,7 @@ Test(api, open_and_look)
     struct quern_error e;
     struct quern_model *m;
     struct quern_tensor t;
-    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base", &m, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base.qpk", &m, &e), QUERN_OK, "%s", e.text);
     cr_assert_eq(quern_ntensors(m), 20u);
     cr_assert_str_eq(quern_model_format(m), "safetensors");
     cr_assert_str_eq(quern_model_string(m, "format"), "pt");
@@ -49,7 +49,7 @@ Test(api, plan_and_run)
     struct quern_plan_summary s;
     struct quern_result r;
     int calls = 0;
-    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base", &m, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base.qpk", &m, &e), QUERN_OK, "%s", e.text);
     const struct quern_quantize q = {.type = "Q8_0", .keep_names = true, .arch = "llama"};
     cr_assert_eq(quern_plan_quantize(m, scratch("a.gguf"), &q, &p, &e), QUERN_OK, "%s", e.text);
     quern_plan_summarize(p, &s);
@@ -72,8 +72,8 @@ Test(api, merge_by_recipe_text)
 {
     struct quern_error e;
     struct quern_plan *p;
-    const char *const where[] = {"A=" TEST_DATA "/pocket/pocket-prose",
-                                 "B=" TEST_DATA "/pocket/pocket-code"};
+    const char *const where[] = {"A=" TEST_DATA "/pocket/pocket-prose.qpk",
+                                 "B=" TEST_DATA "/pocket/pocket-code.qpk"};
     const struct quern_merge o = {
         .recipe_text = "merge_method: linear\nmodels:\n- model: A\n  parameters: {weight: 0.5}\n"
                        "- model: B\n  parameters: {weight: 0.5}\n",
@@ -91,7 +91,7 @@ Test(api, errors_of_quantizing_and_of_comparing)
     struct quern_model *a, *b;
     struct quern_plan *p, *q;
     struct quern_errors x, y;
-    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base", &a, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base.qpk", &a, &e), QUERN_OK, "%s", e.text);
     const struct quern_quantize o = {.type = "Q8_0", .keep_names = true, .arch = "llama"};
     cr_assert_eq(quern_plan_quantize(a, scratch("a.gguf"), &o, &p, &e), QUERN_OK, "%s", e.text);
     cr_assert(!quern_plan_errors(p, 0, &x)); /* not run yet */
@@ -128,7 +128,7 @@ Test(api, errors_are_values)
     cr_assert_eq(e.status, QUERN_EIO);
     cr_assert_not_null(strstr(e.text, "none"));
     cr_assert_eq(quern_open(scratch("none"), &m, NULL), QUERN_EIO);
-    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base", &m, &e), QUERN_OK);
+    cr_assert_eq(quern_open(TEST_DATA "/pocket/pocket-base.qpk", &m, &e), QUERN_OK);
     cr_assert_eq(quern_plan_quantize(m, "x.gguf", &(struct quern_quantize){.type = "Q8_0"}, &p, &e),
                  QUERN_EUNSUPPORTED);
     cr_assert_eq(

@@ -259,7 +259,7 @@ static void digest(const char *path, char hex[65])
 
 Test(back, directories_are_sharded_and_cast)
 {
-    static const char pocket[] = "tests/data/pocket/pocket-base";
+    static const char pocket[] = "build/pocket/pocket-base";
     struct quern_error err;
     char before[65], after[65];
     scratch_begin();
@@ -270,10 +270,10 @@ Test(back, directories_are_sharded_and_cast)
     check_same("pocket", pocket, scratch("shards"), 0);
     back_to(scratch("shards"), scratch("one"), "auto");
     digest(scratch("one/model.safetensors"), after);
-    digest("tests/data/pocket/pocket-base/model.safetensors", before);
+    digest("build/pocket/pocket-base/model.safetensors", before);
     cr_expect_str_eq(after, before);
     digest(scratch("one/config.json"), after);
-    digest("tests/data/pocket/pocket-base/config.json", before);
+    digest("build/pocket/pocket-base/config.json", before);
     cr_expect_str_eq(after, before);
     back_to(pocket, scratch("f32.safetensors"), "f32");
     back_to(scratch("f32.safetensors"), scratch("bf16.safetensors"), "bf16");

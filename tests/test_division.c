@@ -7,7 +7,7 @@
 
 TestSuite(division, .init = begin, .fini = end);
 
-#define POCKET "tests/data/pocket/pocket-"
+#define POCKET "build/pocket/pocket-"
 
 static const char *const mappings[] = {"base=" POCKET "base", "code=" POCKET "code",
                                        "prose=" POCKET "prose"};
@@ -78,7 +78,7 @@ static struct plan *gguf_of_three(const char *output, struct model **input)
 {
     struct quern_error err;
     struct plan *p = one_file(output, input);
-    cr_assert(plan_in_files(p, 3, &err) == QUERN_OK && p->nfiles == 3, "%s", err.text);
+    cr_assert(plan_in_files(p, 3, false, &err) == QUERN_OK && p->nfiles == 3, "%s", err.text);
     return p;
 }
 
@@ -86,7 +86,7 @@ static struct plan *shards_of_three(const char *output, struct model **input)
 {
     struct quern_error err;
     struct plan *p = merge_to_shards(output, input);
-    cr_assert(plan_in_files(p, 3, &err) == QUERN_OK && p->nfiles == 3, "%s", err.text);
+    cr_assert(plan_in_files(p, 3, false, &err) == QUERN_OK && p->nfiles == 3, "%s", err.text);
     return p;
 }
 
@@ -104,7 +104,18 @@ static void done_with(struct plan *p, struct model *input, struct model *slices)
     model_close(slices);
 }
 
-static uint32_t run_portions(make_fn *make, const char *output, const char *where, uint32_t count)
+#define ALIGN 4096u /* small outputs are cut as large ones are */
+
+static enum quern_status divide(struct plan *p, uint32_t count, enum cutting cutting,
+                                struct division *d)
+{
+    struct quern_error err;
+    const struct division_request r = {.count = count, .cutting = cutting, .align = ALIGN};
+    return plan_divide(p, &r, &p->arena, d, &err);
+}
+
+static uint32_t run_portions(make_fn *make, const char *output, const char *where, uint32_t count,
+                             enum cutting cutting)
 {
     struct quern_error err;
     uint32_t n = 1;
@@ -112,23 +123,24 @@ static uint32_t run_portions(make_fn *make, const char *output, const char *wher
         struct model *input;
         struct division d;
         struct plan *p = make(output, &input);
-        cr_assert(plan_divide(p, count, &p->arena, &d, &err) == QUERN_OK, "%s", err.text);
+        cr_assert(divide(p, count, cutting, &d) == QUERN_OK);
         n = d.count;
         const uint32_t k = n - 1 - i; /* any order */
-        cr_assert(plan_keep_portion(p, &d, k, where, &err) == QUERN_OK, "%s", err.text);
+        cr_assert(plan_keep_portion(p, &d, k, where, where, &err) == QUERN_OK, "%s", err.text);
         run_plan_of(p, 1 + k % 3);
         done_with(p, input, NULL);
     }
     return n;
 }
 
-static void join_portions(make_fn *make, const char *output, const char *where, uint32_t count)
+static void join_portions(make_fn *make, const char *output, const char *where, uint32_t count,
+                          enum cutting cutting)
 {
     struct quern_error err;
     struct model *input, *slices;
     struct division d;
     struct plan *p = make(output, &input);
-    cr_assert(plan_divide(p, count, &p->arena, &d, &err) == QUERN_OK, "%s", err.text);
+    cr_assert(divide(p, count, cutting, &d) == QUERN_OK);
     cr_assert(plan_assemble(p, &d, where, &slices, &err) == QUERN_OK, "%s", err.text);
     run_plan_of(p, 2);
     done_with(p, input, slices);
@@ -174,28 +186,36 @@ static uint32_t files_in(const char *path)
     return n;
 }
 
-static void check(make_fn *make, const char *name)
+static void check_cut(make_fn *make, const char *name, enum cutting cutting)
 {
     static const uint32_t counts[] = {1, 2, 7, 32};
     struct model *input;
     const char *plain = in_dir("plain"), *joined = in_dir("joined"), *slices = in_dir("slices");
-    cr_assert(mkdir(plain, 0777) == 0);
-    struct plan *p = make(text("%s/%s", plain, name), &input);
-    run_plan_of(p, 2);
-    done_with(p, input, NULL);
+    if (mkdir(plain, 0777) == 0) {
+        struct plan *p = make(text("%s/%s", plain, name), &input);
+        run_plan_of(p, 2);
+        done_with(p, input, NULL);
+    }
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         cr_assert(mkdir(joined, 0777) == 0 && mkdir(slices, 0777) == 0);
         const char *output = text("%s/%s", joined, name);
-        const uint32_t n = run_portions(make, output, slices, counts[i]);
+        const uint32_t n = run_portions(make, output, slices, counts[i], cutting);
         cr_assert(n == counts[i] || (counts[i] == 32 && n > 7), "%u of %u", n, counts[i]);
-        join_portions(make, output, slices, counts[i]);
+        join_portions(make, output, slices, counts[i], cutting);
         same_files(plain, joined);
         cr_assert(files_in(joined) == files_in(plain));
         same_files(slices, slices); /* they are still there */
-        cr_assert(files_in(slices) >= n);
+        cr_assert(files_in(slices) >= (cutting == CUT_ANYWHERE ? 1 : n));
         nftw(joined, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
         nftw(slices, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     }
+}
+
+static void check(make_fn *make, const char *name)
+{
+    static const enum cutting cuttings[] = {CUT_NOWHERE, CUT_CHEAPLY, CUT_ANYWHERE};
+    for (size_t i = 0; i < sizeof cuttings / sizeof *cuttings; i++)
+        check_cut(make, name, cuttings[i]);
 }
 
 Test(division, one_file_that_is_cut)
@@ -210,7 +230,8 @@ Test(division, hidden_steps_are_measured_where_they_are_needed)
 
 Test(division, files_of_a_set_are_whole)
 {
-    check(split_set, "m");
+    check_cut(split_set, "m", CUT_NOWHERE);
+    check_cut(split_set, "m", CUT_ANYWHERE);
 }
 
 Test(division, a_directory_gets_its_index_and_its_small_files)
@@ -220,9 +241,9 @@ Test(division, a_directory_gets_its_index_and_its_small_files)
 
 Test(division, an_output_in_as_many_files)
 {
-    check(gguf_of_three, "m.gguf");
+    check_cut(gguf_of_three, "m.gguf", CUT_NOWHERE);
     nftw(in_dir("plain"), remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-    check(shards_of_three, "m");
+    check_cut(shards_of_three, "m", CUT_NOWHERE);
 }
 
 /* The set holds what the file would. */
@@ -250,18 +271,17 @@ Test(division, files_of_an_output_are_a_model)
 /* No portion costs more than the costliest step and a fair share together. */
 Test(division, portions_cost_about_the_same)
 {
-    struct quern_error err;
     struct model *input;
     struct division d, single;
     struct plan *p = one_pass(in_dir("m.gguf"), &input);
-    cr_assert(plan_divide(p, MAX_PORTIONS, &p->arena, &single, &err) == QUERN_OK);
+    cr_assert(divide(p, MAX_PORTIONS, CUT_NOWHERE, &single) == QUERN_OK);
     cr_assert(single.count == p->nsteps);
     uint64_t costliest = 0, total = 0, parts = 0;
     for (uint32_t i = 0; i < single.count; i++) {
         costliest = single.portions[i].cost > costliest ? single.portions[i].cost : costliest;
         total += single.portions[i].cost;
     }
-    cr_assert(plan_divide(p, 6, &p->arena, &d, &err) == QUERN_OK && d.count == 6);
+    cr_assert(divide(p, 6, CUT_NOWHERE, &d) == QUERN_OK && d.count == 6);
     for (uint32_t i = 0; i < d.count; i++) {
         cr_assert(d.portions[i].cost <= costliest + total / 6 && d.portions[i].cost > 0);
         parts += d.portions[i].cost;
@@ -270,16 +290,121 @@ Test(division, portions_cost_about_the_same)
     plan_free(p);
 }
 
-Test(division, what_cannot_be_divided_says_so)
+/* Where what is written once is cut, the costliest tensor is no limit. */
+Test(division, a_step_that_costs_more_than_a_share_is_cut)
+{
+    struct model *input;
+    struct division d;
+    struct plan *p = one_file(in_dir("m.gguf"), &input);
+    uint64_t most = 0, total = 0;
+    cr_assert(divide(p, 32, CUT_NOWHERE, &d) == QUERN_OK);
+    for (uint32_t i = 0; i < d.count; i++) {
+        most = d.portions[i].cost > most ? d.portions[i].cost : most;
+        total += d.portions[i].cost;
+    }
+    cr_assert(most > 2 * total / 32); /* there is one */
+    uint64_t now = 0, sum = 0;
+    cr_assert(divide(p, 32, CUT_CHEAPLY, &d) == QUERN_OK && d.count == 32);
+    for (uint32_t i = 0; i < d.count; i++) {
+        now = d.portions[i].cost > now ? d.portions[i].cost : now;
+        sum += d.portions[i].cost;
+    }
+    cr_assert(sum == total);
+    cr_assert(now < total / 32 * 5 / 4, "%llu of %llu", (unsigned long long)now,
+              (unsigned long long)total);
+    done_with(p, input, NULL);
+}
+
+/* Nobody writes where another does, not even to the same page; nothing is left out. */
+static void check_ranges(const struct plan *p, const struct division *d)
+{
+    uint64_t at = 0;
+    uint32_t file = 0;
+    cr_assert(d->shared);
+    for (uint32_t i = 0; i < d->nslices; i++) {
+        const struct stretch *s = &d->slices[i];
+        if (s->file != file) {
+            cr_assert(at == p->files[file].nbytes && s->file == file + 1);
+            file = s->file;
+            at = 0;
+        }
+        cr_assert(s->offset == at && at % ALIGN == 0 && s->nbytes > 0);
+        cr_assert(s->file_bytes == p->files[file].nbytes);
+        at += s->nbytes;
+    }
+    cr_assert(at == p->files[file].nbytes);
+}
+
+Test(division, ranges_of_a_shared_file_are_aligned_and_disjoint)
+{
+    struct model *input;
+    struct division d;
+    struct plan *p = one_pass(in_dir("m.gguf"), &input);
+    for (uint32_t n = 1; n < 40; n++) {
+        cr_assert(divide(p, n, CUT_ANYWHERE, &d) == QUERN_OK && d.count == n);
+        check_ranges(p, &d);
+    }
+    done_with(p, input, NULL);
+    p = merge_to_shards(in_dir("m"), &input);
+    cr_assert(divide(p, 9, CUT_ANYWHERE, &d) == QUERN_OK && d.count == 9);
+    check_ranges(p, &d);
+    done_with(p, input, NULL);
+}
+
+/* A portion leaves alone what is not its own, and may be made twice. */
+Test(division, a_range_is_written_and_nothing_else)
 {
     struct quern_error err;
     struct model *input;
     struct division d;
+    struct stat before, after;
+    const char *where = in_dir("slices"), *whole = text("%s/whole-00001", where);
+    cr_assert(mkdir(where, 0777) == 0);
+    for (int again = 0; again < 2; again++) {
+        struct plan *p = one_pass(in_dir("m.gguf"), &input);
+        cr_assert(divide(p, 5, CUT_ANYWHERE, &d) == QUERN_OK);
+        cr_assert(plan_keep_portion(p, &d, 2, where, where, &err) == QUERN_OK);
+        run_plan_of(p, 2);
+        const struct str s = bytes_of(whole);
+        const struct stretch *mine = &d.slices[2];
+        cr_assert(s.n == mine->file_bytes);
+        for (size_t i = 0; i < s.n; i++)
+            cr_assert(s.p[i] == 0 || (i >= mine->offset && i < mine->offset + mine->nbytes));
+        cr_assert(s.p[mine->offset] != 0 || s.p[mine->offset + 1] != 0);
+        cr_assert(stat(whole, again ? &after : &before) == 0);
+        done_with(p, input, NULL);
+    }
+    cr_assert(before.st_ino == after.st_ino);
+}
+
+Test(division, a_shared_file_of_another_size_is_refused)
+{
+    struct quern_error err;
+    struct model *input;
+    struct division d;
+    const char *where = in_dir("slices"), *whole = text("%s/whole-00001", where);
+    cr_assert(mkdir(where, 0777) == 0);
     struct plan *p = one_file(in_dir("m.gguf"), &input);
-    cr_assert(plan_divide(p, 0, &p->arena, &d, &err) == QUERN_EUSAGE);
-    cr_assert(plan_divide(p, MAX_PORTIONS + 1, &p->arena, &d, &err) == QUERN_EUSAGE);
+    FILE *f = fopen(whole, "w");
+    cr_assert(f && ftruncate(fileno(f), (off_t)p->files[0].nbytes + 1) == 0);
+    fclose(f);
+    cr_assert(divide(p, 2, CUT_ANYWHERE, &d) == QUERN_OK);
+    cr_assert(plan_keep_portion(p, &d, 1, where, where, &err) == QUERN_OK);
+    cr_assert(plan_run(p, NULL, NULL, &err) == QUERN_EIO);
+    cr_assert_str_eq(err.kind, "changed");
+    cr_assert(access(whole, F_OK) == 0);
+    done_with(p, input, NULL);
+}
+
+Test(division, what_cannot_be_divided_says_so)
+{
+    struct model *input;
+    struct division d;
+    struct plan *p = one_file(in_dir("m.gguf"), &input);
+    cr_assert(divide(p, 0, CUT_NOWHERE, &d) == QUERN_EUSAGE);
+    cr_assert(divide(p, MAX_PORTIONS + 1, CUT_NOWHERE, &d) == QUERN_EUSAGE);
     p->nfiles = 0;
-    cr_assert(plan_divide(p, 2, &p->arena, &d, &err) == QUERN_EUSAGE);
+    cr_assert(divide(p, 2, CUT_NOWHERE, &d) == QUERN_EUSAGE);
     done_with(p, input, NULL);
 }
 
@@ -291,10 +416,10 @@ Test(division, a_short_slice_is_refused)
     struct division d;
     const char *where = in_dir("slices");
     cr_assert(mkdir(where, 0777) == 0);
-    run_portions(one_file, in_dir("m.gguf"), where, 3);
+    run_portions(one_file, in_dir("m.gguf"), where, 3, CUT_NOWHERE);
     cr_assert(truncate(text("%s/slice-00002", where), 1000) == 0);
     struct plan *p = one_file(in_dir("m.gguf"), &input);
-    cr_assert(plan_divide(p, 3, &p->arena, &d, &err) == QUERN_OK);
+    cr_assert(divide(p, 3, CUT_NOWHERE, &d) == QUERN_OK);
     cr_assert(plan_assemble(p, &d, where, &slices, &err) == QUERN_EFORMAT);
     cr_assert_str_eq(err.kind, "slice");
     done_with(p, input, NULL);

@@ -4,7 +4,7 @@
 
 TestSuite(merge_back, .init = begin, .fini = end);
 
-#define POCKET "tests/data/pocket/pocket-"
+#define POCKET "build/pocket/pocket-"
 
 static const char recipe[] = "merge_method: ties\nbase_model: base\ndtype: bfloat16\n"
                              "models: [{model: code, parameters: {weight: 0.5, density: 0.5}}, "

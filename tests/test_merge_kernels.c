@@ -489,3 +489,178 @@ Test(merge_kernels, bf16_sums_find_what_is_not_finite)
             cr_assert(!k->weighted_sum_bf16(y, a, x, w, 2, LENGTH), "%s %zu", k->name, i);
         }
 }
+
+/* ---- task vectors straight from BF16 -----------------------------------------------------------
+ */
+
+static const struct kernels *any_table(size_t t)
+{
+    return t == 0 ? &kernels_reference : table_under_test(t - 1);
+}
+
+static bool is_drawn(const uint32_t *kept, size_t i)
+{
+    return kept[i / 32] >> (i % 32 / 2 + 16 * (i % 2)) & 1;
+}
+
+Test(merge_kernels, random_kept_is_random_bits_below_a_limit)
+{
+    static uint32_t bits[MERGE_N], kept[MERGE_N / 32 + 2];
+    for (size_t l = 0; l <= 300; l++) {
+        const size_t n = l < 300 ? l : MERGE_N, nwords = (n + 31) / 32;
+        const uint32_t key[2] = {below(UINT32_MAX), below(UINT32_MAX)};
+        const uint32_t counter[4] = {l % 2 ? UINT32_MAX - 3 : below(UINT32_MAX), (uint32_t)l, 7, 8};
+        const uint32_t limit = l % 5 ? below(UINT32_MAX) : l % 2 ? UINT32_MAX : 0;
+        kernels_reference.random_bits(bits, key, counter, n);
+        for (size_t t = 0; any_table(t); t++) {
+            kept[nwords] = 0x1234;
+            any_table(t)->random_kept(kept, key, counter, limit, n);
+            for (size_t i = 0; i < n; i++)
+                cr_assert(is_drawn(kept, i) == (bits[i] < limit), "%s %zu", any_table(t)->name, i);
+            cr_assert(kept[nwords] == 0x1234, "%s writes beyond %zu", any_table(t)->name, n);
+        }
+    }
+}
+
+static void check_kept_sums_of_bf16(size_t n, const uint32_t *kept)
+{
+    static uint32_t score[MERGE_N];
+    double want[2], got[2];
+    for (size_t i = 0; i < n; i++)
+        score[i] = !is_drawn(kept, i);
+    kernels_reference.kept_sums(merge_p[0], merge_base, score, 0, 1, n, want);
+    for (size_t t = 0; any_table(t); t++) {
+        const bool done = any_table(t)->kept_sums_bf16(half_p[0], half_base, kept, n, got);
+        cr_assert(done == (n % 64 == 0 && isfinite(want[0])), "%s %zu", any_table(t)->name, n);
+        cr_assert(!done || memcmp(got, want, sizeof got) == 0, "%s %zu", any_table(t)->name, n);
+    }
+}
+
+static void check_counts_of_bf16(size_t nguesses, size_t n)
+{
+    static uint32_t magnitude[MERGE_N];
+    uint32_t guesses[8], above[8], equal[8];
+    kernels_reference.delta_magnitude(magnitude, merge_p[1], merge_base, n);
+    for (size_t g = 0; g < nguesses; g++)
+        guesses[g] = n && below(4) ? magnitude[below((uint32_t)n)] : below(0x7f800000);
+    for (size_t t = 0; any_table(t); t++) {
+        const char *name = any_table(t)->name;
+        const bool done = any_table(t)->count_deltas_bf16(half_p[1], half_base, guesses, nguesses,
+                                                          n, above, equal);
+        bool finite = true;
+        for (size_t i = 0; i < n; i++)
+            finite &= magnitude[i] < 0x7f800000;
+        cr_assert(done == (finite && n % 64 == 0 && nguesses > 0), "%s %zu", name, n);
+        for (size_t g = 0; done && g < nguesses; g++) {
+            uint32_t larger = 0;
+            for (size_t i = 0; i < n; i++)
+                larger += magnitude[i] > guesses[g];
+            cr_assert_eq(above[g], larger, "%s", name);
+            cr_assert_eq(equal[g], kernels_reference.count_equal(magnitude, n, guesses[g]));
+        }
+    }
+}
+
+/* Against cutting, or choosing and adding, as loops over numbers do it. */
+static void check_mix_of_bf16(struct delta_mix *mix, size_t n)
+{
+    static float d[MERGE_NX][MERGE_N], y[MERGE_N], zeros[MERGE_N];
+    static uint16_t want[MERGE_N], got[MERGE_N];
+    const float *deltas[MERGE_NX];
+    const uint32_t all[MERGE_NX] = {0};
+    bool finite = n % 64 == 0;
+    for (size_t m = 0; m < mix->nx; m++) {
+        deltas[m] = d[m];
+        for (size_t i = 0; i < n; i++) {
+            const float delta = merge_p[m][i] - merge_base[i];
+            finite &= (f32_bits(delta) & ~F32_SIGN) < 0x7f7f8000;
+            d[m][i] = mix->kept && is_drawn(mix->kept[m], i) ? delta * mix->scale[m] : 0;
+        }
+    }
+    kernels_reference.ties(y, mix->kept ? zeros : merge_base, mix->kept ? deltas : merge_p, mix->w,
+                           mix->kept ? all : mix->cut, mix->nx, mix->consensus, mix->normalize,
+                           mix->lambda, n);
+    for (size_t i = 0; mix->kept && i < n; i++)
+        y[i] = merge_base[i] + y[i];
+    kernels_reference.encode[DTYPE_BF16](y, want, n);
+    finite &= codec_first_nonfinite(DTYPE_BF16, want, n) == n;
+    for (size_t t = 0; any_table(t); t++) {
+        const bool done = any_table(t)->mix_bf16(mix, got, n);
+        cr_assert(done == finite, "%s: %zu of %zu", any_table(t)->name, n, mix->nx);
+        cr_assert(!done || memcmp(got, want, n * sizeof *got) == 0, "%s: %zu of %zu",
+                  any_table(t)->name, n, mix->nx);
+    }
+}
+
+static void check_mixes_of_bf16(size_t nx, size_t n, unsigned flags)
+{
+    static uint32_t drawn[MERGE_NX][MERGE_N / 32 + 1];
+    const uint32_t *kept[MERGE_NX];
+    uint32_t cut[MERGE_NX];
+    float w[MERGE_NX], scale[MERGE_NX];
+    for (size_t m = 0; m < nx; m++) {
+        w[m] = below(5) ? gauss() : (float)below(3) - 1;
+        scale[m] = below(3) ? 1 + fabsf(gauss()) : 1;
+        const float some = merge_p[m][below(MERGE_N)] - merge_base[below(MERGE_N)];
+        cut[m] = below(4) ? f32_bits(some) & ~F32_SIGN : below(2) ? 0 : UINT32_MAX - below(2);
+        kept[m] = drawn[m];
+        for (size_t i = 0; i < MERGE_N / 32 + 1; i++)
+            drawn[m][i] = below(UINT32_MAX);
+    }
+    struct delta_mix mix = {.base = half_base,
+                            .x = half_p,
+                            .w = w,
+                            .cut = cut,
+                            .nx = nx,
+                            .consensus = flags & 1,
+                            .normalize = flags & 2,
+                            .lambda = flags & 4 ? 0.7f : 1};
+    check_mix_of_bf16(&mix, n);
+    mix.cut = NULL;
+    mix.kept = kept;
+    mix.scale = scale;
+    check_mix_of_bf16(&mix, n);
+    check_kept_sums_of_bf16(n, drawn[0]);
+}
+
+Test(merge_kernels, bf16_task_vectors_are_decoding_and_encoding)
+{
+    static const size_t lengths[] = {0, 1, 32, 63, 64, 65, 128, 192, 1024, 4096, MERGE_N};
+    for (size_t i = 0; i < NDISTRIBUTIONS; i++) {
+        seed = 1300 + i;
+        fill_models(i);
+        halve_models();
+        for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
+            for (unsigned flags = 0; flags < 8; flags++) {
+                check_mixes_of_bf16(1 + (l + flags) % 5, lengths[l], flags);
+                check_counts_of_bf16((l + flags) % 9, lengths[l]);
+            }
+    }
+}
+
+Test(merge_kernels, bf16_task_vectors_find_what_is_not_finite)
+{
+    enum { LENGTH = 128 };
+    static const uint16_t bad[] = {0x7f80, 0xff80, 0x7fc0, 0xff81};
+    static uint16_t a[LENGTH], b[LENGTH], y[LENGTH];
+    const uint16_t *const x[] = {a, b};
+    const float ones[] = {1, 1};
+    const uint32_t none[LENGTH / 32] = {0}, *const kept[] = {none, none}, highest[2] = {-1u, -1u};
+    struct delta_mix cut = {.base = a, .x = x, .w = ones, .cut = highest, .nx = 2, .lambda = 1};
+    struct delta_mix drawn = {
+        .base = a, .x = x, .w = ones, .kept = kept, .scale = ones, .nx = 2, .lambda = 1};
+    double sums[2];
+    uint32_t above[1], equal[1];
+    for (size_t t = 0; any_table(t); t++)
+        for (size_t i = 0; i < 8 * LENGTH; i++) {
+            const struct kernels *k = any_table(t);
+            for (size_t j = 0; j < LENGTH; j++)
+                a[j] = b[j] = 0x3f80;
+            cr_assert(k->mix_bf16(&cut, y, LENGTH) && k->mix_bf16(&drawn, y, LENGTH));
+            (i % 2 ? a : b)[i / 2 % LENGTH] = bad[i / 2 / LENGTH];
+            cr_assert(!k->mix_bf16(&cut, y, LENGTH), "%s %zu", k->name, i);
+            cr_assert(!k->mix_bf16(&drawn, y, LENGTH), "%s %zu", k->name, i);
+            cr_assert(!k->kept_sums_bf16(b, a, none, LENGTH, sums), "%s %zu", k->name, i);
+            cr_assert(!k->count_deltas_bf16(b, a, highest, 1, LENGTH, above, equal));
+        }
+}

@@ -251,10 +251,10 @@ Test(moe, routers_from_prompts)
 {
     static const uint16_t first[6] = {0xbdb3, 0x3e1c, 0x3d71, 0x3d6a, 0xbdc7, 0xbcf0},
                           second[6] = {0x3d46, 0xbd26, 0x3c09, 0xbc30, 0x3e06, 0x3d38};
-    must_build("base_model: tests/data/pocket/pocket-base\ngate_mode: cheap_embed\nexperts:\n"
-               "- source_model: tests/data/pocket/pocket-prose\n"
+    must_build("base_model: tests/data/pocket/pocket-base.qpk\ngate_mode: cheap_embed\nexperts:\n"
+               "- source_model: tests/data/pocket/pocket-prose.qpk\n"
                "  positive_prompts: [\"Once upon a time\", \"the history of\"]\n"
-               "- source_model: tests/data/pocket/pocket-code\n"
+               "- source_model: tests/data/pocket/pocket-code.qpk\n"
                "  positive_prompts: [\"int main(void)\", \"static struct\"]\n"
                "  negative_prompts: [\"poem \u00e9\", \"  two   spaces\\n\\nhere 123\"]\n",
                "out");

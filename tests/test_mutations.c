@@ -54,8 +54,10 @@ Test(mutations, every_flipped_bit_is_refused_or_harmless)
 static void bend(struct subject *s)
 {
     const size_t end = s->path[strlen(s->path) - 1] == 's' ? 8 : s->header_bytes;
+    /* The integers of a pack are in its table, at its end. */
+    const size_t start = s->pack ? s->good.n - 150 : 0;
     memcpy(s->bytes, s->good.p, s->good.n);
-    for (size_t at = 0; at < end; at++)
+    for (size_t at = start; at < end; at++)
         for (size_t width = 4; width <= 8; width += 4)
             for (size_t k = 0; k < NNUMBERS && at + width <= end; k++) {
                 memcpy(s->bytes + at, &numbers[k], width);

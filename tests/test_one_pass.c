@@ -4,7 +4,7 @@
 
 TestSuite(one_pass, .init = begin, .fini = end);
 
-#define POCKET "tests/data/pocket/pocket-"
+#define POCKET "build/pocket/pocket-"
 
 static const char *const mappings[] = {"base=" POCKET "base", "code=" POCKET "code",
                                        "prose=" POCKET "prose"};

@@ -10,7 +10,6 @@
 #include "core/xxh64.h"
 #include "formats/model.h"
 #include "formats/pack.h"
-#include "formats/planes.h"
 #include "leaks.h"
 #include "pipeline/pack_plan.h"
 #include "scratch.h"
@@ -195,6 +194,7 @@ static uint64_t size_of(const char *path)
 Test(pack, checksums_are_those_of_xxh64)
 {
     uint8_t bytes[256];
+    struct xxh64 x;
     for (unsigned i = 0; i < sizeof bytes; i++)
         bytes[i] = (uint8_t)i;
     cr_assert_eq(xxh64("", 0), UINT64_C(0xEF46DB3751D8E999));
@@ -202,39 +202,11 @@ Test(pack, checksums_are_those_of_xxh64)
     cr_assert_eq(xxh64(bytes, 39), UINT64_C(0x00A396EF1679A859));
     cr_assert_eq(xxh64(bytes, 101), UINT64_C(0xE99038495F85381E));
     cr_assert_eq(xxh64(bytes, 256), UINT64_C(0x1FACBE8406CD904B));
-}
-
-Test(pack, planes_come_back_whatever_the_numbers)
-{
-    enum { MOST = 3000 };
-    uint8_t x[MOST * 8], base[MOST * 8], planes[MOST * 8], back[MOST * 8];
-    seed = 7;
-    for (size_t i = 0; i < sizeof x; i++) {
-        x[i] = (uint8_t)noise();
-        base[i] = noise() & 1 ? x[i] : (uint8_t)noise();
-    }
-    for (unsigned width = 1; width <= 8; width *= 2)
-        for (size_t n = 0; n <= MOST; n += n < 20 ? 1 : 745) {
-            planes_split(x, width, n, planes);
-            planes_join(planes, width, n, back);
-            cr_assert_arr_eq(back, x, n * width, "width %u, %zu numbers", width, n);
-            planes_split_delta(x, base, width, n, planes);
-            memcpy(back, base, n * width);
-            planes_join_delta(planes, width, n, back);
-            cr_assert_arr_eq(back, x, n * width, "delta of width %u, %zu numbers", width, n);
-        }
-}
-
-/* As docs/pack-format.md has it. */
-Test(pack, differences_of_neighbours_are_small_across_zero)
-{
-    /* BF16: 0 and the two smallest denormals of either sign; then 1.0 and the next one. */
-    const uint16_t x[] = {0x0000, 0x0001, 0x8001, 0x3F81},
-                   base[] = {0x8000, 0x8000, 0x0000, 0x3F80};
-    const uint8_t want[] = {2, 4, 3, 2, 0, 0, 0, 0};
-    uint8_t planes[8];
-    planes_split_delta((const uint8_t *)x, (const uint8_t *)base, 2, 4, planes);
-    cr_assert_arr_eq(planes, want, sizeof want);
+    /* In pieces. */
+    xxh64_start(&x);
+    xxh64_add(&x, bytes, 64);
+    xxh64_add(&x, bytes + 64, 32);
+    cr_assert_eq(xxh64_end(&x, bytes + 96, 5), UINT64_C(0xE99038495F85381E));
 }
 
 Test(pack, only_plain_frames_are_read)
@@ -361,6 +333,19 @@ static void same_tensors(struct model *a, struct model *b)
     }
 }
 
+Test(pack, any_range_of_numbers_can_be_read)
+{
+    struct quern_error e;
+    struct model *a, *b;
+    const char *model = make_model("model", 0);
+    cr_assert_eq(model_open(packed(model, "model.qpk", NULL), &a, &e), QUERN_OK, "%s", e.text);
+    cr_assert_eq(model_open(model, &b, &e), QUERN_OK, "%s", e.text);
+    same_tensors(a, b);
+    model_close(a);
+    model_close(b);
+    CHECK_LEAKS();
+}
+
 Test(pack, opens_as_the_model_it_holds)
 {
     struct quern_error e;
@@ -466,6 +451,33 @@ Test(pack, packs_that_are_each_others_base_end)
     cr_assert_eq(rename(packed(base, "z.qpk", second), first), 0);
     cr_assert_neq(model_open(first, &m, &e), QUERN_OK);
     CHECK_LEAKS();
+}
+
+/* Packs of one family are all named: none of them is the base of all, which is not there, or comes
+ * last. Tried in every order that would take years. */
+Test(pack, many_named_bases_are_each_tried_a_few_times)
+{
+    enum { NPACKS = 40 };
+    struct quern_error e;
+    struct model *m;
+    char away[600], name[32], first[600];
+    const char *base = make_model("base", 0);
+    const char *tuned = make_model("tuned", 2);
+    snprintf(first, sizeof first, "%s", packed(tuned, "0.qpk", base));
+    for (int i = 1; i < NPACKS; i++) {
+        snprintf(name, sizeof name, "%d.qpk", i);
+        const char *link_to = scratch(name);
+        cr_assert_eq(link(first, link_to), 0);
+        cr_assert_eq(pack_add_base(link_to, &e), QUERN_OK);
+    }
+    snprintf(away, sizeof away, "%s", scratch("away"));
+    cr_assert_eq(rename(base, away), 0);
+    cr_assert_eq(model_open(first, &m, &e), QUERN_EUSAGE);
+    cr_assert_str_eq(e.kind, "base");
+    cr_assert_eq(pack_add_base(away, &e), QUERN_OK);
+    cr_assert_eq(model_open(first, &m, &e), QUERN_OK, "%s", e.text);
+    cr_assert_str_eq(pack_base(m->archive)->path, scratch("away/model.safetensors"));
+    model_close(m);
 }
 
 /* ---- damage --------------------------------------------------------------------------------- */
@@ -615,79 +627,6 @@ static const char *forge(const char *directory, const char *const *texts)
     "{\"name\":\"" name "\",\"bytes\":" bytes ",\"sha256\":\"" SHA_ABCD "\",\"runs\":[" runs "]}"
 #define RUN "{\"bytes\":4,\"chunks\":\"r\"}"
 
-Test(pack, directories_that_lie_are_refused)
-{
-    static const char *const one[] = {"abcd", NULL}, *const two[] = {"abcd", "abcd", NULL};
-    static const struct {
-        const char *directory;
-        const char *const *frames;
-        enum quern_status want;
-    } cases[] = {
-        {HEAD FILE_OF("a",                                                       "4",                                                          RUN) "]}",                  one,QUERN_OK     },
-        {HEAD FILE_OF("a",                                                       "4",                                                          RUN) "," FILE_OF("b/c",     "4",RUN) "]}",     two, QUERN_OK},
-        {HEAD FILE_OF("a",                                                              "4",                                                                                                                          RUN) "," FILE_OF("b",                                                                                                                                     "4",
-         "{\"bytes\":4,\"chunks\":\"s\",\"same\":0}") "]}",
-         one, QUERN_OK},
-        {HEAD "]}",                      NULL,                                                                                                                                  QUERN_OK                                                                                                                                                   },
- /* names */
-        {HEAD FILE_OF("../a",                                                              "4",RUN) "]}",one,QUERN_EFORMAT},
-        {HEAD FILE_OF("/a",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                               one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a/",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                               one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a//b",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                             one,                                                                                                                                                                                                                                                                                       QUERN_EFORMAT                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                   },
-        {HEAD FILE_OF("a/./b",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                            one,QUERN_EFORMAT},
-        {HEAD FILE_OF("",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                                 one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a\\u0000b",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                        one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     RUN) "," FILE_OF("a",                                                                                                                                "4",                                                                                                                                                                                                                                                                                   RUN) "]}",                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                  two, QUERN_EFORMAT},
-        {HEAD FILE_OF("b",                                                             "4",                                                                                                                      RUN) "," FILE_OF("a",                                                                                                                                   "4",RUN) "]}",two, QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                  "4",RUN) "," FILE_OF("a/b","4",RUN) "]}",two, QUERN_EFORMAT},
- /* sizes */
-        {HEAD FILE_OF("a",                                                       "5",                                                               RUN) "]}",                                                                              one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "5",                                                                                                                     "{\"bytes\":5,\"chunks\":\"r\"}") "]}",                                                                                                                                one, QUERN_EFORMAT                                                                                                                                                                                                                                                                                                                                                          },
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"rr\"}") "]}",                                                                                                                                two,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"\"}") "]}",                                                                                                                                one,                                                                                                                                              QUERN_EFORMAT                                                                                                                                                                                                                                                                       },
-        {HEAD FILE_OF("a",                                                         "0",                                                                                                                     "{\"bytes\":0,\"chunks\":\"\"}") "]}",                                                                                                                                NULL,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "18446744073709551615",
-         "{\"bytes\":18446744073709551615,\"chunks\":\"r\"}") "]}",
-         one,QUERN_EFORMAT                                            },
-        {HEAD FILE_OF("a",                                                         "-4",                                                                                                                     RUN) "]}",                                                                                                                                one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                                two,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     RUN) "]}",                                                                                                                                NULL,QUERN_EFORMAT},
- /* forms */
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"f\"}") "]}",                                                                                                                                one,                                                                                                                                              QUERN_EFORMAT                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               },
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"x\"}") "]}",                                                                                                                                one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"d\",\"base\":\"w\"}") "]}",                                                                                                                                one,
-         QUERN_EFORMAT                                                                                                                                               },
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"b\"}") "]}",                                                                                                                                one,QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                          "4",                                                                                                                      "{\"bytes\":4,\"chunks\":\"r\",\"base\":\"w\"}") "]}",                                                                                                                                 one,
-         QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",                                                                                                                     "{\"bytes\":4,\"chunks\":\"s\",\"same\":0}") "]}",                                                                                                                                NULL,
-         QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                          "4",                                                                                                                      "{\"bytes\":4,\"chunks\":\"s\"}") "]}",                                                                                                                                 NULL,                                                                                                                                             QUERN_EFORMAT                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                          },
-        {HEAD FILE_OF("a",                                                          "4",                                                                                                                      "{\"bytes\":4,\"chunks\":\"r\",\"tensor\":\"w\"}") "]}",                                                                                                                                 one,
-         QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                         "4",
-         "{\"bytes\":4,\"chunks\":\"r\",\"tensor\":\"w\",\"dtype\":\"F32\",\"shape\":["
-                      "2]}") "]}",
-         one,QUERN_EFORMAT                                                                                                                                             },
- /* the rest */
-        {"{\"quern_pack\":2,\"chunk\":1048576,\"directory\":true,\"files\":[]}",                                                          NULL,
-         QUERN_EUNSUPPORTED                                                                                                                                },
-        {"{\"quern_pack\":1,\"chunk\":1048577,\"directory\":true,\"files\":[]}",                                                         NULL,
-         QUERN_EFORMAT                                                                         },
-        {"{\"quern_pack\":1,\"quern_pack\":1,\"chunk\":1048576,\"files\":[]}", NULL, QUERN_EFORMAT                                                                                                                                                   },
-        {"[]",                                                         NULL,                                                                                                                     QUERN_EFORMAT},
-        {HEAD FILE_OF("a",                                                       "4",                                                          RUN) "]}x",                 one,QUERN_EFORMAT},
-    };
-    struct quern_error e;
-    bool right;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const enum quern_status s =
-            read_all(forge(cases[i].directory, cases[i].frames), &right, &e);
-        cr_assert_eq(s, cases[i].want, "case %zu: %d, %s", i, (int)s, s ? e.text : "");
-    }
-    CHECK_LEAKS();
-}
-
 /* Zeros and spaces take next to nothing in a file: they must not take memory either. */
 Test(pack, directories_of_very_little_are_refused)
 {
@@ -696,15 +635,16 @@ Test(pack, directories_of_very_little_are_refused)
         enum quern_status want;
     } cases[] = {
         {60000,  QUERN_OK     },
-        {100000, QUERN_EFORMAT},
+        {200000, QUERN_EFORMAT},
         {400000, QUERN_EFORMAT}
     };
     static char text[1 << 19];
+    static const char *const texts[] = {"abcd", NULL};
     struct quern_error e;
     bool right;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        snprintf(text, sizeof text, HEAD "%*s]}", cases[i].spaces, "");
-        cr_assert_eq(read_all(forge(text, NULL), &right, &e), cases[i].want, "case %zu", i);
+        snprintf(text, sizeof text, HEAD "%*s" FILE_OF("a", "4", RUN) "]}", cases[i].spaces, "");
+        cr_assert_eq(read_all(forge(text, texts), &right, &e), cases[i].want, "case %zu", i);
     }
 }
 

@@ -9,7 +9,7 @@
 
 #include "tests/leaks.h"
 
-#define POCKET "tests/data/pocket/pocket-base/tokenizer.json"
+#define POCKET "build/pocket/pocket-base/tokenizer.json"
 
 static struct arena arena;
 static char path[] = "/tmp/quern-prompt-XXXXXX";

@@ -1,5 +1,5 @@
-/* test_sha256.c - the blocks with special instructions, which are played here in plain C: whether
- * this processor has them or not, what is made of them is right. */
+/* test_sha256.c - the blocks with special instructions, which are played here in plain C, and those
+ * in lanes: whether this processor has them or not, what is made of them is right. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 
@@ -85,6 +85,10 @@ static __m128i msg2(__m128i x, __m128i y)
 
 #include "core/sha256_x86.h"
 
+#define LANES_TARGET
+
+#include "core/sha256_lanes.h"
+
 /* The constants are the fractions of the cube roots of the first primes; those of the scalar code
  * are checked by its known texts, and these by coming to the same. */
 static void constants(uint32_t k[64])
@@ -109,32 +113,45 @@ static void constants(uint32_t k[64])
     }
 }
 
-Test(sha256, blocks_with_special_instructions)
+/* nblocks blocks, the last of which is the padding. */
+static void check_blocks(sha256_blocks *blocks, unsigned nblocks)
 {
-    enum { N = 64 * 9 };
-    uint8_t bytes[N + 72] = {0};
+    enum { MOST = 16 };
+    uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                     0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    uint8_t bytes[MOST * 64] = {0};
+    const size_t nbytes = (size_t)64 * (nblocks - 1);
     uint32_t k[64];
     char want[65], got[65];
+    struct sha256 s;
+    cr_assert_leq(nblocks, MOST);
     constants(k);
-    for (unsigned n = 0; n < 9; n++) {
-        uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                         0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-        const size_t nbytes = (size_t)64 * n;
-        struct sha256 s;
-        for (size_t i = 0; i < nbytes; i++)
-            bytes[i] = (uint8_t)(i * i * 31 + n);
-        sha256_start(&s);
-        sha256_add(&s, bytes, nbytes);
-        sha256_hex(s, want);
-        memset(bytes + nbytes, 0, 64);
-        bytes[nbytes] = 0x80;
-        bytes[nbytes + 62] = (uint8_t)(nbytes * 8 >> 8);
-        bytes[nbytes + 63] = (uint8_t)(nbytes * 8);
-        sha256_x86(h, k, bytes, n + 1);
-        for (unsigned i = 0; i < 8; i++)
-            snprintf(got + (size_t)8 * i, 9, "%08x", h[i]);
-        cr_assert_str_eq(got, want, "%u blocks", n);
-    }
+    for (size_t i = 0; i < nbytes; i++)
+        bytes[i] = (uint8_t)(i * i * 31 + nblocks);
+    sha256_start(&s);
+    /* Single blocks are not those that are checked. */
+    for (size_t i = 0; i < nbytes; i += 64)
+        sha256_add(&s, bytes + i, 64);
+    sha256_hex(s, want);
+    bytes[nbytes] = 0x80;
+    bytes[nbytes + 62] = (uint8_t)(nbytes * 8 >> 8);
+    bytes[nbytes + 63] = (uint8_t)(nbytes * 8);
+    blocks(h, k, bytes, nblocks);
+    for (unsigned i = 0; i < 8; i++)
+        snprintf(got + (size_t)8 * i, 9, "%08x", h[i]);
+    cr_assert_str_eq(got, want, "%u blocks", nblocks);
+}
+
+Test(sha256, blocks_with_special_instructions)
+{
+    for (unsigned n = 1; n < 10; n++)
+        check_blocks(sha256_x86, n);
+}
+
+Test(sha256, blocks_in_lanes)
+{
+    check_blocks(sha256_lanes, SHA_LANES);
+    check_blocks(sha256_lanes, 2 * SHA_LANES);
 }
 
 #endif

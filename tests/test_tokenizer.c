@@ -205,8 +205,7 @@ Test(tokenizer, of_a_real_model)
 {
     struct tokenizer t;
     struct quern_error err;
-    cr_assert(tokenizer_read("tests/data/pocket/pocket-base/tokenizer.json", true, &t, &err) ==
-                  QUERN_OK,
+    cr_assert(tokenizer_read("build/pocket/pocket-base/tokenizer.json", true, &t, &err) == QUERN_OK,
               "%s", err.text);
     cr_assert(t.kind == TOKENIZER_BPE && t.end_id == t.ntokens && t.nmerges > 0);
     for (uint32_t i = 0; i < t.ntokens; i++)

@@ -12,7 +12,7 @@
 
 TestSuite(verify, .init = begin, .fini = end);
 
-#define POCKET  "tests/data/pocket/pocket-"
+#define POCKET  "build/pocket/pocket-"
 #define IMATRIX POCKET "base.imatrix.gguf"
 
 /* ---- making files --------------------------------------------------------------------------- */

@@ -527,6 +527,8 @@ static void decode_q8_0(const void *stored, float *out, size_t n)
 
 #include "sparse.inc"
 
+#include "task_bf16.inc"
+
 #include "errors.inc"
 
 #include "product.inc"
@@ -644,5 +646,9 @@ const struct kernels TABLE(KERNELS_ISA) = {
     .random_bits = random_bits,
     .kept_deltas = kept_deltas,
     .kept_sums = kept_sums,
+    .random_kept = random_kept,
+    .kept_sums_bf16 = kept_sums_bf16,
+    .count_deltas_bf16 = count_deltas_bf16,
+    .mix_bf16 = mix_bf16,
 };
 /* clang-format on */

@@ -35,6 +35,20 @@ struct product {
     size_t rows, inner, cols;
 };
 
+/* Task vectors that are mixed, straight from BF16: either a cut of each, as for kernels.ties, or
+ * what was drawn of each and the factor of its difference. A word of `kept` has the bits of 32
+ * elements: the even ones, then the odd ones. */
+struct delta_mix {
+    const uint16_t *base, *const *x;
+    const float *w;
+    const uint32_t *cut;         /* or NULL */
+    const uint32_t *const *kept; /* or NULL */
+    const float *scale;          /* with kept */
+    size_t nx;
+    bool consensus, normalize;
+    float lambda;
+};
+
 struct kernels {
     const char *name;
     decode_fn *decode[DTYPE_COUNT];
@@ -116,6 +130,21 @@ struct kernels {
      */
     void (*kept_sums)(const float *x, const float *base, const uint32_t *score, uint32_t low,
                       uint32_t span, size_t n, double out[2]);
+
+    /* The same straight from BF16, of whole 64 elements: false for other numbers, and when what is
+     * made may be NaN or Inf; then the results mean nothing. */
+
+    /* Which of n words of random_bits are below the limit: whole words of delta_mix.kept. */
+    void (*random_kept)(uint32_t *kept, const uint32_t key[2], const uint32_t counter[4],
+                        uint32_t limit, size_t n);
+    bool (*kept_sums_bf16)(const uint16_t *x, const uint16_t *base, const uint32_t *kept, size_t n,
+                           double out[2]);
+    /* How many magnitudes are above each guess, and how many are equal. */
+    bool (*count_deltas_bf16)(const uint16_t *x, const uint16_t *base, const uint32_t guesses[],
+                              size_t nguesses, size_t n, uint32_t above[], uint32_t equal[]);
+    /* y as ties would have it from the models, with cuts; from what kept_deltas makes of them, and
+     * then added to the base, with what was drawn. */
+    bool (*mix_bf16)(const struct delta_mix *t, uint16_t *y, size_t n);
 };
 
 extern const struct kernels kernels_reference; /* scalar, quant/reference.c: every slot set */

@@ -226,6 +226,8 @@ INLINE vm m_and(vm a, vm b) { return a & b; }
 INLINE vm m_or(vm a, vm b) { return a | b; }
 INLINE vm m_not(vm a) { return (vm)~a; }
 INLINE unsigned m_bits(vm m) { return m; }
+INLINE vm m_from_bits(unsigned bits) { return (vm)bits; }
+INLINE vm vu_less(vu a, vu b) { return _mm512_cmplt_epu32_mask((__m512i)a, (__m512i)b); }
 INLINE vf vf_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 INLINE vi vi_select(vm m, vi a, vi b) { return (vi)_mm512_mask_blend_epi32(m, (__m512i)b, (__m512i)a); }
 
@@ -257,6 +259,8 @@ INLINE vm vi_eq(vi a, vi b) { return (vm)(a == b); }
 INLINE vm m_and(vm a, vm b) { return a & b; }
 INLINE vm m_or(vm a, vm b) { return a | b; }
 INLINE vm m_not(vm a) { return ~a; }
+INLINE vm m_from_bits(unsigned bits) { vi bit; for (int i = 0; i < LANES; i++) bit[i] = 1 << i; return (vm)((vi_set((int32_t)bits) & bit) != 0); }
+INLINE vm vu_less(vu a, vu b) { return (vm)((vi)(a ^ F32_SIGN) < (vi)(b ^ F32_SIGN)); }
 
 #if defined(SIMD_AVX2)
 

@@ -22,6 +22,7 @@ VALGRIND=${VALGRIND:-}
 [ -x "$QUERN" ] || { echo "run-cases: $QUERN is not there: run make first" >&2; exit 2; }
 python3 "$root/tests/make_models.py" "$MODELS" || exit 2
 MODELS=$(realpath "$MODELS")
+"$root/scripts/pocket.sh" || exit 2
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/quern-cli.XXXXXX") || exit 2
 [ -n "${KEEP:-}" ] && echo "run-cases: scratch in $work" >&2
@@ -31,7 +32,7 @@ export QUERN MODELS VALGRIND
 # Nothing of the caller's surroundings may show in a transcript.
 export HOME=$work
 unset QUERN_CPU HF_HOME HF_HUB_CACHE OMP_NUM_THREADS COLUMNS
-export LC_ALL=C TZ=UTC NO_COLOR=1 POCKET="$root/tests/data/pocket"
+export LC_ALL=C TZ=UTC NO_COLOR=1 POCKET="$root/build/pocket" PACKS="$root/tests/data/pocket"
 
 # Does the transcript $2 match the expectation $1?
 matches() {

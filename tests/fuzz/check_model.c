@@ -56,6 +56,24 @@ void check_model(const struct model *m)
         check_meta(m, &m->metas[i]);
 }
 
+void check_public(struct quern_model *q)
+{
+    const struct model *m = (const struct model *)q;
+    struct quern_tensor t;
+    FUZZ_CHECK(quern_ntensors(q) == m->ntensors);
+    FUZZ_CHECK(strcmp(quern_model_format(q), "gguf") == 0 || m->format == MODEL_SAFETENSORS);
+    for (size_t i = 0; i < m->ntensors; i++) {
+        quern_get_tensor(q, i, &t);
+        FUZZ_CHECK(strlen(t.name) == t.name_bytes && quern_find_tensor(q, t.name) == (int64_t)i);
+        FUZZ_CHECK(t.type && t.dims == m->tensors[i].dims && t.nbytes == m->tensors[i].nbytes);
+    }
+    FUZZ_CHECK(quern_find_tensor(q, "") == -1);
+    for (uint32_t i = 0; i < m->nmetas; i++) {
+        const char *value = quern_model_string(q, m->metas[i].key.p);
+        FUZZ_CHECK(!value || strlen(value) <= m->metas[i].value.n);
+    }
+}
+
 void check_round_trip(const struct round_trip *r, char *text, size_t n)
 {
     struct quern_error err;

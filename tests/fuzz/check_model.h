@@ -6,6 +6,8 @@
 #include "fuzz.h"
 
 void check_model(const struct model *m);
+/* What the library's callers are told is the same. */
+void check_public(struct quern_model *q);
 
 /* Read, laid out anew and read again it is the same model, and laid out once more the same bytes.
  */

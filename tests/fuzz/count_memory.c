@@ -1,8 +1,32 @@
 /* count_memory.c - count the bytes that are asked of malloc: with clang's sanitizer through its
- * hooks, in the fuzzers' quick builds by standing in front of the C library. */
+ * hooks, in the fuzzers' quick builds by standing in front of the C library, where it can also be
+ * refused. */
 #include "fuzz.h"
 
+#include <errno.h>
+
 static _Thread_local size_t taken;
+static _Thread_local size_t ncalls, refused_call, reader_calls;
+
+void fuzz_memory_start(size_t refused)
+{
+    ncalls = reader_calls = 0;
+    refused_call = refused;
+}
+
+bool fuzz_memory_reader_ends(void)
+{
+    const bool refused = refused_call > 0 && ncalls >= refused_call;
+    if (reader_calls == 0)
+        reader_calls = ncalls;
+    refused_call = 0;
+    return refused;
+}
+
+size_t fuzz_memory_reader_calls(void)
+{
+    return reader_calls;
+}
 
 size_t fuzz_memory_taken(void)
 {
@@ -37,6 +61,14 @@ __attribute__((constructor)) static void install(void)
 }
 
 #elif defined(FUZZ_COUNTS_MALLOC)
+static bool is_refused(void)
+{
+    if (++ncalls != refused_call)
+        return false;
+    errno = ENOMEM;
+    return true;
+}
+
 extern void *__libc_malloc(size_t n);
 extern void *__libc_calloc(size_t count, size_t n);
 extern void *__libc_realloc(void *p, size_t n);
@@ -44,18 +76,18 @@ extern void *__libc_realloc(void *p, size_t n);
 void *malloc(size_t n)
 {
     taken += n;
-    return __libc_malloc(n);
+    return is_refused() ? NULL : __libc_malloc(n);
 }
 
 void *calloc(size_t count, size_t n)
 {
     taken += count * n;
-    return __libc_calloc(count, n);
+    return is_refused() ? NULL : __libc_calloc(count, n);
 }
 
 void *realloc(void *p, size_t n)
 {
     taken += n;
-    return __libc_realloc(p, n);
+    return is_refused() ? NULL : __libc_realloc(p, n);
 }
 #endif

@@ -16,11 +16,14 @@
     X(gguf)                  \
     X(safetensors)           \
     X(index)                 \
+    X(hub)                   \
     X(folder)                \
     X(json)                  \
     X(config_edit)           \
     X(yaml)                  \
     X(recipe)                \
+    X(merge)                 \
+    X(manifest)              \
     X(imatrix_dat)           \
     X(imatrix_gguf)          \
     X(tokenizer)             \
@@ -39,6 +42,7 @@
     X(plan)                  \
     X(journal)               \
     X(rows)                  \
+    X(rows_search)           \
     X(merge_rows)
 
 /* What a mutator may use: bytes in place, n of them in room, and chance. */
@@ -61,6 +65,9 @@ struct fuzz_target {
      * input, and this much besides. */
     size_t bytes_per_byte, bytes_besides;
     const char *const *words; /* worth putting into inputs; ends with NULL */
+    /* The first reader is tried without enough memory, too: until fuzz_failed() is told of it, the
+     * target itself asks for none. */
+    bool memory_may_fail;
 };
 
 #define X(name) extern const struct fuzz_target fuzz_##name;
@@ -89,9 +96,15 @@ extern void (*fuzz_on_error)(const struct quern_error *err);
 const char *fuzz_file(const char *name, const void *bytes, size_t n);
 /* Takes the name of such a file away again. */
 void fuzz_file_gone(const char *name);
-/* The directory of these files, and an end to both. */
+void fuzz_files_end(void);
+/* The directory of these files; fuzz_end() ends all of it. */
 const char *fuzz_dir(void);
 void fuzz_end(void);
+/* A file on the disk there, for a target that goes there or writes beside it. */
+void fuzz_put(const char *name, const void *bytes, size_t n);
+/* Its path, in a directory that is there. */
+#define FUZZ_PATH 96
+const char *fuzz_path(const char *name, char *path);
 
 /* ---- taking an input apart: zeros where it has ended
  * --------------------------------------------- */
@@ -112,6 +125,12 @@ struct str take_part(struct fuzz_bytes *b, char separator);
 
 /* Bytes that this thread has asked for since the last call; 0 where nobody counts. */
 size_t fuzz_memory_taken(void);
+/* From here on calls for memory are counted. The one of this number is refused, if the target's
+ * first reader makes so many; 0: none is. Where nobody counts there are none. */
+void fuzz_memory_start(size_t refused);
+/* Whether one was. Only the first time after the start it is a reader that has ended. */
+bool fuzz_memory_reader_ends(void);
+size_t fuzz_memory_reader_calls(void);
 
 /* ---- several files in one input: for each a number, the length of its text in two bytes, the text
  */

@@ -1,10 +1,16 @@
-/* fuzz_adapter.c - any configuration with any safetensors file as an adapter; or any GGUF. */
+/* fuzz_adapter.c - a directory of any files as an adapter, or its weights alone; or any GGUF. */
 #include <math.h>
 
 #include "check_model.h"
 #include "formats/adapter.h"
 
-enum { CONFIG, WEIGHTS, GGUF, NPARTS };
+enum { CONFIG, WEIGHTS, GGUF, PICKLE, WHOLE, NPARTS };
+
+/* Of the files in a directory. */
+static const char *const names[] = {[CONFIG] = "d/adapter_config.json",
+                                    [WEIGHTS] = "d/adapter_model.safetensors",
+                                    [PICKLE] = "d/adapter_model.bin",
+                                    [WHOLE] = "d/model.safetensors"};
 
 static void check(const char *path)
 {
@@ -26,26 +32,32 @@ static void check(const char *path)
 
 static void run(char *text, size_t n)
 {
-    struct str parts[NPARTS] = {
-        {"{}", 2},
-        {"",   0},
-        {NULL, 0}
-    };
     struct fuzz_bytes b = {text, n};
     struct fuzz_part part;
-    while (take_file(&b, &part))
-        parts[part.which % NPARTS] = part.text;
-    if (parts[GGUF].n > 0) {
-        check(fuzz_file("adapter.gguf", parts[GGUF].p, parts[GGUF].n));
-        return;
+    bool there[NPARTS] = {0};
+    char path[FUZZ_PATH];
+    while (take_file(&b, &part)) {
+        const unsigned which = part.which % NPARTS;
+        if (which == GGUF) {
+            check(fuzz_file("adapter.gguf", part.text.p, part.text.n));
+            return;
+        }
+        fuzz_file(names[which], part.text.p, part.text.n);
+        there[which] = true;
     }
-    fuzz_file("adapter_config.json", parts[CONFIG].p, parts[CONFIG].n);
-    check(fuzz_file("adapter_model.safetensors", parts[WEIGHTS].p, parts[WEIGHTS].n));
+    for (unsigned i = 0; i < NPARTS; i++)
+        if (!there[i] && names[i])
+            fuzz_file_gone(names[i]);
+    /* By its directory, or by its weights. */
+    snprintf(path, sizeof path, "%s/%s", fuzz_dir(), n % 2 ? "d" : names[WEIGHTS]);
+    is_adapter(path);
+    check(path);
 }
 
 static void mutate(struct mutation *m)
 {
-    static mutate_fn *const mutators[NPARTS] = {mutate_json, mutate_safetensors, mutate_gguf};
+    static mutate_fn *const mutators[NPARTS] = {mutate_json, mutate_safetensors, mutate_gguf, NULL,
+                                                mutate_safetensors};
     mutate_files(m, mutators, NPARTS);
 }
 
@@ -56,4 +68,5 @@ const struct fuzz_target fuzz_adapter = {
     .mutate = mutate,
     .bytes_per_byte = 64,
     .bytes_besides = 65536,
+    .memory_may_fail = true,
 };

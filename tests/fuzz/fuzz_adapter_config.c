@@ -53,4 +53,5 @@ const struct fuzz_target fuzz_adapter_config = {
     .bytes_per_byte = 64,
     .bytes_besides = 65536,
     .words = words,
+    .memory_may_fail = true,
 };

@@ -32,12 +32,17 @@ static void run(char *text, size_t n)
         if (!there[i])
             fuzz_file_gone(names[i]);
     snprintf(path, sizeof path, "%s/d", fuzz_dir());
-    if (fuzz_failed(model_open(path, &m, &err), &err))
-        return;
-    check_model(m);
-    for (uint32_t i = 0; i < m->nnotes; i++)
-        FUZZ_CHECK(utf8_valid(str_from(m->notes[i]), NULL));
-    model_close(m);
+    if (!fuzz_failed(model_open(path, &m, &err), &err)) {
+        check_model(m);
+        for (uint32_t i = 0; i < m->nnotes; i++)
+            FUZZ_CHECK(utf8_valid(str_from(m->notes[i]), NULL));
+        model_close(m);
+    }
+    snprintf(path, sizeof path, "%s/%s", fuzz_dir(), names[n % NNAMES]);
+    if (there[n % NNAMES] && !fuzz_failed(model_open_alone(path, &m, &err), &err)) {
+        check_model(m);
+        model_close(m);
+    }
 }
 
 static void mutate(struct mutation *m)
@@ -56,4 +61,5 @@ const struct fuzz_target fuzz_folder = {
     .mutate = mutate,
     .bytes_per_byte = 64,
     .bytes_besides = 65536,
+    .memory_may_fail = true,
 };

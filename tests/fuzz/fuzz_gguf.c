@@ -7,15 +7,18 @@ static void run(char *text, size_t n)
 {
     const char *path = fuzz_file("model.gguf", text, n);
     struct quern_error err;
-    struct model *m;
-    if (fuzz_failed(model_open(path, &m, &err), &err))
+    struct quern_model *q;
+    if (fuzz_failed(quern_open(path, &q, &err), &err))
         return;
+    struct model *m = (struct model *)q;
+    check_public(q);
     check_model(m);
     fuzz_failed(gguf_check_model(m, &err), &err);
     struct tokenizer t;
-    fuzz_failed(tokenizer_of_gguf(m, &t, &err), &err);
+    if (!fuzz_failed(tokenizer_of_gguf(m, &t, &err), &err))
+        FUZZ_CHECK(tokenizer_bytes(&t) >= t.ntokens * sizeof *t.tokens);
     tokenizer_close(&t);
-    model_close(m);
+    quern_close(q);
 }
 
 const struct fuzz_target fuzz_gguf = {
@@ -25,4 +28,5 @@ const struct fuzz_target fuzz_gguf = {
     .mutate = mutate_gguf,
     .bytes_per_byte = 16,
     .bytes_besides = 16384,
+    .memory_may_fail = true,
 };

@@ -13,4 +13,5 @@ const struct fuzz_target fuzz_imatrix_gguf = {
     .mutate = mutate_gguf,
     .bytes_per_byte = 32,
     .bytes_besides = 16384,
+    .memory_may_fail = true,
 };

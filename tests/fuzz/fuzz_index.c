@@ -60,4 +60,5 @@ const struct fuzz_target fuzz_index = {
     .bytes_per_byte = 64,
     .bytes_besides = 16384,
     .words = words,
+    .memory_may_fail = true,
 };

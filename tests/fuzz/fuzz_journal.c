@@ -14,12 +14,13 @@
 #define NCHUNKS  2u /* of a tensor, the last one short */
 #define NELEMS   (CHUNK + 1024u)
 #define MOST     4096u /* bytes of the journal */
+#define PART     "j/.out.safetensors.quern-part"
 
 struct scene {
     struct arena arena;
     struct model *model;
     struct plan *plan;
-    char output[96], part[96], journal[96];
+    char output[FUZZ_PATH], part[FUZZ_PATH], journal[FUZZ_PATH];
     struct str sound;             /* the journal that an interrupted run has left ... */
     bool done[NTENSORS][NCHUNKS]; /* ... and what it says */
     struct str whole, half;       /* the output; its part file then */
@@ -27,12 +28,18 @@ struct scene {
 
 static struct scene scene;
 
-static void put(const char *path, struct str bytes)
+/* It stays where it is until a run has removed it: making files takes longer than reading them. */
+static void put_journal(struct str bytes)
 {
-    const int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    static int fd = -1;
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) != 0 || st.st_nlink == 0) {
+        if (fd >= 0)
+            close(fd);
+        fd = open(scene.journal, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    }
     FUZZ_CHECK(fd >= 0 && pwrite(fd, bytes.p, bytes.n, 0) == (ssize_t)bytes.n);
     FUZZ_CHECK(ftruncate(fd, (off_t)bytes.n) == 0);
-    close(fd);
 }
 
 static struct str get(const char *path)
@@ -104,11 +111,9 @@ static void leave_journal(void)
 
 static void begin(void)
 {
-    snprintf(scene.output, sizeof scene.output, "%s/j/out.safetensors", fuzz_dir());
-    snprintf(scene.part, sizeof scene.part, "%s/j/.out.safetensors.quern-part", fuzz_dir());
-    snprintf(scene.journal, sizeof scene.journal, "%s/j/.out.safetensors.quern-journal",
-             fuzz_dir());
-    fuzz_file("j/in", "", 0);
+    fuzz_path("j/out.safetensors", scene.output);
+    fuzz_path(PART, scene.part);
+    fuzz_path("j/.out.safetensors.quern-journal", scene.journal);
     open_model();
     leave_journal();
 }
@@ -189,16 +194,15 @@ static void run(char *text, size_t n)
     if (!scene.plan)
         begin();
     const struct str journal = edited((struct fuzz_bytes){text, n}, changed);
-    put(scene.journal, journal);
+    put_journal(journal);
     if (stat(scene.part, &st) != 0) { /* the head of the journal tells its inode: begin anew */
         leave_journal();
-        put(scene.journal, edited((struct fuzz_bytes){text, n}, changed));
+        put_journal(edited((struct fuzz_bytes){text, n}, changed));
     }
     if (load() && nfitting++ % 64 == 0) {
-        put(scene.part, scene.half);
+        fuzz_put(PART, scene.half.p, scene.half.n);
         resume();
     }
-    unlink(scene.journal);
 }
 
 const struct fuzz_target fuzz_journal = {

@@ -58,4 +58,5 @@ const struct fuzz_target fuzz_map = {
     .bytes_per_byte = 256,
     .bytes_besides = 131072,
     .words = words,
+    .memory_may_fail = true,
 };

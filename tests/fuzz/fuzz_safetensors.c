@@ -5,11 +5,13 @@ static void run(char *text, size_t n)
 {
     const char *path = fuzz_file("model.safetensors", text, n);
     struct quern_error err;
-    struct model *m;
-    if (fuzz_failed(model_open(path, &m, &err), &err))
+    struct quern_model *q;
+    if (fuzz_failed(quern_open(path, &q, &err), &err))
         return;
+    struct model *m = (struct model *)q;
+    check_public(q);
     check_model(m);
-    model_close(m);
+    quern_close(q);
 }
 
 const struct fuzz_target fuzz_safetensors = {
@@ -19,4 +21,5 @@ const struct fuzz_target fuzz_safetensors = {
     .mutate = mutate_safetensors,
     .bytes_per_byte = 16,
     .bytes_besides = 8192,
+    .memory_may_fail = true,
 };

@@ -72,4 +72,5 @@ const struct fuzz_target fuzz_sentencepiece = {
     .mutate = mutate,
     .bytes_per_byte = 32,
     .bytes_besides = 4096,
+    .memory_may_fail = true,
 };

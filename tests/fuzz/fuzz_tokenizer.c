@@ -110,4 +110,5 @@ const struct fuzz_target fuzz_tokenizer = {
     .bytes_per_byte = 256,
     .bytes_besides = 1u << 19,
     .words = words,
+    .memory_may_fail = true,
 };

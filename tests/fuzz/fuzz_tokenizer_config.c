@@ -84,4 +84,5 @@ const struct fuzz_target fuzz_tokenizer_config = {
     .bytes_per_byte = 64,
     .bytes_besides = 98304,
     .words = words,
+    .memory_may_fail = true,
 };

@@ -53,4 +53,5 @@ const struct fuzz_target fuzz_yaml = {
     .bytes_per_byte = 256,
     .bytes_besides = 131072,
     .words = words,
+    .memory_may_fail = true,
 };

@@ -14,11 +14,13 @@ JOB_COMPLETION_INDEX=3 q run job.plan --json
 printf x >>.out.gguf.quern-parts/slice-00002
 q join job.plan
 must run job.plan --part 2
-q join job.plan
+q join job.plan --json
 same plain.gguf out.gguf
 q plan --parts 4 quantize m/dense-f16.gguf out.gguf Q4_K
 q run job.plan --part 1
 files
+q plan -q -f quantize m/dense-f16.gguf out.gguf Q4_K
+q join job.plan
 # bytes that are not those that were made
 q plan -f -q --parts 2 --layout joined quantize m/dense-f16.gguf out.gguf Q4_K
 for i in 1 2; do must run job.plan --part $i; done
@@ -40,6 +42,12 @@ cp m/dense-f16.gguf in.gguf
 q plan -q -o in.plan --parts 2 quantize in.gguf in-q8.gguf Q8_0
 cp m/wide.gguf in.gguf
 q run in.plan --part 1
+q join in.plan --json
+head -c 2000000 m/dense-f16.gguf >in.gguf
+q run in.plan --part 1
+rm in.gguf
+q run in.plan --part 1
+cp m/dense-f16.gguf in.gguf
 q plan --parts 2 inspect in.gguf
 q plan --parts 2 --part-size 4k quantize in.gguf in-q8.gguf Q8_0
 q plan --parts 2 quantize --provenance in.gguf in-q8.gguf Q8_0
