@@ -149,6 +149,8 @@ const struct option *command_options(const struct command *c, unsigned table);
 int run_command(struct cli *c, const struct command *command, int argc, char **argv);
 /* The same by its words, of which the first is its name. Only those that write a model. */
 int run_words(struct cli *c, const struct values *words);
+/* What --pack-base names is found from here on. Returns an exit code. */
+int add_pack_bases(const struct cli *c);
 /* The option of this name or letter (0: by name), or NULL. */
 const struct option *find_option(const struct command *c, struct str name, char letter);
 /* Can it have this value? *expected says what it should be. */

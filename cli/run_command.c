@@ -5,15 +5,6 @@
 #include "core/archive.h"
 #include "formats/pack.h"
 
-static int add_pack_bases(const struct cli *c)
-{
-    struct quern_error err;
-    for (size_t i = 0; i < c->pack_bases.count; i++)
-        if (pack_add_base(c->pack_bases.items[i], &err) != QUERN_OK)
-            return report_error(c, &err);
-    return 0;
-}
-
 /* One that is misspelt would only be passed over. Those in packs are found when they are opened. */
 static int check_pack_bases(const struct cli *c)
 {
@@ -25,6 +16,18 @@ static int check_pack_bases(const struct cli *c)
             return report_error(c, &err);
         }
     }
+    return 0;
+}
+
+int add_pack_bases(const struct cli *c)
+{
+    struct quern_error err;
+    const int code = check_pack_bases(c);
+    if (code != 0)
+        return code;
+    for (size_t i = 0; i < c->pack_bases.count; i++)
+        if (pack_add_base(c->pack_bases.items[i], &err) != QUERN_OK)
+            return report_error(c, &err);
     return 0;
 }
 
@@ -45,9 +48,7 @@ int run_command(struct cli *c, const struct command *command, int argc, char **a
         strcmp(c->progress, "none") != 0)
         return usage_error(c, "--progress '%s': expected auto, json or none",
                            quoted(str_from(c->progress)).text);
-    int bad_base = check_pack_bases(c);
-    if (bad_base == 0)
-        bad_base = add_pack_bases(c);
+    const int bad_base = add_pack_bases(c);
     return bad_base ? bad_base : command->run(c);
 }
 
