@@ -267,7 +267,7 @@ static void tell_start(const struct plan *p, const struct publication *pub, bool
     if (resumes)
         tell(options, "going on with an interrupted run: %.1f %% of the output is there",
              total ? 100.0 * (double)journal_kept_bytes(pub->journal) / (double)total : 100.0);
-    else if (options->resume)
+    else if (options->resume || (p->goes_on && why))
         tell(options, "starting from the beginning: %s",
              why ? why : "no interrupted run has left anything to go on with");
     else if (!p->goes_on && journal_holds_work(pub->journal))
@@ -286,6 +286,7 @@ static enum quern_status look_back(const struct plan *p, const struct publicatio
     if (asked || s == QUERN_OK || s == QUERN_EMEMORY)
         return s;
     *resumes = false;
+    *why = "the interrupted run was another one, or an input has changed since";
     return QUERN_OK;
 }
 

@@ -192,7 +192,7 @@ class Trial:
     def round(self, job, number, seconds, want):
         old, force = None, []
         self.want = want
-        if self.rng.random() < 0.3 and "split" not in job and "extract" not in job:
+        if self.rng.random() < 0.3 and not any(word in job for word in ("split", "extract", "unpack")):
             self.finish(job)  # something to replace
             old, force = digest(self.work, "out"), ["-f"]
         if self.interrupt(job, number, self.rng.uniform(0, seconds), *force):
