@@ -34,7 +34,11 @@ stop() { # SIGNAL: when the second job has recorded some work
     echo "[$?]"
     # the job of a batch that was killed ends as well
     for _ in $(seq 500); do
-        flock -n .out-IQ3_S.gguf.quern-journal true && break
+        free=yes
+        for lock in .jobs.yml.quern-batch/.*.lock .jobs.yml.quern-batch/*.lock .out-IQ3_S.gguf.quern-journal; do
+            [ ! -e "$lock" ] || flock -n "$lock" true || free=
+        done
+        [ -z "$free" ] || break
         sleep 0.02
     done
 }
