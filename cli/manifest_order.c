@@ -98,8 +98,8 @@ static bool made_by(const struct order *o, struct str place, uint32_t *job)
     while (place.n > 0) {
         if (name_table_find(&o->places, place, output_of, o, job))
             return true;
-        while (place.n > 0 && place.p[--place.n] != '/')
-            ;
+        const char *slash = memrchr(place.p, '/', place.n);
+        place.n = slash ? (size_t)(slash - place.p) : 0;
     }
     return false;
 }

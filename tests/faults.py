@@ -172,7 +172,7 @@ def judge_writer(work, job, call, kind, normal, before, got):
         return "expected %s: %s" % (right, said)
     if not said and code > 0:
         return "without a word"
-    named = now == normal or job == "run" or (job in ONE_BY_ONE and call in ("rename", "fsync", "open", "malloc", "pwrite")) or kind == "kill"
+    named = now == normal or job == "run" or (job in ONE_BY_ONE and call in ("rename", "fsync", "open", "malloc", "pwrite", "ftruncate", "fallocate")) or kind == "kill"
     if now != before and not (named or call == "fsync"):
         return "the final name shows something else"
     return None

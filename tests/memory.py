@@ -130,10 +130,10 @@ OPTIONS = ["-q", "-f", "-j", "2", "--mem", "64MiB"]
 
 
 def jobs(name):
-    model = name + ".safetensors"
+    model, other = name + ".safetensors", name + "-b.safetensors"  # the same file: zeros that merge
     yield "quantize", ["quantize", *OPTIONS, name + ".gguf", "out.gguf", "Q4_K"]
-    yield "slerp", ["merge", *OPTIONS, "--method", "slerp", "--base", model, "--model", model, "--param", "t=0.5", "out.safetensors"]
-    yield "ties", ["merge", *OPTIONS, "--method", "ties", "--base", model, "--model", model, "--model", model, "--param", "weight=0.5",
+    yield "slerp", ["merge", *OPTIONS, "--method", "slerp", "--base", model, "--model", other, "--param", "t=0.5", "out.safetensors"]
+    yield "ties", ["merge", *OPTIONS, "--method", "ties", "--base", model, "--model", other, "--model", other, "--param", "weight=0.5",
                    "--param", "density=0.5", "out.safetensors"]
 
 
@@ -149,6 +149,7 @@ def same_at_any_size(work, sizes, short):
     for mib in sizes:
         gguf(os.path.join(work, "%d.gguf" % mib), mib * MIB)
         safetensors(os.path.join(work, "%d.safetensors" % mib), mib * MIB)
+        os.link(os.path.join(work, "%d.safetensors" % mib), os.path.join(work, "%d-b.safetensors" % mib))
         for job, words in jobs(str(mib)):
             if (short or mib > 512) and job != "quantize":
                 continue
@@ -156,8 +157,8 @@ def same_at_any_size(work, sizes, short):
             expect("%s of %d MiB: exit %d: %s" % (job, mib, code, said), code == 0)
             found.setdefault(job, []).append((mib, hwm, anon))
             clean(work)
-        os.unlink(os.path.join(work, "%d.gguf" % mib))
-        os.unlink(os.path.join(work, "%d.safetensors" % mib))
+        for end in ".gguf", ".safetensors", "-b.safetensors":
+            os.unlink(os.path.join(work, "%d%s" % (mib, end)))
     for job, rows in found.items():
         for column, what in ((1, "VmHWM"), (2, "RssAnon")):
             values = [r[column] for r in rows]

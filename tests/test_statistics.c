@@ -7,7 +7,7 @@
 
 TestSuite(statistics, .init = begin, .fini = end);
 
-#define POCKET "tests/data/pocket/pocket-"
+#define POCKET "build/pocket/pocket-"
 #define DIGEST "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static struct plan *merged(const char *recipe, const char *type, const char *output)
