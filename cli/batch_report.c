@@ -22,7 +22,8 @@ static const struct {
 /* What there is to say besides the verdict. */
 static const char *detail_of(const struct job_report *r)
 {
-    const bool of_itself = r->verdict == JOB_DONE || r->verdict == JOB_STOPPED;
+    const bool of_itself =
+        r->verdict == JOB_DONE || r->verdict == JOB_STOPPED || r->verdict == JOB_FAILED;
     return r->error[0] ? r->error : of_itself ? "" : r->reason;
 }
 
