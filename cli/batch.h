@@ -15,6 +15,8 @@ struct batch {
     uint64_t mem; /* of one job; 0: not told */
 };
 
+#define NEVER_RAN "it never ran"
+
 /* What became of a job. */
 enum verdict { JOB_NOT_RUN, JOB_WOULD_RUN, JOB_UP_TO_DATE, JOB_DONE, JOB_FAILED, JOB_STOPPED };
 struct job_report {

@@ -137,7 +137,7 @@ static void put_ninja_rule(FILE *f, const struct batch *b)
         return;
     put_job(t.f, b, PROGRAM, "\"$JOB\"");
     char *text = text_file_end(&t, &n);
-    fprintf(f, "rule job\n  description = job $job of %" PRIu32 "\n  command = JOB=$job; ",
+    fprintf(f, "rule job\n  description = job $job of %" PRIu32 ": $name\n  command = JOB=$job; ",
             b->m.njobs);
     script_ninja(f, text ? text : "", false);
     fputs(" -q\n\nbuild quern-always: phony\n", f);
@@ -162,7 +162,9 @@ static void emit_ninja(FILE *f, const struct batch *b)
             fputs(" $\n    ", f);
             put_record(f, b, job->needs[k]);
         }
-        fprintf(f, "\n  job = %" PRIu32 "\n", i + 1);
+        fprintf(f, "\n  job = %" PRIu32 "\n  name = ", i + 1);
+        script_ninja(f, quoted(str_from(job->name)).text, false);
+        fputc('\n', f);
     }
 }
 

@@ -1,7 +1,9 @@
 /* batch_job.c - run one job of a manifest, unless all is as its record says. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -197,6 +199,24 @@ static enum quern_status keep_outputs(struct job_run *r, struct quern_error *err
     return QUERN_OK;
 }
 
+/* Where its output goes: a matrix may name directories that nobody has made yet. */
+static enum quern_status make_place(const struct batch_job *job, struct quern_error *err)
+{
+    const char *output = job->output ? job->output : "";
+    struct arena arena = {0};
+    enum quern_status s = QUERN_OK;
+    for (const char *slash = strchr(output, '/'); slash && s == QUERN_OK;
+         slash = strchr(slash + 1, '/')) {
+        const char *dir = arena_printf(&arena, "%.*s", (int)(slash - output), output);
+        if (!dir)
+            s = fail_memory(err, strlen(output));
+        else if (dir[0] && slash[1] && mkdir(dir, 0777) != 0 && errno != EEXIST)
+            s = fail_errno(err, dir, "create the directory");
+    }
+    arena_free(&arena);
+    return s;
+}
+
 /* ---- the run -------------------------------------------------------------------------------- */
 
 static int run_it(struct job_run *r)
@@ -205,7 +225,10 @@ static int run_it(struct job_run *r)
     struct cli *c = calloc(1, sizeof *c);
     if (!c)
         return 6;
+    struct quern_error err;
     int code = parse_words(r->job, c);
+    if (code == 0 && make_place(r->job, &err) != QUERN_OK)
+        code = report_error(c, &err);
     c->threads = c->threads ? c->threads : b->threads;
     c->mem = c->mem ? c->mem : b->mem;
     c->force = may_replace(r);

@@ -22,7 +22,8 @@ static const struct {
 /* What there is to say besides the verdict. */
 static const char *detail_of(const struct job_report *r)
 {
-    const bool of_itself = r->verdict == JOB_DONE || r->verdict == JOB_STOPPED;
+    const bool of_itself =
+        r->verdict == JOB_DONE || r->verdict == JOB_STOPPED || r->verdict == JOB_FAILED;
     return r->error[0] ? r->error : of_itself ? "" : r->reason;
 }
 
@@ -81,9 +82,11 @@ void batch_tell_job(const struct batch *b, uint32_t job, const struct job_report
     if (has_line(b))
         fputs("\r\033[K", stderr);
     const struct quoted name = quoted(str_from(b->m.jobs[job].name));
+    const bool again = strcmp(r->reason, NEVER_RAN) != 0;
     if (r->verdict == JOB_DONE)
-        say("[%" PRIu32 "/%" PRIu32 "] %s: %s, %s%s%s (%s)", ended, of, name.text, verdict, seconds,
-            r->nbytes ? ", " : "", r->nbytes ? human_bytes(r->nbytes, size) : "", r->reason);
+        say("[%" PRIu32 "/%" PRIu32 "] %s: %s, %s%s%s%s%s%s", ended, of, name.text, verdict,
+            seconds, r->nbytes ? ", " : "", r->nbytes ? human_bytes(r->nbytes, size) : "",
+            again ? " (" : "", again ? r->reason : "", again ? ")" : "");
     else
         say("[%" PRIu32 "/%" PRIu32 "] %s: %s%s%s", ended, of, name.text, verdict,
             *detail_of(r) ? ": " : "", detail_of(r));
@@ -136,6 +139,8 @@ static void print_table(FILE *f, const struct batch *b, const struct job_report 
     for (size_t v = NVERDICTS; v-- > 0;)
         if (counts[v])
             fprintf(f, ", %" PRIu32 " %s", counts[v], verdicts[v].word);
+    if (counts[JOB_FAILED])
+        fprintf(f, "; logs are in %s", quoted(str_from(b->dir)).text);
     fputc('\n', f);
 }
 

@@ -77,10 +77,17 @@ static bool list_dir(const char *path, struct seen_file *f)
     return good;
 }
 
+/* A pack is a file here, also while it is open and stands for its directory. */
+static bool is_real_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 bool seen_look(const char *path, struct seen_file *f)
 {
     *f = (struct seen_file){.path = path};
-    f->is_dir = path_is_dir(path);
+    f->is_dir = is_real_dir(path);
     return f->is_dir ? list_dir(path, f) : read_head(path, f);
 }
 
@@ -108,7 +115,7 @@ enum quern_status seen_add_tree(struct seen_files *l, struct arena *arena, const
 {
     const char **names;
     uint32_t n = 0;
-    if (!path_is_dir(path))
+    if (!is_real_dir(path))
         return seen_add(l, arena, path, err);
     TRY(path_list(path, arena, &names, &n, err));
     for (uint32_t i = 0; i < n; i++) {

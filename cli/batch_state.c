@@ -215,7 +215,7 @@ bool state_asks_for_run(const struct batch *b, const struct job_state *s, const 
 {
     const bool exact = b->c->check_hashes;
     if (s->stage == STAGE_NEVER)
-        snprintf(why, n, "it never ran");
+        snprintf(why, n, NEVER_RAN);
     else if (strcmp(s->digest, digest) != 0)
         snprintf(why, n, "its command is another one");
     else if (strcmp(s->version, quern_version()) != 0)

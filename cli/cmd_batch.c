@@ -186,8 +186,10 @@ static int emit(struct batch *b)
         json_close(&w, '}');
         print_json(&w);
     } else if (!b->c->quiet) {
-        say("%s: %" PRIu32 " jobs; %s", quoted(str_from(path)).text, b->m.njobs,
-            emit_hint(b->c->emit));
+        const struct quoted name = quoted(str_from(path));
+        const char *hint = emit_hint(b->c->emit);
+        say("%s: %" PRIu32 " job%s; %s%s", name.text, b->m.njobs, b->m.njobs == 1 ? "" : "s", hint,
+            str_ends(str_from(hint), " ") ? name.text : "");
     }
     return 0;
 }

@@ -72,8 +72,10 @@ static void print_division(const struct planning *g, const struct plan *plan,
         say("  note: %u parts were asked for; no more can be made of this output", c->parts);
     if (c->stages && !g->job.nstats)
         say("  note: nothing has to be measured first: there is no stage for it");
+    const struct quoted name = quoted(str_from(script ? script : ""));
+    const char *hint = c->emit ? emit_hint(c->emit) : "";
     if (script)
-        say("  %s: %s", quoted(str_from(script)).text, emit_hint(c->emit));
+        say("  %s: %s%s", name.text, hint, str_ends(str_from(hint), " ") ? name.text : "");
     else if (g->job.nstats)
         say("  quern run %s --stage stats --part 1/%u, ... first, then",
             quoted(str_from(g->job.path)).text, g->job.nstats);
@@ -91,6 +93,12 @@ static int take(struct cli *c, struct plan *p, void *data)
     if (c->provenance)
         return usage_error(c, "--provenance needs one run over everything: it cannot be made in "
                               "parts");
+    if (c->stats)
+        return usage_error(c,
+                           "--stats is not measured in parts: quern compare measures the output");
+    if (c->dry_run)
+        return usage_error(c, "--dry-run writes nothing, but a plan is written; without quern plan "
+                              "it shows the tensors");
     print_notes(c, p);
     g->job.nparts = count_parts(g->outer, p);
     g->job.nstats = g->outer->stages ? g->job.nparts : 0;

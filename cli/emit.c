@@ -214,7 +214,7 @@ static void emit_ninja(const struct emission *e)
     fputs("rule join\n  description = join\n  command = ", e->f);
     put_ninja_command(e, put_ninja_join);
     /* A part's file that became the output's is older than the part's record. */
-    fputs(" && touch $out\n\n", e->f);
+    fputs(" && touch -c $out\n\n", e->f);
     ninja_parts(&stage, "stats", NULL);
     ninja_parts(e, "part", e->job->nstats ? &stage : NULL);
     fputs("\nbuild ", e->f);
@@ -330,10 +330,10 @@ static const struct {
     const char *name, *suffix, *hint;
     emit_fn *emit;
 } schedulers[] = {
-    {"slurm",    ".sh",    "start it with sbatch",                emit_slurm     },
-    {"ninja",    ".ninja", "start it with ninja -f",              emit_ninja     },
+    {"slurm",    ".sh",    "start it with: sbatch ",              emit_slurm     },
+    {"ninja",    ".ninja", "start it with: ninja -f ",            emit_ninja     },
     {"k8s",      ".yaml",  "its first lines say how to start it", emit_kubernetes},
-    {"parallel", ".sh",    "start it with sh",                    emit_parallel  },
+    {"parallel", ".sh",    "start it with: sh ",                  emit_parallel  },
 };
 
 const char *emit_hint(const char *scheduler)

@@ -4,7 +4,8 @@
 
 #include "job_file.h"
 
-/* How to start it; NULL when there is no such scheduler. */
+/* How to start it, with a blank at the end where the name of the file belongs; NULL when there is
+ * no such scheduler. */
 const char *emit_hint(const char *scheduler);
 
 /* Writes the file beside the plan and names it. min_mem: bytes that a part needs at least. The name

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "quant/mix.h"
 
 /* Words of text, wrapped to width with an indent; "\n" starts a paragraph. */
 static void wrap(FILE *f, const char *text, unsigned indent, unsigned column, unsigned width)
@@ -245,38 +246,58 @@ void help_man(FILE *f, const struct command *c)
 /* ---- completion -------------------------------------------------------------------------------
  */
 
+static void completed_types(FILE *f)
+{
+    const struct file_type *t;
+    for (size_t i = 0; (t = file_type_get(i)); i++)
+        fprintf(f, "%s ", t->name);
+}
+
+static void completed_words(FILE *f, const struct command *c)
+{
+    const struct option *t;
+    fprintf(f, "        %s:*) words='", c->name);
+    for (unsigned i = 0; (t = command_options(c, i)); i++)
+        for (; t->name; t++)
+            if (t->about)
+                fprintf(f, "--%s ", t->name);
+    if (strcmp(c->name, "quantize") == 0 || strcmp(c->name, "merge") == 0)
+        completed_types(f);
+    if (strcmp(c->name, "plan") == 0)
+        fprintf(f, "quantize merge convert ");
+    if (strcmp(c->name, "help") == 0)
+        for (const struct command *d = commands; d->name; d++)
+            fprintf(f, "%s ", d->name);
+    fprintf(f, "' ;;\n");
+}
+
 void help_completion(FILE *f)
 {
     fprintf(
-        f, "# bash completion for quern; made by `quern help --completion`.\n"
+        f, "# bash completion for quern; made by `quern help completion`.\n"
            "_quern()\n{\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
-           "    local words=\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words='");
+           "    local words= files=1 command=${COMP_WORDS[1]} i\n"
+           "    # what is planned has options of its own\n"
+           "    for ((i = 2; i < COMP_CWORD; i++)); do\n"
+           "        case $command:${COMP_WORDS[i]} in\n"
+           "        plan:quantize | plan:merge | plan:convert) command=${COMP_WORDS[i]} ;;\n"
+           "        esac\n    done\n"
+           "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        files= words='");
     for (const struct command *c = commands; c->name; c++)
         fprintf(f, "%s ", c->name);
-    fprintf(f, "--version'\n    else\n        case ${COMP_WORDS[1]}:$prev in\n");
+    fprintf(f, "--version'\n    else\n        case $command:$prev in\n");
     const struct option *t;
     for (const struct command *c = commands; c->name; c++)
         for (unsigned i = 0; (t = command_options(c, i)); i++)
             for (; t->name; t++)
                 if (t->choices)
-                    fprintf(f, "        %s:--%s) words='%s' ;;\n", c->name, t->name, t->choices);
-    for (const struct command *c = commands; c->name; c++) {
-        fprintf(f, "        %s:*) words='", c->name);
-        for (unsigned i = 0; (t = command_options(c, i)); i++)
-            for (; t->name; t++)
-                if (t->about)
-                    fprintf(f, "--%s ", t->name);
-        if (strcmp(c->name, "quantize") == 0)
-            for (size_t i = 0; i < 2; i++)
-                fprintf(f, "%s", i == 0 ? "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 " : "F16 BF16 F32 COPY ");
-        if (strcmp(c->name, "help") == 0)
-            for (const struct command *d = commands; d->name; d++)
-                fprintf(f, "%s ", d->name);
-        fprintf(f, "' ;;\n");
-    }
+                    fprintf(f, "        %s:--%s) files= words='%s' ;;\n", c->name, t->name,
+                            t->choices);
+    for (const struct command *c = commands; c->name; c++)
+        completed_words(f, c);
     fprintf(f, "        esac\n    fi\n"
                "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n"
-               "    case $cur in -*) ;; *) mapfile -t -O \"${#COMPREPLY[@]}\" COMPREPLY "
-               "< <(compgen -f -- \"$cur\") ;; esac\n}\n"
+               "    [ -z \"$files\" ] || [[ $cur == -* ]] || mapfile -t -O \"${#COMPREPLY[@]}\" "
+               "COMPREPLY < <(compgen -f -- \"$cur\")\n}\n"
                "complete -o filenames -F _quern quern\n");
 }

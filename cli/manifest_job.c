@@ -5,6 +5,7 @@
 
 #include "core/grow.h"
 #include "manifest_reader.h"
+#include "quant/mix.h"
 
 /* A command that can be a job. All inputs are words; the type is one, or an option. */
 static const struct kind {
@@ -294,6 +295,29 @@ static void put_output(struct draft *d, const struct yaml_node *entry)
                               : NULL);
 }
 
+/* Not every command makes every type, but a word that is none is told before anything runs. */
+static bool is_type(struct str word)
+{
+    enum dtype d;
+    return file_type_find(word) || dtype_from_name(word, &d) || str_eq_nocase(word, STR("AUTO")) ||
+           str_eq_nocase(word, STR("F8"));
+}
+
+static void check_type(struct draft *d, const char *type, uint32_t line)
+{
+    const char *names[64];
+    size_t n = 0;
+    if (!type || is_type(str_from(type)))
+        return;
+    for (const struct file_type *t; n < 64 && (t = file_type_get(n)); n++)
+        names[n] = t->name;
+    const char *near = closest(str_from(type), names, n);
+    manifest_wrong(d->r, line, "manifest", "'%s' is no type" WANT "%s%s%s",
+                   quoted(str_from(type)).text, near ? "did you mean '" : "expected one of ",
+                   near ? near : "'quern types'", near ? "'?" : "");
+    d->bad = true;
+}
+
 /* Where the type is an option it comes before the words. */
 static void put_type(struct draft *d, const struct yaml_node *entry, bool as_option)
 {
@@ -309,6 +333,7 @@ static void put_type(struct draft *d, const struct yaml_node *entry, bool as_opt
         d->bad = true;
     } else if (n) {
         type = manifest_fill(d->r, n, "type", d->b);
+        check_type(d, type, n->line);
         put_word(d,
                  !type || !as_option
                      ? type

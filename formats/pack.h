@@ -58,8 +58,8 @@ bool pack_is_one(const char *path);
 /* The path of a pack may go on with that of a file or directory in it. Its length without that, or
  * 0 when no part of it is a pack. */
 size_t pack_part(const char *path);
-/* *out is a user's hold of it: archive_leave() it. EFORMAT, EIO, EMEMORY; EUSAGE "base": the base
- * is not there or is another. */
+/* *out is a user's hold of it: archive_leave() it. EFORMAT, EIO, EMEMORY; EUSAGE "no-base": the
+ * base is not there; "base": it is another. */
 enum quern_status pack_open(const char *path, enum pack_use use, struct archive **out,
                             struct quern_error *err);
 

@@ -13,6 +13,11 @@ struct parts {
     struct str path, revision;
 };
 
+static bool is_hub_name(struct str name)
+{
+    return hub_is_id(name) && !str_ends(name, PACK_SUFFIX);
+}
+
 /* The path that a mapping gives for name, or NULL. */
 static const char *mapped(const struct places *places, struct str name)
 {
@@ -51,7 +56,7 @@ static enum quern_status locate(const struct parts *p, const struct places *plac
                                 struct arena *arena, const char **path, bool *hub,
                                 struct quern_error *err)
 {
-    *hub = hub_is_id(p->path);
+    *hub = is_hub_name(p->path);
     *path = mapped(places, p->path);
     if (*path)
         return follow(places, arena, path, err);
@@ -90,7 +95,7 @@ static enum quern_status locate_whole(const struct model_ref *ref, const struct 
 enum quern_status locate_model(const struct model_ref *ref, const struct places *places,
                                struct arena *arena, struct location *out, struct quern_error *err)
 {
-    *out = (struct location){.hub = hub_is_id(ref_text(ref))};
+    *out = (struct location){.hub = is_hub_name(ref_text(ref))};
     struct ref_parts all;
     TRY(locate_whole(ref, places, arena, &out->path, err));
     /* The whole name may be that of a model, yet its map have an adapter. */

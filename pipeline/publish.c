@@ -122,6 +122,11 @@ static enum quern_status check_outputs(const struct plan *p, const struct public
         return fail(err, QUERN_EUSAGE, "usage",
                     "the OUTPUT is '-': models are not written to standard output" WANT
                     "expected a name (./- for one that is called so)");
+    if (p->dir && str_ends(str_from(p->dir), PACK_SUFFIX))
+        return in_file(err, p->dir,
+                       fail(err, QUERN_EUSAGE, "usage",
+                            "this directory would have the name of a pack" WANT
+                            "expected another name (quern pack makes packs)"));
     if (!all_final(p, pub))
         TRY(provenance_check_place(p, err));
     if (p->dir) {

@@ -146,11 +146,27 @@ static enum quern_status add_step(struct unpacking *u, struct model *m, uint32_t
     return QUERN_OK;
 }
 
+/* Of what is no pack but leads somewhere pack_open() could only say that it is no file. */
+static enum quern_status check_input(const char *path, struct quern_error *err)
+{
+    const size_t n = pack_part(path);
+    if (n > 0 && path[n])
+        return fail(err, QUERN_EUSAGE, "usage",
+                    "'%s' is in a pack, which is unpacked as a whole" WANT "expected '%s'",
+                    quoted(str_from(path)).text, quoted((struct str){path, n}).text);
+    if (path_is_dir(path))
+        return in_file(
+            err, path,
+            fail(err, QUERN_EFORMAT, "not-a-file", "it is a directory" WANT "expected a pack"));
+    return QUERN_OK;
+}
+
 static enum quern_status build(struct unpacking *u, const char *pack, const char *output,
                                struct quern_error *err)
 {
     struct plan *p = u->plan;
     struct model *m = NULL;
+    TRY(check_input(pack, err));
     TRY(pack_open(pack, PACK_DATA, &u->archive, err));
     const struct pack *k = pack_of(u->archive);
     u->nfiles = pack_files(k, &u->files);

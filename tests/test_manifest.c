@@ -223,6 +223,8 @@ Test(manifest, mistakes_of_order)
     refused(HEAD "  - {name: a, pack: /, output: x}\n  - {name: b, pack: /, output: y/../x/}\n",
             "'a' and 'b' have the same output");
     refused(HEAD "  - {name: a, check: /, needs: b}\n", "there is no job 'b'");
+    refused(HEAD "  - {quantize: /, type: Q8_9, output: a}\n", "line 3: 'Q8_9' is no type");
+    refused(HEAD "  - {quantize: /, type: none of these, output: a}\n", "of 'quern types'");
     refused(HEAD "  - {name: a, check: no-such-file}\n", "is not there, and no job makes it");
     refused(HEAD "  - {name: a, check: /, needs: a}\n", "it is the same job");
     refused(HEAD "  - {name: a, check: /, needs: b}\n  - {name: c, check: /, needs: a}\n"

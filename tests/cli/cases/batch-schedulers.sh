@@ -14,6 +14,7 @@ for s in slurm ninja k8s parallel; do
     cat "a jobs.$s"*
 done
 q batch "a jobs.yml" --emit ninja
+q batch "a jobs.yml" --emit ninja -f
 q batch "a jobs.yml" --emit ninja -f --json
 export QUERN
 ninja -k 0 -f "a jobs.ninja" >log 2>&1 || cat log

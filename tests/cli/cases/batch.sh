@@ -29,7 +29,6 @@ base_model: m/hf
 models: [{model: m/hf}, {model: m/hf-b}]
 parameters: {t: 0.5}
 Y
-mkdir out
 q batch jobs.yml --dry-run
 # of what runs at the same time the order is not known
 program batch jobs.yml --jobs 2 2>err
@@ -80,3 +79,17 @@ q batch one.yml --dry-run --check-hashes
 must batch one.yml --check-hashes
 touch -d '2001-01-01' in.gguf
 q batch one.yml --dry-run --check-hashes
+# what is made of packs is up to date as well; directories of outputs are made
+must pack m/hf -o a.qpk
+must pack m/hf-b -o b.qpk --base a.qpk
+cat >packs.yml <<'Y'
+version: 1
+jobs:
+  - {merge: packs-recipe.yml, type: Q8_0, output: new/deep/merged.gguf, options: {pre: gpt-2}}
+  - {name: checked, check: [a.qpk, new/deep/merged.gguf]}
+Y
+sed 's/m.hf-b/b.qpk/; s/m.hf/a.qpk/g' recipe.yml >packs-recipe.yml
+must batch packs.yml
+q batch packs.yml
+printf x >>b.qpk
+q batch packs.yml --dry-run

@@ -60,3 +60,13 @@ q rebuild -q i.gguf.quern.json -o j.gguf
 q rebuild -q i.gguf.quern.json -o j.gguf --input there=elsewhere
 same i.gguf j.gguf
 q unpack -q code.qpk out --pack-base elsewhere/base.qpk
+
+# Only quern pack makes packs, and quern unpack takes all of one. A pack is no id of the hub.
+q quantize base k.qpk BF16
+q unpack all.qpk/base k
+q unpack base k
+mkdir org
+cp elsewhere/base.qpk org/
+must merge -q --method linear --model org/base.qpk --model base --param weight=0.5 card
+q compare -q base card
+grep '^- ' card/README.md

@@ -14,7 +14,7 @@ ninja -f "a job.ninja" >log 2>&1 || cat log
 same plain.gguf out.gguf
 ninja -f "a job.ninja"
 # a file of the output for each part: they are known by their own names
-q plan -q --parts 2 -o files.plan --emit ninja quantize m/dense-f16.gguf files.gguf Q8_0
+q plan --parts 2 -o files.plan --emit ninja quantize m/dense-f16.gguf files.gguf Q8_0
 ninja -f files.ninja >log 2>&1 || cat log
 ninja -f files.ninja
 # all parts write to one file

@@ -51,6 +51,8 @@ cp m/dense-f16.gguf in.gguf
 q plan --parts 2 inspect in.gguf
 q plan --parts 2 --part-size 4k quantize in.gguf in-q8.gguf Q8_0
 q plan --parts 2 quantize --provenance in.gguf in-q8.gguf Q8_0
+q plan --parts 2 quantize --stats in.gguf in-q8.gguf Q8_0
+q plan --parts 2 quantize --dry-run in.gguf in-q8.gguf Q8_0
 sed 's/"parts":/"pieces":/' job.plan >bad.plan
 q run bad.plan --part 1
 sed 's/"quern_plan":1/"quern_plan":2/' job.plan >bad.plan
