@@ -19,10 +19,12 @@ q batch "a jobs.yml" --emit ninja -f --json
 export QUERN
 ninja -k 0 -f "a jobs.ninja" >log 2>&1 || cat log
 q batch "a jobs.yml"
-rm -r *.gguf ".a jobs.yml.quern-batch"
+rm -r ./*.gguf ".a jobs.yml.quern-batch"
 # what a container of the template runs
+# shellcheck disable=SC2016 # the shell that is started expands it
 sh -c "$(sed -n 's/^        - "exec quern \(.*\)"$/exec $QUERN \1/p' "a jobs.k8s.yaml" | sed -n '1s/\\"/"/gp')" 2>err
 for i in 0 1; do
+    # shellcheck disable=SC2016 # the same
     JOB_COMPLETION_INDEX=$i sh -c "$(sed -n 's/^        - "exec quern \(.*\)"$/exec "$QUERN" \1/p' "a jobs.k8s.yaml" | sed -n '1s/\\"/"/gp')"
 done 2>&1 | sed 's/, [0-9.]* s//'
 # sbatch that runs the tasks of an array at once
@@ -41,7 +43,7 @@ S
 chmod +x sbatch srun
 PATH=.:$PATH sh "a jobs.slurm.sh" 2>&1
 q batch "a jobs.yml"
-rm -r *.gguf ".a jobs.yml.quern-batch"
+rm -r ./*.gguf ".a jobs.yml.quern-batch"
 command -v parallel >/dev/null || skip "GNU parallel is not installed"
 sh "a jobs.parallel.sh" -j 2 >log 2>&1 || cat log
 q batch "a jobs.yml"

@@ -1,5 +1,6 @@
 # Completion in bash: commands, their options, what an option can be, types, the command that is planned.
 program help completion >completion.bash
+# shellcheck disable=SC1091 # made above
 . ./completion.bash
 touch batch.yml 1.yml Q4.gguf
 completes() {

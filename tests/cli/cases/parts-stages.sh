@@ -1,8 +1,8 @@
 # What a method must know of whole tensors is measured first: then they are cut, too.
-merge="merge --pre gpt-2 --method ties --base m/hf --model m/hf-b --model m/hf-c --param weight=0.5 --param density=0.5"
+merge=(merge --pre gpt-2 --method ties --base m/hf --model m/hf-b --model m/hf-c --param weight=0.5 --param density=0.5)
 mkdir plain
-must $merge plain/out.gguf F32
-q plan --parts 3 --stages --layout ranges $merge out.gguf F32
+must "${merge[@]}" plain/out.gguf F32
+q plan --parts 3 --stages --layout ranges "${merge[@]}" out.gguf F32
 q run job.plan --part 1
 q run job.plan --stage stats --part 4
 q run job.plan --stage measure --part 1
@@ -26,7 +26,7 @@ q plan -f --parts 2 --stages quantize m/dense-f16.gguf q.gguf F16
 q run job.plan --stage stats --part 1
 # with schedulers
 for s in slurm parallel k8s ninja; do
-    q plan -q -f --parts 3 --stages --layout joined --emit $s $merge out.gguf F32
+    q plan -q -f --parts 3 --stages --layout joined --emit $s "${merge[@]}" out.gguf F32
     case $s in
     k8s) grep -A1 -e 'name: quern-' -e '^ *- quern' -e kubectl -e stage -e suspend job.yaml | grep -v '^--$' ;;
     ninja) cat job.ninja ;;
