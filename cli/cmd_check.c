@@ -71,7 +71,8 @@ static void verdict_text(const struct cli *c, const struct verdict *v)
         printf("%s: %" PRIu64 " of %" PRIu32 " tensors have bad values\n",
                quoted(str_from(path)).text, v->nbad_tensors, v->m->ntensors);
     else
-        printf("%s: sound, %" PRIu32 " tensors\n", quoted(str_from(path)).text, v->m->ntensors);
+        printf("%s: sound, %" PRIu32 " tensor%s\n", quoted(str_from(path)).text, v->m->ntensors,
+               v->m->ntensors == 1 ? "" : "s");
 }
 
 static enum quern_status hash_files(const struct model *m, struct arena *arena, struct verdict *v,
