@@ -123,8 +123,7 @@ static const char *base_name(struct planner *pl, const char *path, struct quern_
 static enum quern_status add_input(struct planner *pl, const char *input, struct quern_error *err)
 {
     struct archive *a = NULL;
-    if (pack_is_one(input))
-        TRY(pack_open(input, PACK_DATA, &a, err));
+    TRY(pack_enter(input, &a, err));
     const bool dir = path_is_dir(input), alone = pl->r->ninputs == 1;
     enum quern_status s = QUERN_OK;
     const char *name = dir && alone ? NULL : base_name(pl, input, err);

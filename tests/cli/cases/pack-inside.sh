@@ -65,6 +65,12 @@ q unpack -q code.qpk out --pack-base elsewhere/base.qpk
 q quantize base k.qpk BF16
 q unpack all.qpk/base k
 q unpack base k
+must pack -q all.qpk/base -o again.qpk
+must unpack -q again.qpk again
+diff -r base again && echo "a model of a pack is packed"
+must pack -q all.qpk/base/config.json all.qpk/pocket-code/tokenizer.json -o two-files.qpk
+q inspect two-files.qpk | grep json
+q pack all.qpk/nothing -o nothing.qpk
 mkdir org
 cp elsewhere/base.qpk org/
 must merge -q --method linear --model org/base.qpk --model base --param weight=0.5 card
