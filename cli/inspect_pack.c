@@ -47,7 +47,7 @@ void print_pack_head(struct archive *a)
         return;
     const struct quoted base = quoted(str_from(pack_base_path(p)));
     const bool found = pack_base_status(p, &why) == QUERN_OK;
-    const bool absent = !found && strcmp(why->kind, "no-base") == 0;
+    const bool absent = pack_base_is_absent(p);
     printf("  %s%-12s%s %s%s%s\n", dim(stdout), "base", plain(stdout), base.text,
            found    ? ", found"
            : absent ? ", not there (--pack-base MODEL says where it is)"

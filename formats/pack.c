@@ -463,6 +463,11 @@ enum quern_status pack_base_status(const struct pack *p, const struct quern_erro
     return p->base_status;
 }
 
+bool pack_base_is_absent(const struct pack *p)
+{
+    return p->base_is_absent;
+}
+
 uint64_t pack_run_stored(const struct pack *p, const struct pack_run *run)
 {
     const uint32_t first = p->chunk_frame[run->first_chunk];

@@ -58,8 +58,8 @@ bool pack_is_one(const char *path);
 /* The path of a pack may go on with that of a file or directory in it. Its length without that, or
  * 0 when no part of it is a pack. */
 size_t pack_part(const char *path);
-/* *out is a user's hold of it: archive_leave() it. EFORMAT, EIO, EMEMORY; EUSAGE "no-base": the
- * base is not there; "base": it is another. */
+/* *out is a user's hold of it: archive_leave() it. EFORMAT, EIO, EMEMORY; EUSAGE "base": the base
+ * is not there or is another. */
 enum quern_status pack_open(const char *path, enum pack_use use, struct archive **out,
                             struct quern_error *err);
 
@@ -116,6 +116,8 @@ bool pack_is_directory(const struct pack *p);
 const char *pack_base_path(const struct pack *p);
 /* QUERN_OK: there is none, or it was found; else why it was not, in *why. */
 enum quern_status pack_base_status(const struct pack *p, const struct quern_error **why);
+/* Is that because nothing is there? */
+bool pack_base_is_absent(const struct pack *p);
 /* Bytes of frames a run takes. */
 uint64_t pack_run_stored(const struct pack *p, const struct pack_run *run);
 

@@ -197,9 +197,10 @@ void pack_find_base(struct pack *p)
     if (--search.depth == 0)
         forget();
     /* A file that is not there is this pack's affair, too. */
-    if (p->base_status == QUERN_EIO)
+    p->base_is_absent = p->base_status == QUERN_EIO;
+    if (p->base_is_absent)
         p->base_status =
-            fail(&p->base_error, QUERN_EUSAGE, "no-base",
+            fail(&p->base_error, QUERN_EUSAGE, "base",
                  "its base '%s' is not there" WANT "say where it is (--pack-base MODEL)",
                  quoted(p->base_path).text);
     if (p->base_status != QUERN_OK)

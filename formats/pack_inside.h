@@ -58,6 +58,7 @@ struct pack {
     uint8_t base_probe[32];
     struct model *base;
     enum quern_status base_status;
+    bool base_is_absent; /* nothing lies where it was, and no other fits */
     struct quern_error base_error;
 
     pthread_mutex_t lock; /* guards all below */
