@@ -249,7 +249,7 @@ static void add_step(struct lumping *l, uint32_t i, bool whole_files)
 static enum quern_status gather_lumps(struct lumping *l, uint32_t count, struct quern_error *err)
 {
     const bool whole_files = l->plan->nfiles >= count && l->plan->nfiles > 1;
-    const uint64_t room = most_lumps(l);
+    const uint64_t room = most_lumps(l) + 1u; /* not 0 */
     l->lumps = room < UINT32_MAX ? calloc(room, sizeof *l->lumps) : NULL;
     if (!l->lumps)
         return fail_memory(err, room * sizeof *l->lumps);
