@@ -133,26 +133,69 @@ static bool any_is_there(const struct job_run *r)
     return false;
 }
 
-static enum quern_status look_at_plan(struct job_run *r, const struct plan *p, bool replaces,
-                                      struct quern_error *err)
+static bool was_made(const struct job_run *r, const char *path)
+{
+    for (uint32_t i = 0; i < r->before.outputs.count; i++)
+        if (strcmp(r->before.outputs.items[i].path, path) == 0)
+            return true;
+    return false;
+}
+
+static bool was_made_in(const struct job_run *r, const char *dir)
+{
+    const size_t n = strlen(dir);
+    for (uint32_t i = 0; i < r->before.outputs.count; i++) {
+        const char *path = r->before.outputs.items[i].path;
+        if (strncmp(path, dir, n) == 0 && path[n] == '/')
+            return true;
+    }
+    return false;
+}
+
+/* What the job would replace is what it has made itself: not what happens to be where a manifest
+ * that was changed since puts the output now. */
+static bool replaces_its_own(const struct job_run *r, const struct plan *p)
+{
+    const char *output = r->command->output ? r->command->output : "";
+    if (r->b->c->force ||
+        (r->before.stage == STAGE_STARTED && strcmp(r->before.output, output) == 0))
+        return true;
+    if (!state_owns_outputs(&r->before) ||
+        (p->dir && path_exists(p->dir) && !was_made_in(r, p->dir)))
+        return false;
+    for (uint32_t i = 0; i < r->npaths; i++)
+        if (path_exists(r->paths[i]) && !was_made(r, r->paths[i]))
+            return false;
+    return true;
+}
+
+static bool is_in_the_way(const struct job_run *r, const struct plan *p)
+{
+    return any_is_there(r) || (p->dir && path_exists(p->dir));
+}
+
+static enum quern_status look_at_plan(struct job_run *r, struct plan *p, struct quern_error *err)
 {
     TRY(add_inputs(r, p, err));
     if (p->nfiles == 0)
         return QUERN_OK;
     TRY(note_outputs(r, p, err));
+    if (is_in_the_way(r, p) && !replaces_its_own(r, p))
+        p->force = false;
     /* From now on what is found at the output is taken for ours: nothing else may be there. */
-    if (!replaces && any_is_there(r))
+    if (!p->force && any_is_there(r))
         return QUERN_OK;
     r->now.stage = STAGE_STARTED;
     return state_write(r->b, r->number, r->command, &r->now, err);
 }
 
 /* An error shows when the command has ended: there is nothing here that could be told to stop. */
-static void see_plan(const struct cli *c, const struct plan *p, void *data)
+static void see_plan(const struct cli *c, struct plan *p, void *data)
 {
     struct job_run *r = data;
+    (void)c;
     if (r->status == QUERN_OK)
-        r->status = look_at_plan(r, p, c->force, &r->err);
+        r->status = look_at_plan(r, p, &r->err);
 }
 
 /* ---- what is left of an earlier run --------------------------------------------------------- */
@@ -174,6 +217,7 @@ static bool may_resume(const struct job_run *r)
            strcmp(r->before.version, quern_version()) == 0 && inputs_are_same(r);
 }
 
+/* Something: what, is told by the plan. */
 static bool may_replace(const struct job_run *r)
 {
     return r->b->c->force || r->before.stage == STAGE_STARTED || state_owns_outputs(&r->before);
