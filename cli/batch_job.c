@@ -10,6 +10,7 @@
 #include "core/io.h"
 #include "core/output.h"
 #include "core/sha256.h"
+#include "core/yaml.h"
 #include "job_record.h"
 
 /* A job while it runs. */
@@ -86,11 +87,64 @@ static void end(struct job_run *r)
 
 /* ---- while it runs -------------------------------------------------------------------------- */
 
+/* PATH, or PATH+ADAPTER; a name of the hub is not there and not looked at. */
+static enum quern_status add_named(struct job_run *r, struct str text, struct quern_error *err)
+{
+    struct arena *a = &r->now.arena;
+    if (text.n == 0)
+        return QUERN_OK;
+    const char *plus = memchr(text.p, '+', text.n);
+    const size_t first = plus ? (size_t)(plus - text.p) : text.n;
+    const struct str parts[] = {
+        text, {text.p,                          first                        },
+         {text.p + first + (plus != NULL), plus ? text.n - first - 1 : 0}
+    };
+    for (size_t i = 0; i < (plus ? 3u : 1u); i++) {
+        const struct str path = arena_str(a, parts[i]);
+        if (!path.p)
+            return fail_memory(err, parts[i].n);
+        if (path.n)
+            TRY(seen_add(&r->now.inputs, a, path.p, err));
+    }
+    return QUERN_OK;
+}
+
+/* Of a model that a recipe names its plan may use no weights, but its tokenizer, or more files than
+ * those with weights, as of an adapter. */
+static enum quern_status add_models(struct job_run *r, const struct yaml_node *n,
+                                    struct quern_error *err)
+{
+    const bool names = str_is(n->key, "model") || str_is(n->key, "base_model") ||
+                       str_is(n->key, "source") || str_is(n->key, "tokenizer_source");
+    if (n->kind == YAML_IS_SCALAR)
+        return names ? add_named(r, n->text, err) : QUERN_OK;
+    for (const struct yaml_node *v = n->first; v; v = v->next)
+        TRY(add_models(r, v, err)); /* no deeper than YAML_MAX_DEPTH */
+    return QUERN_OK;
+}
+
+/* What is wrong with it is told by the command. */
+static enum quern_status add_recipe(struct job_run *r, struct quern_error *err)
+{
+    struct arena arena = {0};
+    struct str text;
+    const struct yaml_node *n;
+    const char *path = r->job->recipe;
+    enum quern_status s = QUERN_OK;
+    if (path && path_is_file(path) &&
+        read_small_file(path, YAML_MAX_TEXT, &arena, &text, NULL) == QUERN_OK &&
+        yaml_parse_all(text, path, &arena, &n, NULL) == QUERN_OK)
+        for (; s == QUERN_OK && n; n = n->next)
+            s = add_models(r, n, err);
+    arena_free(&arena);
+    return s;
+}
+
 static enum quern_status add_words(struct job_run *r, struct quern_error *err)
 {
     for (uint32_t i = 0; i < r->job->ninputs; i++)
         TRY(seen_add(&r->now.inputs, &r->now.arena, r->job->inputs[i].path, err));
-    return QUERN_OK;
+    return add_recipe(r, err);
 }
 
 static enum quern_status add_inputs(struct job_run *r, const struct plan *p,
