@@ -64,7 +64,8 @@ struct job_state {
     struct arena arena;
     enum job_stage stage;
     const char *version;
-    char digest[65]; /* of the command, without what changes no byte of its output */
+    const char *output; /* as its command named it, or "" */
+    char digest[65];    /* of the command, without what changes no byte of its output */
     struct seen_files inputs, outputs;
     double seconds;
     int code;

@@ -12,6 +12,7 @@
 #include "core/io.h"
 #include "core/output.h"
 #include "core/sha256.h"
+#include "core/yaml.h"
 #include "job_record.h"
 
 /* A job while it runs. */
@@ -88,11 +89,64 @@ static void end(struct job_run *r)
 
 /* ---- while it runs -------------------------------------------------------------------------- */
 
+/* PATH, or PATH+ADAPTER; a name of the hub is not there and not looked at. */
+static enum quern_status add_named(struct job_run *r, struct str text, struct quern_error *err)
+{
+    struct arena *a = &r->now.arena;
+    if (text.n == 0)
+        return QUERN_OK;
+    const char *plus = memchr(text.p, '+', text.n);
+    const size_t first = plus ? (size_t)(plus - text.p) : text.n;
+    const struct str parts[] = {
+        text, {text.p,                          first                        },
+         {text.p + first + (plus != NULL), plus ? text.n - first - 1 : 0}
+    };
+    for (size_t i = 0; i < (plus ? 3u : 1u); i++) {
+        const struct str path = arena_str(a, parts[i]);
+        if (!path.p)
+            return fail_memory(err, parts[i].n);
+        if (path.n)
+            TRY(seen_add(&r->now.inputs, a, path.p, err));
+    }
+    return QUERN_OK;
+}
+
+/* Of a model that a recipe names its plan may use no weights, but its tokenizer, or more files than
+ * those with weights, as of an adapter. */
+static enum quern_status add_models(struct job_run *r, const struct yaml_node *n,
+                                    struct quern_error *err)
+{
+    const bool names = str_is(n->key, "model") || str_is(n->key, "base_model") ||
+                       str_is(n->key, "source") || str_is(n->key, "tokenizer_source");
+    if (n->kind == YAML_IS_SCALAR)
+        return names ? add_named(r, n->text, err) : QUERN_OK;
+    for (const struct yaml_node *v = n->first; v; v = v->next)
+        TRY(add_models(r, v, err)); /* no deeper than YAML_MAX_DEPTH */
+    return QUERN_OK;
+}
+
+/* What is wrong with it is told by the command. */
+static enum quern_status add_recipe(struct job_run *r, struct quern_error *err)
+{
+    struct arena arena = {0};
+    struct str text;
+    const struct yaml_node *n;
+    const char *path = r->job->recipe;
+    enum quern_status s = QUERN_OK;
+    if (path && path_is_file(path) &&
+        read_small_file(path, YAML_MAX_TEXT, &arena, &text, NULL) == QUERN_OK &&
+        yaml_parse_all(text, path, &arena, &n, NULL) == QUERN_OK)
+        for (; s == QUERN_OK && n; n = n->next)
+            s = add_models(r, n, err);
+    arena_free(&arena);
+    return s;
+}
+
 static enum quern_status add_words(struct job_run *r, struct quern_error *err)
 {
     for (uint32_t i = 0; i < r->job->ninputs; i++)
         TRY(seen_add(&r->now.inputs, &r->now.arena, r->job->inputs[i].path, err));
-    return QUERN_OK;
+    return add_recipe(r, err);
 }
 
 static enum quern_status add_inputs(struct job_run *r, const struct plan *p,
@@ -135,26 +189,69 @@ static bool any_is_there(const struct job_run *r)
     return false;
 }
 
-static enum quern_status look_at_plan(struct job_run *r, const struct plan *p, bool replaces,
-                                      struct quern_error *err)
+static bool was_made(const struct job_run *r, const char *path)
+{
+    for (uint32_t i = 0; i < r->before.outputs.count; i++)
+        if (strcmp(r->before.outputs.items[i].path, path) == 0)
+            return true;
+    return false;
+}
+
+static bool was_made_in(const struct job_run *r, const char *dir)
+{
+    const size_t n = strlen(dir);
+    for (uint32_t i = 0; i < r->before.outputs.count; i++) {
+        const char *path = r->before.outputs.items[i].path;
+        if (strncmp(path, dir, n) == 0 && path[n] == '/')
+            return true;
+    }
+    return false;
+}
+
+/* What the job would replace is what it has made itself: not what happens to be where a manifest
+ * that was changed since puts the output now. */
+static bool replaces_its_own(const struct job_run *r, const struct plan *p)
+{
+    const char *output = r->command->output ? r->command->output : "";
+    if (r->b->c->force ||
+        (r->before.stage == STAGE_STARTED && strcmp(r->before.output, output) == 0))
+        return true;
+    if (!state_owns_outputs(&r->before) ||
+        (p->dir && path_exists(p->dir) && !was_made_in(r, p->dir)))
+        return false;
+    for (uint32_t i = 0; i < r->npaths; i++)
+        if (path_exists(r->paths[i]) && !was_made(r, r->paths[i]))
+            return false;
+    return true;
+}
+
+static bool is_in_the_way(const struct job_run *r, const struct plan *p)
+{
+    return any_is_there(r) || (p->dir && path_exists(p->dir));
+}
+
+static enum quern_status look_at_plan(struct job_run *r, struct plan *p, struct quern_error *err)
 {
     TRY(add_inputs(r, p, err));
     if (p->nfiles == 0)
         return QUERN_OK;
     TRY(note_outputs(r, p, err));
+    if (is_in_the_way(r, p) && !replaces_its_own(r, p))
+        p->force = false;
     /* From now on what is found at the output is taken for ours: nothing else may be there. */
-    if (!replaces && any_is_there(r))
+    if (!p->force && any_is_there(r))
         return QUERN_OK;
     r->now.stage = STAGE_STARTED;
     return state_write(r->b, r->number, r->command, &r->now, err);
 }
 
 /* An error shows when the command has ended: there is nothing here that could be told to stop. */
-static void see_plan(const struct cli *c, const struct plan *p, void *data)
+static void see_plan(const struct cli *c, struct plan *p, void *data)
 {
     struct job_run *r = data;
+    (void)c;
     if (r->status == QUERN_OK)
-        r->status = look_at_plan(r, p, c->force, &r->err);
+        r->status = look_at_plan(r, p, &r->err);
 }
 
 /* ---- what is left of an earlier run --------------------------------------------------------- */
@@ -176,6 +273,7 @@ static bool may_resume(const struct job_run *r)
            strcmp(r->before.version, quern_version()) == 0 && inputs_are_same(r);
 }
 
+/* Something: what, is told by the plan. */
 static bool may_replace(const struct job_run *r)
 {
     return r->b->c->force || r->before.stage == STAGE_STARTED || state_owns_outputs(&r->before);

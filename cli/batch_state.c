@@ -81,6 +81,7 @@ enum quern_status state_write(const struct batch *b, uint32_t job, const struct 
     json_key(&w, "job");
     job_write(command, JOB_ALL, &w);
     new_line(&w, "  ");
+    field_text(&w, "output", command->output ? command->output : "");
     field_text(&w, "digest", s->digest);
     field_u64(&w, "exit", (uint64_t)s->code);
     field_f64(&w, "took", s->seconds);
@@ -154,7 +155,10 @@ static bool take_state(const struct batch *b, uint32_t job, const struct json *r
         !json_text(json_get(root, "version"), &text))
         return false;
     s->version = arena_str(&s->arena, text).p;
-    if (!s->version || !take_hex(json_get(root, "digest"), s->digest) ||
+    if (!json_text(json_get(root, "output"), &text))
+        return false;
+    s->output = arena_str(&s->arena, text).p;
+    if (!s->version || !s->output || !take_hex(json_get(root, "digest"), s->digest) ||
         !json_u64(json_get(root, "exit"), &n) || n > 255 ||
         !json_f64(json_get(root, "took"), &s->seconds) || !isfinite(s->seconds) ||
         !take_files(json_get(root, "inputs"), &s->arena, &s->inputs) ||

@@ -82,8 +82,9 @@ struct cli {
      * plan is freed by the other command. Returns an exit code. */
     int (*take_plan)(struct cli *c, struct plan *p, void *data);
     void *take_data;
-    /* Set by a command that runs others: sees every plan just before it runs. */
-    void (*see_plan)(const struct cli *c, const struct plan *p, void *data);
+    /* Set by a command that runs others: sees every plan just before it runs, and may forbid that
+     * it replaces anything. */
+    void (*see_plan)(const struct cli *c, struct plan *p, void *data);
     void *see_data;
 };
 

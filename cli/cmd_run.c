@@ -150,8 +150,8 @@ static enum quern_status hash_slices(const struct part_run *r, const struct divi
 
 /* ---- what is made but not handed in ---------------------------------------------------------- */
 
-/* Being stopped while sums are taken then costs no more than taking them again. The file names the
- * inodes of the slices: it is about these and no others. */
+/* Being stopped while sums are taken then costs no more than taking them again. The file has the
+ * marks of the slices: it is about these and no others. */
 static char *made_text(const struct part_run *r, const struct division *d)
 {
     struct text_file t;
@@ -160,10 +160,10 @@ static char *made_text(const struct part_run *r, const struct division *d)
     if (!text_file_begin(&t))
         return NULL;
     for (uint32_t i = 0; i < d->portions[r->part].nslices; i++) {
-        struct stat st;
         const char *path = being_made(r, d, i).path;
-        there &= path && stat(path, &st) == 0;
-        fprintf(t.f, "%llu\n", there ? (unsigned long long)st.st_ino : 0);
+        const uint64_t mark = path ? output_mark(path) : 0;
+        there &= mark != 0;
+        fprintf(t.f, "%" PRIu64 "\n", mark);
     }
     char *text = text_file_end(&t, &n);
     if (there)

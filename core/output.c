@@ -322,6 +322,17 @@ enum quern_status output_share(struct output *o, const char *path, uint64_t nbyt
     return s;
 }
 
+uint64_t output_mark(const char *path)
+{
+    struct statx st;
+    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &st) != 0)
+        return 0;
+    if (!(st.stx_mask & STATX_BTIME))
+        return st.stx_ino;
+    const uint64_t made = (uint64_t)st.stx_btime.tv_sec * 1000000000 + st.stx_btime.tv_nsec;
+    return st.stx_ino + made * UINT64_C(0x9e3779b97f4a7c15);
+}
+
 /* ---- a file that is there already ----------------------------------------------------------- */
 
 #define COPY_PIECE ((size_t)1 << 20)

@@ -53,6 +53,9 @@ enum quern_status output_adopt(struct output *o, const char *path, const char *m
  * and nothing ever removes it. EIO "changed" when a longer one is there. */
 enum quern_status output_share(struct output *o, const char *path, uint64_t nbytes,
                                struct quern_error *err);
+/* What tells such a file from another under its name, were it even in the place of the one before:
+ * its inode and, where the system knows, when it was made. 0: it is not there. */
+uint64_t output_mark(const char *path);
 /* For a time: sync and close it, open it again. */
 enum quern_status output_close(struct output *o, struct quern_error *err);
 enum quern_status output_reopen(struct output *o, struct quern_error *err);

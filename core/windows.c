@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_READ
@@ -12,7 +13,8 @@
 
 /* Where a window may begin: as large as the largest pages, which then need no more than one entry
  * of a page table. */
-#define STEP (WINDOW_BYTES / 2)
+#define STEP            (WINDOW_BYTES / 2)
+#define LEAST_ADDRESSES (UINT64_C(1) << 30)
 
 static bool allowed;
 static _Thread_local struct windows *mine;
@@ -48,11 +50,20 @@ bool windows_allowed(void)
     return allowed;
 }
 
+/* Places take addresses, and where these are few others cannot do without them. */
+static bool has_addresses(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_AS, &limit) == 0 &&
+           (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= LEAST_ADDRESSES);
+}
+
 void windows_open(struct windows *w, unsigned count)
 {
-    const size_t nbytes = MOST_WINDOWS * WINDOW_BYTES + STEP;
+    count = count < MOST_WINDOWS ? count : MOST_WINDOWS;
+    const size_t nbytes = count * WINDOW_BYTES + STEP;
     memset(w, 0, sizeof *w);
-    if (!allowed || count == 0)
+    if (!allowed || count == 0 || !has_addresses())
         return;
     void *area = mmap(NULL, nbytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (area == MAP_FAILED)
@@ -63,15 +74,15 @@ void windows_open(struct windows *w, unsigned count)
     if (before > 0)
         munmap(area, before);
     if (STEP - before > 0)
-        munmap(w->area + MOST_WINDOWS * WINDOW_BYTES, STEP - before);
-    w->count = count < MOST_WINDOWS ? count : MOST_WINDOWS;
+        munmap(w->area + count * WINDOW_BYTES, STEP - before);
+    w->count = count;
     mine = w;
 }
 
 void windows_close(struct windows *w)
 {
     if (w->area)
-        munmap(w->area, MOST_WINDOWS * WINDOW_BYTES);
+        munmap(w->area, w->count * WINDOW_BYTES);
     if (mine == w)
         mine = NULL;
     memset(w, 0, sizeof *w);

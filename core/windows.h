@@ -15,7 +15,7 @@
 
 /* Of one thread. All zero when there are none. */
 struct windows {
-    uint8_t *area; /* MOST_WINDOWS places, the first `count` in use */
+    uint8_t *area; /* `count` places */
     unsigned count;
     struct {
         const void *file; /* NULL: nothing is seen */
@@ -28,7 +28,8 @@ struct windows {
 void windows_allow(void);
 bool windows_allowed(void);
 
-/* The thread's, when they are allowed; fewer, or none, when the system will not. */
+/* The thread's, when they are allowed; fewer, or none, when the system will not, or when a limit
+ * of the process (ulimit -v) leaves few addresses. */
 void windows_open(struct windows *w, unsigned count);
 /* By any thread, when the one that opened them has ended or calls this itself. */
 void windows_close(struct windows *w);

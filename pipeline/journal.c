@@ -201,7 +201,7 @@ static bool is_file(const char *path, uint64_t ino)
 static enum journal_place find_place(const char *path, const char *shared, uint64_t ino)
 {
     if (shared)
-        return is_file(shared, ino) ? PLACE_PART : PLACE_GONE;
+        return ino && output_mark(shared) == ino ? PLACE_PART : PLACE_GONE;
 
     char *part = output_beside(path, PART_SUFFIX);
     const enum journal_place place = is_file(part, ino)   ? PLACE_PART

@@ -200,8 +200,10 @@ static enum quern_status make_head(const struct journal_file *f, const struct pl
         return fail_memory(err, *n);
     memcpy(at, &h, sizeof h);
     at += sizeof h;
-    for (uint32_t i = 0; i < p->nfiles; i++, at += sizeof(uint64_t))
-        memcpy(at, &outs[i].ino, sizeof outs[i].ino);
+    for (uint32_t i = 0; i < p->nfiles; i++, at += sizeof(uint64_t)) {
+        const uint64_t mark = outs[i].shared ? output_mark(outs[i].part_path) : outs[i].ino;
+        memcpy(at, &mark, sizeof mark);
+    }
     for (uint32_t i = 0; i < ninputs; i++)
         memcpy(at + (size_t)32 * i, inputs[i].digest, 32);
     return QUERN_OK;

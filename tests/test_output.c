@@ -204,3 +204,26 @@ Test(output, input_open_takes_only_regular_files)
     cr_assert_str_eq(e.kind, "changed");
     close(fd);
 }
+
+/* The next file often gets the inode of the one before. */
+Test(output, a_file_made_anew_has_another_mark)
+{
+    const char *path = scratch("a.bin");
+    struct statx st;
+    cr_assert_eq(output_mark(path), 0);
+    write_text(path, "one");
+    const uint64_t mark = output_mark(path);
+    cr_assert_neq(mark, 0);
+    write_text(path, "more");
+    cr_assert_eq(output_mark(path), mark, "it is the same file");
+    cr_assert_eq(statx(AT_FDCWD, path, 0, STATX_BTIME, &st), 0);
+    if (!(st.stx_mask & STATX_BTIME))
+        cr_skip_test("the system does not know when files were made");
+    for (unsigned i = 0; i < 20; i++) {
+        const uint64_t before = output_mark(path);
+        cr_assert_eq(unlink(path), 0);
+        usleep(20000); /* times are as coarse as the clock's ticks */
+        write_text(path, "two");
+        cr_assert_neq(output_mark(path), before);
+    }
+}

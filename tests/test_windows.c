@@ -2,6 +2,7 @@
 #include "core/windows.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #include "tests/merge_fixture.h"
 
@@ -168,4 +169,23 @@ Test(windows, run_ends_when_an_input_shrinks)
     cr_assert(access(in_dir("out.safetensors"), F_OK) != 0);
     plan_free(plan);
     CHECK_LEAKS();
+}
+
+/* Only the soft limit, for as long as they are opened. */
+Test(windows, none_where_addresses_are_few)
+{
+    struct windows few, many;
+    struct rlimit limit;
+    cr_assert(getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_max == RLIM_INFINITY);
+    const struct rlimit small = {(rlim_t)512 << 20, limit.rlim_max};
+    windows_allow();
+    cr_assert(setrlimit(RLIMIT_AS, &small) == 0);
+    windows_open(&few, 2);
+    cr_assert(setrlimit(RLIMIT_AS, &limit) == 0);
+    windows_open(&many, 2);
+    cr_assert_eq(few.count, 0);
+    cr_assert_null(few.area);
+    cr_assert_eq(many.count, 2);
+    windows_close(&few);
+    windows_close(&many);
 }
