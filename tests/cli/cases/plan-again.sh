@@ -15,7 +15,7 @@ left() { # the journals of parts that are under way
     find .out.gguf.quern-parts -name '*.quern-journal' -size +250c | wc -l
 }
 plan IQ3_S
-QUERN_SYNC=0.01 "$QUERN" run -q -j 1 --part 1 job.plan 2>err &
+QUERN_CPU=portable QUERN_SYNC=0.01 "$QUERN" run -q -j 1 --part 1 job.plan 2>err &
 pid=$!
 for _ in $(seq 2000); do
     [ "$(left 2>/dev/null)" -gt 0 ] && break
@@ -33,7 +33,7 @@ same out.gguf whole.gguf
 # Neither is what a stopped run has left when an input is not what it was: nobody asked to go on with that.
 rm -rf out.gguf
 plan IQ3_S
-QUERN_SYNC=0.01 "$QUERN" run -q -j 1 --part 1 job.plan 2>err &
+QUERN_CPU=portable QUERN_SYNC=0.01 "$QUERN" run -q -j 1 --part 1 job.plan 2>err &
 pid=$!
 for _ in $(seq 2000); do
     [ "$(left 2>/dev/null)" -gt 0 ] && break
