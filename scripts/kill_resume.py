@@ -232,6 +232,9 @@ def main():
     ask.add_argument("--only", default="", help="jobs with this in their names")
     ask.add_argument("--keep", help="work in this directory and leave it")
     args = ask.parse_args()
+    # In the background of a shell they are ignored, and a program that is started then leaves it at that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     rng = random.Random(args.seed)
     work = args.keep or tempfile.mkdtemp(prefix="quern-kill.")
     os.makedirs(work, exist_ok=True)

@@ -228,6 +228,9 @@ def main():
     ask.add_argument("--check", choices=[c.__name__ for c in CHECKS])
     ask.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     args = ask.parse_args()
+    # In the background of a shell they are ignored, and a program that is started then leaves it at that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     rng = random.Random(args.seed)
     for check in CHECKS:
         if not args.check or check.__name__ == args.check:

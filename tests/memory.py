@@ -263,6 +263,9 @@ def main():
     ask.add_argument("--short", action="store_true")
     ask.add_argument("dir", nargs="?")
     args = ask.parse_args()
+    # In the background of a shell they are ignored, and a program that is started then leaves it at that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     work = tempfile.mkdtemp(prefix="quern-memory.", dir=args.dir)
     group = Group()
     try:
