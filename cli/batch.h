@@ -4,6 +4,7 @@
 
 #include "cli.h"
 #include "manifest.h"
+#include "scheduler.h"
 
 struct batch {
     const struct cli *c;
@@ -12,7 +13,8 @@ struct batch {
     const char *dir; /* records and logs: .NAME.quern-batch beside the manifest */
     bool *chosen;    /* by --only, and what those need */
     unsigned threads;
-    uint64_t mem; /* of one job; 0: not told */
+    uint64_t mem;      /* of one job; 0: not told */
+    enum scheduler to; /* of --emit */
 };
 
 #define NEVER_RAN "it never ran"

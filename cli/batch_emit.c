@@ -1,16 +1,9 @@
 /* batch_emit.c - the jobs of a manifest for Slurm, Ninja, Kubernetes and GNU parallel. */
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "batch.h"
-#include "core/output.h"
-#include "core/text_file.h"
-#include "script_text.h"
+#include "scheduler.h"
 
-/* Room beside the ceiling of --mem for the program itself. */
-#define SPARE_MEM   (UINT64_C(64) << 20)
-#define DEFAULT_MEM (UINT64_C(256) << 20)
 /* Slurm's own limit, unless it was told another. */
 #define MAX_ARRAY 1000u
 
@@ -23,23 +16,12 @@ static uint32_t first_of(const struct manifest *m, uint32_t level)
     return i;
 }
 
-static unsigned threads_of(const struct batch *b)
-{
-    return b->c->threads ? b->c->threads : 1;
-}
-
-static uint64_t mem_mib(const struct batch *b)
-{
-    const uint64_t mem = (b->c->mem ? b->c->mem : DEFAULT_MEM) + SPARE_MEM;
-    return (mem + (1u << 20) - 1) >> 20;
-}
-
 /* number: what a shell makes the job's number of. */
 static void put_job(FILE *f, const struct batch *b, const char *program, const char *number)
 {
     fprintf(f, "%s batch ", program);
     script_word(f, b->m.path);
-    fprintf(f, " --job %s/%" PRIu32 " -j %u", number, b->m.njobs, threads_of(b));
+    fprintf(f, " --job %s/%" PRIu32 " -j %u", number, b->m.njobs, script_threads(b->c));
     if (b->c->mem)
         fprintf(f, " --mem %" PRIu64, b->c->mem);
     if (b->c->check_hashes)
@@ -50,8 +32,7 @@ static void put_job(FILE *f, const struct batch *b, const char *program, const c
 
 /* ---- Slurm ---------------------------------------------------------------------------------- */
 
-/* Tasks count from 1 in each array, whose numbers may not be large. A job is a step that gets
- * SIGTERM before a preemption, and then asks to be queued again, as the parts of a plan do. */
+/* Tasks count from 1 in each array, whose numbers may not be large. */
 static void put_array(FILE *f, const struct batch *b, uint32_t first, uint32_t n)
 {
     char number[64];
@@ -59,24 +40,19 @@ static void put_array(FILE *f, const struct batch *b, uint32_t first, uint32_t n
     fprintf(f,
             "id=$(sbatch --parsable --job-name=quern-batch --array=1-%" PRIu32 " $after \\\n"
             "    --cpus-per-task=%u --mem=%" PRIu64 "M --requeue --signal=TERM@60 \\\n"
-            "    --open-mode=append <<'END'\n"
-            "#!/bin/sh\n"
-            "code=0\n"
-            "srun --ntasks=1 --cpus-per-task=%u --input=none ",
-            n, threads_of(b), mem_mib(b), threads_of(b));
+            "    --open-mode=append <<'END'\n",
+            n, script_threads(b->c), script_mem_mib(b->c, 0));
+    script_slurm_begin(f, script_threads(b->c));
     put_job(f, b, PROGRAM, number);
-    fputs(" || code=$?\n"
-          "# told to stop: it goes on later, perhaps elsewhere\n"
-          "if [ $code -eq 143 ] && scontrol requeue \"$SLURM_JOB_ID\"; then sleep 600; fi\n"
-          "exit $code\n"
-          "END\n)\n"
-          "ids=$ids:${id%%;*}\n"
+    script_slurm_end(f);
+    fputs("ids=$ids:${id%%;*}\n"
           "echo \"Submitted ${id%%;*}\"\n",
           f);
 }
 
-static void emit_slurm(FILE *f, const struct batch *b)
+static void emit_slurm(FILE *f, const void *batch)
 {
+    const struct batch *b = batch;
     fprintf(f,
             "#!/bin/sh\n"
             "# Runs %" PRIu32 " jobs: sbatch this file, or run it with sh. After a failure do the "
@@ -101,8 +77,9 @@ static void emit_slurm(FILE *f, const struct batch *b)
 
 /* ---- GNU parallel --------------------------------------------------------------------------- */
 
-static void emit_parallel(FILE *f, const struct batch *b)
+static void emit_parallel(FILE *f, const void *batch)
 {
+    const struct batch *b = batch;
     fprintf(f,
             "#!/bin/sh\n"
             "# Runs %" PRIu32 " jobs with GNU parallel. Arguments are parallel's: -j 2,\n"
@@ -129,23 +106,22 @@ static void put_record(FILE *f, const struct batch *b, uint32_t job)
     arena_free(&arena);
 }
 
-static void put_ninja_rule(FILE *f, const struct batch *b)
+static void put_ninja_job(FILE *f, const void *batch)
 {
-    struct text_file t;
-    size_t n;
-    if (!text_file_begin(&t))
-        return;
-    put_job(t.f, b, PROGRAM, "\"$JOB\"");
-    char *text = text_file_end(&t, &n);
-    fprintf(f, "rule job\n  description = job $job of %" PRIu32 ": $name\n  command = JOB=$job; ",
-            b->m.njobs);
-    script_ninja(f, text ? text : "", false);
-    fputs(" -q\n\nbuild quern-always: phony\n", f);
-    free(text);
+    put_job(f, batch, PROGRAM, "\"$JOB\"");
 }
 
-static void emit_ninja(FILE *f, const struct batch *b)
+static void put_ninja_rule(FILE *f, const struct batch *b)
 {
+    fprintf(f, "rule job\n  description = job $job of %" PRIu32 ": $name\n  command = JOB=$job; ",
+            b->m.njobs);
+    script_put_ninja(f, put_ninja_job, b);
+    fputs(" -q\n\nbuild quern-always: phony\n", f);
+}
+
+static void emit_ninja(FILE *f, const void *batch)
+{
+    const struct batch *b = batch;
     fprintf(f,
             "# Runs %" PRIu32 " jobs, as many at a time as ninja -j says; -k 0 goes on after a "
             "failure.\n"
@@ -170,68 +146,37 @@ static void emit_ninja(FILE *f, const struct batch *b)
 
 /* ---- Kubernetes ----------------------------------------------------------------------------- */
 
-static void put_command(FILE *f, const struct batch *b, uint32_t first)
+struct level {
+    const struct batch *b;
+    uint32_t first; /* of its jobs */
+};
+
+static void put_command(FILE *f, const void *level)
 {
-    struct text_file t;
-    size_t n;
+    const struct level *l = level;
     char number[64];
-    if (!text_file_begin(&t))
-        return;
-    snprintf(number, sizeof number, "\"$((JOB_COMPLETION_INDEX + %" PRIu32 "))\"", first + 1);
-    fputs("exec ", t.f);
-    put_job(t.f, b, "quern", number);
-    char *text = text_file_end(&t, &n);
-    script_yaml(f, text ? text : "");
-    free(text);
+    snprintf(number, sizeof number, "\"$((JOB_COMPLETION_INDEX + %" PRIu32 "))\"", l->first + 1);
+    fputs("exec ", f);
+    put_job(f, l->b, "quern", number);
 }
 
-/* Exit codes 1 to 4 and 7 do not get better by trying again. */
 static void put_level(FILE *f, const struct batch *b, uint32_t level)
 {
     const uint32_t first = first_of(&b->m, level), n = first_of(&b->m, level + 1) - first;
-    fprintf(f,
-            "%sapiVersion: batch/v1\n"
-            "kind: Job\n"
-            "metadata:\n"
-            "  name: quern-batch-%" PRIu32 "\n"
-            "spec:\n"
-            "  suspend: %s\n"
-            "  completionMode: Indexed\n"
-            "  completions: %" PRIu32 "\n"
-            "  parallelism: %" PRIu32 "\n"
-            "  backoffLimitPerIndex: 3\n"
-            "  podFailurePolicy:\n"
-            "    rules:\n"
-            "    - action: FailIndex\n"
-            "      onExitCodes: {containerName: quern, operator: In, values: [1, 2, 3, 4, 7]}\n"
-            "  template:\n"
-            "    spec:\n"
-            "      restartPolicy: Never\n"
-            "      containers:\n"
-            "      - name: quern\n"
-            "        image: quern:%s\n"
-            "        workingDir: /work\n"
-            "        command:\n"
-            "        - sh\n"
-            "        - -c\n"
-            "        - ",
-            level ? "---\n" : "", level + 1, level ? "true" : "false", n, n < 16 ? n : 16,
-            quern_version());
-    put_command(f, b, first);
-    fprintf(f,
-            "\n        resources:\n"
-            "          requests: {cpu: \"%u\", memory: %" PRIu64 "Mi}\n"
-            "          limits: {memory: %" PRIu64 "Mi}\n"
-            "        volumeMounts:\n"
-            "        - {name: work, mountPath: /work}\n"
-            "      volumes:\n"
-            "      - name: work\n"
-            "        persistentVolumeClaim: {claimName: quern-work}\n",
-            threads_of(b), mem_mib(b), mem_mib(b));
+    char name[32];
+    snprintf(name, sizeof name, "batch-%" PRIu32, level + 1);
+    fputs(level ? "---\n" : "", f);
+    script_indexed_job(f, name, level ? "  suspend: true\n" : "  suspend: false\n", n,
+                       "1, 2, 3, 4, 7");
+    script_pod_begin(f);
+    fputs("        - sh\n        - -c\n        - ", f);
+    script_put_yaml(f, put_command, &(struct level){b, first});
+    script_pod_end(f, script_threads(b->c), script_mem_mib(b->c, 0));
 }
 
-static void emit_kubernetes(FILE *f, const struct batch *b)
+static void emit_kubernetes(FILE *f, const void *batch)
 {
+    const struct batch *b = batch;
     fprintf(f,
             "# Runs %" PRIu32 " jobs. The claim quern-work has the manifest and its files; the "
             "image has quern.\n"
@@ -245,41 +190,20 @@ static void emit_kubernetes(FILE *f, const struct batch *b)
 /* ---- which ---------------------------------------------------------------------------------- */
 
 static const struct {
-    const char *name, *suffix;
-    void (*emit)(FILE *f, const struct batch *b);
-} schedulers[] = {
-    {"slurm",    ".slurm.sh",    emit_slurm     },
-    {"ninja",    ".ninja",       emit_ninja     },
-    {"k8s",      ".k8s.yaml",    emit_kubernetes},
-    {"parallel", ".parallel.sh", emit_parallel  },
+    const char *suffix;
+    script_fn *emit;
+} scripts[NSCHEDULERS] = {
+    [SLURM] = {".slurm.sh",    emit_slurm     },
+    [NINJA] = {".ninja",       emit_ninja     },
+    [K8S] = {".k8s.yaml",    emit_kubernetes},
+    [PARALLEL] = {".parallel.sh", emit_parallel  },
 };
-
-static enum quern_status write_script(const struct batch *b,
-                                      void (*put)(FILE *f, const struct batch *b), const char *path,
-                                      struct quern_error *err)
-{
-    struct text_file t;
-    size_t n = 0;
-    TRY(output_check(path, false, b->c->force, err));
-    if (!text_file_begin(&t))
-        return fail_memory(err, sizeof t);
-    put(t.f, b);
-    char *text = text_file_end(&t, &n);
-    const enum quern_status s =
-        text ? output_write(path, (struct str){text, n}, 0, b->c->force, err) : fail_memory(err, n);
-    free(text);
-    return s;
-}
 
 enum quern_status batch_emit(struct batch *b, const char **path, struct quern_error *err)
 {
     const struct str m = str_from(b->m.path);
     const size_t n = m.n - (str_ends(m, ".yml") ? 4 : str_ends(m, ".yaml") ? 5 : 0);
-    for (size_t i = 0; i < sizeof schedulers / sizeof *schedulers; i++) {
-        if (strcmp(schedulers[i].name, b->c->emit) != 0)
-            continue;
-        *path = arena_printf(&b->arena, "%.*s%s", (int)n, m.p, schedulers[i].suffix);
-        return *path ? write_script(b, schedulers[i].emit, *path, err) : fail_memory(err, m.n);
-    }
-    return fail(err, QUERN_EUSAGE, "usage", "there is no scheduler '%s'", b->c->emit);
+    *path = arena_printf(&b->arena, "%.*s%s", (int)n, m.p, scripts[b->to].suffix);
+    return *path ? script_write(*path, b->c->force, scripts[b->to].emit, b, err)
+                 : fail_memory(err, m.n);
 }

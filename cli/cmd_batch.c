@@ -9,7 +9,6 @@
 #include "batch.h"
 #include "core/cores.h"
 #include "core/output.h"
-#include "emit.h"
 #include "mistake_list.h"
 
 /* ---- the manifest --------------------------------------------------------------------------- */
@@ -72,14 +71,11 @@ static int choose(struct batch *b)
 /* "I", "I/N", a name, or auto: the scheduler's number. */
 static int choose_one(const struct batch *b, uint32_t *job)
 {
-    const char *text = b->c->job, *slurm = getenv("SLURM_ARRAY_TASK_ID"),
-               *k8s = getenv("JOB_COMPLETION_INDEX");
-    const bool is_auto = strcmp(text, "auto") == 0;
-    uint64_t n, of = b->m.njobs;
-    if (is_auto && !slurm && !k8s)
+    uint64_t base = 1, n, of = b->m.njobs;
+    const char *text = b->c->job;
+    if (strcmp(text, "auto") == 0 && !(text = scheduler_number(&base)))
         return usage_error(b->c, "which job? expected SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX "
                                  "in the environment");
-    text = !is_auto ? text : slurm ? slurm : k8s;
     const char *slash = strchr(text, '/');
     const struct str number = {text, slash ? (size_t)(slash - text) : strlen(text)};
     if (!str_to_u64(number, &n)) {
@@ -88,7 +84,7 @@ static int choose_one(const struct batch *b, uint32_t *job)
                 return 0;
         return no_match(b, text);
     }
-    n += is_auto && !slurm;
+    n += 1 - base;
     if ((slash && !str_to_u64(str_from(slash + 1), &of)) || of != b->m.njobs)
         return usage_error(b->c, "job '%s': the manifest has %" PRIu32 " jobs",
                            quoted(str_from(text)).text, b->m.njobs);
@@ -186,10 +182,9 @@ static int emit(struct batch *b)
         json_close(&w, '}');
         print_json(&w);
     } else if (!b->c->quiet) {
-        const struct quoted name = quoted(str_from(path));
-        const char *hint = emit_hint(b->c->emit);
-        say("%s: %" PRIu32 " job%s; %s%s", name.text, b->m.njobs, b->m.njobs == 1 ? "" : "s", hint,
-            str_ends(str_from(hint), " ") ? name.text : "");
+        const char *hint = scheduler_hint(b->to, path, &b->arena);
+        say("%s: %" PRIu32 " job%s; %s", quoted(str_from(path)).text, b->m.njobs,
+            b->m.njobs == 1 ? "" : "s", hint ? hint : "");
     }
     return 0;
 }
@@ -224,14 +219,14 @@ int cmd_batch(struct cli *c)
     struct batch b = {.c = c};
     if (c->args.count != 1)
         return usage_error(c, "expected one JOBS.yml, got %zu arguments", c->args.count);
-    if (c->emit && !emit_hint(c->emit))
-        return usage_error(c, "--emit '%s': expected slurm, ninja, k8s or parallel",
-                           quoted(str_from(c->emit)).text);
+    int code = scheduler_of(c, &b.to);
+    if (code != 0)
+        return code;
     if ((c->emit != NULL) + (c->job != NULL) + c->dry_run > 1)
         return usage_error(c, "--emit, --job and --dry-run exclude each other");
     if (c->only.count && (c->emit || c->job))
         return usage_error(c, "--only has no meaning with --emit and --job");
-    int code = read_manifest(&b);
+    code = read_manifest(&b);
     if (code == 0)
         code = with_jobs(&b);
     manifest_free(&b.m);

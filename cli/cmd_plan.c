@@ -8,6 +8,7 @@
 struct planning {
     const struct cli *outer;
     struct job job;
+    enum scheduler to; /* of --emit */
 };
 
 /* As many as are asked for, or as it takes for none to write much more than so many bytes. */
@@ -49,8 +50,8 @@ static uint64_t written_by(const struct division *d, uint32_t part)
     return total;
 }
 
-static void print_division(const struct planning *g, const struct plan *plan,
-                           const struct division *d, const char *script)
+static void print_division(struct planning *g, const struct plan *plan, const struct division *d,
+                           const char *script)
 {
     const struct cli *c = g->outer;
     char reads[16], writes[16];
@@ -72,10 +73,9 @@ static void print_division(const struct planning *g, const struct plan *plan,
         say("  note: %u parts were asked for; no more can be made of this output", c->parts);
     if (c->stages && !g->job.nstats)
         say("  note: nothing has to be measured first: there is no stage for it");
-    const struct quoted name = quoted(str_from(script ? script : ""));
-    const char *hint = c->emit ? emit_hint(c->emit) : "";
+    const char *hint = script ? scheduler_hint(g->to, script, &g->job.arena) : NULL;
     if (script)
-        say("  %s: %s%s", name.text, hint, str_ends(str_from(hint), " ") ? name.text : "");
+        say("  %s: %s", quoted(str_from(script)).text, hint ? hint : "");
     else if (g->job.nstats)
         say("  quern run %s --stage stats --part 1/%u, ... first, then",
             quoted(str_from(g->job.path)).text, g->job.nstats);
@@ -89,7 +89,7 @@ static int take(struct cli *c, struct plan *p, void *data)
     struct planning *g = data;
     struct quern_error err;
     struct division d;
-    char *script = NULL;
+    const char *script = NULL;
     if (c->provenance)
         return usage_error(c, "--provenance needs one run over everything: it cannot be made in "
                               "parts");
@@ -104,7 +104,7 @@ static int take(struct cli *c, struct plan *p, void *data)
     g->job.nstats = g->outer->stages ? g->job.nparts : 0;
     enum quern_status s = job_file_write(&g->job, c, p, g->outer->force, &d, &err);
     if (s == QUERN_OK && g->outer->emit)
-        s = emit_script(&g->job, g->outer, plan_min_mem(p), &script, &err);
+        s = emit_script(&g->job, g->outer, g->to, plan_min_mem(p), &script, &err);
     if (s != QUERN_OK)
         return report_error(c, &err);
     if (c->json)
@@ -122,16 +122,15 @@ static int check_choices(const struct cli *c)
     if (c->layout && !job_layout(c->layout, &layout))
         return usage_error(c, "--layout '%s': expected files, joined or ranges",
                            quoted(str_from(c->layout)).text);
-    if (c->emit && !emit_hint(c->emit))
-        return usage_error(c, "--emit '%s': expected slurm, ninja, k8s or parallel",
-                           quoted(str_from(c->emit)).text);
     return 0;
 }
 
 int cmd_plan(struct cli *c)
 {
     struct planning g = {.outer = c};
-    const int code = check_choices(c);
+    int code = check_choices(c);
+    if (code == 0)
+        code = scheduler_of(c, &g.to);
     if (code != 0)
         return code;
     if (c->args.count == 0)

@@ -14,6 +14,7 @@
 #include "job_file.h"
 #include "pipeline/hashing.h"
 #include "pipeline/publish.h"
+#include "scheduler.h"
 
 #define MAX_ATTEMPTS 100u
 #define LONGEST_HOST 64
@@ -36,19 +37,11 @@ struct part_run {
 
 /* ---- which part ----------------------------------------------------------------------------- */
 
-/* The scheduler's number: arrays of Slurm count as they were told, those of Kubernetes from 0. */
-static const char *number_from_scheduler(uint64_t *base)
-{
-    const char *slurm = getenv("SLURM_ARRAY_TASK_ID"), *k8s = getenv("JOB_COMPLETION_INDEX");
-    *base = slurm ? 1 : 0;
-    return slurm ? slurm : k8s;
-}
-
 static int choose_part(const struct cli *c, uint32_t nparts, uint32_t *part)
 {
     uint64_t base = 1, n, of = nparts;
     const char *text = c->part && strcmp(c->part, "auto") != 0 ? c->part : NULL;
-    if (!text && !(text = number_from_scheduler(&base)))
+    if (!text && !(text = scheduler_number(&base)))
         return usage_error(c,
                            "which part? expected --part I, 1 to %u (or SLURM_ARRAY_TASK_ID or "
                            "JOB_COMPLETION_INDEX in the environment)",

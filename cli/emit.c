@@ -1,16 +1,7 @@
 /* emit.c - job files for Slurm, Ninja, Kubernetes and GNU parallel. */
 #include "emit.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-#include "core/output.h"
-#include "core/text_file.h"
-#include "script_text.h"
-
-/* Room beside the ceiling of --mem for the program itself. */
-#define SPARE_MEM   (UINT64_C(64) << 20)
-#define DEFAULT_MEM (UINT64_C(256) << 20)
 
 struct emission {
     const struct job *job;
@@ -22,6 +13,20 @@ struct emission {
 };
 
 typedef void emit_fn(const struct emission *e);
+
+/* For a script_fn: the same into another file. */
+struct piece_of_script {
+    const struct emission *e;
+    emit_fn *put;
+};
+
+static void put_into(FILE *f, const void *what)
+{
+    const struct piece_of_script *piece = what;
+    struct emission e = *piece->e;
+    e.f = f;
+    piece->put(&e);
+}
 
 static void put_run(const struct emission *e, const char *part)
 {
@@ -53,26 +58,16 @@ static void put_join(const struct emission *e)
 
 /* ---- Slurm ---------------------------------------------------------------------------------- */
 
-/* Submitted or run, it submits an array and what joins it. A part is a step of its job: before a
- * preemption or the end of its time Slurm sends SIGTERM to steps, and to the script only if
- * somebody has configured that. A job that ends by itself then has failed for Slurm, so it asks to
- * be queued again; until that is done it must not end. */
+/* Submitted or run, it submits an array and what joins it. */
 static void slurm_array(const struct emission *e, const char *name, const char *after)
 {
     fprintf(e->f,
             "%s=$(sbatch --parsable --job-name=quern-%s --array=1-%u --cpus-per-task=%u \\\n"
-            "    --mem=%lluM --requeue --signal=TERM@60 --open-mode=append%s <<'END'\n"
-            "#!/bin/sh\n"
-            "code=0\n"
-            "srun --ntasks=1 --cpus-per-task=%u --input=none ",
-            name, name, nparts(e), e->threads, (unsigned long long)e->mem_mib, after, e->threads);
+            "    --mem=%lluM --requeue --signal=TERM@60 --open-mode=append%s <<'END'\n",
+            name, name, nparts(e), e->threads, (unsigned long long)e->mem_mib, after);
+    script_slurm_begin(e->f, e->threads);
     put_run(e, "\"$SLURM_ARRAY_TASK_ID\"");
-    fputs(" || code=$?\n"
-          "# told to stop: it goes on later, perhaps elsewhere\n"
-          "if [ $code -eq 143 ] && scontrol requeue \"$SLURM_JOB_ID\"; then sleep 600; fi\n"
-          "exit $code\n"
-          "END\n)\n",
-          e->f);
+    script_slurm_end(e->f);
 }
 
 static void emit_slurm(const struct emission *e)
@@ -132,19 +127,9 @@ static void emit_parallel(const struct emission *e)
 
 /* ---- Ninja ---------------------------------------------------------------------------------- */
 
-static void put_ninja_command(const struct emission *e, void (*put)(const struct emission *e))
+static void put_ninja_command(const struct emission *e, emit_fn *put)
 {
-    struct text_file t;
-    size_t n;
-    if (!text_file_begin(&t))
-        return;
-    struct emission inner = *e;
-    inner.f = t.f;
-    put(&inner);
-    char *text = text_file_end(&t, &n);
-    if (text)
-        script_ninja(e->f, text, false);
-    free(text);
+    script_put_ninja(e->f, put_into, &(struct piece_of_script){e, put});
 }
 
 static void put_ninja_run(const struct emission *e)
@@ -231,18 +216,8 @@ enum pod { POD_STATS, POD_RUN, POD_JOIN };
 static void put_pod(const struct emission *e, enum pod pod)
 {
     const bool joins = pod == POD_JOIN;
-    fprintf(e->f,
-            "    spec:\n"
-            "      restartPolicy: Never\n"
-            "      containers:\n"
-            "      - name: quern\n"
-            "        image: quern:%s\n"
-            "        workingDir: /work\n"
-            "        command:\n"
-            "        - quern\n"
-            "        - %s\n"
-            "        - ",
-            quern_version(), joins ? "join" : "run");
+    script_pod_begin(e->f);
+    fprintf(e->f, "        - quern\n        - %s\n        - ", joins ? "join" : "run");
     script_yaml(e->f, e->job->path);
     if (pod == POD_STATS)
         fputs("\n        - --stage=stats", e->f);
@@ -250,38 +225,12 @@ static void put_pod(const struct emission *e, enum pod pod)
         fprintf(e->f, "\n        - --part=auto\n        - --threads=%u", e->threads);
     if (!joins && *e->mem)
         fprintf(e->f, "\n        - --mem=%s", e->mem + strlen(" --mem "));
-    fprintf(e->f,
-            "\n        resources:\n"
-            "          requests: {cpu: \"%u\", memory: %lluMi}\n"
-            "          limits: {memory: %lluMi}\n"
-            "        volumeMounts:\n"
-            "        - {name: work, mountPath: /work}\n"
-            "      volumes:\n"
-            "      - name: work\n"
-            "        persistentVolumeClaim: {claimName: quern-work}\n",
-            joins ? 1 : e->threads, (unsigned long long)e->mem_mib, (unsigned long long)e->mem_mib);
+    script_pod_end(e->f, joins ? 1 : e->threads, e->mem_mib);
 }
 
-/* Exit codes 2, 3 and 4 do not get better by trying again. */
 static void put_indexed_job(const struct emission *e, const char *name, bool suspended)
 {
-    const uint32_t n = nparts(e);
-    fprintf(e->f,
-            "apiVersion: batch/v1\n"
-            "kind: Job\n"
-            "metadata:\n"
-            "  name: quern-%s\n"
-            "spec:\n%s"
-            "  completionMode: Indexed\n"
-            "  completions: %u\n"
-            "  parallelism: %u\n"
-            "  backoffLimitPerIndex: 3\n"
-            "  podFailurePolicy:\n"
-            "    rules:\n"
-            "    - action: FailIndex\n"
-            "      onExitCodes: {containerName: quern, operator: In, values: [2, 3, 4]}\n"
-            "  template:\n",
-            name, suspended ? "  suspend: true\n" : "", n, n < 16 ? n : 16);
+    script_indexed_job(e->f, name, suspended ? "  suspend: true\n" : "", nparts(e), "2, 3, 4");
     put_pod(e, e->measures ? POD_STATS : POD_RUN);
 }
 
@@ -327,61 +276,29 @@ static void emit_kubernetes(const struct emission *e)
 /* ---- which ---------------------------------------------------------------------------------- */
 
 static const struct {
-    const char *name, *suffix, *hint;
+    const char *suffix;
     emit_fn *emit;
-} schedulers[] = {
-    {"slurm",    ".sh",    "start it with: sbatch ",              emit_slurm     },
-    {"ninja",    ".ninja", "start it with: ninja -f ",            emit_ninja     },
-    {"k8s",      ".yaml",  "its first lines say how to start it", emit_kubernetes},
-    {"parallel", ".sh",    "start it with: sh ",                  emit_parallel  },
+} scripts[NSCHEDULERS] = {
+    [SLURM] = {".sh",    emit_slurm     },
+    [NINJA] = {".ninja", emit_ninja     },
+    [K8S] = {".yaml",  emit_kubernetes},
+    [PARALLEL] = {".sh",    emit_parallel  },
 };
 
-const char *emit_hint(const char *scheduler)
-{
-    for (size_t i = 0; i < sizeof schedulers / sizeof *schedulers; i++)
-        if (strcmp(schedulers[i].name, scheduler) == 0)
-            return schedulers[i].hint;
-    return NULL;
-}
-
-static enum quern_status write_script(const struct emission *e, emit_fn *emit, const char *path,
-                                      bool force, struct quern_error *err)
-{
-    struct emission inside = *e;
-    struct text_file t;
-    size_t n = 0;
-    TRY(output_check(path, false, force, err));
-    if (!text_file_begin(&t))
-        return fail_memory(err, sizeof t);
-    inside.f = t.f;
-    emit(&inside);
-    char *text = text_file_end(&t, &n);
-    const enum quern_status s =
-        text ? output_write(path, (struct str){text, n}, 0, force, err) : fail_memory(err, n);
-    free(text);
-    return s;
-}
-
-enum quern_status emit_script(struct job *j, const struct cli *c, uint64_t min_mem, char **path,
-                              struct quern_error *err)
+enum quern_status emit_script(struct job *j, const struct cli *c, enum scheduler to,
+                              uint64_t min_mem, const char **path, struct quern_error *err)
 {
     const struct str plan = str_from(j->path);
-    const uint64_t ceiling = c->mem ? c->mem : DEFAULT_MEM;
-    const uint64_t mem = (ceiling > min_mem ? ceiling : min_mem) + SPARE_MEM;
     char words[40] = "";
     if (c->mem)
         snprintf(words, sizeof words, " --mem %llu", (unsigned long long)c->mem);
     const struct emission e = {.job = j,
-                               .threads = c->threads ? c->threads : 1,
-                               .mem_mib = (mem + (1u << 20) - 1) >> 20,
+                               .threads = script_threads(c),
+                               .mem_mib = script_mem_mib(c, min_mem),
                                .mem = words};
-    for (size_t i = 0; i < sizeof schedulers / sizeof *schedulers; i++) {
-        if (strcmp(schedulers[i].name, c->emit) != 0)
-            continue;
-        *path = arena_printf(&j->arena, "%.*s%s", (int)(plan.n - (str_ends(plan, ".plan") ? 5 : 0)),
-                             plan.p, schedulers[i].suffix);
-        return *path ? write_script(&e, schedulers[i].emit, *path, c->force, err)
-                     : fail_memory(err, plan.n);
-    }
-    return fail(err, QUERN_EUSAGE, "usage", "there is no scheduler '%s'", c->emit);
+    *path = arena_printf(&j->arena, "%.*s%s", (int)(plan.n - (str_ends(plan, ".plan") ? 5 : 0)),
+                         plan.p, scripts[to].suffix);
+    return *path ? script_write(*path, c->force, put_into,
+                                &(struct piece_of_script){&e, scripts[to].emit}, err)
+                 : fail_memory(err, plan.n);
 }

@@ -3,14 +3,11 @@
 #define QUERN_EMIT_H
 
 #include "job_file.h"
-
-/* How to start it, with a blank at the end where the name of the file belongs; NULL when there is
- * no such scheduler. */
-const char *emit_hint(const char *scheduler);
+#include "scheduler.h"
 
 /* Writes the file beside the plan and names it. min_mem: bytes that a part needs at least. The name
  * is the job's. */
-enum quern_status emit_script(struct job *j, const struct cli *c, uint64_t min_mem, char **path,
-                              struct quern_error *err);
+enum quern_status emit_script(struct job *j, const struct cli *c, enum scheduler to,
+                              uint64_t min_mem, const char **path, struct quern_error *err);
 
 #endif
