@@ -70,15 +70,27 @@ enum quern_status measuring_divide(const struct plan *p, uint32_t count, struct 
     return QUERN_OK;
 }
 
+/* The last of n ascending numbers that is not above v; 0 when all are. */
+static uint32_t last_up_to(const uint32_t *numbers, uint32_t n, uint32_t v)
+{
+    uint32_t low = 0, high = n;
+    while (high - low > 1) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (numbers[middle] <= v)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 bool measuring_of(const struct measuring *m, uint32_t step, uint32_t *portion)
 {
-    for (uint32_t k = 0; k < m->count; k++)
-        for (uint32_t i = m->first[k]; i < m->first[k + 1]; i++)
-            if (m->steps[i] == step) {
-                *portion = k;
-                return true;
-            }
-    return false;
+    if (m->count == 0)
+        return false;
+    const uint32_t i = last_up_to(m->steps, m->first[m->count], step);
+    *portion = last_up_to(m->first, m->count, i);
+    return m->steps[i] == step;
 }
 
 /* ---- measuring ------------------------------------------------------------------------------ */

@@ -11,7 +11,8 @@
 #include "pipeline/plan.h"
 
 struct measuring {
-    uint32_t *steps; /* of the plan, that need a state or something hidden that has one */
+    uint32_t
+        *steps; /* of the plan, ascending, that need a state or something hidden that has one */
     uint32_t *first; /* of a portion, among them; first[count] is their number */
     uint32_t count;  /* of portions: 0 when nothing is to be measured */
 };
