@@ -52,6 +52,21 @@ digest() {
     sha256sum "$@" | cut -c1-64
 }
 
+# slow_model: in.safetensors, 24 MB in BF16, which takes long enough to encode to be stopped on the way.
+slow_model() {
+python3 - <<'P'
+import json, random, struct
+n, rows = 6, 2048
+head, size = {}, rows * 1024 * 2
+for i in range(n):
+    head["t%d.weight" % i] = {"dtype": "BF16", "shape": [rows, 1024], "data_offsets": [i * size, (i + 1) * size]}
+text = json.dumps(head).encode()
+data = bytearray(random.Random(1).randbytes(n * size))
+data[1::2] = data[1::2].translate(bytes([0x3B, 0x3C, 0xBB, 0xBC][i % 4] for i in range(256)))
+open("in.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + data)
+P
+}
+
 skip() {
     echo "(skipped: $*)"
     exit 0

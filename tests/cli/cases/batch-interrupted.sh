@@ -1,15 +1,5 @@
 # A batch that is stopped or killed goes on where it was, and gives the same bytes.
-python3 - <<'P'
-import json, random, struct
-n, rows = 6, 2048
-head, size = {}, rows * 1024 * 2
-for i in range(n):
-    head["t%d.weight" % i] = {"dtype": "BF16", "shape": [rows, 1024], "data_offsets": [i * size, (i + 1) * size]}
-text = json.dumps(head).encode()
-data = bytearray(random.Random(1).randbytes(n * size))
-data[1::2] = data[1::2].translate(bytes([0x3B, 0x3C, 0xBB, 0xBC][i % 4] for i in range(256)))
-open("in.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + data)
-P
+slow_model
 cat >jobs.yml <<'Y'
 version: 1
 defaults: {threads: 1}
