@@ -57,6 +57,8 @@ enum quern_status seen_hash(struct seen_files *l, unsigned threads, struct quern
 enum seen_change { SEEN_SAME, SEEN_CHANGED, SEEN_GONE };
 /* Is it still what it was? exact: by its SHA-256 where that is known, not by size and time. */
 enum seen_change seen_compare(const struct seen_file *was, bool exact);
+/* Of all of them. */
+uint64_t seen_bytes(const struct seen_files *l);
 void seen_free(struct seen_files *l);
 
 /* ---- batch_state.c: the record of a job */

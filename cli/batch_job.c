@@ -1,9 +1,7 @@
 /* batch_job.c - run one job of a manifest, unless all is as its record says. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,9 +9,10 @@
 #include "core/archive.h"
 #include "core/io.h"
 #include "core/output.h"
+#include "core/seconds.h"
 #include "core/sha256.h"
-#include "core/yaml.h"
 #include "job_record.h"
+#include "recipe_texts.h"
 
 /* A job while it runs. */
 struct job_run {
@@ -29,13 +28,6 @@ struct job_run {
     enum quern_status status; /* of what is done while the command runs */
     struct quern_error err;
 };
-
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 /* ---- the command ---------------------------------------------------------------------------- */
 
@@ -113,40 +105,20 @@ static enum quern_status add_named(struct job_run *r, struct str text, struct qu
 
 /* Of a model that a recipe names its plan may use no weights, but its tokenizer, or more files than
  * those with weights, as of an adapter. */
-static enum quern_status add_models(struct job_run *r, const struct yaml_node *n,
-                                    struct quern_error *err)
+static enum quern_status add_model(const struct yaml_node *text, void *run, struct quern_error *err)
 {
-    const bool names = str_is(n->key, "model") || str_is(n->key, "base_model") ||
-                       str_is(n->key, "source") || str_is(n->key, "tokenizer_source");
-    if (n->kind == YAML_IS_SCALAR)
-        return names ? add_named(r, n->text, err) : QUERN_OK;
-    for (const struct yaml_node *v = n->first; v; v = v->next)
-        TRY(add_models(r, v, err)); /* no deeper than YAML_MAX_DEPTH */
+    static const char *const keys[] = {"model", "base_model", "source", "tokenizer_source"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (str_is(text->key, keys[i]))
+            return add_named(run, text->text, err);
     return QUERN_OK;
-}
-
-/* What is wrong with it is told by the command. */
-static enum quern_status add_recipe(struct job_run *r, struct quern_error *err)
-{
-    struct arena arena = {0};
-    struct str text;
-    const struct yaml_node *n;
-    const char *path = r->job->recipe;
-    enum quern_status s = QUERN_OK;
-    if (path && path_is_file(path) &&
-        read_small_file(path, YAML_MAX_TEXT, &arena, &text, NULL) == QUERN_OK &&
-        yaml_parse_all(text, path, &arena, &n, NULL) == QUERN_OK)
-        for (; s == QUERN_OK && n; n = n->next)
-            s = add_models(r, n, err);
-    arena_free(&arena);
-    return s;
 }
 
 static enum quern_status add_words(struct job_run *r, struct quern_error *err)
 {
     for (uint32_t i = 0; i < r->job->ninputs; i++)
         TRY(seen_add(&r->now.inputs, &r->now.arena, r->job->inputs[i].path, err));
-    return add_recipe(r, err);
+    return r->job->recipe ? recipe_texts(r->job->recipe, add_model, r, err) : QUERN_OK;
 }
 
 static enum quern_status add_inputs(struct job_run *r, const struct plan *p,
@@ -308,8 +280,8 @@ static enum quern_status make_place(const struct batch_job *job, struct quern_er
         const char *dir = arena_printf(&arena, "%.*s", (int)(slash - output), output);
         if (!dir)
             s = fail_memory(err, strlen(output));
-        else if (dir[0] && slash[1] && mkdir(dir, 0777) != 0 && errno != EEXIST)
-            s = fail_errno(err, dir, "create the directory");
+        else if (dir[0] && slash[1])
+            s = output_make_dir(dir, err);
     }
     arena_free(&arena);
     return s;
@@ -385,8 +357,7 @@ static int run_and_record(struct job_run *r, bool logged, struct job_report *rep
     if (r->status != QUERN_OK)
         *err = r->err;
     s = r->status == QUERN_OK ? record_end(r, code, err) : r->status;
-    for (uint32_t i = 0; code == 0 && i < r->now.outputs.count; i++)
-        report->nbytes += r->now.outputs.items[i].nbytes;
+    report->nbytes = code == 0 ? seen_bytes(&r->now.outputs) : 0;
     return code ? code : (int)s;
 }
 
@@ -440,8 +411,7 @@ static int locked_run(struct job_run *r, bool logged, struct job_report *report,
     }
     if (!must_run(r, report)) {
         report->verdict = JOB_UP_TO_DATE;
-        for (uint32_t i = 0; i < r->before.outputs.count; i++)
-            report->nbytes += r->before.outputs.items[i].nbytes;
+        report->nbytes = seen_bytes(&r->before.outputs);
         return (int)add_hashes(r, err);
     }
     err->text[0] = '\0';
@@ -483,7 +453,6 @@ void batch_look(const struct batch *b, uint32_t job, struct job_report *report)
     } else if (must_run(&r, report)) {
         report->verdict = JOB_WOULD_RUN;
     }
-    for (uint32_t i = 0; i < r.before.outputs.count; i++)
-        report->nbytes += r.before.outputs.items[i].nbytes;
+    report->nbytes = seen_bytes(&r.before.outputs);
     end(&r);
 }

@@ -167,6 +167,14 @@ enum seen_change seen_compare(const struct seen_file *was, bool exact)
                : SEEN_CHANGED;
 }
 
+uint64_t seen_bytes(const struct seen_files *l)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < l->count; i++)
+        sum += l->items[i].nbytes;
+    return sum;
+}
+
 void seen_free(struct seen_files *l)
 {
     free(l->items);

@@ -36,19 +36,13 @@ const char *state_path(const struct batch *b, uint32_t job, const char *suffix, 
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-static void new_line(struct json_writer *w, const char *indent)
-{
-    json_raw(w, str_from("\n"));
-    json_raw(w, str_from(indent));
-}
-
 static void put_files(struct json_writer *w, const char *key, const struct seen_files *l)
 {
     json_key(w, key);
     json_open(w, '[');
     for (uint32_t i = 0; i < l->count; i++) {
         const struct seen_file *f = &l->items[i];
-        new_line(w, "    ");
+        json_line(w, "    ");
         json_open(w, '{');
         field_text(w, "path", f->path);
         json_key(w, "directory");
@@ -77,17 +71,17 @@ enum quern_status state_write(const struct batch *b, uint32_t job, const struct 
     field_text(&w, "name", b->m.jobs[job].name);
     field_text(&w, "version", quern_version());
     field_text(&w, "stage", stages[s->stage]);
-    new_line(&w, "  ");
+    json_line(&w, "  ");
     json_key(&w, "job");
     job_write(command, JOB_ALL, &w);
-    new_line(&w, "  ");
+    json_line(&w, "  ");
     field_text(&w, "output", command->output ? command->output : "");
     field_text(&w, "digest", s->digest);
     field_u64(&w, "exit", (uint64_t)s->code);
     field_f64(&w, "took", s->seconds);
-    new_line(&w, "  ");
+    json_line(&w, "  ");
     put_files(&w, "inputs", &s->inputs);
-    new_line(&w, "  ");
+    json_line(&w, "  ");
     put_files(&w, "outputs", &s->outputs);
     json_close(&w, '}');
     enum quern_status status = path ? QUERN_OK : fail_memory(err, strlen(b->dir));
@@ -104,7 +98,7 @@ enum quern_status state_write(const struct batch *b, uint32_t job, const struct 
 static bool take_hex(const struct json *v, char hex[65])
 {
     struct str s;
-    if (!json_text(v, &s) || s.n != 64 || strspn(s.p, "0123456789abcdef") != 64)
+    if (!json_text(v, &s) || !is_digest_hex(s))
         return false;
     memcpy(hex, s.p, 65);
     return true;

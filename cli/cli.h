@@ -200,6 +200,8 @@ void print_json(struct json_writer *w);
 void write_json(FILE *f, struct json_writer *w);
 const char *human_bytes(uint64_t n, char buf[16]);
 const char *human_count(uint64_t n, char buf[16]);
+/* Of nothing everything is 100. */
+double percent(uint64_t part, uint64_t whole);
 const char *bold(FILE *f), *dim(FILE *f), *plain(FILE *f); /* "" when f is no terminal */
 unsigned terminal_width(FILE *f);
 /* One bar of n cells, filled in proportion. */

@@ -1,10 +1,8 @@
 /* cmd_batch.c - quern batch: many jobs from one file. */
-#include <errno.h>
 #include <fnmatch.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "batch.h"
 #include "core/cores.h"
@@ -112,10 +110,7 @@ static void share(struct batch *b)
 static int make_dir(const struct batch *b)
 {
     struct quern_error err;
-    if (mkdir(b->dir, 0777) == 0 || errno == EEXIST)
-        return 0;
-    fail_errno(&err, b->dir, "create the directory");
-    return report_error(b->c, &err);
+    return output_make_dir(b->dir, &err) == QUERN_OK ? 0 : report_error(b->c, &err);
 }
 
 static int run_one(const struct batch *b, struct job_report *reports)

@@ -4,13 +4,13 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/archive.h"
 #include "core/io.h"
 #include "core/output.h"
 #include "core/text_file.h"
+#include "formats/byte_files.h"
 #include "job_file.h"
 #include "pipeline/hashing.h"
 
@@ -118,12 +118,6 @@ static enum quern_status check_sums(struct joining *g, struct arena *arena, stru
     return QUERN_OK;
 }
 
-static bool has_size(const char *path, uint64_t nbytes)
-{
-    struct stat st;
-    return path && stat(path, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == nbytes;
-}
-
 /* An earlier join has done everything but to clear up: the output has the sums of the slices. */
 static enum quern_status was_joined(const struct joining *g, const struct plan *p,
                                     struct arena *arena, bool *joined, struct quern_error *err)
@@ -138,7 +132,7 @@ static enum quern_status was_joined(const struct joining *g, const struct plan *
         const struct stretch *s = &d->slices[i];
         ranges[i] = (struct byte_range){path_join(arena, p->dir, p->files[s->file].path), s->offset,
                                         s->nbytes};
-        if (!has_size(ranges[i].path, s->file_bytes))
+        if (!ranges[i].path || !byte_file_has_size(ranges[i].path, s->file_bytes))
             *joined = false;
     }
     if (!*joined)

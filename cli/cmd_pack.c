@@ -11,11 +11,6 @@
 
 /* ---- what is printed ------------------------------------------------------------------------ */
 
-static double percent(uint64_t part, uint64_t whole)
-{
-    return whole ? 100.0 * (double)part / (double)whole : 100.0;
-}
-
 static void print_shares(FILE *f, const struct plan *p, bool packed)
 {
     struct quern_packed share;

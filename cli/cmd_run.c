@@ -72,13 +72,6 @@ static int choose_stage(const struct cli *c, const struct job *j, bool *measures
 
 /* ---- the directory -------------------------------------------------------------------------- */
 
-static enum quern_status make_dir(const char *path, struct quern_error *err)
-{
-    return mkdir(path, 0777) == 0 || errno == EEXIST
-               ? QUERN_OK
-               : fail_errno(err, path, "create the directory");
-}
-
 static void host_name(char name[LONGEST_HOST + 1])
 {
     if (gethostname(name, LONGEST_HOST) != 0)
@@ -95,14 +88,14 @@ static enum quern_status attempt_begin(struct part_run *r, struct quern_error *e
 {
     char host[LONGEST_HOST + 1];
     host_name(host);
-    TRY(make_dir(r->job->work, err));
-    TRY(make_dir(r->job->made_in, err));
+    TRY(output_make_dir(r->job->work, err));
+    TRY(output_make_dir(r->job->made_in, err));
     for (unsigned k = 0; k < MAX_ATTEMPTS; k++) {
         char *path = arena_printf(&r->job->arena, "%s/part-%05u.%.16s.%s.%u", r->job->work,
                                   r->part + 1, r->job->digest, host, k);
         if (!path)
             return fail_memory(err, strlen(r->job->work));
-        TRY(make_dir(path, err));
+        TRY(output_make_dir(path, err));
         const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
             return fail_errno(err, path, "open the directory");
@@ -295,7 +288,7 @@ static int take(struct cli *c, struct plan *p, struct division *d, void *data)
     struct part_run *r = data;
     struct quern_error err;
     if (r->measures)
-        return make_dir(r->job->work, &err) == QUERN_OK
+        return output_make_dir(r->job->work, &err) == QUERN_OK
                    ? measure_part(r->outer, c, r->job, p, r->part)
                    : report_error(c, &err);
     enum done done = DONE_NOT;

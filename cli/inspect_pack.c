@@ -26,11 +26,6 @@ static uint64_t content_bytes(const struct pack *p)
     return sum;
 }
 
-static double percent(uint64_t part, uint64_t whole)
-{
-    return whole ? 100.0 * (double)part / (double)whole : 100.0;
-}
-
 void print_pack_head(struct archive *a)
 {
     const struct pack *p = pack_of(a);

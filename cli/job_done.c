@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 
 #include "core/io.h"
+#include "core/sha256.h"
+#include "formats/byte_files.h"
 #include "job_file.h"
 
 #define MAX_DONE (1u << 20)
@@ -42,11 +44,6 @@ enum quern_status done_write(const struct job *j, const struct division *d, uint
     return s;
 }
 
-static bool is_hex(struct str s)
-{
-    return s.n == 64 && strspn(s.p, "0123456789abcdef") == 64;
-}
-
 /* The record is about these slices. */
 static bool fits(const struct job *j, const struct division *d, uint32_t part,
                  const struct json *root, char (*hex)[65])
@@ -61,7 +58,7 @@ static bool fits(const struct job *j, const struct division *d, uint32_t part,
     for (uint32_t i = 0; i < q->nslices; i++, slice = json_next(slice)) {
         if (!json_u64(json_get(slice, "slice"), &n) || n != q->first_slice + i + 1u ||
             !json_u64(json_get(slice, "bytes"), &n) || n != d->slices[q->first_slice + i].nbytes ||
-            !json_text(json_get(slice, "sha256"), &text) || !is_hex(text))
+            !json_text(json_get(slice, "sha256"), &text) || !is_digest_hex(text))
             return false;
         if (hex)
             memcpy(hex[i], text.p, 65);
@@ -78,11 +75,9 @@ static enum quern_status look_for_slices(const struct job *j, const struct divis
     for (uint32_t i = 0; *there && i < q->nslices; i++) {
         const struct byte_range r = slice_place(d, j->made_in, q->first_slice + i, arena);
         const struct stretch *s = &d->slices[q->first_slice + i];
-        struct stat st;
         if (!r.path)
             return fail_memory(err, strlen(j->made_in));
-        *there = stat(r.path, &st) == 0 && S_ISREG(st.st_mode) &&
-                 (uint64_t)st.st_size == (d->shared ? s->file_bytes : s->nbytes);
+        *there = byte_file_has_size(r.path, d->shared ? s->file_bytes : s->nbytes);
     }
     return QUERN_OK;
 }

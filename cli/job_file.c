@@ -63,42 +63,35 @@ bool job_layout(const char *name, enum job_layout *layout)
     return false;
 }
 
-static void new_line(struct json_writer *w, const char *indent)
-{
-    json_raw(w, str_from(w->comma ? ",\n" : "\n"));
-    json_raw(w, str_from(indent));
-    w->comma = false;
-}
-
 static void head_json(struct json_writer *w, const struct job *j)
 {
-    new_line(w, "  ");
+    json_line(w, "  ");
     field_u64(w, "quern_plan", JOB_FORM);
-    new_line(w, "  ");
+    json_line(w, "  ");
     field_text(w, "version", quern_version());
-    new_line(w, "  ");
+    json_line(w, "  ");
     json_key(w, "arguments");
     json_open(w, '[');
     for (size_t i = 0; i < j->words.count; i++)
         json_put_text(w, j->words.items[i]);
     json_close(w, ']');
-    new_line(w, "  ");
+    json_line(w, "  ");
     field_text(w, "output", j->output);
-    new_line(w, "  ");
+    json_line(w, "  ");
     field_text(w, "layout", layout_names[j->layout]);
-    new_line(w, "  ");
+    json_line(w, "  ");
     field_text(w, "work", j->work);
-    new_line(w, "  ");
+    json_line(w, "  ");
     field_u64(w, "parts", j->nparts);
-    new_line(w, "  ");
+    json_line(w, "  ");
     field_u64(w, "stats_parts", j->nstats);
-    new_line(w, "  ");
+    json_line(w, "  ");
     field_text(w, "digest", j->digest);
 }
 
 static void inputs_json(struct json_writer *w, const struct plan *p)
 {
-    new_line(w, "  ");
+    json_line(w, "  ");
     json_key(w, "inputs");
     json_open(w, '[');
     for (uint32_t m = 0; m < p->nmodels; m++)
@@ -108,7 +101,7 @@ static void inputs_json(struct json_writer *w, const struct plan *p)
             char hex[65];
             digest_of_header(f, digest);
             digest_hex(digest, hex);
-            new_line(w, "    ");
+            json_line(w, "    ");
             json_open(w, '{');
             field_text(w, "path", f->path);
             field_u64(w, "bytes", f->id.nbytes);
@@ -120,11 +113,11 @@ static void inputs_json(struct json_writer *w, const struct plan *p)
 
 static void files_json(struct json_writer *w, const struct plan *p)
 {
-    new_line(w, "  ");
+    json_line(w, "  ");
     json_key(w, "files");
     json_open(w, '[');
     for (uint32_t i = 0; i < p->nfiles; i++) {
-        new_line(w, "    ");
+        json_line(w, "    ");
         json_open(w, '{');
         field_text(w, "path", p->files[i].path);
         field_u64(w, "bytes", p->files[i].nbytes);
@@ -144,12 +137,12 @@ static void shape_json(struct json_writer *w, const struct step *s)
 
 static void steps_json(struct json_writer *w, const struct plan *p, const struct division *d)
 {
-    new_line(w, "  ");
+    json_line(w, "  ");
     json_key(w, "steps");
     json_open(w, '[');
     for (uint32_t i = 0; i < p->nsteps; i++) {
         const struct step *s = &p->steps[d->order[i]];
-        new_line(w, "    ");
+        json_line(w, "    ");
         json_open(w, '{');
         json_key(w, "tensor");
         json_put_str(w, s->name);
@@ -168,12 +161,12 @@ static void steps_json(struct json_writer *w, const struct plan *p, const struct
 
 static void division_json(struct json_writer *w, const struct division *d)
 {
-    new_line(w, "  ");
+    json_line(w, "  ");
     json_key(w, "division");
     json_open(w, '[');
     for (uint32_t k = 0; k < d->count; k++) {
         const struct portion *part = &d->portions[k];
-        new_line(w, "    ");
+        json_line(w, "    ");
         json_open(w, '{');
         field_u64(w, "part", k + 1);
         field_u64(w, "reads", part->read_bytes);

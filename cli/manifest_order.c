@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include "core/archive.h"
-#include "core/io.h"
 #include "formats/pack.h"
 #include "manifest_reader.h"
 #include "pipeline/provenance.h"
+#include "recipe_texts.h"
 
 struct recipe_needs {
     uint32_t *items, count;
@@ -182,34 +182,24 @@ static void find_inputs(struct order *o, uint32_t i)
     }
 }
 
-/* Models of a recipe: any text in it that is an output of ours. PATH+ADAPTER is two. */
-static void find_in_recipe(struct order *o, uint32_t job, const struct yaml_node *n)
-{
-    if (n->kind != YAML_IS_SCALAR) {
-        for (const struct yaml_node *v = n->first; v; v = v->next)
-            find_in_recipe(o, job, v); /* no deeper than YAML_MAX_DEPTH */
-        return;
-    }
-    const char *plus = memchr(n->text.p, '+', n->text.n);
-    if (n->text.n == 0 || n->text.n > MANIFEST_MAX_TEXT || add_path(o, job, n->text) || !plus)
-        return;
-    const size_t first = (size_t)(plus - n->text.p);
-    add_path(o, job, (struct str){n->text.p, first});
-    add_path(o, job, (struct str){plus + 1, n->text.n - first - 1});
-}
+struct recipe_search {
+    struct order *o;
+    uint32_t job;
+};
 
-/* What is wrong with a recipe is told by its job. */
-static void read_recipe(struct order *o, uint32_t i, const char *path)
+/* Models of a recipe: any text in it that is an output of ours. PATH+ADAPTER is two. */
+static enum quern_status find_in_recipe(const struct yaml_node *n, void *search,
+                                        struct quern_error *err)
 {
-    struct arena arena = {0};
-    struct str text;
-    const struct yaml_node *n;
-    if (path_is_file(path) &&
-        read_small_file(path, YAML_MAX_TEXT, &arena, &text, NULL) == QUERN_OK &&
-        yaml_parse_all(text, path, &arena, &n, NULL) == QUERN_OK)
-        for (; n; n = n->next)
-            find_in_recipe(o, i, n);
-    arena_free(&arena);
+    const struct recipe_search *f = search;
+    const char *plus = memchr(n->text.p, '+', n->text.n);
+    (void)err;
+    if (n->text.n == 0 || n->text.n > MANIFEST_MAX_TEXT || add_path(f->o, f->job, n->text) || !plus)
+        return QUERN_OK;
+    const size_t first = (size_t)(plus - n->text.p);
+    add_path(f->o, f->job, (struct str){n->text.p, first});
+    add_path(f->o, f->job, (struct str){plus + 1, n->text.n - first - 1});
+    return QUERN_OK;
 }
 
 static struct str recipe_of(const void *owner, uint32_t i)
@@ -232,7 +222,7 @@ static void look_into_recipe(struct order *o, uint32_t i)
     }
     if (fresh) {
         const uint32_t before = o->nfound;
-        read_recipe(o, i, job->recipe);
+        recipe_texts(job->recipe, find_in_recipe, &(struct recipe_search){o, i}, NULL);
         mine->count = o->nfound - before;
         mine->items = manifest_memory(o->r, ARENA_NEW(&o->scratch, uint32_t, mine->count + 1));
         if (mine->items)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "core/seconds.h"
 
 #define REDRAW_SECONDS 0.2
 
@@ -17,13 +18,6 @@ struct meter {
     bool drawn;
 };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 struct meter *meter_new(const struct cli *c)
 {
     struct meter *m = calloc(1, sizeof *m);
@@ -34,11 +28,11 @@ struct meter *meter_new(const struct cli *c)
     else if (!c->quiet && isatty(STDERR_FILENO) &&
              !(c->progress && strcmp(c->progress, "none") == 0))
         m->kind = METER_LINE;
-    m->start = m->last = now();
+    m->start = m->last = seconds_now();
     return m;
 }
 
-static void json_line(const struct quern_progress *p, double seconds)
+static void progress_json(const struct quern_progress *p, double seconds)
 {
     struct json_writer w = {0};
     json_open(&w, '{');
@@ -69,12 +63,12 @@ static void draw(const struct quern_progress *p, double seconds)
 void meter_update(const struct quern_progress *p, void *meter)
 {
     struct meter *m = meter;
-    const double t = now();
+    const double t = seconds_now();
     if (m->kind == METER_NONE || t - m->last < REDRAW_SECONDS)
         return;
     m->last = t;
     if (m->kind == METER_JSON) {
-        json_line(p, t - m->start);
+        progress_json(p, t - m->start);
     } else {
         draw(p, t - m->start);
         m->drawn = true;

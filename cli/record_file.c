@@ -3,6 +3,7 @@
 
 #include "core/io.h"
 #include "core/pull.h"
+#include "core/sha256.h"
 #include "job_record.h"
 #include "pipeline/provenance.h"
 
@@ -28,9 +29,8 @@ static enum quern_status take_text(struct pull *p, const char **out, struct quer
 static enum quern_status take_hash(struct pull *p, const char **out, struct quern_error *err)
 {
     TRY(take_text(p, out, err));
-    return strlen(*out) == 64 && strspn(*out, "0123456789abcdef") == 64
-               ? QUERN_OK
-               : bad(p, "a hash is no 64 hexadecimal digits", err);
+    return is_digest_hex(str_from(*out)) ? QUERN_OK
+                                         : bad(p, "a hash is no 64 hexadecimal digits", err);
 }
 
 static enum quern_status take_number(struct pull *p, uint64_t *out, struct quern_error *err)

@@ -113,6 +113,11 @@ const char *human_count(uint64_t n, char buf[16])
     return human(n, buf, units, "");
 }
 
+double percent(uint64_t part, uint64_t whole)
+{
+    return whole ? 100.0 * (double)part / (double)whole : 100.0;
+}
+
 /* ---- errors -----------------------------------------------------------------------------------
  */
 

@@ -127,10 +127,15 @@ const char *frame_read(struct frame_reader *r, const uint8_t *frame, size_t nbyt
 #define BLOCK_LAST     1u /* of a block's head; above it the kind, 0 for bytes as they are */
 #define BLOCK_SIZE_AT  3u /* bit */
 
-/* The size takes 1, 2 (for 256 more) or 4 bytes. */
+/* How the size is written, as the descriptor has it: in 1, 2 (for 256 more) or 4 bytes. */
+static unsigned size_code(size_t n)
+{
+    return n < 256 ? 0 : n < 65536 + 256 ? 1 : 2;
+}
+
 size_t frame_stored_head(size_t n)
 {
-    return DESCRIPTOR_AT + 1 + (n < 256 ? 1u : n < 65536 + 256 ? 2u : 4u) + FRAME_GAP;
+    return DESCRIPTOR_AT + 1 + (1u << size_code(n)) + FRAME_GAP;
 }
 
 size_t frame_stored_bytes(size_t n)
@@ -152,10 +157,7 @@ bool frame_is_stored(const uint8_t *frame, size_t nbytes, size_t n)
     uint64_t claimed;
     struct xxh64 sum;
     if (nbytes != frame_stored_bytes(n) || !frame_content_bytes(frame, nbytes, &claimed) ||
-        claimed != n ||
-        frame[DESCRIPTOR_AT] >> 6 != (n < 256           ? 0
-                                      : n < 65536 + 256 ? 1
-                                                        : 2))
+        claimed != n || frame[DESCRIPTOR_AT] >> 6 != size_code(n))
         return false;
     const uint8_t *at = frame + frame_stored_head(n);
     xxh64_start(&sum);

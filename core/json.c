@@ -305,6 +305,13 @@ void json_raw(struct json_writer *w, struct str bytes)
     w->n += bytes.n;
 }
 
+void json_line(struct json_writer *w, const char *indent)
+{
+    json_raw(w, w->comma ? STR(",\n") : STR("\n"));
+    json_raw(w, str_from(indent));
+    w->comma = false;
+}
+
 __attribute__((format(printf, 2, 3))) static void raw_format(struct json_writer *w,
                                                              const char *format, ...)
 {

@@ -67,6 +67,8 @@ void json_put_bool(struct json_writer *w, bool v);
 void json_put_null(struct json_writer *w);
 /* Bytes as they are: blanks and line ends for texts whose look is fixed. */
 void json_raw(struct json_writer *w, struct str bytes);
+/* What comes next begins a line. */
+void json_line(struct json_writer *w, const char *indent);
 
 /* The text so far, NUL-terminated, owned by the writer; .p is NULL when memory ran out. */
 struct str json_written(struct json_writer *w);

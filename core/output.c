@@ -503,6 +503,13 @@ static enum quern_status empty_dir(const char *path, struct quern_error *err)
     return s;
 }
 
+enum quern_status output_make_dir(const char *path, struct quern_error *err)
+{
+    return mkdir(path, 0777) == 0 || errno == EEXIST
+               ? QUERN_OK
+               : fail_errno(err, path, "create the directory");
+}
+
 enum quern_status output_dir_begin(struct output_dir *d, const char *path, bool keep,
                                    struct quern_error *err)
 {

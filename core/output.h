@@ -9,6 +9,8 @@
  */
 enum quern_status output_check(const char *path, bool as_dir, bool replace,
                                struct quern_error *err);
+/* A directory, if it is not there. */
+enum quern_status output_make_dir(const char *path, struct quern_error *err);
 /* Bytes a user may still write on the file system that will hold path. */
 enum quern_status output_free_space(const char *path, uint64_t *nbytes, struct quern_error *err);
 

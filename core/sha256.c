@@ -166,6 +166,14 @@ void digest_hex(const uint8_t digest[32], char hex[65])
     hex[64] = '\0';
 }
 
+bool is_digest_hex(struct str s)
+{
+    size_t n = 0;
+    while (n < s.n && s.p[n] && strchr("0123456789abcdef", s.p[n]))
+        n++;
+    return n == 64 && s.n == 64;
+}
+
 void sha256_hex(struct sha256 s, char hex[65])
 {
     uint8_t digest[32];

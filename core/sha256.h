@@ -15,6 +15,8 @@ void sha256_add(struct sha256 *s, const void *data, size_t n);
 void sha256_end(struct sha256 *s, uint8_t digest[32]);
 /* As 64 hexadecimal digits. */
 void digest_hex(const uint8_t digest[32], char hex[65]);
+/* Are these 64 such digits? */
+bool is_digest_hex(struct str s);
 /* Of what has been added so far, as 64 hexadecimal digits; more may be added to the original. */
 void sha256_hex(struct sha256 s, char hex[65]);
 

@@ -57,6 +57,12 @@ bool byte_file_size(const char *path, uint64_t *nbytes)
     return true;
 }
 
+bool byte_file_has_size(const char *path, uint64_t nbytes)
+{
+    uint64_t n;
+    return byte_file_size(path, &n) && n == nbytes;
+}
+
 static enum quern_status open_all(const char *const *paths, uint32_t n, struct model **out,
                                   struct quern_error *err)
 {

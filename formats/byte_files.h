@@ -13,5 +13,6 @@ enum quern_status byte_files_open(const char *const *paths, uint32_t n, uint32_t
 /* The size of a regular file, on the disk or in an archive that is open; false when there is none.
  */
 bool byte_file_size(const char *path, uint64_t *nbytes);
+bool byte_file_has_size(const char *path, uint64_t nbytes);
 
 #endif

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/seconds.h"
 #include "identity.h"
 #include "journal_file.h"
 #include "passes.h"
@@ -54,13 +55,6 @@ struct journal {
     bool given_up; /* the journal itself cannot be written: */
     struct quern_error trouble;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 /* ---- chunks --------------------------------------------------------------------------------- */
 
@@ -543,15 +537,15 @@ static void *keep(void *journal)
     double pause = j->seconds;
     pthread_mutex_lock(&j->lock);
     while (!j->stop) {
-        const double at = now() + pause;
+        const double at = seconds_now() + pause;
         const struct timespec until = {.tv_sec = (time_t)at,
                                        .tv_nsec = (long)((at - (double)(time_t)at) * 1e9)};
         if (pthread_cond_timedwait(&j->wake, &j->lock, &until) != ETIMEDOUT)
             continue;
         pthread_mutex_unlock(&j->lock);
-        const double start = now();
+        const double start = seconds_now();
         flush(j);
-        const double took = (now() - start) * SYNC_SHARE;
+        const double took = (seconds_now() - start) * SYNC_SHARE;
         pause = took > j->seconds ? took : j->seconds;
         pthread_mutex_lock(&j->lock);
     }

@@ -3,14 +3,6 @@
 #include "hashing.h"
 #include "provenance.h"
 
-static void line(struct json_writer *w, const char *indent)
-{
-    const bool comma = w->comma;
-    json_raw(w, comma ? STR(",\n") : STR("\n"));
-    json_raw(w, str_from(indent));
-    w->comma = false;
-}
-
 static void member(struct json_writer *w, const char *key)
 {
     json_key(w, key);
@@ -42,12 +34,12 @@ static void put_tensors(const struct plan *p, struct json_writer *w, const struc
     char hex[65];
     if (i->small)
         return;
-    line(w, "     ");
+    json_line(w, "     ");
     member(w, "tensors");
     json_open(w, '{');
     for (uint32_t k = f->first_tensor; k < f->first_tensor + f->ntensors; k++) {
         hash_of_tensor(p, i->model, k, hex);
-        line(w, "       ");
+        json_line(w, "       ");
         json_key_str(w, i->model->tensors[k].name);
         json_raw(w, STR(" "));
         json_put_text(w, hex);
@@ -62,7 +54,7 @@ static void put_inputs(const struct plan *p, struct json_writer *w)
     for (uint32_t i = 0; i < p->provenance->ninputs; i++) {
         const struct recorded_input *in = &p->provenance->inputs[i];
         hash_of_file(p, in->model, in->file, hex);
-        line(w, "    ");
+        json_line(w, "    ");
         json_open(w, '{');
         put_file(w, "path", in->path, in->model->files[in->file].id.nbytes, hex);
         put_tensors(p, w, in);
@@ -75,7 +67,7 @@ static void put_outputs(const struct provenance *v, struct json_writer *w)
 {
     json_open(w, '[');
     for (uint32_t i = 0; i < v->noutputs; i++) {
-        line(w, "    ");
+        json_line(w, "    ");
         json_open(w, '{');
         put_file(w, "file", v->outputs[i].file, v->outputs[i].nbytes, v->outputs[i].sha256);
         json_close(w, '}');
@@ -87,28 +79,28 @@ void provenance_text(const struct plan *p, struct json_writer *w)
 {
     const struct provenance *v = p->provenance;
     json_open(w, '{');
-    line(w, "  ");
+    json_line(w, "  ");
     member(w, "quern_record");
     json_put_u64(w, RECORD_VERSION);
-    line(w, "  ");
+    json_line(w, "  ");
     text_member(w, "version", v->about.version);
-    line(w, "  ");
+    json_line(w, "  ");
     text_member(w, "output", path_base(v->target));
-    line(w, "  ");
+    json_line(w, "  ");
     text_member(w, "form", p->dir ? "directory" : p->nfiles > 1 ? "files" : "file");
-    line(w, "  ");
+    json_line(w, "  ");
     member(w, "job");
     json_raw(w, v->about.job);
     w->comma = true;
     if (v->about.recipe.p) {
-        line(w, "  ");
+        json_line(w, "  ");
         member(w, "recipe");
         json_put_str(w, v->about.recipe);
     }
-    line(w, "  ");
+    json_line(w, "  ");
     member(w, "inputs");
     put_inputs(p, w);
-    line(w, "  ");
+    json_line(w, "  ");
     member(w, "outputs");
     put_outputs(v, w);
     json_raw(w, STR("\n}\n"));

@@ -156,8 +156,7 @@ static enum quern_status make_subdirs(const struct publication *pub, const char 
         char *path;
         if (asprintf(&path, "%s/%.*s", pub->dir.part_path, (int)(slash - name), name) < 0)
             return fail_memory(err, strlen(name));
-        const bool made = mkdir(path, 0777) == 0 || errno == EEXIST;
-        const enum quern_status s = made ? QUERN_OK : fail_errno(err, path, "create the directory");
+        const enum quern_status s = output_make_dir(path, err);
         free(path);
         TRY(s);
     }

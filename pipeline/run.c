@@ -9,6 +9,7 @@
 
 #include "agenda.h"
 #include "core/cores.h"
+#include "core/seconds.h"
 #include "differences.h"
 #include "memory.h"
 #include "passes.h"
@@ -65,13 +66,6 @@ struct run {
     uint64_t moved, total, to_write;
     uint32_t current_item;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 /* ---- jobs (called with the lock held) ---------------------------------------------------------
  */
@@ -436,9 +430,9 @@ static void run_tile(struct run *r, struct job *j, uint64_t tile, struct scratch
 
 static void report_progress(struct run *r, double *last)
 {
-    if (!r->options->progress || now() - *last < PROGRESS_SECONDS)
+    if (!r->options->progress || seconds_now() - *last < PROGRESS_SECONDS)
         return;
-    *last = now();
+    *last = seconds_now();
     const struct quoted name = quoted(r->agenda.items[r->current_item].step->name);
     /* Rows that an op looks at once more are not in the total. */
     const struct quern_progress progress = {.done_bytes = r->moved,
@@ -475,7 +469,7 @@ static bool jobs_under_way(const struct run *r)
 
 static void work(struct run *r, struct scratch *w, bool reports)
 {
-    double last = now();
+    double last = seconds_now();
     pthread_mutex_lock(&r->lock);
     for (;;) {
         uint64_t tile;
@@ -676,7 +670,7 @@ static void fill_result(const struct run *r, double start, struct quern_result *
 {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
-    *result = (struct quern_result){.seconds = now() - start,
+    *result = (struct quern_result){.seconds = seconds_now() - start,
                                     .peak_rss_bytes = (uint64_t)u.ru_maxrss * 1024,
                                     .threads = r->shares.nworkers,
                                     .relative_error = relative_error(r->plan)};
@@ -723,7 +717,7 @@ enum quern_status plan_run(struct plan *p, const struct quern_run_options *optio
                            struct quern_result *result, struct quern_error *err)
 {
     static const struct quern_run_options defaults;
-    const double start = now();
+    const double start = seconds_now();
     struct run r = {.plan = p, .options = options ? options : &defaults};
     if (result)
         *result = (struct quern_result){0};
