@@ -57,8 +57,12 @@ def frame(content, descriptor=0xA4, size=None, sum_of=None, blocks=None):
     if blocks is None:
         blocks = b"".join(struct.pack("<I", len(p) << 3 | (i == len(pieces) - 1))[:3] + p for i, p in enumerate(pieces))
     check = struct.pack("<I", xxh64(content if sum_of is None else sum_of) & 0xFFFFFFFF) if descriptor & 4 else b""
-    sizes = struct.pack("<I", size) if descriptor & 0xC0 else b""
+    sizes = struct.pack("<I", size) if descriptor & 0xC0 else bytes([size]) if descriptor & 0x20 else b""
     return b"\x28\xB5\x2F\xFD" + bytes([descriptor]) + sizes + blocks + check
+
+
+# A size of one byte, as zstd itself writes it: what is stored in such a frame is used where it lies.
+STORED = 0x24
 
 
 def content_of(made):
@@ -235,11 +239,17 @@ def text_changed(old, new, make=plain):
 # ---- cases ----------------------------------------------------------------------------------------------------------
 
 
+def store_planes(p):
+    for i, (n, made) in enumerate(p.frames[2:], 2):
+        p.frames[i] = n, frame(content_of(made), STORED)
+
+
 def good():
     """Models; and packs without one."""
     return {
         "plain": (plain().write(), None, "two tensors in planes, and a small file"),
         "raw": (plain("rr").write(), None, "two tensors as they are"),
+        "stored": (changed(plain, store_planes), None, "planes in frames as zstd stores them"),
         "delta": (against_base().write(), None, "a difference from the base, and what equals it"),
         "shared": (shared().write(), None, "a directory whose files are as others are"),
         "unknown_keys": (text_changed('"chunk": ', '"later": {"a": [1, {"b": null}]}, "chunk": '), None, "keys that are not known are passed over"),
@@ -326,6 +336,8 @@ def bad_container():
             "chunk_unsized": (first_plane(frame(low, 0x04)), "a frame that does not say its size"),
             "chunk_dictionary": (first_plane(frame(low, 0xA5)), "a frame with a dictionary"),
             "chunk_reserved": (first_plane(frame(low, 0xAC)), "a frame with a bit that must be zero"),
+            "chunk_stored_sum": (first_plane(frame(low, STORED, sum_of=b"other")), "a stored plane with the checksum of another"),
+            "chunk_stored_block": (first_plane(frame(low, STORED, blocks=struct.pack("<I", len(low) << 3 | 7)[:3] + low)), "a stored plane whose block is of no kind"),
         },
     }
 
