@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
+#include "core/xxh64.h"
 #include "distributions.h"
 
 #ifndef TEST_DATA
@@ -35,6 +36,12 @@ static float i_wide(size_t i)
     return powf(10, 12 * uniform() - 8);
 }
 
+/* One weight of a sub-block decides: what is fitted to it is rounding errors, of any sign. */
+static float i_lonely(size_t i)
+{
+    return (0.5f + uniform()) * (i % 16 == 5 ? 1e4f : 1e-8f);
+}
+
 static const struct {
     const char *name;
     float (*draw)(size_t i);
@@ -43,6 +50,7 @@ static const struct {
     {"ones",       i_ones      },
     {"with zeros", i_with_zeros},
     {"wide",       i_wide      },
+    {"lonely",     i_lonely    },
 };
 
 #define NIMPORTANCES (sizeof importances / sizeof importances[0])
@@ -208,6 +216,42 @@ X(1)
 X(2)
 X(3)
 #undef X
+
+/* A fit to one weight alone may have a scale below 0, which is stored as a byte that wraps: what
+ * ggml's quantizers make of it (ggml_quantize_chunk(), llama.cpp of 2026-08). */
+Test(kernels, scales_below_zero_are_those_of_llama_cpp)
+{
+    static const struct {
+        enum dtype type;
+        uint64_t sum;
+    } want[] = {
+        {DTYPE_Q4_1, UINT64_C(0x5af6b3df8dcaaa90)},
+        {DTYPE_Q5_1, UINT64_C(0xaa161d40b2cc2fbc)},
+        {DTYPE_Q2_K, UINT64_C(0x0a17f9d5c8b2d101)},
+        {DTYPE_Q4_K, UINT64_C(0x78c4258fda93b8c6)},
+        {DTYPE_Q5_K, UINT64_C(0x9e3120a60bd5395a)},
+    };
+    static float x[N], im[ROW];
+    static uint8_t stored[N * 8];
+    size_t negative = 0;
+    while (strcmp(distributions[negative].name, "negative") != 0)
+        negative++;
+    for (size_t t = 0; t < sizeof want / sizeof *want; t++) {
+        const enum dtype d = want[t].type;
+        uint64_t sum = 0;
+        for (unsigned round = 0; round < 32; round++) {
+            seed = 5000 + round;
+            fill(x, N, negative);
+            for (size_t j = 0; j < ROW; j++)
+                im[j] = i_lonely(j);
+            for (size_t r = 0; r < N; r += ROW)
+                kernels_reference.encode_im[d](x + r, im, row_sigma2(x + r, ROW),
+                                               stored + stored_bytes(d, r), ROW);
+            sum = sum * 31 + xxh64(stored, stored_bytes(d, N));
+        }
+        cr_assert_eq(sum, want[t].sum, "%s: %#llx", dtype_traits[d].name, (unsigned long long)sum);
+    }
+}
 
 /* Any number of blocks: what is left over after the last full group of lanes. */
 Test(kernels, short_runs_of_blocks)
