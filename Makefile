@@ -129,6 +129,9 @@ $(B)/tests/test_kernels_wide.o: OBJ_FLAGS := -Wno-psabi -O1
 # Plain loops that only become vectors at this level.
 $(B)/formats/planes.o: OBJ_FLAGS := $(KERNEL_OPT)
 
+# A loop that needs all registers; but unlike kernels the fuzzers look into it.
+$(B)/core/literals.o: OBJ_FLAGS := $(filter -O%,$(KERNEL_OPT))
+
 # ---- fuzzing: one program for each target, linked with what it needs. CC must be clang.
 $(B)/fuzz/libfuzzed.a: $(LIB_OBJ) $(filter-out %/quern.o,$(CLI_OBJ)) $(FUZZ_SHARED:%.c=$(B)/%.o)
 	@mkdir -p $(@D)

@@ -1,10 +1,14 @@
-/* frame.c - compress and decompress single frames with libzstd. */
+/* frame.c - compress and decompress single frames: with libzstd, but for what is quicker without.
+ */
 #define ZSTD_STATIC_LINKING_ONLY /* forced entropy coding, estimates of memory */
 #include "frame.h"
 
+#include <stdlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include "literals.h"
+#include "load.h"
 #include "xxh64.h"
 
 /* So fast that it skips whole blocks and finds nothing: what is left is the entropy coder. */
@@ -76,19 +80,44 @@ size_t frame_write(struct frame_writer *w, int level, const void *content, size_
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
+#define CHECKSUM_BYTES 4u
+
+struct frame_reader {
+    ZSTD_DCtx *zstd;
+    struct literals literals;
+};
+
 size_t frame_reader_bytes(void)
 {
-    return ZSTD_estimateDCtxSize();
+    return sizeof(struct frame_reader) + ZSTD_estimateDCtxSize();
 }
 
 struct frame_reader *frame_reader_new(void)
 {
-    return (struct frame_reader *)ZSTD_createDCtx();
+    struct frame_reader *r = calloc(1, sizeof *r);
+    if (r && (r->zstd = ZSTD_createDCtx()))
+        return r;
+    free(r);
+    return NULL;
 }
 
 void frame_reader_free(struct frame_reader *r)
 {
-    ZSTD_freeDCtx((ZSTD_DCtx *)r);
+    if (r)
+        ZSTD_freeDCtx(r->zstd);
+    free(r);
+}
+
+/* How the size is written, as the descriptor has it: in 1, 2 (for 256 more) or 4 bytes. */
+static unsigned size_code(size_t n)
+{
+    return n < 256 ? 0 : n < 65536 + 256 ? 1 : 2;
+}
+
+/* Bytes before the first block. */
+static size_t head_bytes(size_t n)
+{
+    return DESCRIPTOR_AT + 1 + (1u << size_code(n));
 }
 
 bool frame_content_bytes(const uint8_t *frame, size_t nbytes, uint64_t *n)
@@ -103,6 +132,19 @@ bool frame_content_bytes(const uint8_t *frame, size_t nbytes, uint64_t *n)
     return *n != ZSTD_CONTENTSIZE_UNKNOWN && *n != ZSTD_CONTENTSIZE_ERROR;
 }
 
+/* What of a frame has more than one form, is none of literals alone, or is damaged, libzstd knows.
+ */
+static bool read_literals(struct frame_reader *r, const uint8_t *frame, size_t nbytes,
+                          uint8_t *content, size_t n)
+{
+    const size_t head = head_bytes(n);
+    if (frame[DESCRIPTOR_AT] >> 6 != size_code(n) || nbytes < head + CHECKSUM_BYTES)
+        return false;
+    const size_t blocks = nbytes - head - CHECKSUM_BYTES;
+    return literals_read(&r->literals, frame + head, blocks, content, n) &&
+           (uint32_t)xxh64(content, n) == load_le(frame + nbytes - CHECKSUM_BYTES, CHECKSUM_BYTES);
+}
+
 const char *frame_read(struct frame_reader *r, const uint8_t *frame, size_t nbytes, void *content,
                        size_t n)
 {
@@ -111,9 +153,11 @@ const char *frame_read(struct frame_reader *r, const uint8_t *frame, size_t nbyt
         return "this is no zstd frame with content size and checksum";
     if (claimed != n)
         return "this frame has content of another size";
+    if (read_literals(r, frame, nbytes, content, n))
+        return NULL;
     if (ZSTD_findFrameCompressedSize(frame, nbytes) != nbytes)
         return "this frame has another length than the table says";
-    const size_t got = ZSTD_decompressDCtx((ZSTD_DCtx *)r, content, n, frame, nbytes);
+    const size_t got = ZSTD_decompressDCtx(r->zstd, content, n, frame, nbytes);
     if (ZSTD_isError(got))
         return ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation
                    ? "there is no memory to decode this frame"
@@ -123,33 +167,18 @@ const char *frame_read(struct frame_reader *r, const uint8_t *frame, size_t nbyt
 
 /* ---- in place ------------------------------------------------------------------------------- */
 
-#define CHECKSUM_BYTES 4u
-#define BLOCK_LAST     1u /* of a block's head; above it the kind, 0 for bytes as they are */
-#define BLOCK_SIZE_AT  3u /* bit */
-
-/* How the size is written, as the descriptor has it: in 1, 2 (for 256 more) or 4 bytes. */
-static unsigned size_code(size_t n)
-{
-    return n < 256 ? 0 : n < 65536 + 256 ? 1 : 2;
-}
+#define BLOCK_LAST    1u /* of a block's head; above it the kind, 0 for bytes as they are */
+#define BLOCK_SIZE_AT 3u /* bit */
 
 size_t frame_stored_head(size_t n)
 {
-    return DESCRIPTOR_AT + 1 + (1u << size_code(n)) + FRAME_GAP;
+    return head_bytes(n) + FRAME_GAP;
 }
 
 size_t frame_stored_bytes(size_t n)
 {
     const size_t nblocks = n ? (n + FRAME_BLOCK - 1) / FRAME_BLOCK : 1;
     return frame_stored_head(n) + (nblocks - 1) * FRAME_GAP + n + CHECKSUM_BYTES;
-}
-
-static uint32_t load_le(const uint8_t *p, unsigned nbytes)
-{
-    uint32_t v = 0;
-    for (unsigned i = 0; i < nbytes; i++)
-        v |= (uint32_t)p[i] << 8 * i;
-    return v;
 }
 
 bool frame_is_stored(const uint8_t *frame, size_t nbytes, size_t n)

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/load.h"
 #include "core/sha256.h"
 
 #define TABLE_HEAD_BYTES 8u
@@ -17,11 +18,6 @@
  * take: real ones shrink to a thirtieth. */
 #define FREE_TEXT     (UINT64_C(64) << 10)
 #define TEXT_PER_BYTE 256u
-
-static uint32_t load_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
 
 /* ---- forms of chunks ------------------------------------------------------------------------ */
 

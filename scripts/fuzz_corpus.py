@@ -178,6 +178,19 @@ def pack_seeds(corpus):
     return out + [part(5, x) for x in files(corpus + "/pack/*.qpk", 3000)]
 
 
+def literals_seeds():
+    """Blocks of frames in the repository's packs, behind the size of their content; the first blocks of longer ones."""
+    out = []
+    for f in glob.glob(ROOT + "/tests/data/pocket/*.qpk") + glob.glob(ROOT + "/tests/data/pack/*.qpk"):
+        for frame in read(f).split(b"\x28\xb5\x2f\xfd")[1:]:
+            size = {0x24: 1, 0x64: 2, 0xA4: 4}.get(frame[0], 0) if frame else 0
+            content = int.from_bytes(frame[1 : 1 + size], "little") + (256 if size == 2 else 0)
+            blocks = frame[1 + size : -4]
+            if size and content <= 65536 and len(blocks) <= 3500:
+                out.append(struct.pack("<I", content) + blocks)
+    return out
+
+
 def seeds(target):
     corpus = make("make_corpus.py")
     tok = os.path.join(ROOT, "tests/data/convert/tok")
@@ -293,6 +306,8 @@ def seeds(target):
         return out + [part(0, b"tQ8_0\nfr\n") + part(1, x) for x in files(corpus + "/gguf/ok*", 6000)]
     if target == "pack":
         return pack_seeds(corpus)
+    if target == "literals":
+        return literals_seeds()
     if target == "rows":
         return [bytes([d, how, what]) + bytes((i * 37 + d) % 256 for i in range(700)) for d in range(51) for how, what in ((0, 0), (1, 2), (2, 5), (128, 1), (160, 8))]
     if target == "rows_search":

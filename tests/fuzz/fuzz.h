@@ -41,6 +41,7 @@
     X(args)                  \
     X(plan)                  \
     X(pack)                  \
+    X(literals)              \
     X(journal)               \
     X(rows)                  \
     X(rows_search)           \

@@ -17,7 +17,7 @@
 #define PART     "j/.out.safetensors.quern-part"
 
 struct scene {
-    struct arena arena;
+    struct arena arena, bytes; /* of the model; of what runs have left */
     struct model *model;
     struct plan *plan;
     char output[FUZZ_PATH], part[FUZZ_PATH], journal[FUZZ_PATH];
@@ -42,11 +42,11 @@ static void put_journal(struct str bytes)
     FUZZ_CHECK(ftruncate(fd, (off_t)bytes.n) == 0);
 }
 
-static struct str get(const char *path)
+static struct str get(const char *path, struct arena *arena)
 {
     struct str s;
     struct quern_error err;
-    FUZZ_CHECK(read_small_file(path, 8u << 20, &scene.arena, &s, &err) == QUERN_OK);
+    FUZZ_CHECK(read_small_file(path, 8u << 20, arena, &s, &err) == QUERN_OK);
     return s;
 }
 
@@ -83,8 +83,9 @@ static void leave_journal(void)
     struct parts parts;
     const char *trouble;
     const struct plan *p = scene.plan;
+    arena_free(&scene.bytes);
     FUZZ_CHECK(plan_run(scene.plan, NULL, NULL, &err) == QUERN_OK);
-    scene.whole = get(scene.output);
+    scene.whole = get(scene.output, &scene.bytes);
     unlink(scene.output);
     FUZZ_CHECK(journal_open(p, &j, &err) == QUERN_OK && parts_open(&parts, 1, &err) == QUERN_OK);
     FUZZ_CHECK(output_begin(&parts.outs[0], p->files[0].path, p->files[0].nbytes, 0, &err) ==
@@ -98,9 +99,9 @@ static void leave_journal(void)
     output_leave(&parts.outs[0]);
     parts_close(&parts);
     scene.done[0][0] = scene.done[0][1] = scene.done[2][1] = true;
-    scene.sound = get(scene.journal);
+    scene.sound = get(scene.journal, &scene.bytes);
     /* What is done has its bytes, everything else is zeros. */
-    char *half = arena_array(&scene.arena, scene.whole.n, 1);
+    char *half = arena_array(&scene.bytes, scene.whole.n, 1);
     memcpy(half, scene.whole.p, scene.whole.n);
     const struct step *s = p->steps;
     memset(half + s[1].offset, 0, s[1].nbytes);
@@ -178,11 +179,9 @@ static void resume(void)
     struct quern_error err;
     const struct quern_run_options o = {.resume = true, .threads = 1};
     FUZZ_CHECK(plan_run(scene.plan, &o, NULL, &err) == QUERN_OK);
-    struct arena keep = scene.arena;
-    scene.arena = (struct arena){0};
-    FUZZ_CHECK(str_eq(get(scene.output), scene.whole));
-    arena_free(&scene.arena);
-    scene.arena = keep;
+    struct arena bytes = {0};
+    FUZZ_CHECK(str_eq(get(scene.output, &bytes), scene.whole));
+    arena_free(&bytes);
     unlink(scene.output);
 }
 
