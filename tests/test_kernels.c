@@ -253,6 +253,35 @@ Test(kernels, scales_below_zero_are_those_of_llama_cpp)
     }
 }
 
+/* Weights and importances that grow and shrink against each other: what fits them best in the first
+ * place is a scale near 0, for which the largest weight is far out of range. */
+Test(kernels, a_first_scale_near_zero)
+{
+    enum { BLOCK = 256 };
+    static float x[BLOCK], im[BLOCK];
+    uint8_t want[100], got[100];
+    const enum dtype d = DTYPE_IQ2_XXS;
+    const size_t nbytes = stored_bytes(d, BLOCK);
+    for (double shrink = 0.52; shrink < 0.7; shrink += 0.02)
+        for (double grow = 2; grow < 15; grow *= 1.3)
+            for (unsigned largest = 24; largest < 32; largest++) {
+                double weight = 1, importance = 1e-15;
+                for (unsigned j = 0; j < 32; j++) {
+                    const unsigned i = j == 0 ? largest : j <= largest ? j - 1 : j;
+                    x[i] = (float)weight;
+                    im[i] = (float)(importance / weight);
+                    weight *= shrink;
+                    importance = importance * grow > 1e25 ? 1e25 : importance * grow;
+                }
+                kernels_reference.encode_im[d](x, im, 1.0f, want, BLOCK);
+                for (size_t t = 0; table_under_test(t); t++) {
+                    const struct kernels *k = table_under_test(t);
+                    k->encode_im[d](x, im, 1.0f, got, BLOCK);
+                    expect_same(got, want, nbytes, k->name, d, "geometric");
+                }
+            }
+}
+
 /* Any number of blocks: what is left over after the last full group of lanes. */
 Test(kernels, short_runs_of_blocks)
 {
