@@ -66,12 +66,13 @@ struct fse_state {
     uint16_t base;
 };
 
-/* How often each weight comes, of 1 << *log in all (4.1.1). Bytes it takes, or 0. */
+/* How often each weight comes, of 1 << *log in all (4.1.1); the others are 0 before. Bytes it
+ * takes, or 0. */
 static size_t read_counts(const uint8_t *p, size_t n, int counts[WEIGHT_COUNT], unsigned *log)
 {
-    size_t at = 4; /* bits */
-    uint8_t padded[64] = {0};
-    memcpy(padded, p, n < 32 ? n : 32);
+    size_t at = 4;            /* bits */
+    uint8_t padded[32] = {0}; /* 12 counts take less than 16 bytes, whatever they say */
+    memcpy(padded, p, n < 16 ? n : 16);
     *log = MIN_FSE_LOG + (padded[0] & 15u);
     if (*log > MAX_FSE_LOG)
         return 0;
@@ -93,10 +94,12 @@ static size_t read_counts(const uint8_t *p, size_t n, int counts[WEIGHT_COUNT], 
         }
         counts[s] = (int)v - 1;
         left -= counts[s] < 0 ? 1 : counts[s];
-        for (unsigned more = 3; counts[s] == 0 && more == 3; s += more) { /* so many 0 follow */
+        unsigned more = counts[s] == 0 ? 3 : 0; /* 0 that follow; 3: and what follows these */
+        while (more == 3) {
             more = load_le(padded + at / 8, 4) >> at % 8 & 3;
             at += 2;
-            if (s + more >= WEIGHT_COUNT || at > n * 8)
+            s += more;
+            if (s >= WEIGHT_COUNT || at > n * 8)
                 return 0;
         }
     }
@@ -205,7 +208,7 @@ static void build_several(struct literals *l)
         struct look *e = &l->several[k];
         unsigned nbits = 0, count = 0;
         for (uint16_t next = l->one[k];
-             count < MOST_SEVERAL && nbits + (next >> 8) <= LITERALS_BITS;
+             count < sizeof e->symbols && nbits + (next >> 8) <= LITERALS_BITS;
              next = l->one[k << nbits & (CODES - 1)]) {
             e->symbols[count++] = (uint8_t)next;
             nbits += next >> 8;
@@ -241,7 +244,7 @@ static size_t read_table(struct literals *l, const uint8_t *p, size_t n)
     /* Neighbours often have the same code. */
     if (l->nweights != nweights || memcmp(l->weights, weights, nweights) != 0) {
         build_one(l, weights, nweights, log);
-        build_several(l);
+        l->has_several = false;
         memcpy(l->weights, weights, nweights);
         l->nweights = nweights;
     }
@@ -253,8 +256,10 @@ static size_t read_table(struct literals *l, const uint8_t *p, size_t n)
 
 #define NSTREAMS 4u
 #define LOOKS    5u /* with 64 bits, of which 7 may be used up and one marks the end */
-/* Bytes that a round may write, the last look 8 for up to six symbols. */
-#define ROUND_ROOM ((LOOKS - 1) * MOST_SEVERAL + 8)
+/* Bytes that a round may write: every look writes all of a struct look. */
+#define ROUND_ROOM ((LOOKS - 1) * sizeof((struct look){0}.symbols) + sizeof(struct look))
+/* Symbols that pay for a table of several. */
+#define LONG_BLOCK 4096u
 
 struct stream {
     struct bits b;
@@ -347,7 +352,8 @@ static void decode_together(const struct literals *l, struct stream streams[NSTR
 /* The rest of one, a symbol at a time at its end; all bits must be used up by then. */
 static bool decode_rest(const struct literals *l, struct stream *s)
 {
-    decode_rounds(l, s, 1);
+    if (l->has_several)
+        decode_rounds(l, s, 1);
     while (s->to < s->end && s->b.left > 0) {
         const uint16_t e = l->one[bits_peek(&s->b, LITERALS_BITS)];
         *s->to++ = (uint8_t)e;
@@ -357,8 +363,7 @@ static bool decode_rest(const struct literals *l, struct stream *s)
 }
 
 /* n symbols in four streams, of which the first three have the same number. */
-static bool read_streams(const struct literals *l, const uint8_t *p, size_t nbytes, uint8_t *to,
-                         size_t n)
+static bool read_streams(struct literals *l, const uint8_t *p, size_t nbytes, uint8_t *to, size_t n)
 {
     const size_t jump = 2 * (NSTREAMS - 1), each = (n + NSTREAMS - 1) / NSTREAMS;
     struct stream streams[NSTREAMS];
@@ -373,7 +378,12 @@ static bool read_streams(const struct literals *l, const uint8_t *p, size_t nbyt
         streams[k].to = to + k * each;
         streams[k].end = k + 1 < NSTREAMS ? streams[k].to + each : to + n;
     }
-    decode_together(l, streams);
+    if (!l->has_several && n >= LONG_BLOCK) {
+        build_several(l);
+        l->has_several = true;
+    }
+    if (l->has_several)
+        decode_together(l, streams);
     for (unsigned k = 0; k < NSTREAMS; k++)
         if (!decode_rest(l, &streams[k]))
             return false;
@@ -381,6 +391,8 @@ static bool read_streams(const struct literals *l, const uint8_t *p, size_t nbyt
 }
 
 /* ---- blocks (3.1.1.2) ----------------------------------------------------------------------- */
+
+#define LEAST_IN_STREAMS 6u /* literals; libzstd takes no fewer in four streams */
 
 enum { BLOCK_RAW, BLOCK_RLE, BLOCK_COMPRESSED };
 enum { LITERALS_COMPRESSED = 2, LITERALS_TREELESS };
@@ -399,7 +411,8 @@ static size_t read_literals(struct literals *l, const uint8_t *p, size_t nbytes,
     const uint64_t sizes = (load_le(p, 4) | (uint64_t)p[4] << 32) >> 4;
     const size_t content = sizes & ((1u << width) - 1),
                  coded = sizes >> width & ((1u << width) - 1);
-    if (content == 0 || content > n || content > MOST_BLOCK || coded != nbytes - 1 - head)
+    if (content < LEAST_IN_STREAMS || content > n || content > MOST_BLOCK ||
+        coded != nbytes - 1 - head)
         return 0;
     size_t table = 0;
     if (kind == LITERALS_COMPRESSED && (table = read_table(l, p + head, coded)) == 0)
@@ -415,7 +428,7 @@ static size_t read_block(struct literals *l, unsigned kind, size_t size, const u
     if (*stored > nbytes)
         return 0;
     if (kind == BLOCK_COMPRESSED)
-        return read_literals(l, p, size, to, n);
+        return size < MOST_BLOCK ? read_literals(l, p, size, to, n) : 0;
     if (kind > BLOCK_COMPRESSED || size > n || size > MOST_BLOCK)
         return 0;
     if (kind == BLOCK_RAW)

@@ -12,11 +12,9 @@
 
 #define LITERALS_BITS 11u /* of the longest code */
 
-#define MOST_SEVERAL 6u
-
 /* What the next bits stand for: all symbols whose codes are whole. */
 struct look {
-    uint8_t symbols[MOST_SEVERAL];
+    uint8_t symbols[6];
     uint8_t nbits, count; /* of all codes; of the symbols */
 };
 
@@ -26,7 +24,8 @@ struct literals {
     uint16_t one[1u << LITERALS_BITS];
     uint8_t weights[256]; /* of symbols, that the tables are for */
     size_t nweights;
-    bool known; /* the frame has told its code, which its next block may use again */
+    bool has_several; /* blocks that are short do without */
+    bool known;       /* the frame has told a code, which later blocks may use again */
 };
 
 /* What a frame's blocks hold, which take nbytes. False when that is not n bytes of literals in all;
