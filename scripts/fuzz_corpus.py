@@ -178,9 +178,39 @@ def pack_seeds(corpus):
     return out + [part(5, x) for x in files(corpus + "/pack/*.qpk", 3000)]
 
 
+def huffman_block(weights, symbols):
+    """The last block of a frame: literals in four streams, with this code (RFC 8878, 4.2.1)."""
+    total = sum(1 << w - 1 for w in weights if w)
+    log = total.bit_length()
+    whole = weights + [((1 << log) - total).bit_length()]
+    at, code = 0, {}
+    for w in range(1, log + 1):
+        for symbol in (i for i, x in enumerate(whole) if x == w):
+            code[symbol] = (at >> w - 1, log + 1 - w)
+            at += 1 << w - 1
+    each, streams = -(-len(symbols) // 4), []
+    for k in range(4):
+        bits, n = 0, 0
+        for symbol in reversed(symbols[k * each : (k + 1) * each]):
+            value, length = code[symbol]
+            bits |= value << n
+            n += length
+        streams.append((bits | 1 << n).to_bytes(n // 8 + 1, "little"))
+    told = weights + [0] * (len(weights) % 2)
+    tree = bytes([127 + len(weights)]) + bytes(a << 4 | b for a, b in zip(told[::2], told[1::2]))
+    coded = tree + b"".join(struct.pack("<H", len(x)) for x in streams[:3]) + b"".join(streams)
+    head = (2 | 3 << 2 | len(symbols) << 4 | len(coded) << 22).to_bytes(5, "little")
+    block = head + coded + b"\0"
+    return (1 | 2 << 1 | len(block) << 3).to_bytes(3, "little") + block
+
+
 def literals_seeds():
-    """Blocks of frames in the repository's packs, behind the size of their content; the first blocks of longer ones."""
+    """Blocks of frames in the repository's packs, behind the size of their content; and some of every length of codes."""
     out = []
+    for weights, n in (([5, 4, 3, 2, 1, 1], 4500), ([1], 9000), ([8, 7, 6, 5, 4, 3, 2, 1], 5000), ([11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1], 4200), ([0, 3, 0, 2, 1], 4096), ([1] * 63, 4100)):
+        present = [i for i, w in enumerate(weights) if w] + [len(weights)]
+        symbols = [present[min(((i * 2654435761 >> 7) & 0xFFFF | 0x10000).bit_length() - 1 - ((i * 40503 & 0xFFFF).bit_length()), len(present) - 1)] for i in range(n)]
+        out.append(struct.pack("<I", n) + huffman_block(weights, symbols))
     for f in glob.glob(ROOT + "/tests/data/pocket/*.qpk") + glob.glob(ROOT + "/tests/data/pack/*.qpk"):
         for frame in read(f).split(b"\x28\xb5\x2f\xfd")[1:]:
             size = {0x24: 1, 0x64: 2, 0xA4: 4}.get(frame[0], 0) if frame else 0
