@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -206,13 +207,32 @@ int __open_2(const char *path, int flags)
     return open(path, flags, 0);
 }
 
+/* A sanitizer asks a new thread where its stack is, and gives up when memory for that is short. */
+static _Thread_local __attribute__((tls_model("initial-exec"))) unsigned spared;
+
+int pthread_getattr_np(pthread_t thread, pthread_attr_t *to)
+{
+    static int (*real)(pthread_t, pthread_attr_t *);
+    if (!real)
+        real = REAL(int (*)(pthread_t, pthread_attr_t *), "pthread_getattr_np");
+    spared++;
+    const int failed = real(thread, to);
+    spared--;
+    return failed;
+}
+
+static int no_memory(void)
+{
+    return !spared && fails(MALLOC) && code;
+}
+
 /* The next allocator, which a sanitizer may have brought. */
 void *malloc(size_t n)
 {
     static void *(*real)(size_t);
     if (!real)
         real = REAL(void *(*)(size_t), "malloc");
-    return fails(MALLOC) && code ? NULL : real(n);
+    return no_memory() ? NULL : real(n);
 }
 
 void *calloc(size_t n, size_t each)
@@ -220,7 +240,7 @@ void *calloc(size_t n, size_t each)
     static void *(*real)(size_t, size_t);
     if (!real)
         real = REAL(void *(*)(size_t, size_t), "calloc");
-    return fails(MALLOC) && code ? NULL : real(n, each);
+    return no_memory() ? NULL : real(n, each);
 }
 
 void *realloc(void *p, size_t n)
@@ -228,5 +248,5 @@ void *realloc(void *p, size_t n)
     static void *(*real)(void *, size_t);
     if (!real)
         real = REAL(void *(*)(void *, size_t), "realloc");
-    return fails(MALLOC) && code ? NULL : real(p, n);
+    return no_memory() ? NULL : real(p, n);
 }
