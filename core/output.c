@@ -324,7 +324,7 @@ enum quern_status output_share(struct output *o, const char *path, uint64_t nbyt
 
 uint64_t output_mark(const char *path)
 {
-    struct statx st;
+    struct statx st = {0}; /* MemorySanitizer does not know this call */
     if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &st) != 0)
         return 0;
     if (!(st.stx_mask & STATX_BTIME))

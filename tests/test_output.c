@@ -209,7 +209,7 @@ Test(output, input_open_takes_only_regular_files)
 Test(output, a_file_made_anew_has_another_mark)
 {
     const char *path = scratch("a.bin");
-    struct statx st;
+    struct statx st = {0};
     cr_assert_eq(output_mark(path), 0);
     write_text(path, "one");
     const uint64_t mark = output_mark(path);
