@@ -14,8 +14,8 @@ status=0
 
 QUERN_TEST_ROUNDS=0 "$B/plain-tests" || status=1
 
-# Not the ones that run it hundreds of times, nor those that measure it.
-slow=' faults hazards resume-kills power-loss determinism memory '
+# Not the ones that run it hundreds of times, nor those that measure it, nor that give it little address space.
+slow=' faults hazards resume-kills power-loss determinism memory corpus '
 cases=()
 for f in tests/cli/cases/*.sh; do
     name=$(basename "$f" .sh)
@@ -41,7 +41,9 @@ done <"$work/corpus/MANIFEST.tsv" >"$work/judged"
 cat "$work/judged"
 [ ! -s "$work/judged" ] || status=1
 
-reports=$(find "$work" -name 'report*' -size +0 | wc -l)
-find "$work" -name 'report*' -size +0 -exec head -40 {} + | head -200
+# Where a case limits the address space, the sanitizer itself cannot begin.
+mapfile -t told < <(find "$work" -name 'report*' -size +0 -exec grep -L 'can not mmap the shadow memory' {} +)
+reports=${#told[@]}
+[ "$reports" -eq 0 ] || head -40 "${told[@]}" | head -200
 echo "MemorySanitizer: unit tests, ${#cases[@]} command-line cases and $nfiles files of the corpus, $reports reports"
 [ "$status" -eq 0 ] && [ "$reports" -eq 0 ]
