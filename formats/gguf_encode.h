@@ -15,7 +15,7 @@ struct encoder {
 static inline void put_bytes(struct encoder *e, const void *bytes, uint64_t n)
 {
     if (e->p && n)
-        memcpy(e->p + e->n, bytes, n);
+        memcpy(e->p + e->n, bytes, (size_t)n);
     e->n += n;
 }
 
