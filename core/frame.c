@@ -1,5 +1,4 @@
-/* frame.c - compress and decompress single frames: with libzstd, but for what is quicker without.
- */
+/* frame.c - compress and decompress single frames: with libzstd where nothing is quicker. */
 #define ZSTD_STATIC_LINKING_ONLY /* forced entropy coding, estimates of memory */
 #include "frame.h"
 
@@ -132,8 +131,7 @@ bool frame_content_bytes(const uint8_t *frame, size_t nbytes, uint64_t *n)
     return *n != ZSTD_CONTENTSIZE_UNKNOWN && *n != ZSTD_CONTENTSIZE_ERROR;
 }
 
-/* What of a frame has more than one form, is none of literals alone, or is damaged, libzstd knows.
- */
+/* False for all but sound frames of literals whose size is written shortest: ask libzstd. */
 static bool read_literals(struct frame_reader *r, const uint8_t *frame, size_t nbytes,
                           uint8_t *content, size_t n)
 {

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "core/load.h"
 #include "formats/imatrix.h"
 
 /* Two lengths around a name of one byte, the number of calls and one value. */
@@ -41,7 +42,7 @@ static enum quern_status read_i32(struct walk *w, const char *what, int32_t *out
 {
     uint8_t b[4];
     TRY(read_bytes(w, what, b, sizeof b, err));
-    *out = (int32_t)(b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24);
+    *out = (int32_t)load_u32(b);
     return QUERN_OK;
 }
 

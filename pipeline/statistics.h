@@ -11,8 +11,7 @@
 #include "pipeline/plan.h"
 
 struct measuring {
-    uint32_t
-        *steps; /* of the plan, ascending, that need a state or something hidden that has one */
+    uint32_t *steps; /* that need a state, or something hidden that has one; ascending */
     uint32_t *first; /* of a portion, among them; first[count] is their number */
     uint32_t count;  /* of portions: 0 when nothing is to be measured */
 };

@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+#include "core/load.h"
 #include "grids.h"
 #include "levels.h"
 #include "searches.h"
@@ -30,13 +31,6 @@ BLOCK_LIST(X)
 #define X(id, block) DEFINE_ENCODE(id, block)
 SIMPLE_ENCODE_LIST(X)
 #undef X
-
-static uint32_t load_u32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
 
 /* Nibble j of a block of 32: low halves first, then high halves. */
 static int nibble(const uint8_t *qs, int j)

@@ -309,8 +309,7 @@ static void search_im_k(const float *x, const float *qw, int nmax, struct head_k
     }
     head->d = f16_from_f32(fit_scales(scales, sums, 8, 63, stored_scales));
     head->dmin = f16_from_f32(fit_scales(mins, sums, 8, 63, stored_mins));
-    /* Those of Q5_K that wrapped are stored as the largest; those of Q4_K keep what fits of them.
-     */
+    /* Those of Q5_K that wrapped are stored as the largest; of those of Q4_K what fits is kept. */
     const uint8_t most = nmax == 31 ? 63 : UINT8_MAX;
     for (int s = 0; s < 8; s++)
         put_scale_and_min(s, (uint8_t)min_int(stored_scales[s], most),

@@ -209,9 +209,9 @@ def literals_seeds():
     out = []
     for weights, n in (([5, 4, 3, 2, 1, 1], 4500), ([1], 9000), ([8, 7, 6, 5, 4, 3, 2, 1], 5000), ([11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1], 4200), ([0, 3, 0, 2, 1], 4096), ([1] * 63, 4100)):
         present = [i for i, w in enumerate(weights) if w] + [len(weights)]
-        symbols = [present[min(((i * 2654435761 >> 7) & 0xFFFF | 0x10000).bit_length() - 1 - ((i * 40503 & 0xFFFF).bit_length()), len(present) - 1)] for i in range(n)]
+        symbols = [present[min(16 - (i * 40503 & 0xFFFF).bit_length(), len(present) - 1)] for i in range(n)]
         out.append(struct.pack("<I", n) + huffman_block(weights, symbols))
-    for f in glob.glob(ROOT + "/tests/data/pocket/*.qpk") + glob.glob(ROOT + "/tests/data/pack/*.qpk"):
+    for f in sorted(glob.glob(ROOT + "/tests/data/pocket/*.qpk")):
         for frame in read(f).split(b"\x28\xb5\x2f\xfd")[1:]:
             size = {0x24: 1, 0x64: 2, 0xA4: 4}.get(frame[0], 0) if frame else 0
             content = int.from_bytes(frame[1 : 1 + size], "little") + (256 if size == 2 else 0)

@@ -7,14 +7,17 @@
 #include "core/literals.h"
 #include "leaks.h"
 
+static uint64_t next_random(uint64_t *state)
+{
+    return *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+}
+
 static uint8_t *noise(size_t n)
 {
     uint64_t state = n;
     uint8_t *content = malloc(n + 1);
-    for (size_t i = 0; i < n; i++) {
-        state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        content[i] = (uint8_t)(state >> 33);
-    }
+    for (size_t i = 0; i < n; i++)
+        content[i] = (uint8_t)(next_random(&state) >> 33);
     return content;
 }
 
@@ -113,8 +116,8 @@ static uint8_t *symbols(unsigned kind, size_t n)
     uint64_t state = n + 1;
     uint8_t *content = malloc(n + 1);
     for (size_t i = 0; i < n; i++) {
-        state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        content[i] = symbol(kind, state ^ state >> 29);
+        const uint64_t random = next_random(&state);
+        content[i] = symbol(kind, random ^ random >> 29);
     }
     return content;
 }
